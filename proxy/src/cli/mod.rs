@@ -1,0 +1,71 @@
+//! Commands and flags.
+
+mod check;
+mod explain;
+mod run;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// An L7 reverse proxy whose canary releases are first class.
+#[derive(Parser)]
+#[command(name = "serin", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve.
+    Run(run::RunArgs),
+    /// Validate a file and everything it names. Exit code 0: right, 1: not.
+    Check(check::CheckArgs),
+    /// Say which route, group and endpoints a request meets, and why.
+    Explain(explain::ExplainArgs),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The main file.
+#[derive(clap::Args)]
+struct ConfigArg {
+    /// The main file.
+    #[arg(long, short, value_name = "FILE", default_value = "serin.yaml", env = "SERIN_CONFIG")]
+    config: PathBuf,
+}
+
+/// The answer was no.
+const NO: u8 = 1;
+
+/// The command line was wrong.
+const USAGE: u8 = 2;
+
+pub(crate) fn run() -> ExitCode {
+    // clap ends the process with code 2 for a wrong command line.
+    match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::check(&args),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "serin", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Prints to standard output. A reader that has gone (`serin check | head`) is no error.
+fn say(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints to standard error.
+fn complain(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,19 @@
+//! Dials an endpoint. Shared by the data path and by health probes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+/// Opens a TCP connection.
+///
+/// # Errors
+/// What the operating system says, or `TimedOut` after `timeout`.
+pub(crate) async fn tcp(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let connected = tokio::time::timeout(timeout, TcpStream::connect(address)).await;
+    let stream = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    // Request head and body leave in one write; waiting for more would only add latency.
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}

@@ -1,0 +1,135 @@
+//! Route, group, endpoint: decided at once from one snapshot, without I/O and without waiting.
+//!
+//! [`find`] and [`place`] need nothing but the snapshot and are also what `explain` calls, so that an explanation can
+//! never differ from what a request meets. [`pick`] adds what only a worker has: its place in the schedule.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::{HeaderName, HeaderValue};
+use routing_rules::release::{Assignment, Group, Moment};
+use routing_rules::request::RequestView;
+use routing_rules::rules::{Override, Route};
+use routing_rules::table::{CompiledTarget, ReleaseId, RouteId, RouteMatch, UpstreamId};
+
+use super::upstream::Picked;
+use crate::snapshot::Snapshot;
+use crate::worker::Worker;
+
+/// Where a request goes, and everything needed later from the same snapshot.
+pub(crate) struct Decision {
+    snapshot: Rc<Arc<Snapshot>>,
+    route: RouteId,
+    pub(crate) placed: Option<Placed>,
+    pub(crate) picked: Picked,
+}
+
+/// Which upstream serves a request, and the release that had a say in it.
+pub(crate) struct Placement<'s> {
+    pub(crate) upstream: UpstreamId,
+    pub(crate) release: Option<(ReleaseId, Assignment<'s>)>,
+}
+
+/// What is kept of an assignment while the request is under way.
+pub(crate) struct Placed {
+    pub(crate) release: ReleaseId,
+    pub(crate) group: Group,
+    /// The release's name as a header value.
+    pub(crate) name: HeaderValue,
+    /// `Set-Cookie` lines for the client.
+    pub(crate) cookies: Vec<HeaderValue>,
+}
+
+impl Decision {
+    /// The route that was matched.
+    pub(crate) fn route(&self) -> &Route {
+        self.snapshot.table.route(self.route).expect("the route was found in this very snapshot").rules()
+    }
+
+    /// Whether the client is told its group.
+    pub(crate) fn exposes_group(&self, placed: &Placed) -> bool {
+        self.release_rules(placed).is_some_and(|release| release.expose())
+    }
+
+    /// The request header that an override was or might have been read from; it ends at Serin.
+    pub(crate) fn override_header(&self, placed: &Placed) -> Option<&HeaderName> {
+        match self.release_rules(placed)?.override_source()? {
+            Override::Header(name) => Some(name),
+            Override::Cookie(_) => None,
+        }
+    }
+
+    fn release_rules(&self, placed: &Placed) -> Option<&routing_rules::rules::Release> {
+        Some(self.snapshot.table.release(placed.release)?.assigner.rules())
+    }
+}
+
+/// The route for a request.
+pub(crate) fn find<'s>(snapshot: &'s Snapshot, request: &RequestView<'_>) -> Option<RouteMatch<'s>> {
+    snapshot.table.find(request)
+}
+
+/// The upstream for a request of a route: the first release whose audience takes the user, else the route's own
+/// target. `None` for a route that redirects.
+pub(crate) fn place<'s>(
+    snapshot: &'s Snapshot,
+    found: &RouteMatch<'s>,
+    request: &RequestView<'_>,
+    moment: &Moment,
+) -> Option<Placement<'s>> {
+    let route = found.route();
+    let own = match route.target() {
+        CompiledTarget::Upstream(upstream) => *upstream,
+        CompiledTarget::Split { schedule, upstreams } => *upstreams.get(schedule.pick(moment.draw[1]))?,
+        CompiledTarget::Redirect => return None,
+    };
+    let mut first = None;
+    for id in route.releases() {
+        let Some(release) = snapshot.table.release(*id) else { continue };
+        let assignment = release.assigner.assign(request, moment);
+        match assignment.group {
+            Group::Canary => return Some(Placement { upstream: release.canary, release: Some((*id, assignment)) }),
+            // With several releases the first one speaks for a user whom none takes.
+            Group::Stable => drop(first.get_or_insert((release.stable, *id, assignment))),
+        }
+    }
+    Some(match first {
+        Some((stable, id, assignment)) => Placement { upstream: stable, release: Some((id, assignment)) },
+        None => Placement { upstream: own, release: None },
+    })
+}
+
+impl Placement<'_> {
+    /// The name of the release that had a say.
+    pub(crate) fn release_name(&self, snapshot: &Snapshot) -> Option<Box<str>> {
+        let (id, _) = self.release.as_ref()?;
+        Some(snapshot.table.release(*id)?.assigner.rules().name().as_str().into())
+    }
+
+    /// What is kept once the snapshot's borrow ends.
+    pub(crate) fn keep(self, snapshot: &Snapshot, secure: bool) -> (UpstreamId, Option<Placed>) {
+        let placed = self.release.and_then(|(id, assignment)| {
+            let name = snapshot.table.release(id)?.assigner.rules().name();
+            Some(Placed {
+                release: id,
+                group: assignment.group,
+                name: HeaderValue::from_str(name.as_str()).ok()?,
+                cookies: assignment.cookies(secure).collect(),
+            })
+        });
+        (self.upstream, placed)
+    }
+}
+
+/// The endpoint whose turn it is. `None` if the upstream has none that takes requests.
+pub(crate) fn pick(
+    worker: &Worker,
+    snapshot: Rc<Arc<Snapshot>>,
+    route: RouteId,
+    upstream: UpstreamId,
+    placed: Option<Placed>,
+) -> Option<Decision> {
+    let local = worker.upstreams.get(upstream, snapshot.upstream(upstream)?, || worker.draw());
+    let picked = local.pick()?;
+    Some(Decision { snapshot, route, placed, picked })
+}

@@ -1,0 +1,246 @@
+//! Why a request was not served as the endpoint would have served it.
+//!
+//! One enum; total `match`es say which status the client gets, whose fault it is, and whether the connection to
+//! the client can go on. One place ([`RequestError::response`]) turns it into an answer.
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+
+use super::response::ResponseBody;
+
+/// Why a request was not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum RequestError {
+    /// The request breaks RFC 9110 or 9112 in a way that makes its meaning doubtful.
+    Malformed(&'static str),
+    /// CONNECT is for forward proxies.
+    ConnectMethod,
+    /// A transfer coding other than `chunked`.
+    TransferCoding,
+    /// An expectation other than `100-continue`.
+    Expectation,
+    /// The target is longer than the limit.
+    TargetTooLong,
+    /// The header fields are larger than the limit.
+    HeadTooLarge,
+    /// The body is larger than the route allows.
+    BodyTooLarge,
+    /// The client did not send its body in time.
+    ClientTooSlow,
+    /// The client went away.
+    ClientGone,
+    /// No route matches.
+    NoRoute,
+    /// The upstream has no endpoint that takes requests.
+    NoEndpoint,
+    /// No connection to the endpoint.
+    Connect,
+    /// No connection to the endpoint in time.
+    ConnectTimeout,
+    /// The endpoint closed the connection or sent something that is not a response.
+    BadResponse,
+    /// The endpoint did not answer in time.
+    ResponseTimeout,
+    /// The endpoint's response stopped or broke in its middle.
+    ResponseCut,
+    /// Serin is shutting down or over its limits.
+    Unavailable,
+}
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// The client's.
+    Client,
+    /// The endpoint's or upstream's.
+    Upstream,
+    /// Serin's, or its configuration's.
+    Proxy,
+}
+
+impl RequestError {
+    /// Every error once, for metrics that exist before the first event.
+    pub(crate) const ALL: [Self; 17] = [
+        Self::Malformed(""),
+        Self::ConnectMethod,
+        Self::TransferCoding,
+        Self::Expectation,
+        Self::TargetTooLong,
+        Self::HeadTooLarge,
+        Self::BodyTooLarge,
+        Self::ClientTooSlow,
+        Self::ClientGone,
+        Self::NoRoute,
+        Self::NoEndpoint,
+        Self::Connect,
+        Self::ConnectTimeout,
+        Self::BadResponse,
+        Self::ResponseTimeout,
+        Self::ResponseCut,
+        Self::Unavailable,
+    ];
+
+    /// The place in [`Self::ALL`], which is also the place of its counter.
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Malformed(_) => 0,
+            Self::ConnectMethod => 1,
+            Self::TransferCoding => 2,
+            Self::Expectation => 3,
+            Self::TargetTooLong => 4,
+            Self::HeadTooLarge => 5,
+            Self::BodyTooLarge => 6,
+            Self::ClientTooSlow => 7,
+            Self::ClientGone => 8,
+            Self::NoRoute => 9,
+            Self::NoEndpoint => 10,
+            Self::Connect => 11,
+            Self::ConnectTimeout => 12,
+            Self::BadResponse => 13,
+            Self::ResponseTimeout => 14,
+            Self::ResponseCut => 15,
+            Self::Unavailable => 16,
+        }
+    }
+
+    /// The status the client gets. `ClientGone` is logged as 499, as nginx does, since nobody reads it.
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::ConnectMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::ClientGone => StatusCode::from_u16(499).expect("499 is within 100 to 999"),
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoEndpoint | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Connect | Self::BadResponse | Self::ResponseCut => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// Whose fault it is.
+    pub(crate) fn blame(self) -> Blame {
+        match self {
+            Self::Malformed(_)
+            | Self::ConnectMethod
+            | Self::TransferCoding
+            | Self::Expectation
+            | Self::TargetTooLong
+            | Self::HeadTooLarge
+            | Self::BodyTooLarge
+            | Self::ClientTooSlow
+            | Self::ClientGone
+            | Self::NoRoute => Blame::Client,
+            Self::Connect | Self::ConnectTimeout | Self::BadResponse | Self::ResponseTimeout | Self::ResponseCut => Blame::Upstream,
+            Self::NoEndpoint | Self::Unavailable => Blame::Proxy,
+        }
+    }
+
+    /// A short stable word for metrics and logs.
+    pub(crate) fn token(self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::ConnectMethod => "connect_method",
+            Self::TransferCoding => "transfer_coding",
+            Self::Expectation => "expectation",
+            Self::TargetTooLong => "target_too_long",
+            Self::HeadTooLarge => "head_too_large",
+            Self::BodyTooLarge => "body_too_large",
+            Self::ClientTooSlow => "client_too_slow",
+            Self::ClientGone => "client_gone",
+            Self::NoRoute => "no_route",
+            Self::NoEndpoint => "no_endpoint",
+            Self::Connect => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::BadResponse => "bad_response",
+            Self::ResponseTimeout => "response_timeout",
+            Self::ResponseCut => "response_cut",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// What the client reads.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Malformed(reason) => reason,
+            Self::ConnectMethod => "CONNECT is not served",
+            Self::TransferCoding => "transfer coding not implemented",
+            Self::Expectation => "expectation not supported",
+            Self::TargetTooLong => "request target too long",
+            Self::HeadTooLarge => "request head too large",
+            Self::BodyTooLarge => "request body too large",
+            Self::ClientTooSlow => "request body came too slowly",
+            Self::ClientGone => "client closed the connection",
+            Self::NoRoute => "no route",
+            Self::NoEndpoint => "no endpoint available",
+            Self::Connect => "no connection to the endpoint",
+            Self::ConnectTimeout => "no connection to the endpoint in time",
+            Self::BadResponse => "invalid response from the endpoint",
+            Self::ResponseTimeout => "no response from the endpoint in time",
+            Self::ResponseCut => "incomplete response from the endpoint",
+            Self::Unavailable => "not available",
+        }
+    }
+
+    /// Whether the connection to the client must not carry another request, because what follows on it is
+    /// doubtful or unwanted.
+    pub(crate) fn closes(self) -> bool {
+        match self {
+            Self::Malformed(_)
+            | Self::ConnectMethod
+            | Self::TransferCoding
+            | Self::Expectation
+            | Self::TargetTooLong
+            | Self::HeadTooLarge
+            | Self::BodyTooLarge
+            | Self::ClientTooSlow
+            | Self::ClientGone
+            | Self::ResponseCut
+            | Self::Unavailable => true,
+            Self::NoRoute
+            | Self::NoEndpoint
+            | Self::Connect
+            | Self::ConnectTimeout
+            | Self::BadResponse
+            | Self::ResponseTimeout => false,
+        }
+    }
+
+    /// The answer: `404 no route`, with the request id so that a user's report can be found in the logs.
+    pub(crate) fn response(self, request_id: &HeaderValue) -> Response<ResponseBody> {
+        let status = self.status();
+        let id = request_id.to_str().unwrap_or_default();
+        let text = format!("{} {}\nrequest id: {id}\n", status.as_u16(), self.reason());
+        let mut response = Response::new(ResponseBody::text(Bytes::from(text)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(super::headers::X_REQUEST_ID, request_id.clone());
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.closes() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_own_place_and_token() {
+        for (place, error) in RequestError::ALL.into_iter().enumerate() {
+            assert_eq!(error.index(), place);
+            let same = RequestError::ALL.into_iter().filter(|other| other.token() == error.token()).count();
+            assert_eq!(same, 1, "{}", error.token());
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Header fields: what ends at a proxy, what must not be believed, and what Serin adds.
+//!
+//! Fields are looked at in one pass; only what is found is removed, since most requests carry none of it.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+/// Identifies the request in logs of Serin and of endpoints.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Tells the endpoint which release placed the user.
+pub(crate) const X_SERIN_RELEASE: HeaderName = HeaderName::from_static("x-serin-release");
+/// Tells the endpoint (and with `expose`, the client) the user's group.
+pub(crate) const X_SERIN_GROUP: HeaderName = HeaderName::from_static("x-serin-group");
+/// Client and proxies before Serin.
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `http` or `https`, as the client spoke.
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The host as the client asked for it.
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The port the client connected to.
+pub(crate) const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
+/// What is to be done with a request field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Goes on as it is.
+    Pass,
+    /// Ends here: it speaks about this connection (RFC 9110 §7.6.1).
+    HopByHop,
+    /// Claims something about the client that only a trusted proxy may claim.
+    Claim,
+    /// Looks like something else to software that maps `_` to `-`, or belongs to Serin.
+    Forbidden,
+}
+
+/// Removes from a request what ends at Serin or must not be believed. `framing` fields (Content-Length,
+/// Transfer-Encoding, Host) stay: hyper has parsed them and writes them again.
+///
+/// Fields that `Connection` nominates go too, but it cannot nominate away what frames, routes or authenticates.
+pub(crate) fn clean_request(headers: &mut HeaderMap, trusted: bool) {
+    remove_nominated(headers);
+    let mut doomed = Doomed::default();
+    for name in headers.keys() {
+        match fate(name) {
+            Fate::Pass => {}
+            Fate::Claim if trusted => {}
+            Fate::HopByHop | Fate::Claim | Fate::Forbidden => doomed.push(name),
+        }
+    }
+    doomed.remove_from(headers);
+}
+
+/// Removes from a response what ends at Serin. `Transfer-Encoding` goes too: the server side frames anew.
+pub(crate) fn clean_response(headers: &mut HeaderMap) {
+    remove_nominated(headers);
+    let mut doomed = Doomed::default();
+    for name in headers.keys() {
+        if fate(name) == Fate::HopByHop || *name == header::TRANSFER_ENCODING {
+            doomed.push(name);
+        }
+    }
+    doomed.remove_from(headers);
+}
+
+/// Names to remove. Two arrays' worth is plenty for honest messages; beyond that a list is allocated.
+#[derive(Default)]
+struct Doomed {
+    first: [Option<HeaderName>; 4],
+    rest: Vec<HeaderName>,
+}
+
+impl Doomed {
+    fn push(&mut self, name: &HeaderName) {
+        match self.first.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(name.clone()),
+            None => self.rest.push(name.clone()),
+        }
+    }
+
+    fn remove_from(self, headers: &mut HeaderMap) {
+        for name in self.first.into_iter().flatten().chain(self.rest) {
+            headers.remove(&name);
+        }
+    }
+}
+
+fn fate(name: &HeaderName) -> Fate {
+    match name.as_str() {
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "upgrade" | "http2-settings"
+        | "proxy-authenticate" | "proxy-authorization" | "expect" => Fate::HopByHop,
+        "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-scheme"
+        | "x-forwarded-ssl" | "x-forwarded-prefix" | "x-forwarded-server" | "x-forwarded-by" | "x-scheme"
+        | "x-original-url" | "x-rewrite-url" | "x-original-host" | "x-host" | "forwarded" | "x-real-ip" | "x-client-ip"
+        | "true-client-ip" | "x-cluster-client-ip" | "x-request-id" | "front-end-https" | "x-url-scheme" => Fate::Claim,
+        name if name.starts_with("x-serin-") => Fate::Forbidden,
+        name if name.contains('_') && aliases_a_special_field(name) => Fate::Forbidden,
+        _ => Fate::Pass,
+    }
+}
+
+/// CGI-like software turns `-` into `_`, so `content_length` would become what `content-length` is.
+fn aliases_a_special_field(name: &str) -> bool {
+    let mut dashed = [0; 32];
+    // No special field has a longer name.
+    let Some(dashed) = dashed.get_mut(..name.len()) else { return false };
+    for (to, from) in dashed.iter_mut().zip(name.bytes()) {
+        *to = if from == b'_' { b'-' } else { from };
+    }
+    let Ok(name) = HeaderName::from_bytes(dashed) else { return true };
+    let framing = [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::AUTHORIZATION,
+        header::COOKIE,
+        header::CONTENT_TYPE,
+    ];
+    // The dashed name holds no `_`, so `fate` does not come back here.
+    framing.contains(&name) || fate(&name) != Fate::Pass
+}
+
+/// Removes the fields that `Connection` names (RFC 9110 §7.6.1), except those whose loss would change the meaning
+/// of the message: a client must not be able to take away a framing, routing or credential field.
+fn remove_nominated(headers: &mut HeaderMap) {
+    if !headers.contains_key(header::CONNECTION) {
+        return;
+    }
+    let nominated: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .filter(|name| !protected(name))
+        .collect();
+    for name in nominated {
+        headers.remove(name);
+    }
+}
+
+fn protected(name: &HeaderName) -> bool {
+    let protected = [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::AUTHORIZATION,
+        header::COOKIE,
+        header::SET_COOKIE,
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        header::CACHE_CONTROL,
+        header::ORIGIN,
+        header::RANGE,
+    ];
+    protected.contains(name) || fate(name) == Fate::Claim
+}
+
+/// Whether one of the comma-separated tokens of a field is this one, ignoring case.
+pub(crate) fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .any(|candidate| candidate.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// The client's address: the right-most address in `X-Forwarded-For` that is not a trusted proxy's, if the peer is
+/// trusted. What stands left of that, the client may have written itself. An entry that is not an address ends the
+/// search at the last good one.
+pub(crate) fn client_address(headers: &HeaderMap, peer: IpAddr, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+    let mut client = peer;
+    if !trusted(peer) {
+        return client;
+    }
+    for field in headers.get_all(X_FORWARDED_FOR).iter().rev() {
+        for entry in field.as_bytes().rsplit(|&byte| byte == b',') {
+            let Some(address) = forwarded_address(entry.trim_ascii()) else { return client };
+            client = address;
+            if !trusted(address) {
+                return client;
+            }
+        }
+    }
+    client
+}
+
+/// An address as found in `X-Forwarded-For`: bare, in brackets, or with a port.
+fn forwarded_address(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?;
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_canonical());
+    }
+    if let Ok(address) = text.parse::<std::net::SocketAddr>() {
+        return Some(address.ip().to_canonical());
+    }
+    let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+    inner.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+}
+
+/// What is the same for all requests of one connection.
+pub(crate) struct ForwardingFacts {
+    peer: HeaderValue,
+    port: HeaderValue,
+    proto: HeaderValue,
+}
+
+impl ForwardingFacts {
+    pub(crate) fn new(peer: IpAddr, local_port: u16, proto: &'static str) -> Self {
+        let text = |value: String| HeaderValue::try_from(value).expect("addresses and numbers are visible ASCII");
+        Self { peer: text(peer.to_string()), port: local_port.into(), proto: HeaderValue::from_static(proto) }
+    }
+
+    /// Whether the client speaks TLS to Serin.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.proto == "https"
+    }
+
+    /// Adds the forwarding fields. Those of a trusted peer are kept and `X-Forwarded-For` is appended to; of others
+    /// nothing is left by now, because [`clean_request`] took it away.
+    pub(crate) fn add_to(&self, headers: &mut HeaderMap, trusted: bool) {
+        headers.reserve(6);
+        if trusted {
+            self.append(headers);
+            return;
+        }
+        headers.insert(X_FORWARDED_FOR, self.peer.clone());
+        headers.insert(X_FORWARDED_PROTO, self.proto.clone());
+        headers.insert(X_FORWARDED_PORT, self.port.clone());
+        if let Some(host) = headers.get(header::HOST).cloned() {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
+    }
+
+    fn append(&self, headers: &mut HeaderMap) {
+        let mut chain = Vec::with_capacity(64);
+        for field in headers.get_all(X_FORWARDED_FOR) {
+            chain.extend_from_slice(field.as_bytes());
+            chain.extend_from_slice(b", ");
+        }
+        chain.extend_from_slice(self.peer.as_bytes());
+        let chain = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)).unwrap_or_else(|_| self.peer.clone());
+        headers.insert(X_FORWARDED_FOR, chain);
+        let known_proto = headers.get(X_FORWARDED_PROTO).is_some_and(|proto| proto == "http" || proto == "https");
+        if !known_proto {
+            headers.insert(X_FORWARDED_PROTO, self.proto.clone());
+        }
+        if !headers.get(X_FORWARDED_PORT).is_some_and(|port| port.to_str().is_ok_and(|port| port.parse::<u16>().is_ok())) {
+            headers.insert(X_FORWARDED_PORT, self.port.clone());
+        }
+        let known_host = headers.get(X_FORWARDED_HOST).is_some_and(|host| {
+            routing_rules::request::canonical::host(host.as_bytes()).is_ok_and(|host| !host.name().is_empty())
+        });
+        if !known_host && let Some(host) = headers.get(header::HOST).cloned() {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

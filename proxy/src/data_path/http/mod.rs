@@ -1,0 +1,187 @@
+//! Serves one HTTP/1 connection of a client: requests one after another, time limits, parking, the way out.
+//!
+//! An idle connection costs almost nothing: after a second it is *parked*, that is taken out of hyper with all
+//! buffers dropped, and only its socket waits for the next byte in a task of its own. No timer belongs to a
+//! connection; the worker's sweep ([`super::deadline`]) looks at all of them and leaves an [`Order`].
+
+mod io;
+mod state;
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::deadline::Registered;
+use super::headers::ForwardingFacts;
+use super::listener::ListenerContext;
+use super::{request, tunnel};
+use crate::worker::Worker;
+
+pub(crate) use io::ClientIo;
+pub(crate) use state::{ConnectionState, Order, Phase};
+
+/// Serves a fresh connection. Returns when the connection is closed, parked or upgraded.
+pub(crate) fn accept(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, stream: TcpStream, peer: std::net::SocketAddr) {
+    // A response head and its body leave in one write; waiting for more would only add latency.
+    let _ = stream.set_nodelay(true);
+    let peer_ip = peer.ip().to_canonical();
+    let forwarding = ForwardingFacts::new(peer_ip, listener.port, "http");
+    let state = Rc::new(ConnectionState::new(peer_ip, forwarding, listener, &worker.counters, worker.clock.now_ms()));
+    let registered = worker.connections.insert(Rc::clone(&state));
+    spawn_serve(worker, stream, Bytes::new(), state, registered);
+}
+
+fn spawn_serve(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    unread: Bytes,
+    state: Rc<ConnectionState>,
+    registered: Registered<ConnectionState>,
+) {
+    let worker = Rc::clone(worker);
+    let io = ClientIo::new(stream, unread, Rc::clone(&state), Rc::clone(&worker.clock));
+    tokio::task::spawn_local(serve(worker, io, state, registered));
+}
+
+/// How serving a connection ended.
+enum Ended {
+    /// hyper is done: closed by either side, or upgraded.
+    Done(Result<(), hyper::Error>),
+    /// The sweep wants something.
+    Ordered(Order),
+}
+
+async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, registered: Registered<ConnectionState>) {
+    let service = service_fn(|request| {
+        let life = request::serve(Rc::clone(&worker), Rc::clone(&state), request);
+        // Boxed because hyper gives a connection's parts back only if its futures may move.
+        Box::pin(async move { Ok::<_, Infallible>(life.await) })
+    });
+    let mut connection = worker.http1.serve_connection(io, service);
+    let ended = poll_fn(|cx| {
+        state.keep_waker(cx.waker());
+        if let Some(order) = state.take_order() {
+            match order {
+                Order::Drain => Pin::new(&mut connection).graceful_shutdown(),
+                order => return Poll::Ready(Ended::Ordered(order)),
+            }
+        }
+        connection.poll_without_shutdown(cx).map(Ended::Done)
+    })
+    .await;
+    let parts = connection.into_parts();
+    let (stream, unread) = parts.io.into_parts(parts.read_buf);
+    match ended {
+        Ended::Ordered(Order::Park) if unread.is_empty() => park(worker, stream, state, registered),
+        // Bytes of the next request are there already: not idle after all.
+        Ended::Ordered(Order::Park) => spawn_serve(&worker, stream, unread, state, registered),
+        Ended::Ordered(Order::RefuseHead) => {
+            worker.counters.head_timeout();
+            refuse(stream, StatusCode::REQUEST_TIMEOUT).await;
+        }
+        Ended::Ordered(Order::Close | Order::Drain) => {}
+        Ended::Done(Ok(())) => match state.take_tunnel() {
+            Some(tunnel) => tunnel::run(&worker, &state, stream, unread, tunnel).await,
+            None => close(stream, &state).await,
+        },
+        Ended::Done(Err(error)) => {
+            if error.is_parse() {
+                worker.counters.refused_head(error.is_parse_too_large());
+                linger(stream).await;
+            } else {
+                close(stream, &state).await;
+            }
+        }
+    }
+}
+
+/// Waits for the next byte with nothing but the socket in memory.
+fn park(worker: Rc<Worker>, stream: TcpStream, state: Rc<ConnectionState>, registered: Registered<ConnectionState>) {
+    state.enter(Phase::Parked, worker.clock.now_ms());
+    worker.counters.parked();
+    tokio::task::spawn_local(async move {
+        let ready = poll_fn(|cx| {
+            state.keep_waker(cx.waker());
+            match state.take_order() {
+                Some(Order::Park) | None => stream.poll_read_ready(cx).map(|ready| ready.is_ok()),
+                Some(Order::Close | Order::Drain | Order::RefuseHead) => Poll::Ready(false),
+            }
+        })
+        .await;
+        worker.counters.unparked();
+        if ready {
+            state.enter(Phase::Head, worker.clock.now_ms());
+            spawn_serve(&worker, stream, Bytes::new(), state, registered);
+        }
+    });
+}
+
+/// Ends a connection so that the last answer is read. If the client may still be sending, closing at once would
+/// make the kernel answer with a reset, and the reset can overtake the answer (RFC 9112 §9.6).
+async fn close(mut stream: TcpStream, state: &ConnectionState) {
+    if state.has_unread_body() {
+        linger(stream).await;
+    } else {
+        let _ = stream.shutdown().await;
+    }
+}
+
+/// Says that nothing more will come, then reads a bounded amount for a bounded time.
+async fn linger(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let drain = async {
+        let mut scratch = [0; 4096];
+        let mut left = LINGER_BYTES;
+        while let Ok(n @ 1..) = stream.read(&mut scratch).await {
+            left = left.saturating_sub(n);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER_TIME, drain).await;
+}
+
+/// Answers without hyper, which has no way to answer a request that is not complete.
+async fn refuse(mut stream: TcpStream, status: StatusCode) {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let text = format!("HTTP/1.1 {} {reason}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", status.as_u16());
+    // The socket of a client that reads nothing must not hold this task: the kernel takes so few bytes or none.
+    if stream.try_write(text.as_bytes()).is_ok() {
+        let _ = stream.shutdown().await;
+        linger(stream).await;
+    }
+}
+
+/// The server side of hyper as Serin uses it.
+pub(crate) fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .keep_alive(true)
+        .half_close(false)
+        .max_header_size(super::request::MAX_HEAD)
+        // Bounds read-ahead of pipelined requests and the memory one connection can hold.
+        .max_buf_size(MAX_BUFFER);
+    builder
+}
+
+/// Largest read buffer of a connection, in bytes.
+const MAX_BUFFER: usize = 128 << 10;
+
+/// How much of an unwanted body is read before the connection is closed, in bytes.
+const LINGER_BYTES: usize = 256 << 10;
+
+/// For how long.
+const LINGER_TIME: Duration = Duration::from_secs(2);

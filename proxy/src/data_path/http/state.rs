@@ -1,0 +1,191 @@
+//! What the sweep, the socket and the request know of one connection. All of them live on one thread.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::super::headers::ForwardingFacts;
+use super::super::listener::ListenerContext;
+use super::super::tunnel::PendingTunnel;
+use crate::telemetry::counters::WorkerCounters;
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// A request head is coming: since its first byte.
+    Head,
+    /// A request is being served.
+    Busy,
+    /// Between requests.
+    Idle,
+    /// Between requests and out of hyper.
+    Parked,
+    /// Upgraded: bytes are passed on as they are.
+    Tunnel,
+}
+
+/// What the sweep asks of a connection's task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Leave hyper and wait with the socket alone.
+    Park,
+    /// Answer 408 and close: the head did not come in time.
+    RefuseHead,
+    /// Close without an answer: idle for too long, or it does not read what it asked for.
+    Close,
+    /// Close after the request in flight, now if there is none.
+    Drain,
+}
+
+/// One connection of a client.
+pub(crate) struct ConnectionState {
+    pub(crate) peer: IpAddr,
+    pub(crate) forwarding: ForwardingFacts,
+    pub(crate) listener: Rc<ListenerContext>,
+    phase: Cell<Phase>,
+    since_ms: Cell<u64>,
+    /// When a write first found the socket full, until one succeeds; 0 = not blocked.
+    write_blocked_ms: Cell<u64>,
+    order: Cell<Option<Order>>,
+    draining: Cell<bool>,
+    unread_body: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    tunnel: RefCell<Option<PendingTunnel>>,
+    counters: Arc<WorkerCounters>,
+}
+
+impl ConnectionState {
+    pub(crate) fn new(
+        peer: IpAddr,
+        forwarding: ForwardingFacts,
+        listener: &Rc<ListenerContext>,
+        counters: &Arc<WorkerCounters>,
+        now_ms: u64,
+    ) -> Self {
+        counters.connection_opened();
+        Self {
+            peer,
+            forwarding,
+            listener: Rc::clone(listener),
+            // Browsers open connections ahead of need: until a byte comes, a connection is merely idle.
+            phase: Cell::new(Phase::Idle),
+            since_ms: Cell::new(now_ms),
+            write_blocked_ms: Cell::new(0),
+            order: Cell::new(None),
+            draining: Cell::new(false),
+            unread_body: Cell::new(false),
+            waker: RefCell::new(None),
+            tunnel: RefCell::new(None),
+            counters: Arc::clone(counters),
+        }
+    }
+
+    pub(crate) fn enter(&self, phase: Phase, now_ms: u64) {
+        self.phase.set(phase);
+        self.since_ms.set(now_ms);
+    }
+
+    /// Whether the client speaks TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.forwarding.is_secure()
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Since when the phase lasts, on the worker's clock.
+    pub(crate) fn since_ms(&self) -> u64 {
+        self.since_ms.get()
+    }
+
+    /// Bytes came from the client.
+    pub(crate) fn received(&self, now_ms: u64) {
+        if self.phase.get() == Phase::Idle {
+            self.enter(Phase::Head, now_ms);
+        }
+    }
+
+    /// A write went through (`false`) or found the socket full (`true`).
+    pub(crate) fn write_blocked(&self, blocked: bool, now_ms: u64) {
+        match blocked {
+            true if self.write_blocked_ms.get() == 0 => self.write_blocked_ms.set(now_ms.max(1)),
+            true => {}
+            false => self.write_blocked_ms.set(0),
+        }
+    }
+
+    /// When the socket became full, if it is.
+    pub(crate) fn write_blocked_since_ms(&self) -> Option<u64> {
+        Some(self.write_blocked_ms.get()).filter(|&since| since > 0)
+    }
+
+    /// Leaves an order and wakes the connection's task.
+    pub(crate) fn order(&self, order: Order) {
+        if order == Order::Drain {
+            self.draining.set(true);
+        }
+        self.order.set(Some(order));
+        self.wake();
+    }
+
+    pub(crate) fn take_order(&self) -> Option<Order> {
+        self.order.take()
+    }
+
+    /// Waits for an order to close.
+    pub(crate) async fn ordered_to_close(&self) {
+        std::future::poll_fn(|cx| {
+            self.keep_waker(cx.waker());
+            match self.take_order() {
+                Some(Order::Close) => std::task::Poll::Ready(()),
+                _ => std::task::Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    /// Whether the next response must close the connection.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(crate) fn keep_waker(&self, waker: &Waker) {
+        let mut kept = self.waker.borrow_mut();
+        if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+            *kept = Some(waker.clone());
+        }
+    }
+
+    /// The client's body was not read to its end, so its bytes may still be on the way.
+    pub(crate) fn leave_body_unread(&self) {
+        self.unread_body.set(true);
+    }
+
+    pub(crate) fn has_unread_body(&self) -> bool {
+        self.unread_body.get()
+    }
+
+    /// What follows the 101 on this connection.
+    pub(crate) fn set_tunnel(&self, tunnel: PendingTunnel) {
+        *self.tunnel.borrow_mut() = Some(tunnel);
+    }
+
+    pub(crate) fn take_tunnel(&self) -> Option<PendingTunnel> {
+        self.tunnel.borrow_mut().take()
+    }
+}
+
+impl Drop for ConnectionState {
+    fn drop(&mut self) {
+        self.counters.connection_closed();
+    }
+}

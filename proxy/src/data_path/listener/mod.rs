@@ -1,0 +1,139 @@
+//! Accepts connections. Every worker accepts from the same listening socket, so a busy worker takes fewer, and no
+//! connection that waits in the socket's queue is lost when a worker stops accepting.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::http;
+use crate::worker::Worker;
+
+/// A listening socket for one worker.
+pub(crate) struct OpenListener {
+    /// The listener's name.
+    pub(crate) name: Arc<str>,
+    /// The bound socket; each worker gets a duplicate.
+    pub(crate) socket: StdListener,
+}
+
+/// What requests need to know of the listener they came through.
+pub(crate) struct ListenerContext {
+    pub(crate) name: Arc<str>,
+    pub(crate) port: u16,
+}
+
+/// The listeners one worker accepts from.
+#[derive(Default)]
+pub(crate) struct LocalListeners {
+    /// Dropping the sender tells the accepting task to end.
+    open: RefCell<Vec<(Arc<str>, oneshot::Sender<()>)>>,
+}
+
+/// Binds an address so that all workers can accept from it.
+///
+/// # Errors
+/// What the operating system says, for example that the address is in use.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<StdListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+    // A restart must not wait for connections of the old process to leave TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+impl LocalListeners {
+    /// Starts to accept.
+    pub(crate) fn open(&self, worker: &Rc<Worker>, listener: OpenListener) {
+        let OpenListener { name, socket } = listener;
+        let port = socket.local_addr().map_or(0, |address| address.port());
+        let socket = match TcpListener::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(listener = %name, %error, "cannot accept connections");
+                return;
+            }
+        };
+        let context = Rc::new(ListenerContext { name: Arc::clone(&name), port });
+        let (close, closed) = oneshot::channel();
+        tokio::task::spawn_local(accept_all(Rc::clone(worker), socket, context, closed));
+        self.open.borrow_mut().push((name, close));
+    }
+
+    /// Stops to accept on one listener.
+    pub(crate) fn close(&self, name: &str) {
+        self.open.borrow_mut().retain(|(open, _)| **open != *name);
+    }
+
+    /// Stops to accept.
+    pub(crate) fn close_all(&self) {
+        self.open.borrow_mut().clear();
+    }
+}
+
+async fn accept_all(worker: Rc<Worker>, socket: TcpListener, context: Rc<ListenerContext>, closed: oneshot::Receiver<()>) {
+    tokio::select! {
+        () = accept_until_closed(&worker, &socket, &context) => {}
+        _ = closed => {
+            // Connections the kernel has already accepted for us would be reset with the socket: take them first.
+            while let Some(Ok((stream, peer))) = poll_fn(|cx| Poll::Ready(ready_or_none(socket.poll_accept(cx)))).await {
+                http::accept(&worker, &context, stream, peer);
+            }
+            worker.drain_connections(Some(&context.name));
+        }
+    }
+}
+
+fn ready_or_none<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context: &Rc<ListenerContext>) {
+    loop {
+        if worker.connections.len() >= worker.max_connections {
+            worker.counters.connection_limit_reached();
+            worker.shed_oldest_idle();
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        match socket.accept().await {
+            Ok((stream, peer)) => http::accept(worker, context, stream, peer),
+            Err(error) if is_of_the_connection(&error) => {}
+            Err(error) => {
+                // Out of descriptors or memory. Trying again at once would spin; closing an idle connection helps.
+                worker.counters.accept_failed();
+                tracing::warn!(listener = %context.name, %error, "cannot accept a connection");
+                worker.shed_oldest_idle();
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Errors of a connection that died before it was accepted, rather than of the socket.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4_096;
+
+/// How long accepting rests when there is no room.
+const PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,317 @@
+//! One request and its response while they are under way: time limits, counts, and what the log will say.
+//!
+//! Request body, response body and the sweep all hold the [`Exchange`]; they live on one thread, so cells suffice.
+//! [`Life`] is owned by whoever currently carries the request on; when it is dropped, the request is over.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::header::{self, HeaderValue};
+use http::{Request, StatusCode};
+use hyper::body::{Body, Incoming};
+use routing_rules::rules::Timeouts;
+use tokio::time::Instant;
+
+use crate::data_path::deadline::Registered;
+use crate::data_path::error::RequestError;
+use crate::data_path::http::{ConnectionState, Phase};
+use crate::telemetry::access_log::{Outcome, Record};
+use crate::worker::Worker;
+
+/// A request under way.
+pub(crate) struct Exchange {
+    worker: Rc<Worker>,
+    connection: Rc<ConnectionState>,
+    started: Instant,
+    started_ms: u64,
+    limits: Cell<Timeouts>,
+    expects_continue: bool,
+    /// When the request was complete; 0 until then.
+    request_complete_ms: Cell<u64>,
+    request_bytes: Cell<u64>,
+    /// Since when the client's next body bytes are awaited; 0 if they are not.
+    waits_for_client_ms: Cell<u64>,
+    /// For how long they were awaited before.
+    waited_for_client_ms: Cell<u64>,
+    head_time_us: Cell<Option<u64>>,
+    response_bytes: Cell<u64>,
+    /// Since when the endpoint's next body bytes are awaited; 0 if they are not.
+    waits_for_endpoint_ms: Cell<u64>,
+    retries: Cell<u32>,
+    status: Cell<Option<StatusCode>>,
+    error: Cell<Option<RequestError>>,
+    expired: Cell<Option<RequestError>>,
+    request_id: RefCell<HeaderValue>,
+    record: RefCell<Record>,
+}
+
+/// The duty to end a request: counts and logs when dropped, however the request ended.
+pub(crate) struct Life {
+    exchange: Rc<Exchange>,
+    complete: bool,
+    _registered: Registered<Exchange>,
+}
+
+impl Life {
+    pub(crate) fn begin(worker: &Rc<Worker>, connection: &Rc<ConnectionState>, request: &Request<Incoming>) -> Self {
+        let now_ms = worker.clock.now_ms();
+        connection.enter(Phase::Busy, now_ms);
+        worker.counters.request_began();
+        let exchange = Rc::new(Exchange {
+            worker: Rc::clone(worker),
+            connection: Rc::clone(connection),
+            started: Instant::now(),
+            started_ms: now_ms,
+            limits: Cell::new(Timeouts::default()),
+            expects_continue: request.headers().contains_key(header::EXPECT),
+            request_complete_ms: Cell::new(0),
+            request_bytes: Cell::new(0),
+            waits_for_client_ms: Cell::new(0),
+            waited_for_client_ms: Cell::new(0),
+            head_time_us: Cell::new(None),
+            response_bytes: Cell::new(0),
+            waits_for_endpoint_ms: Cell::new(0),
+            retries: Cell::new(0),
+            status: Cell::new(None),
+            error: Cell::new(None),
+            expired: Cell::new(None),
+            request_id: RefCell::new(worker.next_request_id()),
+            record: RefCell::new(Record::begin(&worker.log, request, connection.peer)),
+        });
+        let registered = worker.exchanges.insert(Rc::clone(&exchange));
+        Self { exchange, complete: false, _registered: registered }
+    }
+
+    pub(crate) fn exchange(&self) -> &Rc<Exchange> {
+        &self.exchange
+    }
+
+    /// The response was handed over whole.
+    pub(crate) fn completed(&mut self) {
+        self.complete = true;
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        let exchange = &self.exchange;
+        if !self.complete && exchange.error.get().is_none() {
+            exchange.error.set(Some(RequestError::ClientGone));
+        }
+        exchange.finish();
+    }
+}
+
+impl Exchange {
+    pub(crate) fn request_id(&self) -> HeaderValue {
+        self.request_id.borrow().clone()
+    }
+
+    pub(crate) fn set_request_id(&self, id: HeaderValue) {
+        *self.request_id.borrow_mut() = id;
+    }
+
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    /// Adds to what the log will say.
+    pub(crate) fn record(&self) -> std::cell::RefMut<'_, Record> {
+        self.record.borrow_mut()
+    }
+
+    pub(crate) fn set_limits(&self, limits: &Timeouts) {
+        self.limits.set(*limits);
+    }
+
+    // The request body.
+
+    /// The request is here to its last byte.
+    pub(crate) fn request_complete(&self) {
+        self.request_complete_ms.set(self.now_ms().max(1));
+    }
+
+    pub(crate) fn is_request_complete(&self) -> bool {
+        self.request_complete_ms.get() > 0
+    }
+
+    /// Body bytes came from the client. Returns how many there are by now.
+    pub(crate) fn request_bytes_came(&self, count: usize) -> u64 {
+        if let since @ 1.. = self.waits_for_client_ms.replace(0) {
+            self.waited_for_client_ms.set(self.waited_for_client_ms.get() + self.now_ms().saturating_sub(since));
+        }
+        self.request_bytes.set(self.request_bytes.get() + count as u64);
+        self.request_bytes.get()
+    }
+
+    /// Someone wants body bytes and there are none.
+    pub(crate) fn waits_for_client(&self) {
+        if self.waits_for_client_ms.get() == 0 {
+            self.waits_for_client_ms.set(self.now_ms().max(1));
+        }
+    }
+
+    /// The body broke: bad framing, or the client went away.
+    pub(crate) fn request_failed(&self, error: &hyper::Error) -> RequestError {
+        let error = match error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+            true => RequestError::ClientGone,
+            false => RequestError::Malformed("invalid request body"),
+        };
+        self.fail(error)
+    }
+
+    pub(crate) fn body_too_large(&self) -> RequestError {
+        self.fail(RequestError::BodyTooLarge)
+    }
+
+    /// The body will not be read to its end; the connection must end with it.
+    pub(crate) fn leave_body_unread(&self) {
+        self.connection.leave_body_unread();
+    }
+
+    /// As [`Self::leave_body_unread`] for a body nobody has looked at.
+    pub(crate) fn drop_request_body(&self, body: &Incoming) {
+        match body.is_end_stream() {
+            true => self.request_complete(),
+            false => self.leave_body_unread(),
+        }
+    }
+
+    // The response.
+
+    /// A response head came. Returns the time since the request began, in microseconds.
+    pub(crate) fn response_head_came(&self) -> u64 {
+        let time_us = self.started.elapsed().as_micros() as u64;
+        self.head_time_us.set(Some(time_us));
+        time_us
+    }
+
+    pub(crate) fn set_status(&self, status: StatusCode) {
+        self.status.set(Some(status));
+    }
+
+    pub(crate) fn response_bytes_came(&self, count: usize) {
+        self.waits_for_endpoint_ms.set(0);
+        self.response_bytes.set(self.response_bytes.get() + count as u64);
+    }
+
+    pub(crate) fn waits_for_endpoint(&self) {
+        if self.waits_for_endpoint_ms.get() == 0 {
+            self.waits_for_endpoint_ms.set(self.now_ms().max(1));
+        }
+    }
+
+    pub(crate) fn count_retry(&self) {
+        self.retries.set(self.retries.get() + 1);
+    }
+
+    // Failing and ending.
+
+    /// Keeps the first error; later ones are its consequences.
+    pub(crate) fn fail(&self, error: RequestError) -> RequestError {
+        if self.error.get().is_none() {
+            self.error.set(Some(error));
+        }
+        error
+    }
+
+    /// What went wrong so far.
+    pub(crate) fn error(&self) -> Option<RequestError> {
+        self.error.get()
+    }
+
+    /// Waits for a future unless a time limit ends first.
+    pub(crate) async fn unless_expired<T>(&self, future: impl Future<Output = T>) -> Result<T, RequestError> {
+        let mut future = pin!(future);
+        poll_fn(|cx| match self.expired.get() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => future.as_mut().poll(cx).map(Ok),
+        })
+        .await
+    }
+
+    /// The time limit that ended, if one did.
+    pub(crate) fn expired(&self) -> Option<RequestError> {
+        self.expired.get()
+    }
+
+    /// Looks at the time limits; wakes the request if one has ended.
+    pub(crate) fn expire_if_late(&self, now_ms: u64) {
+        if self.expired.get().is_some() {
+            return;
+        }
+        if let Some(error) = self.late(now_ms) {
+            self.expired.set(Some(self.fail(error)));
+            self.connection.wake();
+        }
+    }
+
+    fn late(&self, now_ms: u64) -> Option<RequestError> {
+        let limits = self.limits.get();
+        let over = |since_ms: u64, limit: std::time::Duration| now_ms.saturating_sub(since_ms) as u128 >= limit.as_millis();
+        let answered = self.head_time_us.get().is_some();
+        if limits.total.is_some_and(|total| over(self.started_ms, total)) {
+            return Some(if answered { RequestError::ResponseCut } else { RequestError::ResponseTimeout });
+        }
+        if let since @ 1.. = self.waits_for_client_ms.get() {
+            let waited = self.waited_for_client_ms.get() + now_ms.saturating_sub(since);
+            let too_slow = waited > SLOW_AFTER_MS && self.request_bytes.get() * 1_000 < waited * MIN_RATE;
+            if over(since, limits.idle.min(MAX_CLIENT_IDLE)) || too_slow {
+                return Some(RequestError::ClientTooSlow);
+            }
+        }
+        if let since @ 1.. = self.waits_for_endpoint_ms.get()
+            && over(since, limits.idle)
+        {
+            return Some(RequestError::ResponseCut);
+        }
+        match self.request_complete_ms.get() {
+            complete @ 1.. if !answered && over(complete, limits.request) => Some(RequestError::ResponseTimeout),
+            _ => None,
+        }
+    }
+
+    fn finish(&self) {
+        let now_ms = self.now_ms();
+        if self.connection.phase() == Phase::Busy {
+            self.connection.enter(Phase::Idle, now_ms);
+        }
+        let error = self.error.get();
+        let status = self.status.get().or(error.map(RequestError::status)).unwrap_or(StatusCode::OK);
+        let duration_us = self.started.elapsed().as_micros() as u64;
+        self.worker.counters.request_ended(status, error, duration_us, self.request_bytes.get(), self.response_bytes.get());
+        self.worker.log.write(
+            &self.record.borrow(),
+            &Outcome {
+                request_id: &self.request_id.borrow(),
+                status,
+                error,
+                duration_us,
+                head_time_us: self.head_time_us.get(),
+                request_bytes: self.request_bytes.get(),
+                response_bytes: self.response_bytes.get(),
+                retries: self.retries.get(),
+            },
+        );
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.worker.clock.now_ms()
+    }
+}
+
+/// A client's body may pause this long at most, whatever the route allows an endpoint.
+const MAX_CLIENT_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// After this much waiting for a body, its mean rate counts, in milliseconds.
+const SLOW_AFTER_MS: u64 = 10_000;
+
+/// Bytes per second a body must reach on average over the time it was waited for.
+const MIN_RATE: u64 = 240;

@@ -1,0 +1,274 @@
+//! The life of one request, top to bottom. Start reading here.
+//!
+//! [`serve`] checks the head, decides synchronously from one snapshot, rewrites the head, sends it to the endpoint
+//! and hands the response to the client. Whatever happens, [`Life`] ends with one line in the log and the counters.
+
+mod body;
+mod exchange;
+mod head;
+
+use std::rc::Rc;
+
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use routing_rules::request::{RequestView, canonical};
+use routing_rules::rules::{Filter, Redirect, Route, Target};
+
+use super::decide::{self, Decision};
+use super::error::{Blame, RequestError};
+use super::headers;
+use super::http::ConnectionState;
+use super::response::{self, ResponseBody};
+use super::upstream::{self, Lease};
+use super::tunnel;
+use crate::worker::Worker;
+
+pub(crate) use body::{RequestBody, allowed as allowed_trailers};
+pub(crate) use exchange::{Exchange, Life};
+pub(crate) use head::{Head, MAX_HEAD};
+
+/// Serves one request. Never fails: what goes wrong becomes an answer.
+pub(crate) async fn serve(worker: Rc<Worker>, connection: Rc<ConnectionState>, request: Request<Incoming>) -> Response<ResponseBody> {
+    let life = Life::begin(&worker, &connection, &request);
+    match forward(&worker, &connection, life, request).await {
+        Ok(response) => response,
+        Err((error, life)) => response::refuse(error, life),
+    }
+}
+
+/// An error gives `life` back, because the answer still belongs to it.
+async fn forward(
+    worker: &Rc<Worker>,
+    connection: &Rc<ConnectionState>,
+    life: Life,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, (RequestError, Life)> {
+    let (parts, body) = request.into_parts();
+    let exchange = Rc::clone(life.exchange());
+    let Sending { decision, parts, upgrade } = match plan(worker, connection, &exchange, parts) {
+        Ok(Plan::Send(sending)) => *sending,
+        Ok(Plan::Answer(response)) => {
+            exchange.drop_request_body(&body);
+            return Ok(response::attach(response, life));
+        }
+        Err(error) => {
+            exchange.drop_request_body(&body);
+            return Err((error, life));
+        }
+    };
+    let (head, lease) = match send(worker, &exchange, &decision, parts, body).await {
+        Ok(answer) => answer,
+        Err(error) => return Err((error, life)),
+    };
+    match head.status() {
+        StatusCode::SWITCHING_PROTOCOLS => tunnel::switch(connection, life, head, lease, decision, upgrade),
+        _ => response::relay(connection, life, head, lease, decision, upgrade.is_some()),
+    }
+}
+
+/// Sends the request to the endpoint that was decided on, and counts how it went there.
+async fn send(
+    worker: &Rc<Worker>,
+    exchange: &Rc<Exchange>,
+    decision: &Decision,
+    parts: Parts,
+    body: Incoming,
+) -> Result<(Response<Incoming>, Lease), RequestError> {
+    let route = decision.route();
+    let mut body = RequestBody::new(body, exchange, route);
+    body.look_ahead().await?;
+    let request = Request::from_parts(parts, body);
+    let endpoint = decision.picked.endpoint();
+    let sent = upstream::send(worker, endpoint, exchange, request, route.timeouts().connect).await;
+    match &sent {
+        Ok((head, _)) => endpoint.counters().answered(head.status(), exchange.response_head_came()),
+        Err(error) if error.blame() == Blame::Upstream => endpoint.counters().failed(),
+        Err(_) => {}
+    }
+    sent
+}
+
+/// What is to be done with a request.
+enum Plan {
+    Send(Box<Sending>),
+    Answer(Response<ResponseBody>),
+}
+
+/// A request ready to be sent.
+struct Sending {
+    decision: Decision,
+    parts: Parts,
+    /// The protocol the client asked to switch to, if the route allows it.
+    upgrade: Option<HeaderValue>,
+}
+
+/// Everything synchronous: checks, decision, rewriting.
+fn plan(worker: &Rc<Worker>, connection: &ConnectionState, exchange: &Exchange, mut parts: Parts) -> Result<Plan, RequestError> {
+    let head = Head::check(&parts)?;
+    let snapshot = worker.snapshot();
+    let trusted = snapshot.trusts(connection.peer);
+    let client = match trusted {
+        true => headers::client_address(&parts.headers, connection.peer, |address| snapshot.trusts(address)),
+        false => connection.peer,
+    };
+    exchange.record().target(client, &head);
+    if trusted && let Some(id) = given_request_id(&parts) {
+        exchange.set_request_id(id);
+    }
+    let view = RequestView {
+        method: &parts.method,
+        host: head.host.name(),
+        path: &head.path,
+        query: head.query,
+        headers: &parts.headers,
+        client,
+        listener: &connection.listener.name,
+        geo: snapshot.geo.as_deref(),
+    };
+    let found = decide::find(&snapshot, &view).ok_or(RequestError::NoRoute)?;
+    exchange.record().route(&snapshot, found.id());
+    let route = found.route().rules();
+    if head.has_encoded_slash && !route.keeps_encoded_slashes() {
+        return Err(RequestError::Malformed("encoded slash in the path"));
+    }
+    if head.content_length > route.body_limit() {
+        return Err(RequestError::BodyTooLarge);
+    }
+    let placement = match route.target() {
+        Target::Redirect(redirect) => return Ok(Plan::Answer(redirected(redirect, &head, connection))),
+        _ => decide::place(&snapshot, &found, &view, &worker.moment()).ok_or(RequestError::NoEndpoint)?,
+    };
+    exchange.record().placement(&placement, |placement| placement.release_name(&snapshot));
+    exchange.set_limits(route.timeouts());
+    let (id, (upstream, placed)) = (found.id(), placement.keep(&snapshot, connection.is_secure()));
+    let upgrade = wanted_upgrade(&parts, route);
+    let uri = rewritten_uri(&head, route)?;
+    let host = head.host_value();
+    let decision = decide::pick(worker, Rc::clone(&snapshot), id, upstream, placed).ok_or(RequestError::NoEndpoint)?;
+    exchange.record().endpoint(decision.picked.endpoint());
+
+    if let Some(uri) = uri {
+        parts.uri = uri;
+    }
+    parts.version = Version::HTTP_11;
+    if let Some(coding) = parts.headers.get_mut(header::TRANSFER_ENCODING) {
+        // Checked to mean this; sent in the one spelling that every endpoint reads the same way.
+        *coding = HeaderValue::from_static("chunked");
+    }
+    if let Some(host) = host {
+        parts.headers.insert(header::HOST, host);
+    } else if !parts.headers.contains_key(header::HOST) {
+        // HTTP/1.0 without Host: 1.1 needs one, and the endpoint's own address is true at least.
+        let address = decision.picked.endpoint().shared().address().to_string();
+        parts.headers.insert(header::HOST, HeaderValue::try_from(address).expect("an address is visible ASCII"));
+    }
+    rewrite_headers(&mut parts, connection, exchange, &decision, trusted, upgrade.as_ref());
+    Ok(Plan::Send(Box::new(Sending { decision, parts, upgrade })))
+}
+
+/// Hop-by-hop fields out, forwarding fields in, then what the operator wants.
+fn rewrite_headers(
+    parts: &mut Parts,
+    connection: &ConnectionState,
+    exchange: &Exchange,
+    decision: &Decision,
+    trusted: bool,
+    upgrade: Option<&HeaderValue>,
+) {
+    let fields = &mut parts.headers;
+    headers::clean_request(fields, trusted);
+    connection.forwarding.add_to(fields, trusted);
+    fields.insert(headers::X_REQUEST_ID, exchange.request_id());
+    if let Some(placed) = &decision.placed {
+        if let Some(name) = decision.override_header(placed) {
+            fields.remove(name);
+        }
+        fields.insert(headers::X_SERIN_RELEASE, placed.name.clone());
+        fields.insert(headers::X_SERIN_GROUP, HeaderValue::from_static(placed.group.as_str()));
+    }
+    if let Some(protocol) = upgrade {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        fields.insert(header::UPGRADE, protocol.clone());
+    }
+    let route = decision.route();
+    if !route.trailers().is_empty() {
+        fields.insert(header::TE, HeaderValue::from_static("trailers"));
+        if fields.contains_key(header::TRANSFER_ENCODING) {
+            fields.insert(header::TRAILER, trailer_names(route));
+        }
+    }
+    for filter in route.filters() {
+        if let Filter::RequestHeader(edit) = filter {
+            response::apply(edit, fields);
+        }
+    }
+}
+
+/// hyper writes only those trailer fields that the head announces.
+pub(crate) fn trailer_names(route: &Route) -> HeaderValue {
+    let names: Vec<&str> = route.trailers().iter().map(|name| name.as_str()).collect();
+    HeaderValue::try_from(names.join(", ")).expect("header names are visible ASCII")
+}
+
+/// The request id that a trusted proxy gave, if it is one that logs can bear.
+fn given_request_id(parts: &Parts) -> Option<HeaderValue> {
+    let id = parts.headers.get(headers::X_REQUEST_ID)?;
+    let sound = (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
+    sound.then(|| id.clone())
+}
+
+/// The protocol a client asks to switch to, if it asks rightly (RFC 9110 §7.8) and the route allows it.
+fn wanted_upgrade(parts: &Parts, route: &Route) -> Option<HeaderValue> {
+    let wanted = parts.headers.get(header::UPGRADE)?;
+    let asks = parts.version == Version::HTTP_11
+        && headers::has_token(&parts.headers, header::CONNECTION, "upgrade")
+        && !parts.headers.contains_key(header::TRANSFER_ENCODING)
+        && !parts.headers.contains_key(header::CONTENT_LENGTH);
+    let allowed = route.upgrades().iter().any(|protocol| wanted.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
+    (asks && allowed).then(|| wanted.clone())
+}
+
+/// The target to send, if it differs from the one that came.
+fn rewritten_uri(head: &Head<'_>, route: &Route) -> Result<Option<Uri>, RequestError> {
+    let mut path = None;
+    for filter in route.filters() {
+        if let Filter::ReplacePrefix(replace) = filter {
+            let current: &str = path.as_deref().unwrap_or(&*head.path);
+            path = canonical::replace_prefix(current, &replace.from, &replace.to).or(path);
+        }
+    }
+    let path = match (path, head.is_as_sent) {
+        (None, true) => return Ok(None),
+        (Some(path), _) => path,
+        (None, false) => head.path.clone().into_owned(),
+    };
+    let target = match head.query {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    Uri::try_from(target).map(Some).map_err(|_| RequestError::Malformed("target is not a URI"))
+}
+
+fn redirected(redirect: &Redirect, head: &Head<'_>, connection: &ConnectionState) -> Response<ResponseBody> {
+    let scheme = redirect.scheme.as_ref().map_or("http", |scheme| scheme.as_str());
+    let host = redirect.host.as_deref().unwrap_or(head.host.name());
+    let default_port = if scheme == "https" { 443 } else { 80 };
+    // A change of scheme leaves the old port behind: 8080 speaks no TLS.
+    let port = match (redirect.port, &redirect.scheme) {
+        (Some(port), _) => port,
+        (None, Some(_)) => default_port,
+        (None, None) => head.host.port().unwrap_or(if redirect.host.is_some() { default_port } else { connection.listener.port }),
+    };
+    let port = if port == default_port || (redirect.port.is_none() && head.host.port().is_none()) { String::new() } else { format!(":{port}") };
+    let path = redirect.path.as_deref().unwrap_or(&head.path);
+    let query = head.query.map(|query| format!("?{query}")).unwrap_or_default();
+    let location = format!("{scheme}://{host}{port}{path}{query}");
+    let mut response = Response::new(ResponseBody::text(bytes::Bytes::new()));
+    *response.status_mut() = redirect.status;
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}

@@ -1,0 +1,276 @@
+//! From the endpoint's response head to the client: checks, hop-by-hop fields, filters, the body's relay.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use routing_rules::rules::{Filter, HeaderEdit};
+
+use super::decide::Decision;
+use super::error::RequestError;
+use super::headers;
+use super::http::ConnectionState;
+use super::request::{Exchange, Life, trailer_names};
+use super::upstream::Lease;
+
+/// Largest response head of an endpoint in bytes; larger ones are a bad response.
+pub(crate) const MAX_HEAD: usize = 32 << 10;
+
+/// A response body on its way to the client.
+pub(crate) struct ResponseBody {
+    source: Source,
+    life: Option<Life>,
+}
+
+enum Source {
+    Text(Option<Bytes>),
+    Endpoint(Relay),
+}
+
+struct Relay {
+    incoming: Incoming,
+    exchange: Rc<Exchange>,
+    trailers: Box<[HeaderName]>,
+    /// The connection the body comes from; kept for the next request once both bodies are at their end.
+    lease: Option<Lease>,
+    /// In flight until the body ends.
+    decision: Option<Decision>,
+}
+
+/// Why a relay stopped; hyper then cuts the connection, so that no client takes a part for the whole.
+#[derive(Debug, thiserror::Error)]
+#[error("response body: {}", .0.token())]
+pub(crate) struct ResponseBodyError(RequestError);
+
+/// Gives a response that Serin made the duty to end the request.
+pub(crate) fn attach(mut response: Response<ResponseBody>, life: Life) -> Response<ResponseBody> {
+    life.exchange().set_status(response.status());
+    response.body_mut().life.get_or_insert(life);
+    response
+}
+
+/// Turns an error into an answer, a counter and a log line.
+pub(crate) fn refuse(error: RequestError, life: Life) -> Response<ResponseBody> {
+    life.exchange().fail(error);
+    attach(error.response(&life.exchange().request_id()), life)
+}
+
+/// Prepares the endpoint's response for the client.
+pub(crate) fn relay(
+    connection: &ConnectionState,
+    life: Life,
+    head: Response<Incoming>,
+    lease: Lease,
+    decision: Decision,
+    asked_to_upgrade: bool,
+) -> Result<Response<ResponseBody>, (RequestError, Life)> {
+    let (mut parts, incoming) = head.into_parts();
+    let keep = match check_framing(&mut parts) {
+        Ok(keep) => keep,
+        Err(error) => return Err((error, life)),
+    };
+    rewrite(&mut parts.headers, &decision);
+    // The version of this connection, whatever the endpoint's was (RFC 9110 §2.5).
+    parts.version = Version::HTTP_11;
+    let exchange = life.exchange();
+    // A request body that is still coming, an answer other than 101 to an upgrade, and a drain all end the connection.
+    if !exchange.is_request_complete() || asked_to_upgrade || connection.is_draining() {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let mut relay = Relay {
+        incoming,
+        exchange: Rc::clone(exchange),
+        trailers: decision.route().trailers().into(),
+        lease: keep.then_some(lease),
+        decision: Some(decision),
+    };
+    if relay.incoming.is_end_stream() {
+        relay.end();
+    }
+    let body = ResponseBody { source: Source::Endpoint(relay), life: None };
+    Ok(attach(Response::from_parts(parts, body), life))
+}
+
+/// Refuses what must not be relayed and removes what is ambiguous (RFC 9112 §6.3). Returns whether the connection
+/// may serve another request.
+fn check_framing(parts: &mut http::response::Parts) -> Result<bool, RequestError> {
+    // RFC 9110 §15: statuses are 100 to 599. A 101 is handled elsewhere, and hyper skips all other interim responses.
+    if parts.status.as_u16() > 599 {
+        return Err(RequestError::BadResponse);
+    }
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => true,
+        _ => return Err(RequestError::BadResponse),
+    };
+    if chunked && parts.version == Version::HTTP_10 {
+        return Err(RequestError::BadResponse);
+    }
+    let lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter().count();
+    if chunked && lengths > 0 {
+        parts.headers.remove(header::CONTENT_LENGTH);
+        return Ok(false);
+    }
+    if lengths > 0 {
+        let length = one_length(&parts.headers).ok_or(RequestError::BadResponse)?;
+        // RFC 9110 §8.6: no Content-Length with 204.
+        if parts.status == StatusCode::NO_CONTENT {
+            parts.headers.remove(header::CONTENT_LENGTH);
+        } else if lengths > 1 {
+            parts.headers.insert(header::CONTENT_LENGTH, length);
+        }
+    }
+    // After an HTTP/1.0 response hyper would go on in HTTP/1.0, which has neither Host nor chunked bodies.
+    Ok(parts.version == Version::HTTP_11)
+}
+
+/// The length, if all fields say the same and it is a number.
+fn one_length(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let first = lengths.next()?;
+    let digits = !first.is_empty() && first.as_bytes().iter().all(u8::is_ascii_digit);
+    (digits && lengths.all(|other| other == first)).then(|| first.clone())
+}
+
+fn rewrite(fields: &mut HeaderMap, decision: &Decision) {
+    let announces_trailers = fields.contains_key(header::TRAILER);
+    headers::clean_response(fields);
+    let route = decision.route();
+    if announces_trailers && !route.trailers().is_empty() {
+        fields.insert(header::TRAILER, trailer_names(route));
+    }
+    if let Some(placed) = &decision.placed {
+        if decision.exposes_group(placed) {
+            fields.insert(headers::X_SERIN_GROUP, HeaderValue::from_static(placed.group.as_str()));
+        }
+        for cookie in &placed.cookies {
+            fields.append(header::SET_COOKIE, cookie.clone());
+        }
+    }
+    for filter in route.filters() {
+        if let Filter::ResponseHeader(edit) = filter {
+            apply(edit, fields);
+        }
+    }
+}
+
+/// Carries out one edit.
+pub(crate) fn apply(edit: &HeaderEdit, fields: &mut HeaderMap) {
+    match edit {
+        HeaderEdit::Set(name, value) => drop(fields.insert(name.clone(), value.clone())),
+        HeaderEdit::Add(name, value) => drop(fields.append(name.clone(), value.clone())),
+        HeaderEdit::Remove(name) => drop(fields.remove(name)),
+    }
+}
+
+impl ResponseBody {
+    /// A body that Serin made.
+    pub(crate) fn text(text: Bytes) -> Self {
+        Self { source: Source::Text(Some(text).filter(|text| !text.is_empty())), life: None }
+    }
+
+    fn completed(&mut self) {
+        if let Some(life) = &mut self.life {
+            life.completed();
+        }
+        // Dropping it ends the request: now, and not when hyper lets go of the body.
+        self.life = None;
+    }
+}
+
+impl Relay {
+    /// The body is at its end.
+    fn end(&mut self) {
+        if let Some(lease) = self.lease.take()
+            && self.exchange.is_request_complete()
+        {
+            lease.keep(self.exchange.worker().clock.now_ms());
+        }
+        self.decision = None;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
+        if let Some(error) = self.exchange.expired() {
+            self.lease = None;
+            return Poll::Ready(Some(Err(error)));
+        }
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Pending => {
+                self.exchange.waits_for_endpoint();
+                Poll::Pending
+            }
+            Poll::Ready(None) => {
+                self.end();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(_))) => {
+                self.lease = None;
+                Poll::Ready(Some(Err(self.exchange.fail(RequestError::ResponseCut))))
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                let frame = match frame.into_data() {
+                    Ok(data) => {
+                        self.exchange.response_bytes_came(data.len());
+                        if self.incoming.is_end_stream() {
+                            self.end();
+                        }
+                        Frame::data(data)
+                    }
+                    Err(frame) => {
+                        self.end();
+                        let trailers = frame.into_trailers().unwrap_or_default();
+                        Frame::trailers(super::request::allowed_trailers(&trailers, &self.trailers))
+                    }
+                };
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = ResponseBodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let next = match &mut self.source {
+            Source::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Source::Endpoint(relay) => relay.poll(cx),
+        };
+        if self.is_end_stream() || matches!(next, Poll::Ready(None)) {
+            self.completed();
+        }
+        next.map(|next| next.map(|result| result.map_err(ResponseBodyError)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Text(text) => text.is_none(),
+            // The connection is kept or given up exactly when the end has been seen.
+            Source::Endpoint(relay) => relay.decision.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Source::Endpoint(relay) => relay.incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        // hyper never polls a body that is empty, or that must not be sent (HEAD): such a one is complete.
+        let whole = matches!(self.source, Source::Text(_)) || self.is_end_stream();
+        if whole {
+            self.completed();
+        }
+    }
+}

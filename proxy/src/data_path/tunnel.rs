@@ -1,0 +1,140 @@
+//! Upgraded connections: after a 101 that was asked for, bytes are passed on as they are, in both directions, until
+//! both sides have closed or nothing moves for too long.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::Connection;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::oneshot;
+
+use super::decide::Decision;
+use super::error::RequestError;
+use super::headers;
+use super::http::{ConnectionState, Phase};
+use super::request::{Life, RequestBody};
+use super::response::{self, ResponseBody};
+use super::upstream::Lease;
+use crate::worker::Worker;
+
+/// The endpoint's socket and what was read from it beyond the 101, once hyper has let go of it.
+pub(crate) type Handover = oneshot::Receiver<(TcpStream, Bytes)>;
+
+/// A tunnel that begins when the client's connection has carried the 101.
+pub(crate) struct PendingTunnel {
+    handover: Handover,
+    idle: Duration,
+    /// The request stays in flight, and its endpoint busy, until the tunnel ends.
+    decision: Decision,
+    life: Life,
+}
+
+/// Drives a connection to an endpoint. If it ends in an upgrade, the receiver gets the socket.
+pub(crate) fn drive(mut connection: Connection<TokioIo<TcpStream>, RequestBody>) -> Handover {
+    let (sender, handover) = oneshot::channel();
+    tokio::task::spawn_local(async move {
+        if poll_fn(|cx| connection.poll_without_shutdown(cx)).await.is_ok() {
+            let parts = connection.into_parts();
+            // Nobody receives it unless there was a 101; the socket is closed then.
+            let _ = sender.send((parts.io.into_inner(), parts.read_buf));
+        }
+    });
+    handover
+}
+
+/// Turns an endpoint's 101 into the client's, and leaves the tunnel to the connection. A 101 nobody asked for, or to
+/// another protocol, is a bad response.
+pub(crate) fn switch(
+    connection: &ConnectionState,
+    life: Life,
+    head: Response<Incoming>,
+    lease: Lease,
+    decision: Decision,
+    asked: Option<HeaderValue>,
+) -> Result<Response<ResponseBody>, (RequestError, Life)> {
+    let (mut parts, _) = head.into_parts();
+    let protocol = parts.headers.get(header::UPGRADE).cloned();
+    let agreed = match (asked, protocol) {
+        (Some(asked), Some(given)) if asked.as_bytes().eq_ignore_ascii_case(given.as_bytes()) => given,
+        _ => return Err((RequestError::BadResponse, life)),
+    };
+    headers::clean_response(&mut parts.headers);
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    parts.headers.insert(header::UPGRADE, agreed);
+    life.exchange().set_status(StatusCode::SWITCHING_PROTOCOLS);
+    let idle = decision.route().timeouts().tunnel_idle;
+    connection.set_tunnel(PendingTunnel { handover: lease.into_handover(), idle, decision, life });
+    Ok(Response::from_parts(parts, response::ResponseBody::text(Bytes::new())))
+}
+
+/// Runs a tunnel to its end. `unread` is what the client sent after its request.
+pub(crate) async fn run(worker: &Worker, state: &ConnectionState, client: TcpStream, unread: Bytes, pending: PendingTunnel) {
+    let PendingTunnel { handover, idle, decision, mut life } = pending;
+    state.enter(Phase::Tunnel, worker.clock.now_ms());
+    let Ok((endpoint, early)) = handover.await else {
+        life.exchange().fail(RequestError::ResponseCut);
+        return;
+    };
+    worker.counters.tunnel_opened();
+    let moved = std::cell::Cell::new(worker.clock.now_ms());
+    let (client_read, client_write) = client.into_split();
+    let (endpoint_read, endpoint_write) = endpoint.into_split();
+    let exchange = Rc::clone(life.exchange());
+    let up = pump(client_read, endpoint_write, unread, |count| {
+        moved.set(worker.clock.now_ms());
+        exchange.request_bytes_came(count);
+    });
+    let down = pump(endpoint_read, client_write, early, |count| {
+        moved.set(worker.clock.now_ms());
+        exchange.response_bytes_came(count);
+    });
+    let watch = async {
+        let limit = idle.as_millis() as u64;
+        loop {
+            let quiet = worker.clock.now_ms().saturating_sub(moved.get());
+            if quiet >= limit {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis((limit - quiet).max(50))).await;
+        }
+    };
+    tokio::select! {
+        () = async { tokio::join!(up, down); } => {}
+        () = watch => worker.counters.tunnel_idle(),
+        () = state.ordered_to_close() => {}
+    }
+    worker.counters.tunnel_closed();
+    drop(decision);
+    life.completed();
+}
+
+/// Passes bytes one way. The end of one direction is passed on as a half-close; an error ends this direction only,
+/// and the other one notices by itself.
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, first: Bytes, moved: impl Fn(usize)) {
+    if !first.is_empty() {
+        moved(first.len());
+        if to.write_all(&first).await.is_err() {
+            return;
+        }
+    }
+    let mut buffer = vec![0; BUFFER].into_boxed_slice();
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        moved(count);
+        if to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+        moved(0);
+    }
+    let _ = to.shutdown().await;
+}
+
+/// Bytes in hand per direction.
+const BUFFER: usize = 16 << 10;

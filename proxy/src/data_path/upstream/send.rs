@@ -1,0 +1,110 @@
+//! Sends a request to an endpoint and waits for the response head.
+//!
+//! The one repetition that is always allowed is made here: a kept connection that the endpoint closed before a
+//! byte of the response came (RFC 9110 §9.2.2, RFC 9112 §9.3.1). If nothing of the request was written, any request
+//! is sent again; if it was, only one without a body and with an idempotent method.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+
+use super::{Lease, LocalEndpoint};
+use crate::connect;
+use crate::data_path::error::RequestError;
+use crate::data_path::request::{Exchange, RequestBody};
+use crate::data_path::tunnel;
+use crate::worker::Worker;
+
+/// Sends to one endpoint. Returns the response head and the connection its body comes from.
+pub(crate) async fn send(
+    worker: &Rc<Worker>,
+    endpoint: &Rc<LocalEndpoint>,
+    exchange: &Rc<Exchange>,
+    mut request: Request<RequestBody>,
+    connect_timeout: Duration,
+) -> Result<(Response<Incoming>, Lease), RequestError> {
+    let mut spare = None;
+    if let Some(mut lease) = endpoint.pool.take(endpoint) {
+        if is_repeatable(&request) {
+            spare = Some(copy(&request));
+        }
+        let answer = exchange.unless_expired(lease.sender.try_send_request(request)).await?;
+        match answer {
+            Ok(response) => return Ok((response, lease)),
+            Err(mut refused) => match (refused.take_message(), spare) {
+                (Some(unsent), _) => request = unsent,
+                (None, Some(copy)) if refused.error().is_incomplete_message() || is_reset(refused.error()) => request = copy,
+                _ => return Err(failure(refused.error(), exchange)),
+            },
+        }
+        endpoint.counters().retried();
+        exchange.count_retry();
+    }
+    let mut lease = open(worker, endpoint, exchange, connect_timeout).await?;
+    match exchange.unless_expired(lease.sender.try_send_request(request)).await? {
+        Ok(response) => Ok((response, lease)),
+        Err(refused) => Err(failure(refused.error(), exchange)),
+    }
+}
+
+/// Opens a connection and starts the task that drives it.
+async fn open(
+    worker: &Rc<Worker>,
+    endpoint: &Rc<LocalEndpoint>,
+    exchange: &Rc<Exchange>,
+    timeout: Duration,
+) -> Result<Lease, RequestError> {
+    let dial = connect::tcp(endpoint.shared().address(), timeout);
+    let stream = exchange.unless_expired(dial).await?.map_err(|error| match error.kind() {
+        std::io::ErrorKind::TimedOut => RequestError::ConnectTimeout,
+        _ => RequestError::Connect,
+    })?;
+    endpoint.counters().connected();
+    let handshake = worker.http1_client.handshake(hyper_util::rt::TokioIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(|_| RequestError::Connect)?;
+    Ok(Lease::new(sender, tunnel::drive(connection), Rc::clone(endpoint)))
+}
+
+/// The client side of hyper as Serin uses it.
+pub(crate) fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_header_size(crate::data_path::response::MAX_HEAD).max_buf_size(MAX_BUFFER);
+    builder
+}
+
+/// Whether sending the request twice is harmless and possible: idempotent by definition (RFC 9110 §9.2.2), and
+/// without a body, which could not be read a second time.
+fn is_repeatable(request: &Request<RequestBody>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
+        && request.body().is_empty()
+}
+
+fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+fn is_reset(error: &hyper::Error) -> bool {
+    use std::error::Error;
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    let cause = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| matches!(cause.kind(), ConnectionReset | BrokenPipe | ConnectionAborted))
+}
+
+/// Whose fault it is that no response head came: the request body has its own errors.
+fn failure(error: &hyper::Error, exchange: &Exchange) -> RequestError {
+    match exchange.error() {
+        Some(error) => error,
+        None if error.is_user() => RequestError::ClientGone,
+        None => RequestError::BadResponse,
+    }
+}
+
+/// Largest read buffer of a connection to an endpoint, in bytes.
+const MAX_BUFFER: usize = 256 << 10;

@@ -1,0 +1,129 @@
+//! Process settings, read once at start. Everything else an operator writes is rules and changes at run time.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use routing_rules::rules::AddressSet;
+use serde::{Deserialize, Serialize};
+
+use crate::control_path::decode::{self, Node, Problem};
+use crate::telemetry::access_log::AccessLogSettings;
+
+/// What is fixed at start. A change in the file is reported and takes effect with the next start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where metrics, health and the API are served. Absent: nowhere.
+    pub admin: Option<AdminSettings>,
+    /// Folder for the last good snapshot and for generated secrets. Absent: nothing is kept.
+    pub state_dir: Option<PathBuf>,
+    /// Data threads. Default: one per core.
+    pub workers: Option<usize>,
+    /// Peers whose forwarding headers are believed: addresses and networks. A change takes effect at once.
+    pub trusted_proxies: Vec<String>,
+    /// Where more rules come from, besides this file.
+    pub sources: SourceSettings,
+    /// Where addresses are.
+    pub geo: Option<GeoSettings>,
+    /// A line per request. Absent: none.
+    pub access_log: Option<AccessLogSettings>,
+    /// A file with at least 32 bytes that signs pins; the same on all instances. Default: generated in `state_dir`.
+    pub secret_file: Option<PathBuf>,
+    /// How a stop goes.
+    pub shutdown: ShutdownSettings,
+    #[serde(skip_serializing)]
+    listeners: Elsewhere,
+    #[serde(skip_serializing)]
+    routes: Elsewhere,
+    #[serde(skip_serializing)]
+    upstreams: Elsewhere,
+    #[serde(skip_serializing)]
+    releases: Elsewhere,
+}
+
+/// Rules stand in the same file as settings; the catalog reads them, object by object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Elsewhere;
+
+impl<'de> Deserialize<'de> for Elsewhere {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+/// See [`Settings::admin`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminSettings {
+    /// `IP:PORT`.
+    pub address: SocketAddr,
+}
+
+/// See [`Settings::sources`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceSettings {
+    /// Files or patterns such as `rules.d/*.yaml`, relative to the main file's folder. Only rules, no settings.
+    pub files: Vec<String>,
+}
+
+/// See [`Settings::geo`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GeoSettings {
+    /// A database in MaxMind's format (`.mmdb`) with cities.
+    pub database: PathBuf,
+}
+
+/// See [`Settings::shutdown`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShutdownSettings {
+    /// Seconds between readiness going off and the listeners closing, for load balancers to notice. Default 0.
+    pub delay_s: u32,
+    /// Seconds that requests under way may take to finish. Default 30.
+    pub deadline_s: u32,
+}
+
+impl Default for ShutdownSettings {
+    fn default() -> Self {
+        Self { delay_s: 0, deadline_s: 30 }
+    }
+}
+
+impl Settings {
+    /// Takes the settings out of the main file's tree. Problems are added to the list.
+    pub fn decode(source: &Arc<str>, root: &Node, problems: &mut Vec<Problem>) -> Option<Self> {
+        let before = problems.len();
+        let settings: Self = decode::decode(source, root, "", problems)?;
+        if settings.workers.is_some_and(|workers| !(1..=1_024).contains(&workers)) {
+            problems.push(root.problem(source, "workers", "the number of workers is between 1 and 1024"));
+        }
+        for (index, network) in settings.trusted_proxies.iter().enumerate() {
+            if let Err(reason) = AddressSet::parse([network]) {
+                problems.push(root.problem(source, &format!("trusted_proxies[{index}]"), reason));
+            }
+        }
+        (problems.len() == before).then_some(settings)
+    }
+
+    /// The networks of `trusted_proxies`, which [`Settings::decode`] has checked.
+    pub fn trusted(&self) -> AddressSet {
+        AddressSet::parse(&self.trusted_proxies).unwrap_or_default()
+    }
+
+    /// Paths are relative to the main file's folder, wherever the process was started.
+    pub fn resolve_beside(&mut self, main_file: &str) {
+        let folder = Path::new(main_file).parent().unwrap_or(Path::new(""));
+        let absolute = |path: &mut PathBuf| *path = folder.join(&*path);
+        self.state_dir.iter_mut().for_each(absolute);
+        self.secret_file.iter_mut().for_each(absolute);
+        self.geo.iter_mut().for_each(|geo| geo.database = folder.join(&geo.database));
+    }
+
+    /// How many workers to start.
+    pub fn worker_count(&self) -> usize {
+        self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}

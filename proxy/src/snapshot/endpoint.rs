@@ -1,0 +1,130 @@
+//! One address and the counters that survive swaps.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use routing_rules::rules::Name;
+
+/// One endpoint of one upstream. Its identity is the pair of both: an address that two upstreams share is judged
+/// by each on its own.
+pub struct Endpoint {
+    upstream: Name,
+    address: SocketAddr,
+    workers: Box<[EndpointCounters]>,
+}
+
+/// What one worker counted at one endpoint. Only that worker writes, everybody may read: relaxed loads and stores
+/// cost what plain ones do, and no cache line is fought over.
+#[derive(Default)]
+#[repr(align(128))]
+pub struct EndpointCounters {
+    in_flight: AtomicU64,
+    requests: AtomicU64,
+    errors: AtomicU64,
+    statuses: [AtomicU64; 5],
+    head_time_us: AtomicU64,
+    connects: AtomicU64,
+    retries: AtomicU64,
+}
+
+/// The sum over all workers at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointTotals {
+    /// Requests picked and not yet finished.
+    pub in_flight: u64,
+    /// Attempts sent or tried, since the endpoint is known.
+    pub requests: u64,
+    /// Attempts without a valid response head.
+    pub errors: u64,
+    /// Responses by class: 1xx, 2xx, 3xx, 4xx, 5xx.
+    pub statuses: [u64; 5],
+    /// Sum of the times from pick to response head, in microseconds, of all responses.
+    pub head_time_us: u64,
+    /// Connections opened.
+    pub connects: u64,
+    /// Attempts that were repeated because a kept connection had been closed.
+    pub retries: u64,
+}
+
+impl Endpoint {
+    /// An endpoint nothing is known about yet.
+    pub fn new(upstream: Name, address: SocketAddr, workers: usize) -> Self {
+        Self { upstream, address, workers: (0..workers).map(|_| EndpointCounters::default()).collect() }
+    }
+
+    /// The upstream it belongs to.
+    pub fn upstream(&self) -> &Name {
+        &self.upstream
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The counters of one worker; `None` for a worker that does not exist.
+    pub fn counters(&self, worker: usize) -> Option<&EndpointCounters> {
+        self.workers.get(worker)
+    }
+
+    /// The sum over all workers.
+    pub fn totals(&self) -> EndpointTotals {
+        self.workers.iter().fold(EndpointTotals::default(), |mut sum, counters| {
+            counters.add_to(&mut sum);
+            sum
+        })
+    }
+}
+
+impl EndpointCounters {
+    /// A request was assigned to the endpoint.
+    pub fn picked(&self) {
+        add(&self.requests, 1);
+        add(&self.in_flight, 1);
+    }
+
+    /// A request assigned to the endpoint is over, however it ended.
+    pub fn released(&self) {
+        // The worker that picked is the only writer, so this cannot go below zero.
+        self.in_flight.store(self.in_flight.load(Relaxed).wrapping_sub(1), Relaxed);
+    }
+
+    /// A response head came, this many microseconds after the pick.
+    pub fn answered(&self, status: http::StatusCode, head_time_us: u64) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+        add(&self.statuses[class], 1);
+        add(&self.head_time_us, head_time_us);
+    }
+
+    /// No valid response head came.
+    pub fn failed(&self) {
+        add(&self.errors, 1);
+    }
+
+    /// A connection was opened.
+    pub fn connected(&self) {
+        add(&self.connects, 1);
+    }
+
+    /// An attempt was repeated on a new connection.
+    pub fn retried(&self) {
+        add(&self.retries, 1);
+    }
+
+    fn add_to(&self, sum: &mut EndpointTotals) {
+        sum.in_flight += self.in_flight.load(Relaxed);
+        sum.requests += self.requests.load(Relaxed);
+        sum.errors += self.errors.load(Relaxed);
+        for (total, class) in sum.statuses.iter_mut().zip(&self.statuses) {
+            *total += class.load(Relaxed);
+        }
+        sum.head_time_us += self.head_time_us.load(Relaxed);
+        sum.connects += self.connects.load(Relaxed);
+        sum.retries += self.retries.load(Relaxed);
+    }
+}
+
+/// Adds without a locked instruction: there is one writer.
+pub(crate) fn add(counter: &AtomicU64, amount: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(amount), Relaxed);
+}

@@ -1,0 +1,79 @@
+//! What the data path reads: one immutable [`Snapshot`], replaced as a whole.
+//!
+//! Everything of a request is decided from one snapshot, so two parts of a decision can never disagree.
+//! Snapshots share what did not change. What an endpoint has learned (its counters) belongs to its identity and
+//! lives through every swap, because [`Endpoint`]s are shared between snapshots.
+
+mod endpoint;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use imbl::Vector;
+use routing_rules::balance::Schedule;
+use routing_rules::request::GeoDatabase;
+use routing_rules::rules::{AddressSet, Name};
+use routing_rules::table::{RouteTable, UpstreamId};
+
+pub(crate) use endpoint::add;
+pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
+
+/// Everything the data path needs to serve a request.
+pub struct Snapshot {
+    /// Counts the swaps of this process, from 1.
+    pub generation: u64,
+    /// The routes, and which upstreams and releases they use.
+    pub table: RouteTable,
+    /// The upstreams by [`UpstreamId::index`]; a free slot is `None`.
+    pub upstreams: Vector<Option<Arc<Upstream>>>,
+    /// Peers whose forwarding headers are believed.
+    pub trusted_proxies: Arc<AddressSet>,
+    /// Where addresses are.
+    pub geo: Option<Arc<dyn GeoDatabase>>,
+}
+
+impl Snapshot {
+    /// A snapshot that serves nothing, for the time before the first rules.
+    pub fn empty() -> Self {
+        Self {
+            generation: 0,
+            table: RouteTable::default(),
+            upstreams: Vector::new(),
+            trusted_proxies: Arc::default(),
+            geo: None,
+        }
+    }
+
+    /// An upstream of this snapshot's table.
+    pub fn upstream(&self, id: UpstreamId) -> Option<&Arc<Upstream>> {
+        self.upstreams.get(id.index())?.as_ref()
+    }
+
+    /// Whether the forwarding headers of a peer are believed.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        !self.trusted_proxies.is_empty() && self.trusted_proxies.contains(peer)
+    }
+}
+
+/// The place a worker reads the current snapshot from.
+pub type SnapshotCell = ArcSwap<Snapshot>;
+
+/// A named set of endpoints with the schedule that divides requests over them.
+pub struct Upstream {
+    /// The upstream's name.
+    pub name: Name,
+    /// The endpoints with their configured weights.
+    pub endpoints: Box<[Member]>,
+    /// The order of picks; positions are those of `endpoints`.
+    pub schedule: Arc<Schedule>,
+}
+
+/// An endpoint as a member of an upstream.
+#[derive(Clone)]
+pub struct Member {
+    /// The endpoint and what it has learned.
+    pub endpoint: Arc<Endpoint>,
+    /// Its configured weight.
+    pub weight: u16,
+}

@@ -1,0 +1,413 @@
+//! The access log: a line per request, written off the data path.
+//!
+//! A worker formats lines into a buffer of its own and hands full buffers to one writer thread through a bounded
+//! queue. If the sink blocks, buffers are dropped and their lines counted; a request never waits for a disk.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::SystemTime;
+
+use http::header::{self, HeaderValue};
+use http::{Method, Request, StatusCode};
+use routing_rules::table::RouteId;
+use serde::{Deserialize, Serialize};
+
+use crate::data_path::decide::Placement;
+use crate::data_path::error::RequestError;
+use crate::data_path::request::Head;
+use crate::data_path::upstream::LocalEndpoint;
+use crate::snapshot::Snapshot;
+
+/// Where access log lines go, and how they look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLogSettings {
+    /// `stdout`, `stderr` or a file path. A file is opened again on SIGHUP.
+    pub to: String,
+    /// `json` (default) or `text`.
+    #[serde(default)]
+    pub format: LogFormat,
+}
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// For people.
+    Text,
+}
+
+/// The way to the writer thread. Without a queue nothing is logged.
+#[derive(Clone, Default)]
+pub struct LogSink {
+    queue: Option<SyncSender<Message>>,
+    format: LogFormat,
+    dropped: Arc<AtomicU64>,
+}
+
+enum Message {
+    Lines(Vec<u8>),
+    Reopen,
+    /// Answered when everything before it is written.
+    Flush(SyncSender<()>),
+}
+
+impl LogSink {
+    /// A sink that swallows everything at no cost.
+    pub fn off() -> Self {
+        Self::default()
+    }
+
+    /// Opens the sink and starts its writer thread.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or the thread not started.
+    pub fn open(settings: &AccessLogSettings) -> io::Result<Self> {
+        let mut target = LogTarget::open(&settings.to)?;
+        let (queue, messages) = sync_channel(QUEUE);
+        std::thread::Builder::new().name("access-log".into()).spawn(move || target.write_all(&messages))?;
+        Ok(Self { queue: Some(queue), format: settings.format, dropped: Arc::default() })
+    }
+
+    /// Opens the file again, after a rotation.
+    pub fn reopen(&self) {
+        if let Some(queue) = &self.queue {
+            let _ = queue.try_send(Message::Reopen);
+        }
+    }
+
+    /// Lines dropped because the sink was blocked.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
+    /// Waits until everything handed over so far is written, or for two seconds. Blocks.
+    pub fn flush(&self) {
+        if let Some(queue) = &self.queue {
+            let (done, wait) = sync_channel(1);
+            if queue.try_send(Message::Flush(done)).is_ok() {
+                let _ = wait.recv_timeout(std::time::Duration::from_secs(2));
+            }
+        }
+    }
+}
+
+enum LogTarget {
+    Stdout,
+    Stderr,
+    File { path: PathBuf, file: File },
+}
+
+impl LogTarget {
+    fn open(to: &str) -> io::Result<Self> {
+        Ok(match to {
+            "stdout" => Self::Stdout,
+            "stderr" => Self::Stderr,
+            path => Self::File { path: path.into(), file: append(path.as_ref())? },
+        })
+    }
+
+    fn write_all(&mut self, messages: &Receiver<Message>) {
+        for message in messages {
+            match message {
+                Message::Lines(lines) => {
+                    if let Err(error) = self.write(&lines) {
+                        tracing::warn!(%error, "cannot write the access log");
+                    }
+                }
+                Message::Reopen => self.reopen(),
+                Message::Flush(done) => drop(done.send(())),
+            }
+        }
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stdout => io::stdout().lock().write_all(lines),
+            Self::Stderr => io::stderr().lock().write_all(lines),
+            Self::File { file, .. } => file.write_all(lines),
+        }
+    }
+
+    fn reopen(&mut self) {
+        if let Self::File { path, file } = self {
+            match append(path) {
+                Ok(opened) => *file = opened,
+                Err(error) => tracing::warn!(path = %path.display(), %error, "cannot open the access log again"),
+            }
+        }
+    }
+}
+
+fn append(path: &std::path::Path) -> io::Result<File> {
+    File::options().create(true).append(true).open(path)
+}
+
+/// A worker's end of the log.
+pub(crate) struct LogWriter {
+    sink: LogSink,
+    lines: RefCell<Lines>,
+}
+
+#[derive(Default)]
+struct Lines {
+    text: Vec<u8>,
+    count: u64,
+}
+
+impl LogWriter {
+    pub(crate) fn new(sink: LogSink) -> Self {
+        Self { sink, lines: RefCell::default() }
+    }
+
+    fn is_on(&self) -> bool {
+        self.sink.queue.is_some()
+    }
+
+    /// Adds the line of a request.
+    pub(crate) fn write(&self, record: &Record, outcome: &Outcome<'_>) {
+        let Some(facts) = &record.facts else { return };
+        let mut lines = self.lines.borrow_mut();
+        let line = Line::new(facts, outcome);
+        match self.sink.format {
+            // Writing to a vector cannot fail, and neither can serialising plain fields.
+            LogFormat::Json => drop(serde_json::to_writer(&mut lines.text, &line)),
+            LogFormat::Text => drop(line.write_text(&mut lines.text)),
+        }
+        lines.text.push(b'\n');
+        lines.count += 1;
+        if lines.text.len() >= CHUNK {
+            self.hand_over(&mut lines);
+        }
+    }
+
+    /// Hands over what has gathered.
+    pub(crate) fn flush(&self) {
+        let mut lines = self.lines.borrow_mut();
+        if !lines.text.is_empty() {
+            self.hand_over(&mut lines);
+        }
+    }
+
+    fn hand_over(&self, lines: &mut Lines) {
+        let Lines { text, count } = std::mem::take(lines);
+        let Some(queue) = &self.sink.queue else { return };
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(Message::Lines(text)) {
+            self.sink.dropped.fetch_add(count, Relaxed);
+        }
+    }
+}
+
+/// What is gathered about a request while it is under way; empty if nothing is logged.
+pub(crate) struct Record {
+    facts: Option<Box<Facts>>,
+}
+
+struct Facts {
+    time: SystemTime,
+    peer: IpAddr,
+    client: IpAddr,
+    method: Method,
+    host: Box<str>,
+    target: Box<str>,
+    user_agent: Option<HeaderValue>,
+    snapshot: Option<(Rc<Arc<Snapshot>>, RouteId)>,
+    release: Option<ReleaseFacts>,
+    endpoint: Option<Rc<LocalEndpoint>>,
+}
+
+struct ReleaseFacts {
+    name: Box<str>,
+    group: &'static str,
+    reason: &'static str,
+    rule: Option<Box<str>>,
+    bucket: Option<u16>,
+}
+
+/// How a request ended.
+pub(crate) struct Outcome<'a> {
+    pub(crate) request_id: &'a HeaderValue,
+    pub(crate) status: StatusCode,
+    pub(crate) error: Option<RequestError>,
+    pub(crate) duration_us: u64,
+    pub(crate) head_time_us: Option<u64>,
+    pub(crate) request_bytes: u64,
+    pub(crate) response_bytes: u64,
+    pub(crate) retries: u32,
+}
+
+impl Record {
+    pub(crate) fn begin<B>(log: &LogWriter, request: &Request<B>, peer: IpAddr) -> Self {
+        let facts = log.is_on().then(|| {
+            Box::new(Facts {
+                time: SystemTime::now(),
+                peer,
+                client: peer,
+                method: request.method().clone(),
+                host: "".into(),
+                target: request.uri().path().into(),
+                user_agent: request.headers().get(header::USER_AGENT).cloned(),
+                snapshot: None,
+                release: None,
+                endpoint: None,
+            })
+        });
+        Self { facts }
+    }
+
+    /// Client and target, once the head is checked.
+    pub(crate) fn target(&mut self, client: IpAddr, head: &Head<'_>) {
+        if let Some(facts) = &mut self.facts {
+            facts.client = client;
+            facts.host = head.host.name().into();
+            facts.target = match head.query {
+                Some(query) => format!("{}?{query}", head.path).into(),
+                None => (*head.path).into(),
+            };
+        }
+    }
+
+    /// The route that was found.
+    pub(crate) fn route(&mut self, snapshot: &Rc<Arc<Snapshot>>, route: RouteId) {
+        if let Some(facts) = &mut self.facts {
+            facts.snapshot = Some((Rc::clone(snapshot), route));
+        }
+    }
+
+    /// The group, if a release had a say.
+    pub(crate) fn placement(&mut self, placement: &Placement<'_>, name: impl FnOnce(&Placement<'_>) -> Option<Box<str>>) {
+        let Some(facts) = &mut self.facts else { return };
+        let Some((_, assignment)) = &placement.release else { return };
+        facts.release = name(placement).map(|name| ReleaseFacts {
+            name,
+            group: assignment.group.as_str(),
+            reason: assignment.reason.as_str(),
+            rule: assignment.rule.map(Into::into),
+            bucket: assignment.bucket.map(|bucket| bucket.line()),
+        });
+    }
+
+    /// The endpoint that was picked.
+    pub(crate) fn endpoint(&mut self, endpoint: &Rc<LocalEndpoint>) {
+        if let Some(facts) = &mut self.facts {
+            facts.endpoint = Some(Rc::clone(endpoint));
+        }
+    }
+}
+
+/// A line as JSON readers see it. `docs/reference/access-log.md` describes the fields.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    request_id: &'a str,
+    client: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<IpAddr>,
+    method: &'a str,
+    host: &'a str,
+    target: &'a str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<std::net::SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bucket: Option<u16>,
+    request_bytes: u64,
+    response_bytes: u64,
+    duration_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head_ms: Option<f64>,
+    retries: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<std::borrow::Cow<'a, str>>,
+}
+
+impl<'a> Line<'a> {
+    fn new(facts: &'a Facts, outcome: &'a Outcome<'_>) -> Self {
+        let release = facts.release.as_ref();
+        let route = facts.snapshot.as_ref().and_then(|(snapshot, route)| Some(snapshot.table.route(*route)?.name().as_str()));
+        Self {
+            time: humantime::format_rfc3339_millis(facts.time).to_string(),
+            request_id: outcome.request_id.to_str().unwrap_or_default(),
+            client: facts.client,
+            peer: (facts.peer != facts.client).then_some(facts.peer),
+            method: facts.method.as_str(),
+            host: &facts.host,
+            target: &facts.target,
+            status: outcome.status.as_u16(),
+            error: outcome.error.map(RequestError::token),
+            route,
+            upstream: facts.endpoint.as_ref().map(|endpoint| endpoint.shared().upstream().as_str()),
+            endpoint: facts.endpoint.as_ref().map(|endpoint| endpoint.shared().address()),
+            release: release.map(|release| &*release.name),
+            group: release.map(|release| release.group),
+            reason: release.map(|release| release.reason),
+            rule: release.and_then(|release| release.rule.as_deref()),
+            bucket: release.and_then(|release| release.bucket),
+            request_bytes: outcome.request_bytes,
+            response_bytes: outcome.response_bytes,
+            duration_ms: outcome.duration_us as f64 / 1_000.0,
+            head_ms: outcome.head_time_us.map(|us| us as f64 / 1_000.0),
+            retries: outcome.retries,
+            user_agent: facts.user_agent.as_ref().map(|agent| String::from_utf8_lossy(agent.as_bytes())),
+        }
+    }
+
+    /// For people: most important first, and what is absent left out. Client text is escaped, so that nobody can
+    /// write lines or colours into an operator's terminal.
+    fn write_text(&self, to: &mut Vec<u8>) -> io::Result<()> {
+        write!(to, "{} {} {} {}{} ", self.time, self.status, self.method, self.host, self.target.escape_debug())?;
+        write!(to, "{:.1}ms {}B client={}", self.duration_ms, self.response_bytes, self.client)?;
+        let pairs = [("route", self.route), ("upstream", self.upstream), ("error", self.error)];
+        for (name, value) in pairs {
+            if let Some(value) = value {
+                write!(to, " {name}={value}")?;
+            }
+        }
+        if let Some(endpoint) = self.endpoint {
+            write!(to, " endpoint={endpoint}")?;
+        }
+        if let (Some(release), Some(group), Some(reason)) = (self.release, self.group, self.reason) {
+            write!(to, " release={release} group={group} reason={reason}")?;
+            if let Some(rule) = self.rule {
+                write!(to, " rule={rule:?}")?;
+            }
+            if let Some(bucket) = self.bucket {
+                write!(to, " bucket={bucket}")?;
+            }
+        }
+        if self.retries > 0 {
+            write!(to, " retries={}", self.retries)?;
+        }
+        write!(to, " id={}", self.request_id)
+    }
+}
+
+/// Buffers on their way to the writer thread.
+const QUEUE: usize = 256;
+
+/// A worker hands over its buffer when it is this large, in bytes.
+const CHUNK: usize = 32 << 10;

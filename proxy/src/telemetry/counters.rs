@@ -1,0 +1,168 @@
+//! What one worker counts about clients and requests. Only that worker writes; see
+//! [`crate::snapshot::EndpointCounters`] for why that costs nothing.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use http::StatusCode;
+
+use crate::data_path::error::RequestError;
+use crate::snapshot::add;
+
+/// Upper bounds of the request duration buckets, in seconds: a factor of about 2.5 from one to the next.
+pub const DURATION_BOUNDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// The counters of one worker.
+#[derive(Default)]
+#[repr(align(128))]
+pub struct WorkerCounters {
+    connections_opened: AtomicU64,
+    connections_closed: AtomicU64,
+    connections_parked: AtomicU64,
+    connection_limit: AtomicU64,
+    accept_errors: AtomicU64,
+    refused_heads: AtomicU64,
+    head_timeouts: AtomicU64,
+    requests_began: AtomicU64,
+    requests_ended: AtomicU64,
+    statuses: [AtomicU64; 5],
+    errors: [AtomicU64; RequestError::ALL.len()],
+    durations: [AtomicU64; DURATION_BOUNDS.len() + 1],
+    duration_us: AtomicU64,
+    request_bytes: AtomicU64,
+    response_bytes: AtomicU64,
+    tunnels_opened: AtomicU64,
+    tunnels_closed: AtomicU64,
+    tunnels_idle: AtomicU64,
+}
+
+/// The sum over workers at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Connections accepted.
+    pub connections_opened: u64,
+    /// Connections closed.
+    pub connections_closed: u64,
+    /// Connections that are parked now.
+    pub connections_parked: u64,
+    /// Times the connection limit was reached.
+    pub connection_limit: u64,
+    /// Times accepting failed for want of descriptors or memory.
+    pub accept_errors: u64,
+    /// Heads that are not HTTP, or too large, answered with 4xx and a close.
+    pub refused_heads: u64,
+    /// Heads that did not come in time.
+    pub head_timeouts: u64,
+    /// Requests whose head was read.
+    pub requests_began: u64,
+    /// Requests that are over.
+    pub requests_ended: u64,
+    /// Ended requests by status class: 1xx, 2xx, 3xx, 4xx, 5xx.
+    pub statuses: [u64; 5],
+    /// Ended requests that Serin could not serve, by [`RequestError::ALL`].
+    pub errors: [u64; RequestError::ALL.len()],
+    /// Ended requests by duration, by [`DURATION_BOUNDS`] and above.
+    pub durations: [u64; DURATION_BOUNDS.len() + 1],
+    /// Sum of all durations in microseconds.
+    pub duration_us: u64,
+    /// Body bytes of requests.
+    pub request_bytes: u64,
+    /// Body bytes of responses.
+    pub response_bytes: u64,
+    /// Upgraded connections begun.
+    pub tunnels_opened: u64,
+    /// Upgraded connections over.
+    pub tunnels_closed: u64,
+    /// Upgraded connections closed because nothing moved.
+    pub tunnels_idle: u64,
+}
+
+impl WorkerCounters {
+    pub(crate) fn connection_opened(&self) {
+        add(&self.connections_opened, 1);
+    }
+
+    pub(crate) fn connection_closed(&self) {
+        add(&self.connections_closed, 1);
+    }
+
+    pub(crate) fn parked(&self) {
+        add(&self.connections_parked, 1);
+    }
+
+    pub(crate) fn unparked(&self) {
+        self.connections_parked.store(self.connections_parked.load(Relaxed).wrapping_sub(1), Relaxed);
+    }
+
+    pub(crate) fn connection_limit_reached(&self) {
+        add(&self.connection_limit, 1);
+    }
+
+    pub(crate) fn accept_failed(&self) {
+        add(&self.accept_errors, 1);
+    }
+
+    pub(crate) fn refused_head(&self, too_large: bool) {
+        add(&self.refused_heads, 1);
+        let error = if too_large { RequestError::HeadTooLarge } else { RequestError::Malformed("") };
+        add(&self.errors[error.index()], 1);
+    }
+
+    pub(crate) fn head_timeout(&self) {
+        add(&self.head_timeouts, 1);
+    }
+
+    pub(crate) fn request_began(&self) {
+        add(&self.requests_began, 1);
+    }
+
+    pub(crate) fn request_ended(&self, status: StatusCode, error: Option<RequestError>, duration_us: u64, sent: u64, received: u64) {
+        add(&self.requests_ended, 1);
+        add(&self.statuses[usize::from(status.as_u16() / 100).clamp(1, 5) - 1], 1);
+        if let Some(error) = error {
+            add(&self.errors[error.index()], 1);
+        }
+        let seconds = duration_us as f64 / 1e6;
+        add(&self.durations[DURATION_BOUNDS.partition_point(|bound| *bound < seconds)], 1);
+        add(&self.duration_us, duration_us);
+        add(&self.request_bytes, sent);
+        add(&self.response_bytes, received);
+    }
+
+    pub(crate) fn tunnel_opened(&self) {
+        add(&self.tunnels_opened, 1);
+    }
+
+    pub(crate) fn tunnel_closed(&self) {
+        add(&self.tunnels_closed, 1);
+    }
+
+    pub(crate) fn tunnel_idle(&self) {
+        add(&self.tunnels_idle, 1);
+    }
+
+    /// Adds this worker's counts to a sum.
+    pub fn add_to(&self, sum: &mut Totals) {
+        let one = |total: &mut u64, counter: &AtomicU64| *total += counter.load(Relaxed);
+        let each = |totals: &mut [u64], counters: &[AtomicU64]| {
+            totals.iter_mut().zip(counters).for_each(|(total, counter)| one(total, counter));
+        };
+        one(&mut sum.connections_opened, &self.connections_opened);
+        one(&mut sum.connections_closed, &self.connections_closed);
+        one(&mut sum.connections_parked, &self.connections_parked);
+        one(&mut sum.connection_limit, &self.connection_limit);
+        one(&mut sum.accept_errors, &self.accept_errors);
+        one(&mut sum.refused_heads, &self.refused_heads);
+        one(&mut sum.head_timeouts, &self.head_timeouts);
+        one(&mut sum.requests_began, &self.requests_began);
+        one(&mut sum.requests_ended, &self.requests_ended);
+        each(&mut sum.statuses, &self.statuses);
+        each(&mut sum.errors, &self.errors);
+        each(&mut sum.durations, &self.durations);
+        one(&mut sum.duration_us, &self.duration_us);
+        one(&mut sum.request_bytes, &self.request_bytes);
+        one(&mut sum.response_bytes, &self.response_bytes);
+        one(&mut sum.tunnels_opened, &self.tunnels_opened);
+        one(&mut sum.tunnels_closed, &self.tunnels_closed);
+        one(&mut sum.tunnels_idle, &self.tunnels_idle);
+    }
+}

@@ -1,0 +1,144 @@
+//! Publishes the counters of workers and endpoints for Prometheus, when somebody asks.
+
+use std::sync::Arc;
+
+use metrics::{Label, Unit, counter, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use super::counters::{DURATION_BOUNDS, Totals, WorkerCounters};
+use super::names::{self, Kind};
+use crate::data_path::error::RequestError;
+use crate::snapshot::Snapshot;
+
+/// The metrics of one server.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+}
+
+/// What the metrics are made from, besides the counters.
+pub struct Facts<'a> {
+    /// The rules in force.
+    pub snapshot: &'a Snapshot,
+    /// Problems in what is written.
+    pub rejected: usize,
+    /// Whether the rules come from the state folder.
+    pub stale: bool,
+    /// Dropped log lines.
+    pub log_lines_dropped: u64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            for metric in names::ALL {
+                match metric.kind {
+                    Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
+                    Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+                    Kind::Histogram => metrics::describe_histogram!(metric.name, Unit::Seconds, metric.help),
+                }
+            }
+        });
+        Self { recorder, handle }
+    }
+}
+
+impl Metrics {
+    /// The text that Prometheus reads.
+    pub fn render(&self, workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
+        let mut totals = Totals::default();
+        for worker in workers {
+            worker.add_to(&mut totals);
+        }
+        metrics::with_local_recorder(&self.recorder, || {
+            publish_totals(&totals);
+            publish_endpoints(facts.snapshot);
+            publish_rules(facts);
+        });
+        let mut text = self.handle.render();
+        render_durations(&totals, &mut text);
+        text
+    }
+}
+
+fn publish_totals(totals: &Totals) {
+    let count = |name: &'static str, value: u64| counter!(name).absolute(value);
+    count(names::CONNECTIONS_OPENED, totals.connections_opened);
+    count(names::CONNECTION_LIMIT, totals.connection_limit);
+    count(names::ACCEPT_ERRORS, totals.accept_errors);
+    count(names::HEAD_TIMEOUTS, totals.head_timeouts);
+    count(names::REQUEST_BYTES, totals.request_bytes);
+    count(names::RESPONSE_BYTES, totals.response_bytes);
+    count(names::TUNNELS_IDLE, totals.tunnels_idle);
+    let level = |name: &'static str, value: u64| gauge!(name).set(value as f64);
+    level(names::CONNECTIONS_OPEN, totals.connections_opened.saturating_sub(totals.connections_closed));
+    level(names::CONNECTIONS_PARKED, totals.connections_parked);
+    level(names::REQUESTS_IN_FLIGHT, totals.requests_began.saturating_sub(totals.requests_ended));
+    level(names::TUNNELS_OPEN, totals.tunnels_opened.saturating_sub(totals.tunnels_closed));
+    for (class, value) in CLASSES.into_iter().zip(totals.statuses) {
+        counter!(names::REQUESTS, "code" => class).absolute(value);
+    }
+    for (error, value) in RequestError::ALL.into_iter().zip(totals.errors) {
+        counter!(names::REQUEST_ERRORS, "reason" => error.token()).absolute(value);
+    }
+}
+
+fn publish_endpoints(snapshot: &Snapshot) {
+    for upstream in snapshot.upstreams.iter().flatten() {
+        for member in &upstream.endpoints {
+            let totals = member.endpoint.totals();
+            let labels = [
+                Label::new("upstream", upstream.name.as_str().to_owned()),
+                Label::new("endpoint", member.endpoint.address().to_string()),
+            ];
+            for (class, value) in CLASSES.into_iter().zip(totals.statuses).filter(|(_, value)| *value > 0) {
+                let mut labels = labels.to_vec();
+                labels.push(Label::new("code", class));
+                counter!(names::ENDPOINT_REQUESTS, labels).absolute(value);
+            }
+            counter!(names::ENDPOINT_ERRORS, labels.iter()).absolute(totals.errors);
+            gauge!(names::ENDPOINT_IN_FLIGHT, labels.iter()).set(totals.in_flight as f64);
+            counter!(names::ENDPOINT_CONNECTS, labels.iter()).absolute(totals.connects);
+            counter!(names::ENDPOINT_RETRIES, labels.iter()).absolute(totals.retries);
+            gauge!(names::ENDPOINT_HEAD_SECONDS, labels.iter()).set(totals.head_time_us as f64 / 1e6);
+        }
+    }
+}
+
+fn publish_rules(facts: &Facts<'_>) {
+    let rules = facts.snapshot.table.rules();
+    let level = |name: &'static str, value: u64| gauge!(name).set(value as f64);
+    level(names::RULES_GENERATION, facts.snapshot.generation);
+    level(names::RULES_REJECTED, facts.rejected as u64);
+    level(names::RULES_STALE, facts.stale.into());
+    counter!(names::LOG_DROPPED).absolute(facts.log_lines_dropped);
+    let kinds = [
+        ("listener", rules.listeners().len()),
+        ("route", rules.routes().len()),
+        ("upstream", rules.upstreams().len()),
+        ("release", rules.releases().len()),
+    ];
+    for (kind, count) in kinds {
+        gauge!(names::RULES_OBJECTS, "kind" => kind).set(count as f64);
+    }
+}
+
+/// The recorder takes single observations only, but what there is are counts by bucket; so this one is written here.
+fn render_durations(totals: &Totals, text: &mut String) {
+    use std::fmt::Write;
+    let name = names::REQUEST_DURATION;
+    let help = names::ALL.iter().find(|metric| metric.name == name).map_or("", |metric| metric.help);
+    let mut below = 0;
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} histogram");
+    for (bound, count) in DURATION_BOUNDS.iter().zip(totals.durations) {
+        below += count;
+        let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {below}");
+    }
+    let all: u64 = totals.durations.iter().sum();
+    let _ = writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {all}");
+    let _ = writeln!(text, "{name}_sum {}\n{name}_count {all}", totals.duration_us as f64 / 1e6);
+}
+
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];

@@ -1,0 +1,67 @@
+//! Every metric, once. Names begin with `serin_`, units are base units, labels come from rules and never from
+//! requests. `docs/reference/metrics.md` is written from here.
+
+/// A metric: name, what it tells.
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it tells.
+    pub help: &'static str,
+}
+
+/// The kinds of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+macro_rules! metrics {
+    ($($const:ident = $name:literal, $kind:ident, [$($label:literal),*], $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $const: &str = $name;
+        )*
+
+        /// All metrics.
+        pub const ALL: &[Metric] = &[
+            $(Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help },)*
+        ];
+    };
+}
+
+metrics! {
+    CONNECTIONS_OPENED = "serin_connections_opened_total", Counter, [], "Connections accepted from clients.";
+    CONNECTIONS_OPEN = "serin_connections_open", Gauge, [], "Connections of clients open now.";
+    CONNECTIONS_PARKED = "serin_connections_parked", Gauge, [], "Idle connections of clients kept with their socket alone.";
+    CONNECTION_LIMIT = "serin_connection_limit_reached_total", Counter, [], "Times accepting rested because a worker had its maximum of connections.";
+    ACCEPT_ERRORS = "serin_accept_errors_total", Counter, [], "Times accepting failed for want of descriptors or memory.";
+    HEAD_TIMEOUTS = "serin_request_head_timeouts_total", Counter, [], "Connections closed because a request head did not come in time.";
+    REQUESTS = "serin_requests_total", Counter, ["code"], "Requests that are over, by status class (2xx).";
+    REQUESTS_IN_FLIGHT = "serin_requests_in_flight", Gauge, [], "Requests under way.";
+    REQUEST_ERRORS = "serin_request_errors_total", Counter, ["reason"], "Requests that Serin could not serve as the endpoint would have, by reason.";
+    REQUEST_DURATION = "serin_request_duration_seconds", Histogram, [], "Time from a request's head to the end of its response.";
+    REQUEST_BYTES = "serin_request_body_bytes_total", Counter, [], "Body bytes received from clients.";
+    RESPONSE_BYTES = "serin_response_body_bytes_total", Counter, [], "Body bytes received from endpoints for clients.";
+    TUNNELS_OPEN = "serin_tunnels_open", Gauge, [], "Upgraded connections (WebSocket) open now.";
+    TUNNELS_IDLE = "serin_tunnels_idle_closed_total", Counter, [], "Upgraded connections closed because nothing moved.";
+    ENDPOINT_REQUESTS = "serin_endpoint_requests_total", Counter, ["upstream", "endpoint", "code"], "Responses of an endpoint, by status class.";
+    ENDPOINT_ERRORS = "serin_endpoint_errors_total", Counter, ["upstream", "endpoint"], "Requests to an endpoint that got no valid response head.";
+    ENDPOINT_IN_FLIGHT = "serin_endpoint_requests_in_flight", Gauge, ["upstream", "endpoint"], "Requests under way at an endpoint.";
+    ENDPOINT_HEAD_SECONDS = "serin_endpoint_response_head_seconds_total", Counter, ["upstream", "endpoint"], "Sum of the times to the response head; divided by the responses it is their mean.";
+    ENDPOINT_CONNECTS = "serin_endpoint_connections_opened_total", Counter, ["upstream", "endpoint"], "Connections opened to an endpoint.";
+    ENDPOINT_RETRIES = "serin_endpoint_retries_total", Counter, ["upstream", "endpoint"], "Requests sent again because a kept connection had been closed.";
+    LOG_DROPPED = "serin_access_log_lines_dropped_total", Counter, [], "Access log lines dropped because the sink was blocked.";
+    RULES_GENERATION = "serin_rules_generation", Gauge, [], "Counts the changes of the rules in force since the start.";
+    RULES_OBJECTS = "serin_rules_objects", Gauge, ["kind"], "Objects in force, by kind.";
+    RULES_REJECTED = "serin_rules_rejected", Gauge, [], "Problems in what is written now; each one is at /api/v1/rejected.";
+    RULES_STALE = "serin_rules_stale", Gauge, [], "1 while the rules in force come from the state folder because the files could not be used.";
+}

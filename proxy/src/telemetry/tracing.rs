@@ -1,0 +1,15 @@
+//! The process's own log, on stderr: readable on a terminal, JSON otherwise. `SERIN_LOG` sets the level.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging. A second call in one process does nothing.
+pub fn start() {
+    let filter = EnvFilter::try_from_env("SERIN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let _ = match std::io::stderr().is_terminal() {
+        true => log.compact().try_init(),
+        false => log.json().flatten_event(true).try_init(),
+    };
+}

@@ -1,0 +1,290 @@
+//! One data thread: its runtime, its listeners, its connections and pools, its counters.
+//!
+//! A request never leaves its worker, so nothing here is locked or contended. [`Worker`] is what the code that runs on
+//! the thread shares; [`WorkerHandle`] is how the rest of the process talks to it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::Cache;
+use bytes::BytesMut;
+use http::HeaderValue;
+use hyper::{client, server};
+use routing_rules::release::Moment;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::data_path::deadline::{self, ConnectionLimits, Registry};
+use crate::data_path::http::{self as http1, ConnectionState, Order, Phase};
+use crate::data_path::listener::{LocalListeners, OpenListener};
+use crate::data_path::request::Exchange;
+use crate::data_path::upstream::{self, LocalUpstreams};
+use crate::snapshot::{Snapshot, SnapshotCell};
+use crate::telemetry::access_log::LogWriter;
+use crate::telemetry::counters::WorkerCounters;
+
+/// What a worker is started with.
+#[derive(Clone)]
+pub(crate) struct WorkerOptions {
+    /// Where the current rules are.
+    pub(crate) snapshots: Arc<SnapshotCell>,
+    /// Time limits of client connections.
+    pub(crate) limits: ConnectionLimits,
+    /// Connections of clients that one worker serves at most.
+    pub(crate) max_connections: usize,
+    /// Where access log lines go.
+    pub(crate) log: crate::telemetry::access_log::LogSink,
+}
+
+/// What the server asks of a worker.
+pub(crate) enum Command {
+    /// Accept connections.
+    Open(OpenListener),
+    /// Stop accepting on a listener and let its connections finish.
+    Close(Arc<str>),
+    /// Stop accepting and let everything finish.
+    Drain,
+    /// Close everything now.
+    Stop,
+}
+
+/// A running worker, seen from outside.
+pub(crate) struct WorkerHandle {
+    commands: mpsc::UnboundedSender<Command>,
+    /// What the worker counts.
+    pub(crate) counters: Arc<WorkerCounters>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// What the code on a worker's thread shares.
+pub(crate) struct Worker {
+    pub(crate) clock: Rc<Clock>,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) connections: Registry<ConnectionState>,
+    pub(crate) exchanges: Registry<Exchange>,
+    pub(crate) upstreams: LocalUpstreams,
+    pub(crate) log: LogWriter,
+    pub(crate) http1: server::conn::http1::Builder,
+    pub(crate) http1_client: client::conn::http1::Builder,
+    pub(crate) max_connections: usize,
+    snapshots: RefCell<Cache<Arc<SnapshotCell>, Arc<Snapshot>>>,
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    random: Cell<u64>,
+    id_prefix: u64,
+    listeners: LocalListeners,
+}
+
+/// The worker's coarse clock: milliseconds since it started, as of the last sweep.
+pub(crate) struct Clock {
+    started: Instant,
+    now_ms: Cell<u64>,
+    unix_secs: Cell<u64>,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let clock = Self { started: Instant::now(), now_ms: Cell::new(0), unix_secs: Cell::new(0) };
+        clock.tick();
+        clock
+    }
+
+    /// Milliseconds since the worker started, at most one sweep old.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    fn tick(&self) {
+        self.now_ms.set(self.started.elapsed().as_millis() as u64);
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.unix_secs.set(unix.as_secs());
+    }
+}
+
+impl Worker {
+    fn new(index: usize, options: WorkerOptions, counters: Arc<WorkerCounters>) -> Self {
+        let mut snapshots = Cache::new(options.snapshots);
+        let snapshot = Rc::new(Arc::clone(snapshots.load()));
+        let (random, id_prefix) = (crate::random::seed(), crate::random::seed());
+        Self {
+            clock: Rc::new(Clock::new()),
+            counters,
+            connections: Registry::new(),
+            exchanges: Registry::new(),
+            upstreams: LocalUpstreams::new(index),
+            log: LogWriter::new(options.log),
+            http1: http1::builder(),
+            http1_client: upstream::builder(),
+            max_connections: options.max_connections,
+            snapshots: RefCell::new(snapshots),
+            snapshot: RefCell::new(snapshot),
+            random: Cell::new(random),
+            id_prefix,
+            listeners: LocalListeners::default(),
+        }
+    }
+
+    /// The current snapshot. The reference count is the worker's own: sharing one count among all workers would make
+    /// every request fight for its cache line.
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        let mut cache = self.snapshots.borrow_mut();
+        let newest = cache.load();
+        let mut current = self.snapshot.borrow_mut();
+        if !Arc::ptr_eq(newest, &current) {
+            *current = Rc::new(Arc::clone(newest));
+        }
+        Rc::clone(&current)
+    }
+
+    /// A random number: splitmix64, seeded by the operating system. Not for secrets.
+    pub(crate) fn draw(&self) -> u64 {
+        let next = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(next);
+        let mixed = (next ^ (next >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Time and draws for an assignment.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { unix_secs: self.clock.unix_secs.get(), draw: [self.draw(), self.draw()] }
+    }
+
+    /// 32 hexadecimal digits that no other request has.
+    pub(crate) fn next_request_id(&self) -> HeaderValue {
+        let id = (u128::from(self.id_prefix) << 64) | u128::from(self.draw());
+        let mut text = BytesMut::zeroed(32);
+        for (place, digit) in text.iter_mut().enumerate() {
+            let nibble = (id >> (124 - 4 * place)) as usize & 0xf;
+            *digit = b"0123456789abcdef"[nibble];
+        }
+        HeaderValue::from_maybe_shared(text.freeze()).expect("hexadecimal digits are visible ASCII")
+    }
+
+    fn sweep(&self, count: u64, limits: &ConnectionLimits) {
+        self.clock.tick();
+        let now_ms = self.clock.now_ms();
+        deadline::sweep_exchanges(&self.exchanges, now_ms);
+        if count.is_multiple_of(5) {
+            deadline::sweep_connections(&self.connections, limits, now_ms);
+            self.log.flush();
+        }
+        if count.is_multiple_of(20) {
+            let snapshot = self.snapshot();
+            self.upstreams.tidy(|index| snapshot.upstreams.get(index)?.clone(), now_ms);
+        }
+    }
+
+    /// Closes the connection that has been parked for longest, to make room.
+    pub(crate) fn shed_oldest_idle(&self) {
+        let mut oldest: Option<u64> = None;
+        self.connections.for_each(|state| {
+            if matches!(state.phase(), Phase::Parked | Phase::Idle) {
+                oldest = Some(oldest.map_or(state.since_ms(), |since| since.min(state.since_ms())));
+            }
+        });
+        let mut done = false;
+        self.connections.for_each(|state| {
+            let idle = matches!(state.phase(), Phase::Parked | Phase::Idle);
+            if !done && idle && Some(state.since_ms()) == oldest {
+                state.order(Order::Close);
+                done = true;
+            }
+        });
+    }
+
+    /// Lets connections end after the request they are serving.
+    pub(crate) fn drain_connections(&self, of: Option<&str>) {
+        self.connections.for_each(|state| {
+            if of.is_none_or(|listener| &*state.listener.name == listener) {
+                state.order(Order::Drain);
+            }
+        });
+    }
+}
+
+impl WorkerHandle {
+    /// Starts a worker thread.
+    ///
+    /// # Errors
+    /// The thread or its runtime cannot be made.
+    pub(crate) fn start(index: usize, options: WorkerOptions) -> std::io::Result<Self> {
+        let counters = Arc::new(WorkerCounters::default());
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let shared = Arc::clone(&counters);
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let mut runtime = runtime;
+            // The default asks the kernel for events after 61 polls, which under load is a system call every few
+            // requests; everything here is short, so more work per look is no risk.
+            let built = runtime.enable_all().event_interval(EVENT_INTERVAL).build_local(Default::default());
+            match built {
+                Ok(runtime) => runtime.block_on(run(index, options, shared, inbox)),
+                Err(error) => tracing::error!(worker = index, %error, "the worker's runtime could not be made"),
+            }
+        })?;
+        Ok(Self { commands, counters, thread: Some(thread) })
+    }
+
+    /// A way to send commands from elsewhere.
+    pub(crate) fn sender(&self) -> mpsc::UnboundedSender<Command> {
+        self.commands.clone()
+    }
+
+    /// Sends a command. A worker that has ended ignores it.
+    pub(crate) fn command(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+
+    /// Waits until the worker has ended, after [`Command::Drain`] or [`Command::Stop`]. Blocks.
+    pub(crate) fn join(mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a worker thread panicked");
+        }
+    }
+
+    /// Whether the worker's thread has ended.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
+    }
+}
+
+async fn run(index: usize, options: WorkerOptions, counters: Arc<WorkerCounters>, mut inbox: mpsc::UnboundedReceiver<Command>) {
+    let limits = options.limits;
+    let worker = Rc::new(Worker::new(index, options, counters));
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut count = 0u64;
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {
+                count += 1;
+                worker.sweep(count, &limits);
+                if draining && worker.connections.len() == 0 {
+                    break;
+                }
+            }
+            command = inbox.recv() => match command {
+                Some(Command::Open(listener)) => worker.listeners.open(&worker, listener),
+                Some(Command::Close(name)) => worker.listeners.close(&name),
+                Some(Command::Drain) => {
+                    draining = true;
+                    worker.listeners.close_all();
+                    worker.drain_connections(None);
+                }
+                Some(Command::Stop) | None => break,
+            },
+        }
+    }
+    worker.log.flush();
+}
+
+/// How often deadlines are looked at.
+const SWEEP: Duration = Duration::from_millis(50);
+
+/// Task polls between two looks at the sockets.
+const EVENT_INTERVAL: u32 = 61;

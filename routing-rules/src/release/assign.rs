@@ -1,0 +1,170 @@
+//! One release, compiled: from a request to its group.
+
+use std::sync::Arc;
+
+use super::assignment::CookiesToSet;
+use super::audience::Facts;
+use super::bucket::Cut;
+use super::key::{KeyMatch, UserIds};
+use super::pin::{Pin, Pins, RuleTag};
+use super::{Assignment, Bucket, Group, Reason, ReleaseState, Secret, Status};
+use crate::request::{RequestView, cookie};
+use crate::rules::{KeySource, Override, Release, Share};
+use crate::spec::Percent;
+
+/// What a request brings from outside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Seconds since 1970.
+    pub unix_secs: u64,
+    /// Random bits, used only for the id of a new user. Requests must not share them.
+    pub draw: [u64; 2],
+}
+
+/// A release in one state, ready for requests.
+#[derive(Clone, Debug)]
+pub struct Assigner {
+    rules: Arc<Release>,
+    status: Status,
+    /// One for each rule of the audience, in its order.
+    shares: Box<[RuleShare]>,
+    /// Absent if the release does not pin.
+    pins: Option<Pins>,
+    /// Absent if no key source asks for them, or without a secret.
+    ids: Option<UserIds>,
+}
+
+/// What the percent of a rule means today.
+#[derive(Clone, Copy, Debug)]
+struct RuleShare {
+    percent: Percent,
+    cut: Cut,
+    tag: RuleTag,
+}
+
+impl Assigner {
+    /// Compiles a release.
+    pub fn new(rules: Arc<Release>, state: &ReleaseState, secret: &Secret) -> Self {
+        let sticky = rules.sticky();
+        let shares = rules.audience().iter().map(|rule| {
+            let percent = match rule.share {
+                Share::Phase => state.percent,
+                Share::Fixed(percent) => percent,
+            };
+            RuleShare { percent, cut: Cut::new(percent, sticky.range), tag: RuleTag::of(&rule.name) }
+        });
+        let wants_ids = sticky.key.contains(&KeySource::SerinId);
+        Self {
+            status: state.status,
+            shares: shares.collect(),
+            pins: sticky.pin.then(|| Pins::new(&rules, secret)),
+            ids: wants_ids.then(|| UserIds::new(secret)).flatten(),
+            rules,
+        }
+    }
+
+    /// The release as validated.
+    pub fn rules(&self) -> &Arc<Release> {
+        &self.rules
+    }
+
+    /// The share that a rule of the audience has now, by its place; nobody's for a place that does not exist.
+    pub fn share(&self, rule: usize) -> Percent {
+        self.shares.get(rule).map_or(Percent::ZERO, |share| share.percent)
+    }
+
+    /// The group of a request's user: by override, else by pin, else by the first rule whose conditions hold.
+    pub fn assign<'r>(&'r self, request: &RequestView<'_>, moment: &Moment) -> Assignment<'r> {
+        match self.status {
+            Status::RolledBack => return self.without_rule(Group::Stable, Reason::Inactive(self.status)),
+            Status::Completed => return self.without_rule(Group::Canary, Reason::Inactive(self.status)),
+            Status::Running | Status::Paused => {}
+        }
+        if let Some(group) = self.overridden(request) {
+            return self.without_rule(group, Reason::Override);
+        }
+        match self.pins.as_ref().and_then(|pins| pins.read(request.headers, moment.unix_secs)) {
+            None => self.by_rules(None, request, moment),
+            Some(Ok(pin)) => {
+                self.by_pin(pin, moment).unwrap_or_else(|| self.by_rules(Some(pin.bucket), request, moment))
+            }
+            Some(Err(refusal)) => Assignment { pin_refused: Some(refusal), ..self.by_rules(None, request, moment) },
+        }
+    }
+
+    fn overridden(&self, request: &RequestView<'_>) -> Option<Group> {
+        let value = match self.rules.override_source()? {
+            Override::Header(name) => request.headers.get(name)?.as_bytes(),
+            Override::Cookie(name) => cookie(request.headers, name)?,
+        };
+        Group::from_bytes(value)
+    }
+
+    /// A user who came in through a rule stays in as long as the rule has room, even where its conditions no longer
+    /// hold. `None`: there is no such rule any more, or its share has shrunk below the user.
+    fn by_pin(&self, pin: Pin, moment: &Moment) -> Option<Assignment<'_>> {
+        let index = self.shares.iter().position(|share| share.tag == pin.rule && share.cut.takes(pin.bucket))?;
+        let renewed = pin.is_worn(moment.unix_secs).then(|| self.pin(pin.bucket, index, moment)).flatten();
+        let to_set = CookiesToSet { pin: renewed, id: None };
+        Some(self.with_rule(index, Group::Canary, Reason::Pin, Some(pin.bucket), to_set))
+    }
+
+    /// `pinned` is the bucket of a pin whose rule does not decide; it still says who the user is.
+    fn by_rules<'r>(&'r self, pinned: Option<Bucket>, request: &RequestView<'_>, moment: &Moment) -> Assignment<'r> {
+        let facts = Facts::new(request);
+        let Some(index) = self.rules.audience().iter().position(|rule| facts.fulfil(&rule.conditions)) else {
+            return Assignment { bucket: pinned, ..self.without_rule(Group::Stable, Reason::NoRule) };
+        };
+        let cut = self.shares[index].cut;
+        let key = match pinned {
+            Some(bucket) => Some(KeyMatch { bucket, new_id: None }),
+            None => KeyMatch::find(self.rules.sticky(), self.ids.as_ref(), request, moment),
+        };
+        let Some(KeyMatch { bucket, new_id }) = key else {
+            let (group, reason) = match cut.takes_everybody() {
+                true => (Group::Canary, Reason::Rule),
+                false => (Group::Stable, Reason::NoKey),
+            };
+            return self.with_rule(index, group, reason, None, CookiesToSet::default());
+        };
+        let group = if cut.takes(bucket) { Group::Canary } else { Group::Stable };
+        let to_set = CookiesToSet {
+            pin: (group == Group::Canary).then(|| self.pin(bucket, index, moment)).flatten(),
+            id: self.ids.as_ref().zip(new_id),
+        };
+        self.with_rule(index, group, Reason::Rule, Some(bucket), to_set)
+    }
+
+    fn pin(&self, bucket: Bucket, index: usize, moment: &Moment) -> Option<(&Pins, Pin)> {
+        let pins = self.pins.as_ref()?;
+        Some((pins, Pin::new(bucket, self.shares[index].tag, moment.unix_secs)))
+    }
+
+    fn with_rule<'r>(
+        &'r self,
+        index: usize,
+        group: Group,
+        reason: Reason,
+        bucket: Option<Bucket>,
+        to_set: CookiesToSet<'r>,
+    ) -> Assignment<'r> {
+        let rule = Some(&*self.rules.audience()[index].name);
+        Assignment { group, reason, bucket, rule, share: self.shares[index].percent, pin_refused: None, to_set }
+    }
+
+    fn without_rule(&self, group: Group, reason: Reason) -> Assignment<'_> {
+        let share = match group {
+            Group::Stable => Percent::ZERO,
+            Group::Canary => Percent::ALL,
+        };
+        Assignment {
+            group,
+            reason,
+            bucket: None,
+            rule: None,
+            share,
+            pin_refused: None,
+            to_set: CookiesToSet::default(),
+        }
+    }
+}

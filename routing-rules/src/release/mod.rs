@@ -1,0 +1,36 @@
+//! Canary releases: which group a request's user belongs to, and why.
+//!
+//! [`Assigner`] is one release compiled for the requests of one moment: it asks an override, then the user's pin, then
+//! the rules of the audience, in that order. A user is a number, the [`Bucket`]: the hash of the sticky key under the
+//! release's [`Salt`]. The user is in the canary group if the bucket lies below the percent's share of all numbers,
+//! so more percent only adds users and less only removes them (specification of the analysis, §9).
+//!
+//! What it does not do: choose an endpoint, count, or move through phases by itself. Time and random numbers come
+//! with each request as a [`Moment`]. Nothing on the way of a request allocates, unless a geo database is asked or the
+//! caller asks for the cookies to set.
+//!
+//! Invariant: the same rules, state and secret give the same user the same group, on every instance.
+
+mod assign;
+mod audience;
+mod key;
+
+mod bucket;
+mod salt;
+
+mod pin;
+mod seal;
+
+mod assignment;
+mod state;
+
+mod device;
+
+pub use assign::{Assigner, Moment};
+pub use assignment::{Assignment, Group, Reason, UnknownGroup};
+pub use bucket::Bucket;
+pub use device::{DEVICE_TABLE_VERSION, DeviceClass, UnknownDevice};
+pub use pin::PinRefusal;
+pub use salt::Salt;
+pub use seal::Secret;
+pub use state::{ReleaseContext, ReleaseState, Status, UnknownStatus};

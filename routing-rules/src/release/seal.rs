@@ -1,0 +1,171 @@
+//! Signed cookie values: 17 bytes and their signature, as text.
+//!
+//! One HMAC checks a value. What the signature is good for (a purpose, a release, its salt) is part of the key, which is
+//! derived when rules are compiled. So a value of another release or of an older salt fails like a forged one, and
+//! the request pays nothing for the distinction. A value is text in one way only: no second spelling is accepted.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// The key with which all instances of a fleet sign pins and user ids. Without it ([`Secret::default`]) nothing is
+/// issued and nothing is believed: an instance that was not told the secret must not fall back to one that everybody
+/// knows.
+// Compared only when a new secret is loaded, never on the way of a request: equality need not take constant time.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(Option<[u8; 32]>);
+
+impl Secret {
+    /// A secret of 32 random bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Some(bytes))
+    }
+
+    /// Whether there is a secret.
+    pub fn is_known(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_known() { "Secret(redacted)" } else { "Secret(unknown)" })
+    }
+}
+
+/// What is signed. The first byte is the version of the rest.
+pub(super) type Body = [u8; BODY_BYTES];
+
+/// Signs and checks values for one purpose.
+#[derive(Clone)]
+pub(super) struct Seal(Hmac<Sha256>);
+
+impl Seal {
+    /// The seal for a purpose, which is a list so that its parts cannot run into each other.
+    pub(super) fn new(secret: &Secret, purpose: &[&[u8]]) -> Option<Self> {
+        let mut derivation = keyed(secret.0.as_ref()?);
+        for part in purpose {
+            derivation.update(&(part.len() as u64).to_be_bytes());
+            derivation.update(part);
+        }
+        Some(Self(keyed(&derivation.finalize().into_bytes().into())))
+    }
+
+    /// The value to send.
+    pub(super) fn close(&self, body: &Body) -> String {
+        let signature = self.0.clone().chain_update(body).finalize().into_bytes();
+        let mut token = [0; TOKEN_BYTES];
+        token[..BODY_BYTES].copy_from_slice(body);
+        token[BODY_BYTES..].copy_from_slice(&signature[..SIGNATURE_BYTES]);
+        encode(&token)
+    }
+
+    /// What a received value says, if the signature is right.
+    pub(super) fn open(&self, value: &[u8]) -> Result<Body, Broken> {
+        let token = decode(value).ok_or(Broken::Malformed)?;
+        let mut body = [0; BODY_BYTES];
+        body.copy_from_slice(&token[..BODY_BYTES]);
+        // Takes the same time wherever the first wrong byte is.
+        let genuine = self.0.clone().chain_update(body).verify_truncated_left(&token[BODY_BYTES..]);
+        genuine.map(|()| body).map_err(|_| Broken::Signature)
+    }
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seal(redacted)")
+    }
+}
+
+/// Why a value was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// Not of the right length or alphabet.
+    Malformed,
+    /// Forged, or signed for something else.
+    Signature,
+}
+
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of every length")
+}
+
+const BODY_BYTES: usize = 17;
+/// 128 bits: nobody guesses them, and the cookie stays short.
+const SIGNATURE_BYTES: usize = 16;
+/// A multiple of three, so base64 needs no padding and has no unused bits.
+const TOKEN_BYTES: usize = BODY_BYTES + SIGNATURE_BYTES;
+const TEXT_BYTES: usize = TOKEN_BYTES / 3 * 4;
+
+/// base64url (RFC 4648 §5) without padding.
+fn encode(token: &[u8; TOKEN_BYTES]) -> String {
+    let mut text = String::with_capacity(TEXT_BYTES);
+    for chunk in token.chunks_exact(3) {
+        let bits = u32::from_be_bytes([0, chunk[0], chunk[1], chunk[2]]);
+        text.extend([18, 12, 6, 0].map(|shift| char::from(ALPHABET[(bits >> shift) as usize & 63])));
+    }
+    text
+}
+
+fn decode(text: &[u8]) -> Option<[u8; TOKEN_BYTES]> {
+    if text.len() != TEXT_BYTES {
+        return None;
+    }
+    let mut token = [0; TOKEN_BYTES];
+    for (bytes, digits) in token.chunks_exact_mut(3).zip(text.chunks_exact(4)) {
+        let mut bits = 0;
+        for &digit in digits {
+            let value = DIGITS[usize::from(digit)];
+            if value == NO_DIGIT {
+                return None;
+            }
+            bits = (bits << 6) | u32::from(value);
+        }
+        bytes.copy_from_slice(&bits.to_be_bytes()[1..]);
+    }
+    Some(token)
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+const NO_DIGIT: u8 = 255;
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 64 {
+        digits[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_base64url() {
+        let token: [u8; TOKEN_BYTES] = std::array::from_fn(|index| 255 - 7 * index as u8);
+        let text = encode(&token);
+        assert_eq!(text, "__jx6uPc1c7HwLmyq6Sdlo-IgXpzbGVeV1BJQjs0LSYf");
+        assert_eq!(decode(text.as_bytes()), Some(token));
+        assert_eq!(decode(&text.as_bytes()[1..]), None);
+        assert_eq!(decode(text.replace('_', "/").as_bytes()), None);
+    }
+
+    #[test]
+    fn purposes_do_not_run_into_each_other() {
+        let secret = Secret::from_bytes([7; 32]);
+        let seal = |purpose: &[&[u8]]| Seal::new(&secret, purpose).unwrap();
+        let value = seal(&[b"ab", b"c"]).close(&[1; BODY_BYTES]);
+        assert_eq!(seal(&[b"ab", b"c"]).open(value.as_bytes()), Ok([1; BODY_BYTES]));
+        assert_eq!(seal(&[b"a", b"bc"]).open(value.as_bytes()), Err(Broken::Signature));
+        assert!(Seal::new(&Secret::default(), &[b"ab"]).is_none());
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let secret = Secret::from_bytes([7; 32]);
+        assert_eq!(format!("{secret:?} {:?}", Seal::new(&secret, &[b"x"]).unwrap()), "Secret(redacted) Seal(redacted)");
+    }
+}

@@ -1,0 +1,104 @@
+//! How far a release has come. The rules say what may happen; the state says what holds now, and is kept apart from them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use imbl::OrdMap;
+
+use super::Secret;
+use crate::rules::{Name, Release};
+use crate::spec::Percent;
+
+/// The state of one release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReleaseState {
+    /// The share of rules that follow the phases. It may lie between two phases: operators can set any percent.
+    pub percent: Percent,
+    /// Whether the rules decide at all.
+    pub status: Status,
+}
+
+impl ReleaseState {
+    /// Where a release begins: running, in its first phase. Without phases every rule has a percent of its own.
+    pub fn initial(rules: &Release) -> Self {
+        Self { percent: rules.phases().first().copied().unwrap_or(Percent::ZERO), status: Status::Running }
+    }
+
+    /// The same state with another percent.
+    #[must_use]
+    pub fn with_percent(self, percent: Percent) -> Self {
+        Self { percent, ..self }
+    }
+
+    /// The same state with another status. The percent stays, so that a release can be resumed where it was.
+    #[must_use]
+    pub fn with_status(self, status: Status) -> Self {
+        Self { status, ..self }
+    }
+
+    /// The place among the rules' phases: the last one whose percent is reached. `None` before the first.
+    pub fn phase(&self, rules: &Release) -> Option<usize> {
+        rules.phases().iter().rposition(|phase| *phase <= self.percent)
+    }
+}
+
+/// Whether a release decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Override, pin and rules decide.
+    Running,
+    /// As running; but the percent does not move by itself.
+    Paused,
+    /// Everybody is in the stable group. Pins are ignored, and so are overrides: the new version is out of service.
+    RolledBack,
+    /// Everybody is in the canary group, whatever rules, pins and overrides say.
+    Completed,
+}
+
+impl Status {
+    /// The status as stores and the API write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::RolledBack => "rolled_back",
+            Self::Completed => "completed",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Status {
+    type Err = UnknownStatus;
+
+    fn from_str(text: &str) -> Result<Self, UnknownStatus> {
+        let all = [Self::Running, Self::Paused, Self::RolledBack, Self::Completed];
+        all.into_iter().find(|status| status.as_str() == text).ok_or(UnknownStatus)
+    }
+}
+
+/// A word that is not a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a status; one of running, paused, rolled_back, completed")]
+pub struct UnknownStatus;
+
+/// What compiling releases needs besides the rules. Cloning is cheap.
+#[derive(Clone, Debug, Default)]
+pub struct ReleaseContext {
+    /// Signs pins and user ids.
+    pub secret: Secret,
+    /// The stored states, by release.
+    pub states: OrdMap<Name, ReleaseState>,
+}
+
+impl ReleaseContext {
+    /// The state of a release: the stored one, or where it begins.
+    pub fn state(&self, rules: &Release) -> ReleaseState {
+        self.states.get(rules.name()).copied().unwrap_or_else(|| ReleaseState::initial(rules))
+    }
+}

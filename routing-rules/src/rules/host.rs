@@ -1,0 +1,68 @@
+//! Host patterns.
+
+use std::fmt;
+
+use crate::request::canonical;
+
+/// Which host names a route serves.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostPattern {
+    /// One name.
+    Exact(Box<str>),
+    /// Exactly one label in front of this suffix, which begins with a dot: `.example.com` stands for
+    /// `*.example.com` and matches `a.example.com`, not `example.com` and not `a.b.example.com`.
+    Wildcard(Box<str>),
+}
+
+impl HostPattern {
+    /// Parses `example.com` or `*.example.com`.
+    ///
+    /// # Errors
+    /// Not a host name, or a `*` anywhere but as the whole first label.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let (wildcard, name) = match text.strip_prefix("*.") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        if name.contains('*') {
+            return Err(format!(
+                "`{}`: `*` stands only for the whole first label, as in *.example.com",
+                text.escape_debug()
+            ));
+        }
+        let host = canonical::host(name.as_bytes()).map_err(|error| format!("`{}` {error}", text.escape_debug()))?;
+        if host.port().is_some() {
+            return Err(format!("`{text}` has a port; routes match host names, listeners have ports"));
+        }
+        if host.name().is_empty() {
+            return Err("a host name is empty".into());
+        }
+        Ok(match wildcard {
+            true => Self::Wildcard(format!(".{}", host.name()).into()),
+            false => Self::Exact(host.name().into()),
+        })
+    }
+
+    /// Whether a canonical host name matches.
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => **name == *host,
+            Self::Wildcard(suffix) => wildcard_suffix(host) == Some(suffix),
+        }
+    }
+}
+
+/// The part of a host that a wildcard pattern must equal: everything from the first dot on.
+pub(crate) fn wildcard_suffix(host: &str) -> Option<&str> {
+    let dot = host.find('.').filter(|&dot| dot > 0)?;
+    Some(&host[dot..])
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Wildcard(suffix) => write!(f, "*{suffix}"),
+        }
+    }
+}

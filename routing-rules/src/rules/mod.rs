@@ -1,0 +1,278 @@
+//! What is valid: every type here is right by construction.
+//!
+//! [`RuleSet::from_spec`] reports all problems of a spec at once. An object with a problem is left out of the set,
+//! so the others can still be used; whoever keeps the last good version of an object puts it back with
+//! [`RuleSet::insert`]. The maps are persistent: a changed set shares everything that did not change with the
+//! old one, which is what lets [`crate::table`] compile changes only.
+
+mod address;
+mod host;
+mod listener;
+mod name;
+mod path;
+mod release;
+mod route;
+mod text;
+mod upstream;
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::RuleError;
+use crate::spec::Spec;
+
+pub use address::AddressSet;
+pub use host::HostPattern;
+pub(crate) use host::wildcard_suffix;
+pub use listener::Listener;
+pub use name::Name;
+pub use path::{PathPattern, RegexPattern};
+pub use release::{AudienceRule, Conditions, GeoPattern, KeySource, Override, Range, Release, Share, Sticky};
+pub use route::{
+    Filter, HeaderEdit, Redirect, ReplacePrefix, Route, Target, TextCondition, Timeouts, WeightedUpstream,
+};
+pub use text::TextPattern;
+pub use upstream::{Endpoint, Upstream, Weight};
+
+/// One object of any kind.
+#[derive(Clone, Debug)]
+pub enum Object {
+    /// A listener.
+    Listener(Arc<Listener>),
+    /// A route.
+    Route(Arc<Route>),
+    /// An upstream.
+    Upstream(Arc<Upstream>),
+    /// A release.
+    Release(Arc<Release>),
+}
+
+/// The kinds of objects, in the order of their maps in a spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `listeners`
+    Listener,
+    /// `routes`
+    Route,
+    /// `upstreams`
+    Upstream,
+    /// `releases`
+    Release,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Listener, Self::Route, Self::Upstream, Self::Release];
+
+    /// The name of the kind's map in a spec, for example `routes`.
+    pub fn map_name(self) -> &'static str {
+        match self {
+            Self::Listener => "listeners",
+            Self::Route => "routes",
+            Self::Upstream => "upstreams",
+            Self::Release => "releases",
+        }
+    }
+}
+
+impl Object {
+    /// Whether both are the very same object, not merely equal ones.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Listener(one), Self::Listener(other)) => Arc::ptr_eq(one, other),
+            (Self::Route(one), Self::Route(other)) => Arc::ptr_eq(one, other),
+            (Self::Upstream(one), Self::Upstream(other)) => Arc::ptr_eq(one, other),
+            (Self::Release(one), Self::Release(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+/// A reference that leads nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dangling {
+    /// The kind of the object that refers.
+    pub from: Kind,
+    /// Its name.
+    pub from_name: Name,
+    /// The field that refers, for example `split[1].upstream`.
+    pub field: String,
+    /// The kind that is missing.
+    pub to: Kind,
+    /// The name that is missing.
+    pub to_name: Name,
+}
+
+impl Dangling {
+    /// The reference as a problem of the object that refers.
+    pub fn error(&self) -> RuleError {
+        let kind = self.to.map_name().trim_end_matches('s');
+        RuleError {
+            at: format!("{}.{}.{}", self.from.map_name(), self.from_name, self.field),
+            reason: format!("there is no {kind} `{}`", self.to_name),
+        }
+    }
+}
+
+/// All rules, by name. Cloning is cheap; the maps share structure.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet {
+    pub(crate) listeners: OrdMap<Name, Arc<Listener>>,
+    pub(crate) routes: OrdMap<Name, Arc<Route>>,
+    pub(crate) upstreams: OrdMap<Name, Arc<Upstream>>,
+    pub(crate) releases: OrdMap<Name, Arc<Release>>,
+}
+
+impl RuleSet {
+    /// Validates a whole spec: the objects that are right, and everything that is wrong with the others,
+    /// dangling references included.
+    pub fn from_spec(spec: &Spec) -> (Self, Vec<RuleError>) {
+        let mut problems = Vec::new();
+        let mut set = Self::default();
+        for (name, spec) in &spec.listeners {
+            set.listeners.extend(Listener::new(name, spec, &mut problems).map(named(Listener::name)));
+        }
+        for (name, spec) in &spec.routes {
+            set.routes.extend(Route::new(name, spec, &mut problems).map(named(Route::name)));
+        }
+        for (name, spec) in &spec.upstreams {
+            set.upstreams.extend(Upstream::new(name, spec, &mut problems).map(named(Upstream::name)));
+        }
+        for (name, spec) in &spec.releases {
+            set.releases.extend(Release::new(name, spec, &mut problems).map(named(Release::name)));
+        }
+        problems.extend(set.dangling().iter().map(Dangling::error));
+        (set, problems)
+    }
+
+    /// Puts an object in, in the place of one with the same kind and name.
+    pub fn insert(&mut self, object: Object) {
+        match object {
+            Object::Listener(listener) => drop(self.listeners.insert(listener.name().clone(), listener)),
+            Object::Route(route) => drop(self.routes.insert(route.name().clone(), route)),
+            Object::Upstream(upstream) => drop(self.upstreams.insert(upstream.name().clone(), upstream)),
+            Object::Release(release) => drop(self.releases.insert(release.name().clone(), release)),
+        }
+    }
+
+    /// Takes an object out.
+    pub fn remove(&mut self, kind: Kind, name: &str) {
+        match kind {
+            Kind::Listener => drop(self.listeners.remove(name)),
+            Kind::Route => drop(self.routes.remove(name)),
+            Kind::Upstream => drop(self.upstreams.remove(name)),
+            Kind::Release => drop(self.releases.remove(name)),
+        }
+    }
+
+    /// An object, if it is there.
+    pub fn object(&self, kind: Kind, name: &str) -> Option<Object> {
+        match kind {
+            Kind::Listener => self.listeners.get(name).cloned().map(Object::Listener),
+            Kind::Route => self.routes.get(name).cloned().map(Object::Route),
+            Kind::Upstream => self.upstreams.get(name).cloned().map(Object::Upstream),
+            Kind::Release => self.releases.get(name).cloned().map(Object::Release),
+        }
+    }
+
+    /// Every reference to an object that is not in the set.
+    pub fn dangling(&self) -> Vec<Dangling> {
+        let routes = self.routes.values().flat_map(|route| self.references_of_route(route));
+        let releases = self.releases.values().flat_map(|release| self.references_of_release(release));
+        routes.chain(releases).filter(|reference| !self.contains(reference.to, &reference.to_name)).collect()
+    }
+
+    /// The references of one route that lead nowhere.
+    pub fn dangling_of_route(&self, route: &Route) -> Vec<RuleError> {
+        self.missing(self.references_of_route(route))
+    }
+
+    /// The references of one release that lead nowhere.
+    pub fn dangling_of_release(&self, release: &Release) -> Vec<RuleError> {
+        self.missing(self.references_of_release(release))
+    }
+
+    fn missing(&self, references: impl Iterator<Item = Dangling>) -> Vec<RuleError> {
+        references
+            .filter(|reference| !self.contains(reference.to, &reference.to_name))
+            .map(|reference| reference.error())
+            .collect()
+    }
+
+    fn contains(&self, kind: Kind, name: &Name) -> bool {
+        match kind {
+            Kind::Listener => self.listeners.contains_key(name),
+            Kind::Route => self.routes.contains_key(name),
+            Kind::Upstream => self.upstreams.contains_key(name),
+            Kind::Release => self.releases.contains_key(name),
+        }
+    }
+
+    fn references_of_route<'r>(&self, route: &'r Route) -> impl Iterator<Item = Dangling> + use<'r> {
+        let from = |at: String, to, name: &Name| Dangling {
+            from: Kind::Route,
+            from_name: route.name().clone(),
+            field: at,
+            to,
+            to_name: name.clone(),
+        };
+        let (single, parts) = match route.target() {
+            Target::Upstream(name) => (Some(name), &[][..]),
+            Target::Split(parts) => (None, &**parts),
+            Target::Redirect(_) => (None, &[][..]),
+        };
+        let single = single.into_iter().map(move |name| from("upstream".into(), Kind::Upstream, name));
+        let parts = parts.iter().enumerate();
+        let split =
+            parts.map(move |(index, part)| from(format!("split[{index}].upstream"), Kind::Upstream, &part.upstream));
+        let one = route.releases().len() == 1;
+        let releases = route.releases().iter().enumerate();
+        let releases = releases.map(move |(index, name)| {
+            from(if one { "release".into() } else { format!("release[{index}]") }, Kind::Release, name)
+        });
+        let listeners = route.listeners().iter().enumerate();
+        let listeners = listeners.map(move |(index, name)| from(format!("listeners[{index}]"), Kind::Listener, name));
+        single.chain(split).chain(releases).chain(listeners)
+    }
+
+    fn references_of_release<'r>(&self, release: &'r Release) -> impl Iterator<Item = Dangling> + use<'r> {
+        let upstreams = [("stable", release.stable()), ("canary", release.canary())];
+        upstreams.into_iter().map(move |(field, upstream)| Dangling {
+            from: Kind::Release,
+            from_name: release.name().clone(),
+            field: field.into(),
+            to: Kind::Upstream,
+            to_name: upstream.clone(),
+        })
+    }
+
+    /// The listeners, by name.
+    pub fn listeners(&self) -> impl ExactSizeIterator<Item = &Arc<Listener>> {
+        self.listeners.values()
+    }
+
+    /// The routes, by name.
+    pub fn routes(&self) -> impl ExactSizeIterator<Item = &Arc<Route>> {
+        self.routes.values()
+    }
+
+    /// The upstreams, by name.
+    pub fn upstreams(&self) -> impl ExactSizeIterator<Item = &Arc<Upstream>> {
+        self.upstreams.values()
+    }
+
+    /// The releases, by name.
+    pub fn releases(&self) -> impl ExactSizeIterator<Item = &Arc<Release>> {
+        self.releases.values()
+    }
+
+    /// One upstream.
+    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.upstreams.get(name)
+    }
+}
+
+fn named<T>(name: impl Fn(&T) -> &Name) -> impl FnOnce(T) -> (Name, Arc<T>) {
+    move |object| (name(&object).clone(), Arc::new(object))
+}

@@ -1,0 +1,319 @@
+//! Releases: who may be in the canary group.
+
+use std::collections::HashSet;
+
+use http::header::HeaderName;
+
+use super::address::parse_network;
+use super::route::{header_name, text_conditions};
+use super::{AddressSet, Name, TextCondition};
+use crate::RuleError;
+use crate::error::Problems;
+use crate::release::{DeviceClass, Salt};
+use crate::spec::{
+    AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, Percent, PercentSpec, ReleaseSpec, StickyRangeSpec,
+    StickySpec,
+};
+
+/// A release: stable, canary, audience, phases.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Release {
+    name: Name,
+    stable: Name,
+    canary: Name,
+    audience: Box<[AudienceRule]>,
+    phases: Box<[Percent]>,
+    sticky: Sticky,
+    override_: Option<Override>,
+    expose: bool,
+}
+
+/// One rule of an audience.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AudienceRule {
+    /// Unique within the audience; shown to people, so it may hold spaces.
+    pub name: Box<str>,
+    /// Who is meant.
+    pub conditions: Conditions,
+    /// How many of them.
+    pub share: Share,
+}
+
+/// Conditions of an audience rule; all must hold, and empty ones do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Conditions {
+    /// The client's address.
+    pub ip: AddressSet,
+    /// The client's device.
+    pub device: Box<[DeviceClass]>,
+    /// Where the client's address is.
+    pub geo: Option<GeoPattern>,
+    /// Header fields.
+    pub header: Box<[TextCondition<HeaderName>]>,
+    /// Cookies.
+    pub cookie: Box<[TextCondition<Box<str>>]>,
+}
+
+/// Places; every non-empty list must have the client's place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GeoPattern {
+    /// ISO country codes.
+    pub country: Box<[Box<str>]>,
+    /// Subdivision names or codes.
+    pub subdivision: Box<[Box<str>]>,
+    /// City names.
+    pub city: Box<[Box<str>]>,
+}
+
+/// The percent of an audience rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// The percent of the release's current phase.
+    Phase,
+    /// Always the same.
+    Fixed(Percent),
+}
+
+/// What identifies a user and how users stay in their group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sticky {
+    /// Sources of the key, never empty; the first that the request has is used.
+    pub key: Box<[KeySource]>,
+    /// Whether canary users get a pin.
+    pub pin: bool,
+    /// Which users come first.
+    pub salt: Salt,
+    /// Which end of the hash line the canary takes.
+    pub range: Range,
+}
+
+/// Which end of the hash line a canary takes (specification of the analysis, §9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// `h < T`
+    Low,
+    /// `h >= 2^64 - T`
+    High,
+}
+
+/// Where a sticky key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// A request header.
+    Header(HeaderName),
+    /// A cookie of the application.
+    Cookie(Box<str>),
+    /// Serin's own signed cookie.
+    SerinId,
+    /// The client's address.
+    ClientIp,
+}
+
+/// Where an override is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Override {
+    /// A request header; it is not forwarded.
+    Header(HeaderName),
+    /// A cookie.
+    Cookie(Box<str>),
+}
+
+impl Release {
+    /// Validates one release; reports every problem. References are checked by [`super::RuleSet::dangling`].
+    pub fn new(name: &str, spec: &ReleaseSpec, found: &mut Vec<RuleError>) -> Option<Self> {
+        let mut problems = Problems::new(format!("releases.{name}"), found);
+        let stable = problems.at("stable").ok(Name::new(&spec.stable));
+        let canary = problems.at("canary").ok(Name::new(&spec.canary));
+        let is_same = stable.is_some() && stable == canary;
+        if is_same {
+            problems.at("canary").report("stable and canary are the same upstream");
+        }
+        let audience = audience(&spec.audience, problems.at("audience"));
+        let phases = phases(spec, &mut problems);
+        let override_ = spec.override_.as_ref().map(|spec| problems.at("override").ok(override_source(spec)));
+        let name = problems.ok(Name::new(name));
+        let sticky = sticky(&spec.sticky, problems.at("sticky"), [name.as_ref(), stable.as_ref(), canary.as_ref()]);
+        Some(Self {
+            name: name?,
+            stable: stable?,
+            canary: canary.filter(|_| !is_same)?,
+            audience: audience?.into(),
+            phases: phases?.into(),
+            sticky: sticky?,
+            override_: match override_ {
+                Some(parsed) => Some(parsed?),
+                None => None,
+            },
+            expose: spec.expose,
+        })
+    }
+
+    /// The release's name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The upstream of the stable group.
+    pub fn stable(&self) -> &Name {
+        &self.stable
+    }
+
+    /// The upstream of the canary group.
+    pub fn canary(&self) -> &Name {
+        &self.canary
+    }
+
+    /// The rules in order; the first whose conditions hold decides.
+    pub fn audience(&self) -> &[AudienceRule] {
+        &self.audience
+    }
+
+    /// The steps of the percent, growing.
+    pub fn phases(&self) -> &[Percent] {
+        &self.phases
+    }
+
+    /// Sticky key, pin and salt.
+    pub fn sticky(&self) -> &Sticky {
+        &self.sticky
+    }
+
+    /// The override, if there is one.
+    pub fn override_source(&self) -> Option<&Override> {
+        self.override_.as_ref()
+    }
+
+    /// Whether clients are told their group.
+    pub fn expose(&self) -> bool {
+        self.expose
+    }
+}
+
+fn audience(specs: &[AudienceRuleSpec], mut problems: Problems<'_>) -> Option<Vec<AudienceRule>> {
+    if specs.is_empty() {
+        problems.report("an audience needs at least one rule, for example [{name: everyone}]");
+        return None;
+    }
+    let mut seen = HashSet::new();
+    let mut rules = Vec::new();
+    for (index, spec) in specs.iter().enumerate() {
+        let mut problems = problems.at(format_args!("[{index}]"));
+        if !seen.insert(spec.name.as_str()) {
+            problems.at("name").report(format_args!("another rule is already called `{}`", spec.name.escape_debug()));
+            continue;
+        }
+        rules.extend(audience_rule(spec, &mut problems));
+    }
+    (rules.len() == specs.len()).then_some(rules)
+}
+
+fn audience_rule(spec: &AudienceRuleSpec, problems: &mut Problems<'_>) -> Option<AudienceRule> {
+    let name = problems.at("name").ok(rule_name(&spec.name));
+    let ip = problems.at("ip").each(&spec.ip, |text| parse_network(text));
+    let device = problems.at("device").each(&spec.device, |text| text.parse::<DeviceClass>());
+    let geo = spec.geo.as_ref().map(|spec| problems.at("geo").ok(geo(spec)));
+    let header = text_conditions(&spec.header, problems.at("header"), |name| header_name(name));
+    let cookie = text_conditions(&spec.cookie, problems.at("cookie"), |name| cookie_name(name));
+    let conditions = Conditions {
+        ip: ip?.into_iter().collect(),
+        device: device?.into(),
+        geo: match geo {
+            Some(parsed) => Some(parsed?),
+            None => None,
+        },
+        header: header?.into(),
+        cookie: cookie?.into(),
+    };
+    let share = match spec.percent {
+        PercentSpec::Phase => Share::Phase,
+        PercentSpec::Fixed(percent) => Share::Fixed(percent),
+    };
+    Some(AudienceRule { name: name?, conditions, share })
+}
+
+/// Rule names are shown to people and may hold spaces and any letters; control characters would break logs.
+fn rule_name(text: &str) -> Result<Box<str>, String> {
+    match text {
+        "" => Err("a rule needs a name, which logs and `explain` show".into()),
+        _ if text.len() > 100 => Err("a rule's name is at most 100 bytes long".into()),
+        _ if text.chars().any(char::is_control) => {
+            Err(format!("name `{}` has a control character", text.escape_debug()))
+        }
+        _ => Ok(text.into()),
+    }
+}
+
+fn geo(spec: &GeoSpec) -> Result<GeoPattern, String> {
+    let list = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+    let pattern =
+        GeoPattern { country: list(&spec.country), subdivision: list(&spec.subdivision), city: list(&spec.city) };
+    if pattern == GeoPattern::default() {
+        return Err("a geo condition needs a country, subdivision or city".into());
+    }
+    if let Some(code) =
+        spec.country.iter().find(|code| code.len() != 2 || !code.bytes().all(|byte| byte.is_ascii_uppercase()))
+    {
+        return Err(format!("country `{}` is not a two-letter code such as CN", code.escape_debug()));
+    }
+    Ok(pattern)
+}
+
+fn phases(spec: &ReleaseSpec, problems: &mut Problems<'_>) -> Option<Vec<Percent>> {
+    let follows = spec.audience.iter().any(|rule| rule.percent == PercentSpec::Phase);
+    if follows && spec.phases.is_empty() {
+        problems
+            .at("phases")
+            .report("a rule follows the phases, but there are none; write for example [1, 10, 50, 100]");
+        return None;
+    }
+    if let Some(index) = spec.phases.windows(2).position(|pair| pair[0] >= pair[1]) {
+        let (before, after) = (spec.phases[index], spec.phases[index + 1]);
+        problems
+            .at(format_args!("phases[{}]", index + 1))
+            .report(format_args!("phases must grow, but {after} follows {before}"));
+        return None;
+    }
+    Some(spec.phases.clone())
+}
+
+fn sticky(spec: &StickySpec, mut problems: Problems<'_>, identity: [Option<&Name>; 3]) -> Option<Sticky> {
+    let key = problems.at("key").each(&spec.key, |source| match source {
+        KeySourceSpec::Header(name) => header_name(name).map(KeySource::Header),
+        KeySourceSpec::Cookie(name) => cookie_name(name).map(KeySource::Cookie),
+        KeySourceSpec::SerinId => Ok(KeySource::SerinId),
+        KeySourceSpec::ClientIp => Ok(KeySource::ClientIp),
+    });
+    let salt = match &spec.salt {
+        Some(text) => problems.at("salt").ok(Salt::from_hex(text)),
+        None => match identity {
+            [Some(name), Some(stable), Some(canary)] => Some(Salt::derive(name, stable, canary)),
+            _ => None,
+        },
+    };
+    let mut key = key?;
+    if key.is_empty() {
+        key = vec![KeySource::SerinId, KeySource::ClientIp];
+    }
+    Some(Sticky {
+        key: key.into(),
+        pin: spec.pin.unwrap_or(true),
+        salt: salt?,
+        range: match spec.range {
+            StickyRangeSpec::Low => Range::Low,
+            StickyRangeSpec::High => Range::High,
+        },
+    })
+}
+
+fn override_source(spec: &OverrideSpec) -> Result<Override, String> {
+    match spec {
+        OverrideSpec::Header(name) => header_name(name).map(Override::Header),
+        OverrideSpec::Cookie(name) => cookie_name(name).map(Override::Cookie),
+    }
+}
+
+/// A cookie name is a token (RFC 6265 §4.1.1), which is what a header name is.
+fn cookie_name(text: &str) -> Result<Box<str>, String> {
+    HeaderName::from_bytes(text.as_bytes()).map_err(|_| format!("`{}` is not a cookie name", text.escape_debug()))?;
+    Ok(text.into())
+}

@@ -1,0 +1,531 @@
+//! Routes.
+
+use std::time::Duration;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::uri::Scheme;
+use http::{Method, StatusCode};
+
+use super::address::parse_network;
+use super::path::canonical_pattern;
+use super::{AddressSet, HostPattern, Name, PathPattern, RegexPattern, TextPattern};
+use crate::RuleError;
+use crate::error::Problems;
+use crate::request::RequestView;
+use crate::spec::{
+    EncodedSlashSpec, FilterSpec, PathSpec, RedirectSpec, RouteSpec, SplitSpec, TextMatchSpec, TimeoutsSpec,
+};
+
+/// A route: matches, target, limits and filters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    name: Name,
+    hosts: Box<[HostPattern]>,
+    paths: Box<[PathPattern]>,
+    conditions: RouteConditions,
+    target: Target,
+    releases: Box<[Name]>,
+    timeouts: Timeouts,
+    body_limit: u64,
+    filters: Box<[Filter]>,
+    upgrades: Box<[Box<str>]>,
+    trailers: Box<[HeaderName]>,
+    keep_encoded_slashes: bool,
+}
+
+/// Everything a route asks of a request besides host and path; all must hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct RouteConditions {
+    pub(crate) methods: Box<[Method]>,
+    pub(crate) headers: Box<[TextCondition<HeaderName>]>,
+    pub(crate) query: Box<[TextCondition<Box<str>>]>,
+    pub(crate) client_ip: AddressSet,
+    pub(crate) listeners: Box<[Name]>,
+}
+
+/// A condition on the text of one named thing: a header field, a query parameter, a cookie.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextCondition<N> {
+    /// What is looked at.
+    pub name: N,
+    /// What must hold.
+    pub pattern: TextPattern,
+}
+
+/// Where a route sends its requests.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// One upstream.
+    Upstream(Name),
+    /// Several, by weight; the sum of the weights is above 0.
+    Split(Box<[WeightedUpstream]>),
+    /// Nowhere: the answer is a redirect.
+    Redirect(Redirect),
+}
+
+/// One part of a split.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightedUpstream {
+    /// The upstream.
+    pub upstream: Name,
+    /// Its weight, 0 to 1,000,000.
+    pub weight: u32,
+}
+
+/// Time limits of a route. See [`TimeoutsSpec`] for what each one covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until the connection to an endpoint stands.
+    pub connect: Duration,
+    /// From the end of the request to the head of the response.
+    pub request: Duration,
+    /// Without a byte of a body.
+    pub idle: Duration,
+    /// From the head of the request to the end of the response.
+    pub total: Option<Duration>,
+    /// An upgraded connection without a byte.
+    pub tunnel_idle: Duration,
+}
+
+/// A change to the request or the response.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    /// Puts other segments in the place of the first ones; stripping is replacing by nothing.
+    ReplacePrefix(ReplacePrefix),
+    /// Changes request header fields.
+    RequestHeader(HeaderEdit),
+    /// Changes response header fields.
+    ResponseHeader(HeaderEdit),
+}
+
+/// A change of the first segments of the path. Both texts are canonical and without a slash at the end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplacePrefix {
+    /// The segments that go.
+    pub from: Box<str>,
+    /// The segments that come.
+    pub to: Box<str>,
+}
+
+/// A change of one header field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HeaderEdit {
+    /// Replaces all fields of the name.
+    Set(HeaderName, HeaderValue),
+    /// Adds a field.
+    Add(HeaderName, HeaderValue),
+    /// Removes all fields of the name.
+    Remove(HeaderName),
+}
+
+/// Where a redirect leads; what is absent stays as in the request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redirect {
+    /// A 3xx status with a Location.
+    pub status: StatusCode,
+    /// `http` or `https`.
+    pub scheme: Option<Scheme>,
+    /// Host name.
+    pub host: Option<Box<str>>,
+    /// Port.
+    pub port: Option<u16>,
+    /// Path.
+    pub path: Option<Box<str>>,
+}
+
+impl Route {
+    /// Validates one route; reports every problem. References are checked by [`super::RuleSet::dangling`].
+    pub fn new(name: &str, spec: &RouteSpec, found: &mut Vec<RuleError>) -> Option<Self> {
+        let mut problems = Problems::new(format!("routes.{name}"), found);
+        let hosts = problems.at("hosts").each(&spec.hosts, |host| HostPattern::new(host));
+        let paths = paths(&spec.paths, &mut problems);
+        let conditions = conditions(spec, &mut problems);
+        let (filters, redirect) = filters(&spec.filters, problems.at("filters")).unzip();
+        // A filter that is not right may be the redirect, so nothing can be said about the target then.
+        let target = redirect.and_then(|redirect| target(spec, redirect, &mut problems));
+        let releases = problems.at("release").each(&spec.release, |name| Name::new(name));
+        let timeouts = timeouts(&spec.timeouts, problems.at("timeouts"));
+        let upgrades = upgrades(spec.upgrade.as_deref(), problems.at("upgrade"));
+        let trailers = problems.at("trailers").each(&spec.trailers, |name| trailer_name(name));
+        let name = problems.ok(Name::new(name));
+        Some(Self {
+            name: name?,
+            hosts: hosts?.into(),
+            paths: paths?.into(),
+            conditions: conditions?,
+            target: target?,
+            releases: releases?.into(),
+            timeouts: timeouts?,
+            body_limit: spec.limits.body.map_or(DEFAULT_BODY_LIMIT, |size| size.bytes()),
+            filters: filters?.into(),
+            upgrades: upgrades?.into(),
+            trailers: trailers?.into(),
+            keep_encoded_slashes: spec.encoded_slashes == EncodedSlashSpec::Keep,
+        })
+    }
+
+    /// The route's name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Host patterns; none means any host.
+    pub fn hosts(&self) -> &[HostPattern] {
+        &self.hosts
+    }
+
+    /// Path patterns; none means any path.
+    pub fn paths(&self) -> &[PathPattern] {
+        &self.paths
+    }
+
+    pub(crate) fn conditions(&self) -> &RouteConditions {
+        &self.conditions
+    }
+
+    /// Names of the listeners the route serves; none means all.
+    pub fn listeners(&self) -> &[Name] {
+        &self.conditions.listeners
+    }
+
+    /// Where requests go.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Releases that may move users, in order.
+    pub fn releases(&self) -> &[Name] {
+        &self.releases
+    }
+
+    /// Time limits.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// The largest request body in bytes.
+    pub fn body_limit(&self) -> u64 {
+        self.body_limit
+    }
+
+    /// Changes to request and response, in order.
+    pub fn filters(&self) -> &[Filter] {
+        &self.filters
+    }
+
+    /// Protocols a client may upgrade to, lower case.
+    pub fn upgrades(&self) -> &[Box<str>] {
+        &self.upgrades
+    }
+
+    /// Trailer fields that are passed on.
+    pub fn trailers(&self) -> &[HeaderName] {
+        &self.trailers
+    }
+
+    /// Whether `%2F` and `%5C` in a path are kept rather than refused.
+    pub fn keeps_encoded_slashes(&self) -> bool {
+        self.keep_encoded_slashes
+    }
+}
+
+impl RouteConditions {
+    pub(crate) fn hold(&self, request: &RequestView<'_>) -> bool {
+        (self.methods.is_empty() || self.methods.contains(request.method))
+            && (self.listeners.is_empty() || self.listeners.iter().any(|name| name.as_str() == request.listener))
+            && (self.client_ip.is_empty() || self.client_ip.contains(request.client))
+            && self.headers.iter().all(|condition| {
+                condition.pattern.matches(request.headers.get(&condition.name).map(HeaderValue::as_bytes))
+            })
+            && self.query.iter().all(|condition| {
+                condition.pattern.matches(query_value(request.query, &condition.name).map(str::as_bytes))
+            })
+    }
+}
+
+/// The first value of a query parameter, as written: escapes are not decoded.
+fn query_value<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
+    query?.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (key == name).then_some(value)
+    })
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            request: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            total: None,
+            tunnel_idle: Duration::from_secs(3_600),
+        }
+    }
+}
+
+fn paths(specs: &[PathSpec], problems: &mut Problems<'_>) -> Option<Vec<PathPattern>> {
+    problems.at("paths").each(specs, |spec| match spec {
+        PathSpec::Exact(text) => PathPattern::exact(text),
+        PathSpec::Prefix(text) => PathPattern::prefix(text),
+        PathSpec::Regex(text) => RegexPattern::new(text).map(PathPattern::Regex),
+    })
+}
+
+fn conditions(spec: &RouteSpec, problems: &mut Problems<'_>) -> Option<RouteConditions> {
+    let methods = problems.at("methods").each(&spec.methods, |method| match method.parse::<Method>() {
+        Ok(Method::CONNECT) => Err("CONNECT is for forward proxies and never served".to_owned()),
+        // Methods are case-sensitive (RFC 9110 §9.1), so `get` would silently match nothing.
+        Ok(parsed) if method.bytes().any(|byte| byte.is_ascii_lowercase()) => {
+            Err(format!("method `{parsed}` is written in capitals: {}", method.to_ascii_uppercase()))
+        }
+        Ok(parsed) => Ok(parsed),
+        Err(_) => Err(format!("`{}` is not a method", method.escape_debug())),
+    });
+    let headers = text_conditions(&spec.headers, problems.at("headers"), |name| header_name(name));
+    let query = text_conditions(&spec.query, problems.at("query"), |name| Ok(name.into()));
+    let client_ip = problems.at("client_ip").each(&spec.client_ip, |text| parse_network(text));
+    let listeners = problems.at("listeners").each(&spec.listeners, |name| Name::new(name));
+    Some(RouteConditions {
+        methods: methods?.into(),
+        headers: headers?.into(),
+        query: query?.into(),
+        client_ip: client_ip?.into_iter().collect(),
+        listeners: listeners?.into(),
+    })
+}
+
+/// Conditions written as a map of names; the position of a problem is that name.
+pub(super) fn text_conditions<'a, N>(
+    specs: impl IntoIterator<Item = (&'a String, &'a TextMatchSpec)>,
+    mut problems: Problems<'_>,
+    parse_name: impl Fn(&str) -> Result<N, String>,
+) -> Option<Vec<TextCondition<N>>> {
+    let mut conditions = Vec::new();
+    let mut complete = true;
+    for (name, spec) in specs {
+        let condition =
+            parse_name(name).and_then(|parsed| Ok(TextCondition { name: parsed, pattern: TextPattern::new(spec)? }));
+        match problems.at(name).ok(condition) {
+            Some(condition) => conditions.push(condition),
+            None => complete = false,
+        }
+    }
+    complete.then_some(conditions)
+}
+
+fn target(spec: &RouteSpec, redirect: Option<Redirect>, problems: &mut Problems<'_>) -> Option<Target> {
+    match (&spec.upstream, spec.split.as_slice(), redirect) {
+        (Some(name), [], None) => problems.at("upstream").ok(Name::new(name)).map(Target::Upstream),
+        (None, [_, ..], None) => split(&spec.split, problems.at("split")).map(Target::Split),
+        (None, [], Some(_)) if !spec.release.is_empty() => {
+            problems.at("release").report("a route that redirects has no upstream a release could move users from");
+            None
+        }
+        (None, [], Some(redirect)) => Some(Target::Redirect(redirect)),
+        (None, [], None) => {
+            problems.report("a route needs one of `upstream`, `split` and a `redirect` filter");
+            None
+        }
+        _ => {
+            problems.report("a route has only one of `upstream`, `split` and a `redirect` filter");
+            None
+        }
+    }
+}
+
+fn split(specs: &[SplitSpec], mut problems: Problems<'_>) -> Option<Box<[WeightedUpstream]>> {
+    let parts = problems.each(specs, |part| {
+        if part.weight > 1_000_000 {
+            return Err(format!("weight {} is above 1000000", part.weight));
+        }
+        Ok(WeightedUpstream { upstream: Name::new(&part.upstream)?, weight: part.weight })
+    })?;
+    if parts.iter().all(|part| part.weight == 0) {
+        problems.report("at least one weight must be above 0");
+        return None;
+    }
+    Some(parts.into())
+}
+
+fn timeouts(spec: &TimeoutsSpec, mut problems: Problems<'_>) -> Option<Timeouts> {
+    let default = Timeouts::default();
+    let fields = [
+        ("connect", spec.connect),
+        ("request", spec.request),
+        ("idle", spec.idle),
+        ("total", spec.total),
+        ("tunnel_idle", spec.tunnel_idle),
+    ];
+    let mut complete = true;
+    for (field, span) in fields {
+        if span.is_some_and(|span| span.duration().is_zero()) {
+            problems
+                .at(field)
+                .report("a time limit of 0 would fail every request; leave the field out for the default");
+            complete = false;
+        }
+    }
+    let or = |span: Option<crate::spec::Span>, default| span.map_or(default, |span| span.duration());
+    complete.then(|| Timeouts {
+        connect: or(spec.connect, default.connect),
+        request: or(spec.request, default.request),
+        idle: or(spec.idle, default.idle),
+        total: spec.total.map(|span| span.duration()),
+        tunnel_idle: or(spec.tunnel_idle, default.tunnel_idle),
+    })
+}
+
+fn upgrades(specs: Option<&[String]>, mut problems: Problems<'_>) -> Option<Vec<Box<str>>> {
+    let Some(specs) = specs else { return Some(vec!["websocket".into()]) };
+    problems.each(specs, |token| {
+        // A switch to HTTP/2 in clear text by upgrade is a known way around a proxy's rules (RFC 9113 §3.1 dropped it).
+        if token.eq_ignore_ascii_case("h2c") || token.eq_ignore_ascii_case("h2") {
+            return Err(format!("`{token}` cannot be allowed: the tunnel would carry requests past every rule"));
+        }
+        HeaderName::from_bytes(token.as_bytes())
+            .map_err(|_| format!("`{}` is not a protocol token", token.escape_debug()))?;
+        Ok(token.to_ascii_lowercase().into())
+    })
+}
+
+/// The filters in order, and the redirect if there is one.
+fn filters(specs: &[FilterSpec], mut problems: Problems<'_>) -> Option<(Vec<Filter>, Option<Redirect>)> {
+    let mut filters = Vec::new();
+    let mut redirect = None;
+    let before = problems.count();
+    for (index, spec) in specs.iter().enumerate() {
+        let mut problems = problems.at(format_args!("[{index}]"));
+        let problems = &mut problems;
+        match spec {
+            FilterSpec::StripPrefix(from) => {
+                filters.extend(problems.at("strip_prefix").ok(replace_prefix(from, "/")));
+            }
+            FilterSpec::ReplacePrefix(replace) => {
+                filters.extend(problems.at("replace_prefix").ok(replace_prefix(&replace.from, &replace.to)));
+            }
+            FilterSpec::SetRequestHeader(fields) => {
+                edits(fields, problems.at("set_request_header"), |name, value| {
+                    filters.push(Filter::RequestHeader(HeaderEdit::Set(name, value)));
+                });
+            }
+            FilterSpec::AddRequestHeader(fields) => {
+                edits(fields, problems.at("add_request_header"), |name, value| {
+                    filters.push(Filter::RequestHeader(HeaderEdit::Add(name, value)));
+                });
+            }
+            FilterSpec::RemoveRequestHeader(names) => {
+                let names = problems.at("remove_request_header").each(names, |name| editable(name));
+                filters.extend(names.into_iter().flatten().map(|name| Filter::RequestHeader(HeaderEdit::Remove(name))));
+            }
+            FilterSpec::SetResponseHeader(fields) => {
+                edits(fields, problems.at("set_response_header"), |name, value| {
+                    filters.push(Filter::ResponseHeader(HeaderEdit::Set(name, value)));
+                });
+            }
+            FilterSpec::AddResponseHeader(fields) => {
+                edits(fields, problems.at("add_response_header"), |name, value| {
+                    filters.push(Filter::ResponseHeader(HeaderEdit::Add(name, value)));
+                });
+            }
+            FilterSpec::RemoveResponseHeader(names) => {
+                let names = problems.at("remove_response_header").each(names, |name| editable(name));
+                filters
+                    .extend(names.into_iter().flatten().map(|name| Filter::ResponseHeader(HeaderEdit::Remove(name))));
+            }
+            FilterSpec::Redirect(_) if redirect.is_some() => problems.report("a route has at most one redirect"),
+            FilterSpec::Redirect(spec) => redirect = problems.at("redirect").ok(self::redirect(spec)),
+        }
+    }
+    (problems.count() == before).then_some((filters, redirect))
+}
+
+fn edits(
+    fields: &std::collections::BTreeMap<String, String>,
+    mut problems: Problems<'_>,
+    mut push: impl FnMut(HeaderName, HeaderValue),
+) {
+    for (name, value) in fields {
+        let edit = editable(name).and_then(|name| {
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| format!("`{}` is not a header value", value.escape_debug()))?;
+            Ok((name, value))
+        });
+        if let Some((name, value)) = problems.at(name).ok(edit) {
+            push(name, value);
+        }
+    }
+}
+
+fn replace_prefix(from: &str, to: &str) -> Result<Filter, String> {
+    let segments = |text: &str| canonical_pattern(text).map(|path| path.trim_end_matches('/').into());
+    Ok(Filter::ReplacePrefix(ReplacePrefix { from: segments(from)?, to: segments(to)? }))
+}
+
+fn redirect(spec: &RedirectSpec) -> Result<Redirect, String> {
+    let status = match spec.status.unwrap_or(302) {
+        code @ (301 | 302 | 303 | 307 | 308) => StatusCode::from_u16(code).map_err(|error| error.to_string())?,
+        code => return Err(format!("status {code} is not a redirect; use 301, 302, 303, 307 or 308")),
+    };
+    let scheme = match spec.scheme.as_deref() {
+        None => None,
+        Some("http") => Some(Scheme::HTTP),
+        Some("https") => Some(Scheme::HTTPS),
+        Some(other) => return Err(format!("scheme `{}` is neither http nor https", other.escape_debug())),
+    };
+    let host = match spec.host.as_deref().map(HostPattern::new).transpose()? {
+        Some(HostPattern::Wildcard(_)) => return Err("the host of a redirect cannot have a wildcard".into()),
+        Some(HostPattern::Exact(host)) => Some(host),
+        None => None,
+    };
+    let path = spec.path.as_deref().map(canonical_pattern).transpose()?;
+    if (&scheme, &host, spec.port, &path) == (&None, &None, None, &None) {
+        return Err("a redirect must change scheme, host, port or path, or it leads back to itself".into());
+    }
+    Ok(Redirect { status, scheme, host, port: spec.port, path })
+}
+
+pub(super) fn header_name(text: &str) -> Result<HeaderName, String> {
+    HeaderName::from_bytes(text.as_bytes()).map_err(|_| format!("`{}` is not a header name", text.escape_debug()))
+}
+
+/// A header name that a filter may change: framing and connection fields belong to the proxy.
+fn editable(text: &str) -> Result<HeaderName, String> {
+    let name = header_name(text)?;
+    let framing = [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::TE,
+        header::TRAILER,
+        header::UPGRADE,
+        header::EXPECT,
+        header::HOST,
+    ];
+    match framing.contains(&name) || matches!(name.as_str(), "keep-alive" | "proxy-connection") {
+        true => Err(format!("`{name}` is part of the message framing and cannot be changed by a filter")),
+        false => Ok(name),
+    }
+}
+
+/// A trailer field that may be passed on (RFC 9110 §6.5.1 forbids those that frame, route or authenticate).
+fn trailer_name(text: &str) -> Result<HeaderName, String> {
+    let name = editable(text)?;
+    let forbidden = [
+        header::AUTHORIZATION,
+        header::CACHE_CONTROL,
+        header::CONTENT_ENCODING,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::SET_COOKIE,
+        header::PROXY_AUTHORIZATION,
+        header::WWW_AUTHENTICATE,
+        header::PROXY_AUTHENTICATE,
+    ];
+    match forbidden.contains(&name) {
+        true => Err(format!("`{name}` has no meaning, or a dangerous one, in trailers")),
+        false => Ok(name),
+    }
+}
+
+const DEFAULT_BODY_LIMIT: u64 = 10 << 20;

@@ -1,0 +1,89 @@
+//! Upstreams and their endpoints.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+
+use super::Name;
+use crate::RuleError;
+use crate::error::Problems;
+use crate::spec::{EndpointSpec, UpstreamSpec};
+
+/// A named set of endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    name: Name,
+    endpoints: Box<[Endpoint]>,
+}
+
+impl Upstream {
+    /// Validates one upstream; reports every problem.
+    pub fn new(name: &str, spec: &UpstreamSpec, found: &mut Vec<RuleError>) -> Option<Self> {
+        let mut problems = Problems::new(format!("upstreams.{name}"), found);
+        let mut seen = HashSet::new();
+        let endpoints = problems.at("endpoints").each(&spec.endpoints, |endpoint| {
+            let endpoint = Endpoint::new(endpoint)?;
+            match seen.insert(endpoint.address) {
+                true => Ok(endpoint),
+                false => Err(format!("`{}` is listed twice", endpoint.address)),
+            }
+        });
+        let name = problems.ok(Name::new(name));
+        Some(Self { name: name?, endpoints: endpoints?.into() })
+    }
+
+    /// The upstream's name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Its endpoints, in the order they were written.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+}
+
+/// One address with its configured weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share relative to the other endpoints.
+    pub weight: Weight,
+}
+
+impl Endpoint {
+    fn new(spec: &EndpointSpec) -> Result<Self, String> {
+        let address: SocketAddr = spec.address.parse().map_err(|_| {
+            format!("`{}` is not an address such as 10.0.0.1:8080 or [2001:db8::1]:8080", spec.address.escape_debug())
+        })?;
+        if address.port() == 0 {
+            return Err(format!("`{address}` has port 0"));
+        }
+        if address.ip().is_unspecified() || address.ip().is_multicast() {
+            return Err(format!("`{address}` is not the address of one host"));
+        }
+        Ok(Self { address, weight: Weight::new(spec.weight)? })
+    }
+}
+
+/// A configured weight, 0 to 1,000; 0 takes no new requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Weight(u16);
+
+impl Weight {
+    /// Checks a weight.
+    ///
+    /// # Errors
+    /// Above 1,000: larger ratios starve the small side for longer than a schedule can smooth.
+    pub fn new(weight: u32) -> Result<Self, String> {
+        match u16::try_from(weight) {
+            Ok(small) if small <= 1_000 => Ok(Self(small)),
+            _ => Err(format!("weight {weight} is above 1000")),
+        }
+    }
+
+    /// The weight as a number.
+    pub fn get(self) -> u16 {
+        self.0
+    }
+}

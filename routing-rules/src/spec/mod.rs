@@ -1,0 +1,44 @@
+//! What operators write: the shapes of YAML and JSON, field by field.
+//!
+//! serde stops at this module. A spec that decodes is not yet right; [`crate::rules`] decides that.
+//! Unknown fields are refused everywhere, because a misspelt limit that is silently ignored is a limit
+//! that does not exist. The doc comments here are the reference that users read.
+
+mod release;
+mod route;
+mod scalar;
+mod upstream;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use release::{AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, ReleaseSpec, StickyRangeSpec, StickySpec};
+pub use route::{
+    EncodedSlashSpec, FilterSpec, LimitsSpec, PathSpec, RedirectSpec, ReplacePrefixSpec, RouteSpec, SplitSpec,
+    TextMatchSpec, TimeoutsSpec,
+};
+pub use scalar::{ByteSize, Percent, PercentSpec, Span};
+pub use upstream::{EndpointSpec, UpstreamSpec};
+
+/// Everything one source says: the same maps in a file, a folder of files, or etcd.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Spec {
+    /// Addresses Serin listens on, by name.
+    pub listeners: BTreeMap<String, ListenerSpec>,
+    /// What is served, by name: hosts and matches, and where to send the requests.
+    pub routes: BTreeMap<String, RouteSpec>,
+    /// Named sets of endpoints.
+    pub upstreams: BTreeMap<String, UpstreamSpec>,
+    /// Canary releases, by name.
+    pub releases: BTreeMap<String, ReleaseSpec>,
+}
+
+/// An address that accepts connections from clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerSpec {
+    /// `IP:PORT` to bind, for example `127.0.0.1:8080` or `[::]:80`. Port 0 takes a free port.
+    pub address: String,
+}

@@ -1,0 +1,116 @@
+//! Releases as written.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::route::TextMatchSpec;
+use super::scalar::{Percent, PercentSpec};
+
+/// A release moves users of a route from its stable to its canary upstream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseSpec {
+    /// The upstream that serves everybody who is not in the canary group.
+    pub stable: String,
+    /// The upstream with the new version.
+    pub canary: String,
+    /// Who may be in the canary group: the first rule whose conditions hold decides.
+    pub audience: Vec<AudienceRuleSpec>,
+    /// The steps of the percent for rules that follow the phases. The release begins at the first.
+    #[serde(default)]
+    pub phases: Vec<Percent>,
+    /// What identifies a user, and how users stay in their group.
+    #[serde(default)]
+    pub sticky: StickySpec,
+    /// A header or cookie that names a group whatever the percent, for tests by hand.
+    #[serde(rename = "override", default, skip_serializing_if = "Option::is_none")]
+    pub override_: Option<OverrideSpec>,
+    /// Tell clients their group in the response field `x-serin-group`. Default false.
+    #[serde(default)]
+    pub expose: bool,
+}
+
+/// One rule of an audience. All of its conditions must hold; a list in a condition holds if one entry does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AudienceRuleSpec {
+    /// The rule's name, as shown by `explain`, logs and metrics. Unique within the audience.
+    pub name: String,
+    /// Client addresses and networks.
+    pub ip: Vec<String>,
+    /// Device classes: iphone, ipad, android_phone, android_tablet, windows, mac, linux, tv, bot, other.
+    pub device: Vec<String>,
+    /// Where the client's address is, by the geo database.
+    pub geo: Option<GeoSpec>,
+    /// Header conditions by field name.
+    pub header: BTreeMap<String, TextMatchSpec>,
+    /// Cookie conditions by name.
+    pub cookie: BTreeMap<String, TextMatchSpec>,
+    /// The share of these users in the canary group, or `phase` (default) to follow the phases.
+    pub percent: PercentSpec,
+}
+
+/// Place names as in the geo database, in English; ISO codes for countries and continents.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GeoSpec {
+    /// ISO 3166-1 alpha-2 codes, for example `CN`.
+    pub country: Vec<String>,
+    /// Names or ISO codes of provinces, states, regions.
+    pub subdivision: Vec<String>,
+    /// City names, for example `Shanghai`.
+    pub city: Vec<String>,
+}
+
+/// What identifies a user.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StickySpec {
+    /// Sources of the sticky key; the first that the request has is used.
+    /// Default: `[serin_id, client_ip]`.
+    pub key: Vec<KeySourceSpec>,
+    /// Give canary users a signed cookie that keeps them in the group when their address changes. Default true.
+    pub pin: Option<bool>,
+    /// 32 hexadecimal digits that decide which users come first. Default: derived from the release's name and
+    /// its two upstreams, so that every instance agrees and another canary begins with other users.
+    pub salt: Option<String>,
+    /// Which end of the hash line the canary takes. Two releases of one route with the same `salt` take
+    /// different users with `low` and `high`.
+    pub range: StickyRangeSpec,
+}
+
+/// See [`StickySpec::range`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StickyRangeSpec {
+    /// The users with the lowest hashes.
+    #[default]
+    Low,
+    /// The users with the highest hashes.
+    High,
+}
+
+/// Where a sticky key comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeySourceSpec {
+    /// A request header that identifies the user, set by something you trust.
+    Header(String),
+    /// A cookie of your application.
+    Cookie(String),
+    /// Serin's own signed cookie `serin_id`; a navigation without it is given one.
+    SerinId,
+    /// The client's address: IPv4 whole, IPv6 by its /64.
+    ClientIp,
+}
+
+/// Where an override is read from. Its value is `canary` or `stable`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverrideSpec {
+    /// A request header.
+    Header(String),
+    /// A cookie.
+    Cookie(String),
+}

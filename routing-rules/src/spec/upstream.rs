@@ -1,0 +1,49 @@
+//! Upstreams as written.
+
+use serde::{Deserialize, Serialize};
+
+/// A named set of endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamSpec {
+    /// The endpoints: `IP:PORT`, or `{address: "IP:PORT", weight: 2}`.
+    pub endpoints: Vec<EndpointSpec>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "EndpointForm")]
+pub struct EndpointSpec {
+    /// `IP:PORT`, IPv6 as `[::1]:8080`.
+    pub address: String,
+    /// Share of the requests relative to the other endpoints, 0 to 1,000. 0 drains the endpoint. Default 1.
+    pub weight: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndpointFields {
+    address: String,
+    #[serde(default = "one")]
+    weight: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected \"IP:PORT\" or {address: \"IP:PORT\", weight: 1}")]
+enum EndpointForm {
+    Address(String),
+    Fields(EndpointFields),
+}
+
+impl From<EndpointForm> for EndpointSpec {
+    fn from(form: EndpointForm) -> Self {
+        match form {
+            EndpointForm::Address(address) => Self { address, weight: one() },
+            EndpointForm::Fields(fields) => Self { address: fields.address, weight: fields.weight },
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}

@@ -1,0 +1,119 @@
+//! Rules with their references resolved.
+//!
+//! What is here names only objects that exist: an id in a compiled route leads somewhere in the same table.
+
+use std::sync::Arc;
+
+use super::slots::{ReleaseId, RouteId, Slots, UpstreamId};
+use crate::balance::Split;
+use crate::release::{Assigner, ReleaseContext};
+use crate::rules::{Release, Route, Target, Upstream};
+
+/// A route and where it leads.
+#[derive(Debug)]
+pub struct CompiledRoute {
+    id: RouteId,
+    rules: Arc<Route>,
+    target: CompiledTarget,
+    releases: Box<[ReleaseId]>,
+}
+
+/// Where a route sends its requests.
+#[derive(Debug)]
+pub enum CompiledTarget {
+    /// One upstream.
+    Upstream(UpstreamId),
+    /// Several, by weight.
+    Split {
+        /// Picks a part.
+        schedule: Split,
+        /// The upstream of each part, in the order of the rules.
+        upstreams: Box<[UpstreamId]>,
+    },
+    /// Nowhere: the answer is the redirect of the rules.
+    Redirect,
+}
+
+impl CompiledRoute {
+    /// `None` if a reference leads nowhere.
+    pub(super) fn new(
+        id: RouteId,
+        rules: &Arc<Route>,
+        upstreams: &Slots<Arc<Upstream>>,
+        releases: &Slots<Arc<CompiledRelease>>,
+    ) -> Option<Self> {
+        let releases = rules.releases().iter().map(|name| releases.index_of(name.as_str()).map(ReleaseId));
+        Some(Self {
+            id,
+            target: CompiledTarget::new(rules.target(), upstreams)?,
+            releases: releases.collect::<Option<_>>()?,
+            rules: Arc::clone(rules),
+        })
+    }
+
+    /// The route's id in its table.
+    pub fn id(&self) -> RouteId {
+        self.id
+    }
+
+    /// The route's name.
+    pub fn name(&self) -> &crate::rules::Name {
+        self.rules.name()
+    }
+
+    /// Its rules.
+    pub fn rules(&self) -> &Arc<Route> {
+        &self.rules
+    }
+
+    /// Where requests go.
+    pub fn target(&self) -> &CompiledTarget {
+        &self.target
+    }
+
+    /// Releases that may move users, in order.
+    pub fn releases(&self) -> &[ReleaseId] {
+        &self.releases
+    }
+}
+
+impl CompiledTarget {
+    fn new(target: &Target, slots: &Slots<Arc<Upstream>>) -> Option<Self> {
+        let id = |name: &crate::rules::Name| slots.index_of(name.as_str()).map(UpstreamId);
+        match target {
+            Target::Upstream(name) => id(name).map(Self::Upstream),
+            Target::Split(parts) => {
+                let weights: Vec<u32> = parts.iter().map(|part| part.weight).collect();
+                let upstreams = parts.iter().map(|part| id(&part.upstream)).collect::<Option<_>>()?;
+                Some(Self::Split { schedule: Split::new(&weights)?, upstreams })
+            }
+            Target::Redirect(_) => Some(Self::Redirect),
+        }
+    }
+}
+
+/// A release in its present state.
+#[derive(Debug)]
+pub struct CompiledRelease {
+    /// Decides the group of a request.
+    pub assigner: Assigner,
+    /// The upstream of the stable group.
+    pub stable: UpstreamId,
+    /// The upstream of the canary group.
+    pub canary: UpstreamId,
+}
+
+impl CompiledRelease {
+    /// `None` if a reference leads nowhere.
+    pub(super) fn new(
+        rules: &Arc<Release>,
+        upstreams: &Slots<Arc<Upstream>>,
+        context: &ReleaseContext,
+    ) -> Option<Self> {
+        Some(Self {
+            stable: upstreams.index_of(rules.stable().as_str()).map(UpstreamId)?,
+            canary: upstreams.index_of(rules.canary().as_str()).map(UpstreamId)?,
+            assigner: Assigner::new(Arc::clone(rules), &context.state(rules), &context.secret),
+        })
+    }
+}

@@ -1,0 +1,276 @@
+//! What is refused, and how it is said: every message of the rules, as an operator would see it.
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method};
+use routing_rules::release::ReleaseContext;
+use routing_rules::request::RequestView;
+use routing_rules::rules::{Filter, Kind, ReplacePrefix, RuleSet};
+use routing_rules::spec::{RouteSpec, Spec, UpstreamSpec};
+use routing_rules::table::RouteTable;
+
+/// A spec as JSON, and what is wrong with it: one block of text per case, the problems after `---`.
+const CASES: &[&str] = &[
+    // nothing
+    r#"{"routes": {"r": {"upstream": "u"}}, "upstreams": {"u": {"endpoints": ["192.0.2.1:80", {"address": "[2001:db8::1]:80", "weight": 0}]}}}
+    ---"#,
+    // names
+    r#"{"upstreams": {"": {}, "-a": {}, "a b": {}, "a\u0007": {}, "a/b": {}, "ä": {}}}
+    ---
+    upstreams.: a name is empty
+    upstreams.-a: name `-a` must begin with a letter or digit
+    upstreams.a\u{7}: name `a\u{7}` has a character other than letters, digits, `.`, `_` and `-`
+    upstreams.a b: name `a b` has a character other than letters, digits, `.`, `_` and `-`
+    upstreams.a/b: name `a/b` has a character other than letters, digits, `.`, `_` and `-`
+    upstreams.ä: name `ä` must begin with a letter or digit"#,
+    // references
+    r#"{"routes": {"a": {"upstream": "x", "release": "y", "listeners": ["z"]},
+                   "b": {"split": [{"upstream": "u", "weight": 1}, {"upstream": "x", "weight": 1}], "release": ["c", "y"]}},
+        "upstreams": {"u": {}}, "releases": {"c": {"stable": "x", "canary": "u", "audience": [{"name": "n", "percent": 5}]},
+                                             "d": {"stable": "u", "canary": "x", "audience": [{"name": "n", "percent": 5}]}}}
+    ---
+    routes.a.upstream: there is no upstream `x`
+    routes.a.release: there is no release `y`
+    routes.a.listeners[0]: there is no listener `z`
+    routes.b.split[1].upstream: there is no upstream `x`
+    routes.b.release[1]: there is no release `y`
+    releases.c.stable: there is no upstream `x`
+    releases.d.canary: there is no upstream `x`"#,
+    // listeners
+    r#"{"listeners": {"a": {"address": "[::]:0"}, "b": {"address": "localhost:80"}, "c": {"address": "127.0.0.1"}, "d": {"address": "\u0000"}}}
+    ---
+    listeners.b.address: `localhost:80` is not an address such as 127.0.0.1:8080 or [::]:8080
+    listeners.c.address: `127.0.0.1` is not an address such as 127.0.0.1:8080 or [::]:8080
+    listeners.d.address: `\0` is not an address such as 127.0.0.1:8080 or [::]:8080"#,
+    // endpoints
+    r#"{"upstreams": {"u": {"endpoints": ["app:80", "10.0.0.1:0", "0.0.0.0:80", "224.0.0.1:80", "10.0.0.1:80", {"address": "10.0.0.1:80"},
+                                          {"address": "10.0.0.2:80", "weight": 1001}]}}}
+    ---
+    upstreams.u.endpoints[0]: `app:80` is not an address such as 10.0.0.1:8080 or [2001:db8::1]:8080
+    upstreams.u.endpoints[1]: `10.0.0.1:0` has port 0
+    upstreams.u.endpoints[2]: `0.0.0.0:80` is not the address of one host
+    upstreams.u.endpoints[3]: `224.0.0.1:80` is not the address of one host
+    upstreams.u.endpoints[5]: `10.0.0.1:80` is listed twice
+    upstreams.u.endpoints[6]: weight 1001 is above 1000"#,
+    // hosts
+    r#"{"routes": {"r": {"upstream": "u", "hosts": ["A.example.", "*.Example", "*", "a.*.b", "*a.b", "a..b", "a:80", "", "*.", "http://a", "ä", "[::1"]}}, "upstreams": {"u": {}}}
+    ---
+    routes.r.hosts[2]: `*`: `*` stands only for the whole first label, as in *.example.com
+    routes.r.hosts[3]: `a.*.b`: `*` stands only for the whole first label, as in *.example.com
+    routes.r.hosts[4]: `*a.b`: `*` stands only for the whole first label, as in *.example.com
+    routes.r.hosts[5]: `a..b` has an empty label
+    routes.r.hosts[6]: `a:80` has a port; routes match host names, listeners have ports
+    routes.r.hosts[7]: a host name is empty
+    routes.r.hosts[8]: a host name is empty
+    routes.r.hosts[9]: `http://a` has a port that is not a number from 1 to 65535
+    routes.r.hosts[10]: `ä` has a character that a host name cannot have
+    routes.r.hosts[11]: `[::1` has brackets without an IPv6 address in them"#,
+    // paths
+    r#"{"routes": {"r": {"upstream": "u", "paths": [{"exact": "/a//b"}, {"exact": "a"}, {"prefix": ""}, {"prefix": "/a?b"}, {"exact": "/a#b"}, {"exact": "/%zz"},
+                                                    {"prefix": "/%00"}, {"prefix": "/a b"}, {"prefix": "/..;/"}, {"regex": "("}, {"regex": "[a-z]{9999}"}, {"regex": "(?=a)"}]}},
+        "upstreams": {"u": {}}}
+    ---
+    routes.r.paths[1]: path `a` must begin with `/`
+    routes.r.paths[2]: path `` must begin with `/`
+    routes.r.paths[3]: path `/a?b` has a query or fragment; use `query` conditions
+    routes.r.paths[4]: path `/a#b` has a query or fragment; use `query` conditions
+    routes.r.paths[5]: path `/%zz` has a `%` without two hexadecimal digits
+    routes.r.paths[6]: path `/%00` has an escaped control character
+    routes.r.paths[7]: path `/a b` has a character that must be escaped
+    routes.r.paths[8]: path `/..;/` has `.` or `..` beside `;`, `%2F` or `%5C`, which servers read differently
+    routes.r.paths[9]: regular expression `(`: unclosed group
+    routes.r.paths[10]: regular expression `[a-z]{9999}` is too big
+    routes.r.paths[11]: regular expression `(?=a)`: look-around, including look-ahead and look-behind, is not supported"#,
+    // conditions of a route
+    r#"{"routes": {"r": {"upstream": "u", "methods": ["PURGE", "get", "CONNECT", "G T"], "headers": {"x y": "1", "ok": {"regex": "*"}}, "query": {"q": {"regex": ")"}},
+                         "client_ip": ["10.0.0.1", "10.0.0.1/8", "10.0.0.0/33", "office"], "listeners": ["a b"]}}, "upstreams": {"u": {}}}
+    ---
+    routes.r.methods[1]: method `get` is written in capitals: GET
+    routes.r.methods[2]: CONNECT is for forward proxies and never served
+    routes.r.methods[3]: `G T` is not a method
+    routes.r.headers.ok: regular expression `*`: repetition operator missing expression
+    routes.r.headers.x y: `x y` is not a header name
+    routes.r.query.q: regular expression `)`: unopened group
+    routes.r.client_ip[1]: `10.0.0.1/8` has bits set beyond its prefix; write `10.0.0.0/8`
+    routes.r.client_ip[2]: `10.0.0.0/33` is not an address or a network such as 10.0.0.0/8
+    routes.r.client_ip[3]: `office` is not an address or a network such as 10.0.0.0/8
+    routes.r.listeners[0]: name `a b` has a character other than letters, digits, `.`, `_` and `-`"#,
+    // targets
+    r#"{"routes": {"a": {}, "b": {"upstream": "u", "split": [{"upstream": "u", "weight": 1}]}, "c": {"upstream": "u", "filters": [{"redirect": {"port": 1}}]},
+                   "d": {"split": [{"upstream": "u", "weight": 0}]}, "e": {"split": [{"upstream": "u", "weight": 1000001}, {"upstream": " ", "weight": 1}]},
+                   "f": {"filters": [{"redirect": {"scheme": "https"}}], "release": "x"}, "g": {"upstream": "?"}, "h": {"upstream": "u", "release": ["?"]}},
+        "upstreams": {"u": {}}}
+    ---
+    routes.a: a route needs one of `upstream`, `split` and a `redirect` filter
+    routes.b: a route has only one of `upstream`, `split` and a `redirect` filter
+    routes.c: a route has only one of `upstream`, `split` and a `redirect` filter
+    routes.d.split: at least one weight must be above 0
+    routes.e.split[0]: weight 1000001 is above 1000000
+    routes.e.split[1]: name ` ` must begin with a letter or digit
+    routes.f.release: a route that redirects has no upstream a release could move users from
+    routes.g.upstream: name `?` must begin with a letter or digit
+    routes.h.release[0]: name `?` must begin with a letter or digit"#,
+    // filters, and everything else of the same route
+    r#"{"routes": {"r": {"upstream": "u", "filters": [{"strip_prefix": "a"}, {"replace_prefix": {"from": "/a", "to": "/b?c"}}, {"set_request_header": {"a b": "1", "x": "\n"}},
+            {"add_request_header": {"Host": "a"}}, {"remove_request_header": ["Content-Length", "ok", "keep-alive"]}, {"set_response_header": {"connection": "close"}},
+            {"add_response_header": {"Transfer-Encoding": "chunked"}}, {"remove_response_header": ["ä"]}], "methods": ["get"], "upgrade": ["WebSocket", "h2c", "a b"],
+            "trailers": ["grpc-status", "cookie", "te", "?"], "timeouts": {"connect": "0s", "request": "0ms", "idle": "0s", "total": "0h", "tunnel_idle": "0m"}}}, "upstreams": {"u": {}}}
+    ---
+    routes.r.methods[0]: method `get` is written in capitals: GET
+    routes.r.filters[0].strip_prefix: path `a` must begin with `/`
+    routes.r.filters[1].replace_prefix: path `/b?c` has a query or fragment; use `query` conditions
+    routes.r.filters[2].set_request_header.a b: `a b` is not a header name
+    routes.r.filters[2].set_request_header.x: `\n` is not a header value
+    routes.r.filters[3].add_request_header.Host: `host` is part of the message framing and cannot be changed by a filter
+    routes.r.filters[4].remove_request_header[0]: `content-length` is part of the message framing and cannot be changed by a filter
+    routes.r.filters[4].remove_request_header[2]: `keep-alive` is part of the message framing and cannot be changed by a filter
+    routes.r.filters[5].set_response_header.connection: `connection` is part of the message framing and cannot be changed by a filter
+    routes.r.filters[6].add_response_header.Transfer-Encoding: `transfer-encoding` is part of the message framing and cannot be changed by a filter
+    routes.r.filters[7].remove_response_header[0]: `ä` is not a header name
+    routes.r.timeouts.connect: a time limit of 0 would fail every request; leave the field out for the default
+    routes.r.timeouts.request: a time limit of 0 would fail every request; leave the field out for the default
+    routes.r.timeouts.idle: a time limit of 0 would fail every request; leave the field out for the default
+    routes.r.timeouts.total: a time limit of 0 would fail every request; leave the field out for the default
+    routes.r.timeouts.tunnel_idle: a time limit of 0 would fail every request; leave the field out for the default
+    routes.r.upgrade[1]: `h2c` cannot be allowed: the tunnel would carry requests past every rule
+    routes.r.upgrade[2]: `a b` is not a protocol token
+    routes.r.trailers[1]: `cookie` has no meaning, or a dangerous one, in trailers
+    routes.r.trailers[2]: `te` is part of the message framing and cannot be changed by a filter
+    routes.r.trailers[3]: `?` is not a header name"#,
+    // redirects
+    r#"{"routes": {"a": {"filters": [{"redirect": {}}]}, "b": {"filters": [{"redirect": {"status": 304, "port": 1}}]}, "c": {"filters": [{"redirect": {"scheme": "ftp"}}]},
+                   "d": {"filters": [{"redirect": {"host": "*.a"}}]}, "e": {"filters": [{"redirect": {"host": "a/b"}}]}, "f": {"filters": [{"redirect": {"path": "x"}}]},
+                   "g": {"filters": [{"redirect": {"port": 1}}, {"redirect": {"port": 2}}]}, "h": {"filters": [{"redirect": {"status": 308, "scheme": "https", "host": "A", "port": 443, "path": "/x"}}]}}}
+    ---
+    routes.a.filters[0].redirect: a redirect must change scheme, host, port or path, or it leads back to itself
+    routes.b.filters[0].redirect: status 304 is not a redirect; use 301, 302, 303, 307 or 308
+    routes.c.filters[0].redirect: scheme `ftp` is neither http nor https
+    routes.d.filters[0].redirect: the host of a redirect cannot have a wildcard
+    routes.e.filters[0].redirect: `a/b` has a character that a host name cannot have
+    routes.f.filters[0].redirect: path `x` must begin with `/`
+    routes.g.filters[1]: a route has at most one redirect"#,
+    // releases
+    r#"{"upstreams": {"u": {}, "v": {}}, "releases": {
+            "a": {"stable": "u", "canary": "u", "audience": []},
+            "b": {"stable": "", "canary": "v", "audience": [{"name": "n"}], "override": {"header": "x y"}},
+            "c": {"stable": "u", "canary": "v", "audience": [{"name": "n"}, {"name": "n", "percent": 1}, {"name": ""}, {"name": "a\tb"}], "phases": [1, 10, 10]},
+            "d": {"stable": "u", "canary": "v", "phases": [5, 1], "audience": [{"name": "n", "ip": ["x"], "device": ["toaster"], "geo": {}, "header": {"a b": "1"}, "cookie": {"a=b": "1"}},
+                                                              {"name": "m", "geo": {"country": ["CN", "China"]}}],
+                  "sticky": {"key": [{"header": ""}, {"cookie": ";"}, "client_ip"], "salt": "xyz"}, "override": {"cookie": "a;b"}}}}
+    ---
+    releases.a.canary: stable and canary are the same upstream
+    releases.a.audience: an audience needs at least one rule, for example [{name: everyone}]
+    releases.b.stable: a name is empty
+    releases.b.phases: a rule follows the phases, but there are none; write for example [1, 10, 50, 100]
+    releases.b.override: `x y` is not a header name
+    releases.c.audience[1].name: another rule is already called `n`
+    releases.c.audience[2].name: a rule needs a name, which logs and `explain` show
+    releases.c.audience[3].name: name `a\tb` has a control character
+    releases.c.phases[2]: phases must grow, but 10 follows 10
+    releases.d.audience[0].ip[0]: `x` is not an address or a network such as 10.0.0.0/8
+    releases.d.audience[0].device[0]: unknown device "toaster"; one of iphone, ipad, android_phone, android_tablet, windows, mac, linux, tv, bot, other
+    releases.d.audience[0].geo: a geo condition needs a country, subdivision or city
+    releases.d.audience[0].header.a b: `a b` is not a header name
+    releases.d.audience[0].cookie.a=b: `a=b` is not a cookie name
+    releases.d.audience[1].geo: country `China` is not a two-letter code such as CN
+    releases.d.phases[1]: phases must grow, but 1 follows 5
+    releases.d.override: `a;b` is not a cookie name
+    releases.d.sticky.key[0]: `` is not a header name
+    releases.d.sticky.key[1]: `;` is not a cookie name
+    releases.d.sticky.salt: salt `xyz` is not 32 hexadecimal digits"#,
+];
+
+#[test]
+fn every_problem_is_named() {
+    for case in CASES {
+        let (json, expected) = case.split_once("---").unwrap();
+        let spec: Spec = serde_json::from_str(json).unwrap();
+        let (_, problems) = RuleSet::from_spec(&spec);
+        let found: Vec<String> =
+            problems.iter().map(|problem| problem.to_string().replace('\u{7}', "\\u{7}")).collect();
+        let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        assert!(found == expected, "found:\n{}\n\nexpected:\n{}", found.join("\n"), expected.join("\n"));
+    }
+}
+
+#[test]
+fn lengths_have_limits() {
+    let mut spec = Spec::default();
+    spec.upstreams.insert("u".repeat(253), UpstreamSpec::default());
+    spec.upstreams.insert("u".repeat(254), UpstreamSpec::default());
+    let route = |host: String| RouteSpec { hosts: vec![host], upstream: Some("u".repeat(253)), ..RouteSpec::default() };
+    spec.routes.insert("label".into(), route("a".repeat(64)));
+    spec.routes.insert("name".into(), route(vec!["a".repeat(63); 4].join(".")));
+    let release = r#"{"stable": "s", "canary": "c", "audience": [{"name": "NAME", "percent": 1}]}"#
+        .replace("NAME", &"é".repeat(51));
+    spec.releases.insert("r".into(), serde_json::from_str(&release).unwrap());
+    let (rules, problems) = RuleSet::from_spec(&spec);
+    let reasons: Vec<&str> = problems.iter().map(|problem| problem.reason.as_str()).collect();
+    let host = vec!["a".repeat(63); 4].join(".");
+    assert_eq!(
+        reasons,
+        [
+            format!("`{}` has a label longer than 63 characters", "a".repeat(64)),
+            format!("`{host}` is longer than 253 characters"),
+            "a name is at most 253 characters long, this one has 254".into(),
+            "a rule's name is at most 100 bytes long".into(),
+        ]
+    );
+    assert_eq!(rules.upstreams().len(), 1);
+}
+
+#[test]
+fn an_object_with_a_problem_leaves_the_others_alone() {
+    let spec = r#"{"routes": {"good": {"upstream": "u"}, "bad": {"upstream": "u", "methods": ["get"]}}, "upstreams": {"u": {}, "w": {"endpoints": ["x"]}}}"#;
+    let (rules, problems) = RuleSet::from_spec(&serde_json::from_str(spec).unwrap());
+    assert_eq!(problems.len(), 2);
+    assert!(rules.object(Kind::Route, "good").is_some() && rules.object(Kind::Route, "bad").is_none());
+    assert!(rules.object(Kind::Upstream, "u").is_some() && rules.object(Kind::Upstream, "w").is_none());
+}
+
+#[test]
+fn patterns_become_canonical() {
+    let spec = r#"{"upstreams": {"u": {}}, "routes": {"r": {"upstream": "u", "hosts": ["A.Example.", "*.B.example", "[2001:DB8::0:1]"],
+        "paths": [{"exact": "/%61//b/./c%2f"}, {"prefix": "/x/../y/"}, {"prefix": "/"}, {"regex": "^/A"}],
+        "filters": [{"strip_prefix": "/%61pi/"}, {"replace_prefix": {"from": "/", "to": "/v[2]/"}}]}}}"#;
+    let (rules, problems) = RuleSet::from_spec(&serde_json::from_str(spec).unwrap());
+    assert_eq!(problems, []);
+    let route = rules.routes().next().unwrap();
+    let shown = |items: &[String]| items.join(" ");
+    assert_eq!(
+        shown(&route.hosts().iter().map(ToString::to_string).collect::<Vec<_>>()),
+        "a.example *.b.example [2001:db8::1]"
+    );
+    assert_eq!(shown(&route.paths().iter().map(ToString::to_string).collect::<Vec<_>>()), "= /a/b/c%2F /y / ~ ^/A");
+    let replace = |from: &str, to: &str| Filter::ReplacePrefix(ReplacePrefix { from: from.into(), to: to.into() });
+    assert_eq!(route.filters(), [replace("/api", ""), replace("", "/v%5B2%5D")]);
+}
+
+/// The time limit is a hundred times what it takes, and a hundredth of what a list of networks would take.
+#[test]
+fn thousands_of_networks_stay_fast() {
+    let mut spec = Spec::default();
+    spec.upstreams.insert("u".into(), UpstreamSpec::default());
+    let v4 = (0..20_000_u32).map(|index| format!("10.{}.{}.0/24", index / 256 % 256, index % 256));
+    let v6 = (0..20_000).map(|index| format!("2001:db8:{index:x}::/48"));
+    let client_ip = v4.chain(v6).collect();
+    spec.routes.insert("r".into(), RouteSpec { upstream: Some("u".into()), client_ip, ..RouteSpec::default() });
+    let (rules, problems) = RuleSet::from_spec(&spec);
+    assert_eq!(problems, []);
+    let table = RouteTable::compile(&rules, &ReleaseContext::default());
+    let headers = HeaderMap::new();
+    let found = |address: &str| {
+        let request = RequestView::new(&Method::GET, "a", "/", &headers, address.parse().unwrap());
+        table.find(&request).is_some()
+    };
+    let started = Instant::now();
+    for _ in 0..5_000 {
+        assert!(found("10.0.0.1") && found("10.78.31.255") && found("2001:db8:4e1f::1") && found("::ffff:10.1.2.3"));
+        assert!(!found("10.78.32.1") && !found("192.0.2.1") && !found("2001:db8:4e20::1") && !found("::1"));
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?} for 40,000 lookups among 40,000 networks",
+        started.elapsed()
+    );
+}
