@@ -115,9 +115,13 @@ impl Question {
 
     /// The head as hyper would have parsed it.
     fn parts(&self) -> Result<Parts, BadQuestion> {
-        let method: Method = self.method.parse().map_err(|_| BadQuestion(format!("`{}` is not a method", self.method)))?;
-        let uri: http::Uri = self.url.parse().map_err(|error| BadQuestion(format!("`{}` is not a URL: {error}", self.url)))?;
-        let authority = uri.authority().ok_or_else(|| BadQuestion(format!("`{}` has no host; write http://HOST/PATH", self.url)))?;
+        let method: Method =
+            self.method.parse().map_err(|_| BadQuestion(format!("`{}` is not a method", self.method)))?;
+        let uri: http::Uri =
+            self.url.parse().map_err(|error| BadQuestion(format!("`{}` is not a URL: {error}", self.url)))?;
+        let authority = uri
+            .authority()
+            .ok_or_else(|| BadQuestion(format!("`{}` has no host; write http://HOST/PATH", self.url)))?;
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| BadQuestion("the host is not text".into()))?;
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         let mut request = Request::new(());
@@ -126,7 +130,8 @@ impl Question {
         request.headers_mut().insert(HOST, host);
         for (name, value) in &self.headers {
             let parsed = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
-            let (name, value) = parsed.ok_or_else(|| BadQuestion(format!("`{name}: {value}` is not a header field")))?;
+            let (name, value) =
+                parsed.ok_or_else(|| BadQuestion(format!("`{name}: {value}` is not a header field")))?;
             match name == HOST {
                 true => drop(request.headers_mut().insert(name, value)),
                 false => drop(request.headers_mut().append(name, value)),
@@ -142,8 +147,10 @@ impl Question {
 /// The question is not a request that could exist.
 pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, BadQuestion> {
     let parts = question.parts()?;
-    let head = Head::check(&parts).map_err(|error| BadQuestion(format!("{} {}", error.status().as_u16(), error.token())))?;
-    let client = headers::client_address(&parts.headers, question.ip.to_canonical(), |address| snapshot.trusts(address));
+    let head =
+        Head::check(&parts).map_err(|error| BadQuestion(format!("{} {}", error.status().as_u16(), error.token())))?;
+    let client =
+        headers::client_address(&parts.headers, question.ip.to_canonical(), |address| snapshot.trusts(address));
     let view = RequestView {
         method: &parts.method,
         host: head.host.name(),

@@ -115,7 +115,8 @@ impl Server {
         let state_dir = state_dir.map_err(|error| StartError::System("state_dir".into(), error))?;
         let log = settings.access_log.as_ref().map(LogSink::open).transpose();
         let log = log.map_err(|error| StartError::System("access_log".into(), error))?.unwrap_or_else(LogSink::off);
-        let geo = settings.geo.as_ref().map(|geo| CityDatabase::open(&geo.database)).transpose().map_err(StartError::Geo)?;
+        let geo =
+            settings.geo.as_ref().map(|geo| CityDatabase::open(&geo.database)).transpose().map_err(StartError::Geo)?;
         let secret = secret(&settings, state_dir.as_ref())?;
 
         let workers = settings.worker_count();
@@ -126,7 +127,8 @@ impl Server {
             max_connections: connections_per_worker(workers),
             log: log.clone(),
         };
-        let handles: Result<Vec<_>, _> = (0..workers).map(|index| WorkerHandle::start(index, worker_options.clone())).collect();
+        let handles: Result<Vec<_>, _> =
+            (0..workers).map(|index| WorkerHandle::start(index, worker_options.clone())).collect();
         let handles = handles.map_err(|error| StartError::System("worker thread".into(), error))?;
 
         let context = ReleaseContext { secret, ..ReleaseContext::default() };
@@ -144,7 +146,13 @@ impl Server {
         publisher.update(files.read());
 
         let (readiness, _) = watch::channel(Readiness::Ready);
-        let shared = Arc::new(Shared { snapshots, publisher: Mutex::new(publisher), workers: Mutex::new(handles), log, readiness });
+        let shared = Arc::new(Shared {
+            snapshots,
+            publisher: Mutex::new(publisher),
+            workers: Mutex::new(handles),
+            log,
+            readiness,
+        });
         Self::run(shared, settings, files, watch)
     }
 
@@ -261,7 +269,10 @@ fn secret(settings: &Settings, state_dir: Option<&StateDir>) -> Result<Secret, S
         let bytes = std::fs::read(path).map_err(|error| system("secret_file", error))?;
         return match bytes.len() {
             32.. => Ok(Secret::from_bytes(digest(&bytes))),
-            short => Err(system("secret_file", std::io::Error::other(format!("holds {short} bytes, at least 32 are needed")))),
+            short => Err(system(
+                "secret_file",
+                std::io::Error::other(format!("holds {short} bytes, at least 32 are needed")),
+            )),
         };
     }
     let bytes = match state_dir {
@@ -350,7 +361,8 @@ impl Control {
             tokio::time::sleep(Duration::from_secs(settings.delay_s.into())).await;
             self.shared.command_all(|| Command::Drain);
             let deadline = tokio::time::Instant::now() + Duration::from_secs(settings.deadline_s.into());
-            while tokio::time::Instant::now() < deadline && !self.shared.workers().iter().all(WorkerHandle::is_finished) {
+            while tokio::time::Instant::now() < deadline && !self.shared.workers().iter().all(WorkerHandle::is_finished)
+            {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

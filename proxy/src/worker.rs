@@ -252,7 +252,12 @@ impl WorkerHandle {
     }
 }
 
-async fn run(index: usize, options: WorkerOptions, counters: Arc<WorkerCounters>, mut inbox: mpsc::UnboundedReceiver<Command>) {
+async fn run(
+    index: usize,
+    options: WorkerOptions,
+    counters: Arc<WorkerCounters>,
+    mut inbox: mpsc::UnboundedReceiver<Command>,
+) {
     let limits = options.limits;
     let worker = Rc::new(Worker::new(index, options, counters));
     let mut ticks = tokio::time::interval(SWEEP);

@@ -69,7 +69,9 @@ fn router(state: AdminState) -> Router {
 async fn refuse_strangers(request: Request, next: Next) -> Response {
     match check_origin(request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(status) => (status, Json(json!({"error": "the Host or Origin of this request is not this API's"}))).into_response(),
+        Err(status) => {
+            (status, Json(json!({"error": "the Host or Origin of this request is not this API's"}))).into_response()
+        }
     }
 }
 

@@ -81,68 +81,81 @@ struct RuleView {
 
 pub(super) fn routes(snapshot: &Snapshot) -> Vec<RouteView> {
     let rules = snapshot.table.rules();
-    rules.routes().map(|route| {
-        let (upstream, split) = match route.target() {
-            Target::Upstream(name) => (Some(name.to_string()), Vec::new()),
-            Target::Split(parts) => {
-                let parts = parts.iter().map(|part| SplitView { upstream: part.upstream.to_string(), weight: part.weight });
-                (None, parts.collect())
+    rules
+        .routes()
+        .map(|route| {
+            let (upstream, split) = match route.target() {
+                Target::Upstream(name) => (Some(name.to_string()), Vec::new()),
+                Target::Split(parts) => {
+                    let parts =
+                        parts.iter().map(|part| SplitView { upstream: part.upstream.to_string(), weight: part.weight });
+                    (None, parts.collect())
+                }
+                Target::Redirect(_) => (None, Vec::new()),
+            };
+            RouteView {
+                name: route.name().to_string(),
+                hosts: route.hosts().iter().map(ToString::to_string).collect(),
+                paths: route.paths().iter().map(ToString::to_string).collect(),
+                upstream,
+                split,
+                redirect: matches!(route.target(), Target::Redirect(_)),
+                releases: route.releases().iter().map(ToString::to_string).collect(),
             }
-            Target::Redirect(_) => (None, Vec::new()),
-        };
-        RouteView {
-            name: route.name().to_string(),
-            hosts: route.hosts().iter().map(ToString::to_string).collect(),
-            paths: route.paths().iter().map(ToString::to_string).collect(),
-            upstream,
-            split,
-            redirect: matches!(route.target(), Target::Redirect(_)),
-            releases: route.releases().iter().map(ToString::to_string).collect(),
-        }
-    }).collect()
+        })
+        .collect()
 }
 
 pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
-    let mut views: Vec<UpstreamView> = snapshot.upstreams.iter().flatten().map(|upstream| {
-        let endpoints = upstream.endpoints.iter().map(|member| {
-            let totals = member.endpoint.totals();
-            let [_, success, redirection, client_error, server_error] = totals.statuses;
-            let answered: u64 = totals.statuses.iter().sum();
-            EndpointView {
-                address: member.endpoint.address(),
-                weight: member.weight,
-                in_flight: totals.in_flight,
-                requests: totals.requests,
-                errors: totals.errors,
-                responses: Responses { success, redirection, client_error, server_error },
-                mean_head_ms: (answered > 0).then(|| totals.head_time_us as f64 / 1_000.0 / answered as f64),
-                connections_opened: totals.connects,
-                retries: totals.retries,
-            }
-        });
-        UpstreamView { name: upstream.name.to_string(), endpoints: endpoints.collect() }
-    }).collect();
+    let mut views: Vec<UpstreamView> = snapshot
+        .upstreams
+        .iter()
+        .flatten()
+        .map(|upstream| {
+            let endpoints = upstream.endpoints.iter().map(|member| {
+                let totals = member.endpoint.totals();
+                let [_, success, redirection, client_error, server_error] = totals.statuses;
+                let answered: u64 = totals.statuses.iter().sum();
+                EndpointView {
+                    address: member.endpoint.address(),
+                    weight: member.weight,
+                    in_flight: totals.in_flight,
+                    requests: totals.requests,
+                    errors: totals.errors,
+                    responses: Responses { success, redirection, client_error, server_error },
+                    mean_head_ms: (answered > 0).then(|| totals.head_time_us as f64 / 1_000.0 / answered as f64),
+                    connections_opened: totals.connects,
+                    retries: totals.retries,
+                }
+            });
+            UpstreamView { name: upstream.name.to_string(), endpoints: endpoints.collect() }
+        })
+        .collect();
     views.sort_by(|one, other| one.name.cmp(&other.name));
     views
 }
 
 pub(super) fn releases(snapshot: &Snapshot) -> Vec<ReleaseView> {
-    let mut views: Vec<ReleaseView> = snapshot.table.releases().map(|(_, release)| {
-        let rules = release.assigner.rules();
-        let audience = rules.audience().iter().enumerate().map(|(index, rule)| RuleView {
-            name: rule.name.to_string(),
-            percent: release.assigner.share(index).to_string(),
-            follows_phase: rule.share == routing_rules::rules::Share::Phase,
-        });
-        ReleaseView {
-            name: rules.name().to_string(),
-            stable: rules.stable().to_string(),
-            canary: rules.canary().to_string(),
-            phases: rules.phases().iter().map(ToString::to_string).collect(),
-            audience: audience.collect(),
-            salt: rules.sticky().salt.to_string(),
-        }
-    }).collect();
+    let mut views: Vec<ReleaseView> = snapshot
+        .table
+        .releases()
+        .map(|(_, release)| {
+            let rules = release.assigner.rules();
+            let audience = rules.audience().iter().enumerate().map(|(index, rule)| RuleView {
+                name: rule.name.to_string(),
+                percent: release.assigner.share(index).to_string(),
+                follows_phase: rule.share == routing_rules::rules::Share::Phase,
+            });
+            ReleaseView {
+                name: rules.name().to_string(),
+                stable: rules.stable().to_string(),
+                canary: rules.canary().to_string(),
+                phases: rules.phases().iter().map(ToString::to_string).collect(),
+                audience: audience.collect(),
+                salt: rules.sticky().salt.to_string(),
+            }
+        })
+        .collect();
     views.sort_by(|one, other| one.name.cmp(&other.name));
     views
 }

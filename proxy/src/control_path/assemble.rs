@@ -84,7 +84,10 @@ impl Assembler {
         let endpoints: Box<[Member]> = rules
             .endpoints()
             .iter()
-            .map(|endpoint| Member { endpoint: self.endpoint(rules.name(), endpoint.address), weight: endpoint.weight.get() })
+            .map(|endpoint| Member {
+                endpoint: self.endpoint(rules.name(), endpoint.address),
+                weight: endpoint.weight.get(),
+            })
             .collect();
         let weights: Vec<f64> = endpoints.iter().map(|member| f64::from(member.weight)).collect();
         Upstream { name: rules.name().clone(), endpoints, schedule: Arc::new(Schedule::new(&weights)) }
@@ -105,8 +108,11 @@ impl Assembler {
         if used == self.endpoints.len() {
             return;
         }
-        let in_use: std::collections::HashSet<*const Endpoint> =
-            upstreams.iter().flatten().flat_map(|upstream| upstream.endpoints.iter().map(|member| Arc::as_ptr(&member.endpoint))).collect();
+        let in_use: std::collections::HashSet<*const Endpoint> = upstreams
+            .iter()
+            .flatten()
+            .flat_map(|upstream| upstream.endpoints.iter().map(|member| Arc::as_ptr(&member.endpoint)))
+            .collect();
         let now = Instant::now();
         self.endpoints.retain(|_, known| {
             if in_use.contains(&Arc::as_ptr(&known.endpoint)) {

@@ -38,7 +38,11 @@ impl Document {
         };
         let tree = tree.and_then(|root| {
             let is_mapping = root.entries().is_some();
-            if is_mapping { Ok(root) } else { Err(root.problem(name, "", "expected a mapping with routes, upstreams and so on")) }
+            if is_mapping {
+                Ok(root)
+            } else {
+                Err(root.problem(name, "", "expected a mapping with routes, upstreams and so on"))
+            }
         });
         Self { name: Arc::clone(name), tree, is_main: text.is_main }
     }
@@ -196,7 +200,9 @@ impl Catalog {
                     problem.reason.push_str("; it was removed but is still used, and stays as it was");
                     rules.insert(kept.object.clone());
                     entries.insert(to, kept.clone());
-                } else if let Some(before) = self.entries.get(&from).filter(|before| !before.object.is_same(&entry.object)) {
+                } else if let Some(before) =
+                    self.entries.get(&from).filter(|before| !before.object.is_same(&entry.object))
+                {
                     problem.reason.push_str("; the last good version stays in force");
                     rules.insert(before.object.clone());
                     entries.insert(from, before.clone());
@@ -295,9 +301,13 @@ impl ObjectSpec {
 
     fn validate(&self, name: &str, errors: &mut Vec<RuleError>) -> Option<Object> {
         match self {
-            Self::Listener(spec) => Listener::new(name, spec, errors).map(|listener| Object::Listener(Arc::new(listener))),
+            Self::Listener(spec) => {
+                Listener::new(name, spec, errors).map(|listener| Object::Listener(Arc::new(listener)))
+            }
             Self::Route(spec) => Route::new(name, spec, errors).map(|route| Object::Route(Arc::new(route))),
-            Self::Upstream(spec) => Upstream::new(name, spec, errors).map(|upstream| Object::Upstream(Arc::new(upstream))),
+            Self::Upstream(spec) => {
+                Upstream::new(name, spec, errors).map(|upstream| Object::Upstream(Arc::new(upstream)))
+            }
             Self::Release(spec) => Release::new(name, spec, errors).map(|release| Object::Release(Arc::new(release))),
         }
     }

@@ -140,7 +140,8 @@ impl Publisher {
         let is_wanted = |name: &Name, open: &OpenedListener| {
             wanted.get(name).is_some_and(|listener| listener.address() == open.rules.address())
         };
-        let unwanted: Vec<Name> = self.open.iter().filter(|(name, open)| !is_wanted(name, open)).map(|(name, _)| name.clone()).collect();
+        let unwanted: Vec<Name> =
+            self.open.iter().filter(|(name, open)| !is_wanted(name, open)).map(|(name, _)| name.clone()).collect();
         for name in unwanted {
             self.listeners.close(&name.as_str().into());
             self.open.remove(&name);

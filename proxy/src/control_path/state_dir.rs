@@ -74,7 +74,9 @@ impl StateDir {
         match fs::hard_link(&current, self.folder.join("previous.tmp")) {
             Ok(()) => fs::rename(self.folder.join("previous.tmp"), self.folder.join(PREVIOUS))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::remove_file(self.folder.join("previous.tmp"))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(self.folder.join("previous.tmp"))?
+            }
             Err(error) => return Err(error),
         }
         self.write(CURRENT, &text)
@@ -95,7 +97,9 @@ impl StateDir {
     pub fn secret(&self) -> io::Result<[u8; 32]> {
         let path = self.folder.join(SECRET);
         match fs::read(&path) {
-            Ok(bytes) => bytes.try_into().map_err(|_| io::Error::other(format!("{} does not hold 32 bytes", path.display()))),
+            Ok(bytes) => {
+                bytes.try_into().map_err(|_| io::Error::other(format!("{} does not hold 32 bytes", path.display())))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let secret = crate::random::secret()?;
                 self.write(SECRET, &secret)?;

@@ -136,7 +136,9 @@ impl RequestError {
             | Self::ClientTooSlow
             | Self::ClientGone
             | Self::NoRoute => Blame::Client,
-            Self::Connect | Self::ConnectTimeout | Self::BadResponse | Self::ResponseTimeout | Self::ResponseCut => Blame::Upstream,
+            Self::Connect | Self::ConnectTimeout | Self::BadResponse | Self::ResponseTimeout | Self::ResponseCut => {
+                Blame::Upstream
+            }
             Self::NoEndpoint | Self::Unavailable => Blame::Proxy,
         }
     }

@@ -87,12 +87,38 @@ impl Doomed {
 
 fn fate(name: &HeaderName) -> Fate {
     match name.as_str() {
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "upgrade" | "http2-settings"
-        | "proxy-authenticate" | "proxy-authorization" | "expect" => Fate::HopByHop,
-        "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-forwarded-scheme"
-        | "x-forwarded-ssl" | "x-forwarded-prefix" | "x-forwarded-server" | "x-forwarded-by" | "x-scheme"
-        | "x-original-url" | "x-rewrite-url" | "x-original-host" | "x-host" | "forwarded" | "x-real-ip" | "x-client-ip"
-        | "true-client-ip" | "x-cluster-client-ip" | "x-request-id" | "front-end-https" | "x-url-scheme" => Fate::Claim,
+        "connection"
+        | "keep-alive"
+        | "proxy-connection"
+        | "te"
+        | "trailer"
+        | "upgrade"
+        | "http2-settings"
+        | "proxy-authenticate"
+        | "proxy-authorization"
+        | "expect" => Fate::HopByHop,
+        "x-forwarded-for"
+        | "x-forwarded-proto"
+        | "x-forwarded-host"
+        | "x-forwarded-port"
+        | "x-forwarded-scheme"
+        | "x-forwarded-ssl"
+        | "x-forwarded-prefix"
+        | "x-forwarded-server"
+        | "x-forwarded-by"
+        | "x-scheme"
+        | "x-original-url"
+        | "x-rewrite-url"
+        | "x-original-host"
+        | "x-host"
+        | "forwarded"
+        | "x-real-ip"
+        | "x-client-ip"
+        | "true-client-ip"
+        | "x-cluster-client-ip"
+        | "x-request-id"
+        | "front-end-https"
+        | "x-url-scheme" => Fate::Claim,
         name if name.starts_with("x-serin-") => Fate::Forbidden,
         name if name.contains('_') && aliases_a_special_field(name) => Fate::Forbidden,
         _ => Fate::Pass,
@@ -244,7 +270,10 @@ impl ForwardingFacts {
         if !known_proto {
             headers.insert(X_FORWARDED_PROTO, self.proto.clone());
         }
-        if !headers.get(X_FORWARDED_PORT).is_some_and(|port| port.to_str().is_ok_and(|port| port.parse::<u16>().is_ok())) {
+        if !headers
+            .get(X_FORWARDED_PORT)
+            .is_some_and(|port| port.to_str().is_ok_and(|port| port.parse::<u16>().is_ok()))
+        {
             headers.insert(X_FORWARDED_PORT, self.port.clone());
         }
         let known_host = headers.get(X_FORWARDED_HOST).is_some_and(|host| {

@@ -1,12 +1,12 @@
 //! The way of a request, listed in the order it goes. Start reading at [`request`].
 
-pub(crate) mod listener;
-pub(crate) mod http;
-pub(crate) mod request;
-pub(crate) mod decide;
-pub(crate) mod upstream;
-pub(crate) mod response;
-pub(crate) mod headers;
-pub(crate) mod tunnel;
-pub(crate) mod error;
 pub(crate) mod deadline;
+pub(crate) mod decide;
+pub(crate) mod error;
+pub(crate) mod headers;
+pub(crate) mod http;
+pub(crate) mod listener;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod tunnel;
+pub(crate) mod upstream;

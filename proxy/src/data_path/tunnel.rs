@@ -76,7 +76,13 @@ pub(crate) fn switch(
 }
 
 /// Runs a tunnel to its end. `unread` is what the client sent after its request.
-pub(crate) async fn run(worker: &Worker, state: &ConnectionState, client: TcpStream, unread: Bytes, pending: PendingTunnel) {
+pub(crate) async fn run(
+    worker: &Worker,
+    state: &ConnectionState,
+    client: TcpStream,
+    unread: Bytes,
+    pending: PendingTunnel,
+) {
     let PendingTunnel { handover, idle, decision, mut life } = pending;
     state.enter(Phase::Tunnel, worker.clock.now_ms());
     let Ok((endpoint, early)) = handover.await else {

@@ -285,7 +285,11 @@ impl Record {
     }
 
     /// The group, if a release had a say.
-    pub(crate) fn placement(&mut self, placement: &Placement<'_>, name: impl FnOnce(&Placement<'_>) -> Option<Box<str>>) {
+    pub(crate) fn placement(
+        &mut self,
+        placement: &Placement<'_>,
+        name: impl FnOnce(&Placement<'_>) -> Option<Box<str>>,
+    ) {
         let Some(facts) = &mut self.facts else { return };
         let Some((_, assignment)) = &placement.release else { return };
         facts.release = name(placement).map(|name| ReleaseFacts {
@@ -348,7 +352,8 @@ struct Line<'a> {
 impl<'a> Line<'a> {
     fn new(facts: &'a Facts, outcome: &'a Outcome<'_>) -> Self {
         let release = facts.release.as_ref();
-        let route = facts.snapshot.as_ref().and_then(|(snapshot, route)| Some(snapshot.table.route(*route)?.name().as_str()));
+        let route =
+            facts.snapshot.as_ref().and_then(|(snapshot, route)| Some(snapshot.table.route(*route)?.name().as_str()));
         Self {
             time: humantime::format_rfc3339_millis(facts.time).to_string(),
             request_id: outcome.request_id.to_str().unwrap_or_default(),

@@ -9,7 +9,8 @@ use crate::data_path::error::RequestError;
 use crate::snapshot::add;
 
 /// Upper bounds of the request duration buckets, in seconds: a factor of about 2.5 from one to the next.
-pub const DURATION_BOUNDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+pub const DURATION_BOUNDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The counters of one worker.
 #[derive(Default)]
@@ -115,7 +116,14 @@ impl WorkerCounters {
         add(&self.requests_began, 1);
     }
 
-    pub(crate) fn request_ended(&self, status: StatusCode, error: Option<RequestError>, duration_us: u64, sent: u64, received: u64) {
+    pub(crate) fn request_ended(
+        &self,
+        status: StatusCode,
+        error: Option<RequestError>,
+        duration_us: u64,
+        sent: u64,
+        received: u64,
+    ) {
         add(&self.requests_ended, 1);
         add(&self.statuses[usize::from(status.as_u16() / 100).clamp(1, 5) - 1], 1);
         if let Some(error) = error {

@@ -29,12 +29,7 @@ enum Items {
 
 impl<'s> Builder<'s> {
     pub(super) fn new(source: &'s Arc<str>) -> Self {
-        Self {
-            source,
-            open: Vec::new(),
-            next_id: 0,
-            root: None,
-        }
+        Self { source, open: Vec::new(), next_id: 0, root: None }
     }
 
     pub(super) fn open_sequence(&mut self, place: Place) -> Result<(), Problem> {
@@ -55,14 +50,7 @@ impl<'s> Builder<'s> {
             false => place,
         };
         let id = self.id();
-        self.add(Node {
-            id,
-            place,
-            kind: Kind::Scalar(Scalar {
-                text: text.into(),
-                plain,
-            }),
-        });
+        self.add(Node { id, place, kind: Kind::Scalar(Scalar { text: text.into(), plain }) });
         Ok(())
     }
 
@@ -86,23 +74,14 @@ impl<'s> Builder<'s> {
             _ => Node {
                 id: self.id(),
                 place: Place::START,
-                kind: Kind::Mapping(Mapping {
-                    entries: Vec::new(),
-                    by_key: Box::default(),
-                }),
+                kind: Kind::Mapping(Mapping { entries: Vec::new(), by_key: Box::default() }),
             },
         }
     }
 
     /// Whether the next scalar will be a key.
     pub(super) fn awaits_key(&self) -> bool {
-        matches!(
-            self.open.last(),
-            Some(Open {
-                items: Items::Mapping(_, None),
-                ..
-            })
-        )
+        matches!(self.open.last(), Some(Open { items: Items::Mapping(_, None), .. }))
     }
 
     /// A problem at the value that would come next.
@@ -112,10 +91,7 @@ impl<'s> Builder<'s> {
 
     fn open(&mut self, place: Place, items: Items) -> Result<(), Problem> {
         if self.awaits_key() {
-            return Err(self.problem(
-                place,
-                "a key must be plain text, not a mapping or a sequence",
-            ));
+            return Err(self.problem(place, "a key must be plain text, not a mapping or a sequence"));
         }
         if self.open.len() >= MAX_DEPTH {
             return Err(self.problem(place, format!("nested deeper than {MAX_DEPTH} levels")));
@@ -127,16 +103,9 @@ impl<'s> Builder<'s> {
 
     fn key(&mut self, place: Place, text: &str) -> Result<(), Problem> {
         if text.len() > MAX_KEY_BYTES {
-            return Err(self.problem(
-                place,
-                format!("this key is longer than {MAX_KEY_BYTES} bytes"),
-            ));
+            return Err(self.problem(place, format!("this key is longer than {MAX_KEY_BYTES} bytes")));
         }
-        if let Some(Open {
-            items: Items::Mapping(_, key),
-            ..
-        }) = self.open.last_mut()
-        {
+        if let Some(Open { items: Items::Mapping(_, key), .. }) = self.open.last_mut() {
             *key = Some((text.into(), place));
         }
         Ok(())
@@ -148,11 +117,7 @@ impl<'s> Builder<'s> {
             Some(Items::Sequence(items)) => items.push(node),
             Some(Items::Mapping(entries, key)) => {
                 if let Some((key, key_place)) = key.take() {
-                    entries.push(Entry {
-                        key,
-                        key_place,
-                        value: node,
-                    });
+                    entries.push(Entry { key, key_place, value: node });
                 }
             }
         }
@@ -166,8 +131,7 @@ impl<'s> Builder<'s> {
             [(_, first), (_, second)] if first.key == second.key => Some((*first, *second)),
             _ => None,
         });
-        if let Some((first, second)) =
-            twins.min_by_key(|(_, second)| (second.key_place.line, second.key_place.column))
+        if let Some((first, second)) = twins.min_by_key(|(_, second)| (second.key_place.line, second.key_place.column))
         {
             return Err(self.duplicate(first, second));
         }
@@ -176,11 +140,8 @@ impl<'s> Builder<'s> {
     }
 
     fn duplicate(&self, first: &Entry, second: &Entry) -> Problem {
-        let reason = format!(
-            "duplicate key `{}`, first written on line {}",
-            shorten(&second.key),
-            first.key_place.line
-        );
+        let reason =
+            format!("duplicate key `{}`, first written on line {}", shorten(&second.key), first.key_place.line);
         let mut problem = self.problem(second.key_place, reason);
         join_key(&mut problem.path, &second.key);
         problem
@@ -201,9 +162,7 @@ impl<'s> Builder<'s> {
     /// A block that begins on a line below its key is placed at the key, as is a value that was left out.
     fn place_of_block(&self, place: Place) -> Place {
         match self.open.last().map(|open| &open.items) {
-            Some(Items::Mapping(_, Some((_, key_place)))) if place.line > key_place.line => {
-                *key_place
-            }
+            Some(Items::Mapping(_, Some((_, key_place)))) if place.line > key_place.line => *key_place,
             _ => place,
         }
     }

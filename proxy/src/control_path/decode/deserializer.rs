@@ -6,9 +6,7 @@
 
 use std::slice;
 
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Unexpected, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::key::Key;
@@ -34,9 +32,7 @@ pub(super) fn read<'de, S: DeserializeSeed<'de>>(
     repairs: &'de Repairs,
 ) -> Result<S::Value, Error> {
     let value = match repairs.is_replaced(node.id) {
-        true => seed
-            .deserialize(Placeholder::new())
-            .map_err(|error| error.of_stand_in(StandIn::Node(node.id))),
+        true => seed.deserialize(Placeholder::new()).map_err(|error| error.of_stand_in(StandIn::Node(node.id))),
         false => seed.deserialize(Value { node, repairs }),
     };
     value.map_err(|error| error.within(node))
@@ -53,18 +49,13 @@ impl<'de> Value<'de> {
     /// A scalar for a type that wants a whole number.
     fn integer<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.scalar() {
-            Some(scalar) if scalar.plain && !scalar.is_null() => {
-                visit_integer(&scalar.text, visitor)
-            }
+            Some(scalar) if scalar.plain && !scalar.is_null() => visit_integer(&scalar.text, visitor),
             _ => self.deserialize_any(visitor),
         }
     }
 }
 
-pub(super) fn visit_integer<'de, V: Visitor<'de>>(
-    text: &str,
-    visitor: V,
-) -> Result<V::Value, Error> {
+pub(super) fn visit_integer<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value, Error> {
     let number = scalar::integer(text).ok_or_else(|| no_number(text))?;
     match (u64::try_from(number), i64::try_from(number)) {
         (Ok(number), _) => visitor.visit_u64(number),
@@ -74,10 +65,7 @@ pub(super) fn visit_integer<'de, V: Visitor<'de>>(
 }
 
 fn no_number(text: &str) -> Error {
-    Error::new(
-        RefusalKind::Other,
-        format!("invalid number \"{}\"", shorten(text)),
-    )
+    Error::new(RefusalKind::Other, format!("invalid number \"{}\"", shorten(text)))
 }
 
 /// The integers differ only in what their visitors accept.
@@ -108,9 +96,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         match &self.node.kind {
             Kind::Sequence(items) => visit_sequence(items, self.repairs, visitor),
             Kind::Mapping(mapping) => visit_mapping(self.node, mapping, self.repairs, visitor),
-            Kind::Scalar(scalar) if self.repairs.is_text(self.node.id) => {
-                visitor.visit_borrowed_str(&scalar.text)
-            }
+            Kind::Scalar(scalar) if self.repairs.is_text(self.node.id) => visitor.visit_borrowed_str(&scalar.text),
             Kind::Scalar(scalar) => visit_scalar(scalar, visitor),
         }
     }
@@ -128,17 +114,15 @@ impl<'de> Deserializer<'de> for Value<'de> {
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.scalar() {
-            Some(scalar) if scalar.plain && !scalar.is_null() => visitor
-                .visit_f64(scalar::float(&scalar.text).ok_or_else(|| no_number(&scalar.text))?),
+            Some(scalar) if scalar.plain && !scalar.is_null() => {
+                visitor.visit_f64(scalar::float(&scalar.text).ok_or_else(|| no_number(&scalar.text))?)
+            }
             _ => self.deserialize_any(visitor),
         }
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self
-            .scalar()
-            .map(|scalar| (scalar.plain, scalar.meaning(), &scalar.text))
-        {
+        match self.scalar().map(|scalar| (scalar.plain, scalar.meaning(), &scalar.text)) {
             Some((true, Meaning::Bool(value), _)) => visitor.visit_bool(value),
             Some((true, meaning, text)) if meaning != Meaning::Null => Err(Error::new(
                 RefusalKind::Other,
@@ -150,9 +134,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.scalar() {
-            Some(scalar) if !scalar.is_null() => {
-                visitor.visit_borrowed_bytes(scalar.text.as_bytes())
-            }
+            Some(scalar) if !scalar.is_null() => visitor.visit_borrowed_bytes(scalar.text.as_bytes()),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -168,11 +150,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -184,9 +162,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
     ) -> Result<V::Value, Error> {
         match &self.node.kind {
             Kind::Scalar(scalar) if !scalar.is_null() => visitor.visit_enum(Name(&scalar.text)),
-            Kind::Mapping(mapping) => {
-                visitor.visit_enum(Tagged::new(mapping, variants, self.repairs)?)
-            }
+            Kind::Mapping(mapping) => visitor.visit_enum(Tagged::new(mapping, variants, self.repairs)?),
             Kind::Scalar(_) => Err(Error::invalid_type(Unexpected::Unit, &ONE_KEY)),
             Kind::Sequence(_) => Err(Error::invalid_type(Unexpected::Seq, &ONE_KEY)),
         }
@@ -217,19 +193,11 @@ fn visit_sequence<'de, V: Visitor<'de>>(
     repairs: &'de Repairs,
     visitor: V,
 ) -> Result<V::Value, Error> {
-    let mut rest = Items {
-        items: items.iter(),
-        next: 0,
-        repairs,
-    };
+    let mut rest = Items { items: items.iter(), next: 0, repairs };
     let value = visitor.visit_seq(&mut rest)?;
     match rest.items.len() {
         0 => Ok(value),
-        surplus => Err(Error::custom(format_args!(
-            "expected {} items, found {}",
-            items.len() - surplus,
-            items.len()
-        ))),
+        surplus => Err(Error::custom(format_args!("expected {} items, found {}", items.len() - surplus, items.len()))),
     }
 }
 
@@ -266,17 +234,12 @@ struct Items<'de> {
 impl<'de> SeqAccess<'de> for Items<'de> {
     type Error = Error;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
         for node in self.items.by_ref() {
             let index = self.next;
             self.next += 1;
             if !self.repairs.is_removed(node.id) {
-                return read(seed, node, self.repairs)
-                    .map(Some)
-                    .map_err(|error| error.below_index(index));
+                return read(seed, node, self.repairs).map(Some).map_err(|error| error.below_index(index));
             }
         }
         Ok(None)
@@ -300,18 +263,14 @@ struct Entries<'de> {
 impl<'de> Entries<'de> {
     fn next_entry(&mut self) -> Option<&'de Entry> {
         let repairs = self.repairs;
-        self.entries
-            .find(|entry| !repairs.is_removed(entry.value.id))
+        self.entries.find(|entry| !repairs.is_removed(entry.value.id))
     }
 }
 
 impl<'de> MapAccess<'de> for Entries<'de> {
     type Error = Error;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Error> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
         self.current = self.next_entry();
         if let Some(entry) = self.current {
             let key = seed.deserialize(Key(&entry.key)).map(Some);
@@ -326,9 +285,7 @@ impl<'de> MapAccess<'de> for Entries<'de> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
         match self.current {
-            Some(entry) => {
-                read(seed, &entry.value, self.repairs).map_err(|error| error.below_key(&entry.key))
-            }
+            Some(entry) => read(seed, &entry.value, self.repairs).map_err(|error| error.below_key(&entry.key)),
             None => {
                 let value = seed.deserialize(Placeholder::new());
                 value.map_err(|error| error.of_stand_in(StandIn::FieldOf(self.node.id)))

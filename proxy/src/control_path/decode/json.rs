@@ -19,10 +19,7 @@ pub(super) struct NotJson {
 pub(super) fn check(text: &str) -> Result<(), NotJson> {
     serde_json::from_str::<IgnoredAny>(text)
         .map(|_| ())
-        .map_err(|error| NotJson {
-            place: place_of(text, &error),
-            reason: bare_reason(&error),
-        })
+        .map_err(|error| NotJson { place: place_of(text, &error), reason: bare_reason(&error) })
 }
 
 /// A text in brackets that is neither JSON nor YAML: the reader that came further understood what was meant. If both came as far, it
@@ -38,10 +35,7 @@ pub(super) fn nearer_problem(source: &Arc<str>, json: NotJson, yaml: yaml::Failu
 /// Reads a text that [`check`] accepted.
 pub(super) fn parse(source: &Arc<str>, text: &str) -> Result<Node, Problem> {
     let mut builder = Builder::new(source);
-    let mut cursor = Cursor {
-        rest: text,
-        place: Place::START,
-    };
+    let mut cursor = Cursor { rest: text, place: Place::START };
     while let Some(first) = cursor.skip_to_token() {
         let place = cursor.place;
         match first {
@@ -64,8 +58,7 @@ pub(super) fn parse(source: &Arc<str>, text: &str) -> Result<Node, Problem> {
     Ok(builder.finish())
 }
 
-const NOT_A_STRING: &str =
-    "this string has an escape that is no character (half of a surrogate pair)";
+const NOT_A_STRING: &str = "this string has an escape that is no character (half of a surrogate pair)";
 
 struct Cursor<'t> {
     rest: &'t str,
@@ -75,11 +68,8 @@ struct Cursor<'t> {
 impl<'t> Cursor<'t> {
     /// Moves to the next byte that means something and says which it is.
     fn skip_to_token(&mut self) -> Option<u8> {
-        let length = self
-            .rest
-            .bytes()
-            .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':'))
-            .count();
+        let length =
+            self.rest.bytes().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':')).count();
         self.take(length);
         self.rest.bytes().next()
     }
@@ -88,14 +78,8 @@ impl<'t> Cursor<'t> {
         let (taken, rest) = self.rest.split_at_checked(bytes).unwrap_or((self.rest, ""));
         let moved = Place::after(taken);
         self.place = match moved.line {
-            1 => Place {
-                column: self.place.column.saturating_add(moved.column - 1),
-                ..self.place
-            },
-            lines => Place {
-                line: self.place.line.saturating_add(lines - 1),
-                column: moved.column,
-            },
+            1 => Place { column: self.place.column.saturating_add(moved.column - 1), ..self.place },
+            lines => Place { line: self.place.line.saturating_add(lines - 1), column: moved.column },
         };
         self.rest = rest;
         taken
@@ -126,10 +110,7 @@ fn unescape(quoted: &str) -> Option<Cow<'_, str>> {
     if quoted.contains('\\') {
         return serde_json::from_str(quoted).ok().map(Cow::Owned);
     }
-    quoted
-        .strip_prefix('"')?
-        .strip_suffix('"')
-        .map(Cow::Borrowed)
+    quoted.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed)
 }
 
 /// `serde_json` counts bytes and puts the error on the byte it stumbled over.
@@ -137,15 +118,10 @@ fn place_of(text: &str, error: &serde_json::Error) -> Place {
     let line = error.line().max(1);
     let characters = text.lines().nth(line - 1).map_or(0, |text| {
         let bytes = error.column().saturating_sub(1).min(text.len());
-        text.char_indices()
-            .take_while(|(at, _)| *at < bytes)
-            .count()
+        text.char_indices().take_while(|(at, _)| *at < bytes).count()
     });
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    Place {
-        line: number(line),
-        column: number(characters).saturating_add(1),
-    }
+    Place { line: number(line), column: number(characters).saturating_add(1) }
 }
 
 fn bare_reason(error: &serde_json::Error) -> String {

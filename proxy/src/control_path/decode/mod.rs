@@ -63,13 +63,7 @@ pub struct Problem {
 
 impl Problem {
     fn new(source: &Arc<str>, place: Place, path: String, reason: impl Into<String>) -> Self {
-        Self {
-            source: source.clone(),
-            line: place.line,
-            column: place.column,
-            path,
-            reason: reason.into(),
-        }
+        Self { source: source.clone(), line: place.line, column: place.column, path, reason: reason.into() }
     }
 }
 
@@ -106,15 +100,9 @@ impl Place {
         let mut place = Self::START;
         let mut characters = before.chars().peekable();
         while let Some(character) = characters.next() {
-            let breaks =
-                character == '\n' || (character == '\r' && characters.peek() != Some(&'\n'));
+            let breaks = character == '\n' || (character == '\r' && characters.peek() != Some(&'\n'));
             match breaks {
-                true => {
-                    place = Self {
-                        line: place.line.saturating_add(1),
-                        column: 1,
-                    }
-                }
+                true => place = Self { line: place.line.saturating_add(1), column: 1 },
                 false => place.column = place.column.saturating_add(1),
             }
         }
@@ -133,8 +121,7 @@ pub fn parse(source: &Arc<str>, text: &str) -> Result<Node, Problem> {
     // indent it, and its strings write characters beyond the first plane as two escapes.
     match json::check(text) {
         Ok(()) => json::parse(source, text),
-        Err(place) => yaml::parse(source, text)
-            .map_err(|failure| json::nearer_problem(source, place, failure)),
+        Err(place) => yaml::parse(source, text).map_err(|failure| json::nearer_problem(source, place, failure)),
     }
 }
 
@@ -145,32 +132,21 @@ pub fn parse_bytes(source: &Arc<str>, bytes: &[u8]) -> Result<Node, Problem> {
         Err(error) => {
             let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let place = Place::after(&String::from_utf8_lossy(valid));
-            Err(Problem::new(
-                source,
-                place,
-                String::new(),
-                "this byte is not UTF-8 text",
-            ))
+            Err(Problem::new(source, place, String::new(), "this byte is not UTF-8 text"))
         }
     }
 }
 
 /// NUL and its like are in no honest document, and they confuse terminals and logs. Tabs and line ends are the exception.
 fn refuse_control_characters(source: &Arc<str>, text: &str) -> Result<(), Problem> {
-    let refused =
-        |byte: u8| (byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r')) || byte == 0x7f;
+    let refused = |byte: u8| (byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r')) || byte == 0x7f;
     let Some(at) = text.bytes().position(refused) else {
         return Ok(());
     };
     let (before, rest) = text.split_at(at);
     let code = rest.chars().next().map_or(0, u32::from);
     let reason = format!("control character U+{code:04X} is not allowed");
-    Err(Problem::new(
-        source,
-        Place::after(before),
-        String::new(),
-        reason,
-    ))
+    Err(Problem::new(source, Place::after(before), String::new(), reason))
 }
 
 /// `a` and `b` as `a.b`; [`Node::at`] reads it back.
@@ -206,11 +182,10 @@ fn push_visible(into: &mut String, character: char) {
 }
 
 fn write_visible(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    text.chars()
-        .try_for_each(|character| match character.is_control() {
-            true => write!(f, "{}", character.escape_default()),
-            false => f.write_char(character),
-        })
+    text.chars().try_for_each(|character| match character.is_control() {
+        true => write!(f, "{}", character.escape_default()),
+        false => f.write_char(character),
+    })
 }
 
 /// serde serialises `Arc<str>` only behind a feature; this needs none.

@@ -5,9 +5,7 @@
 use std::iter;
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, VariantAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, VariantAccess, Visitor};
 
 use super::refusal::Error;
 
@@ -21,10 +19,7 @@ impl Placeholder {
     }
 
     fn inner(self) -> Result<Self, Error> {
-        self.0
-            .checked_sub(1)
-            .map(Self)
-            .ok_or_else(|| Error::custom("no plain value"))
+        self.0.checked_sub(1).map(Self).ok_or_else(|| Error::custom("no plain value"))
     }
 }
 
@@ -74,19 +69,11 @@ impl<'de> Deserializer<'de> for Placeholder {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_unit()
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_newtype_struct(self.inner()?)
     }
 
@@ -94,11 +81,7 @@ impl<'de> Deserializer<'de> for Placeholder {
         visitor.visit_seq(SeqDeserializer::new(iter::empty::<Self>()))
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(
-        self,
-        length: usize,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Error> {
         let inner = self.inner()?;
         visitor.visit_seq(SeqDeserializer::new((0..length).map(|_| inner)))
     }
@@ -123,9 +106,7 @@ impl<'de> Deserializer<'de> for Placeholder {
         visitor: V,
     ) -> Result<V::Value, Error> {
         let inner = self.inner()?;
-        visitor.visit_map(MapDeserializer::new(
-            fields.iter().map(|field| (*field, inner)),
-        ))
+        visitor.visit_map(MapDeserializer::new(fields.iter().map(|field| (*field, inner))))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -134,9 +115,7 @@ impl<'de> Deserializer<'de> for Placeholder {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let first = variants
-            .first()
-            .ok_or_else(|| Error::custom("no plain value"))?;
+        let first = variants.first().ok_or_else(|| Error::custom("no plain value"))?;
         visitor.visit_enum(FirstVariant(first, self.inner()?))
     }
 }
@@ -176,11 +155,7 @@ impl<'de> VariantAccess<'de> for FirstVariant {
         self.1.deserialize_tuple(length, visitor)
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
         self.1.deserialize_struct("", fields, visitor)
     }
 }

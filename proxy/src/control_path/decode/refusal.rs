@@ -119,8 +119,7 @@ impl Error {
 
     /// Types with flattened fields notice an unknown name only at the end, when its place is no longer at hand.
     fn claim_unknown_field(&mut self, node: &Node) {
-        let (Kind::UnknownField(name, _), NodeKind::Mapping(mapping)) = (&self.0.kind, &node.kind)
-        else {
+        let (Kind::UnknownField(name, _), NodeKind::Mapping(mapping)) = (&self.0.kind, &node.kind) else {
             return;
         };
         if let Some(entry) = mapping.get(name) {
@@ -159,14 +158,9 @@ impl de::Error for Error {
     fn custom<T: Display>(message: T) -> Self {
         let reason = message.to_string();
         if reason.starts_with("data did not match any variant of untagged enum") {
-            return Self::new(
-                Kind::Type,
-                "this fits none of the forms allowed here".to_owned(),
-            );
+            return Self::new(Kind::Type, "this fits none of the forms allowed here".to_owned());
         }
-        let unknown = reason
-            .strip_prefix("unknown field `")
-            .and_then(|rest| rest.split_once('`'));
+        let unknown = reason.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
         let kind = match unknown {
             Some((name, _)) => Kind::UnknownField(name.to_owned(), None),
             None => Kind::Other,
@@ -179,41 +173,18 @@ impl de::Error for Error {
         let wanted = wanted(&expected);
         let scalar = matches!(
             found,
-            Unexpected::Bool(_)
-                | Unexpected::Unsigned(_)
-                | Unexpected::Signed(_)
-                | Unexpected::Float(_)
+            Unexpected::Bool(_) | Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_)
         );
-        let quotes = if scalar && wanted == "a string" {
-            "; write it in quotes"
-        } else {
-            ""
-        };
-        Self::new(
-            Kind::Type,
-            format!("expected {wanted}, found {}{quotes}", describe(found)),
-        )
+        let quotes = if scalar && wanted == "a string" { "; write it in quotes" } else { "" };
+        Self::new(Kind::Type, format!("expected {wanted}, found {}{quotes}", describe(found)))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(
-            Kind::Other,
-            format!(
-                "expected {}, found {}",
-                wanted(&expected.to_string()),
-                describe(found)
-            ),
-        )
+        Self::new(Kind::Other, format!("expected {}, found {}", wanted(&expected.to_string()), describe(found)))
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
-        Self::new(
-            Kind::Other,
-            format!(
-                "expected {}, found {length} items",
-                wanted(&expected.to_string())
-            ),
-        )
+        Self::new(Kind::Other, format!("expected {}, found {length} items", wanted(&expected.to_string())))
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
@@ -226,17 +197,11 @@ impl de::Error for Error {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::new(
-            Kind::MissingField(field),
-            format!("missing field `{field}`"),
-        )
+        Self::new(Kind::MissingField(field), format!("missing field `{field}`"))
     }
 
     fn duplicate_field(field: &'static str) -> Self {
-        Self::new(
-            Kind::Other,
-            format!("field `{field}` is given twice under different names"),
-        )
+        Self::new(Kind::Other, format!("field `{field}` is given twice under different names"))
     }
 }
 

@@ -29,9 +29,7 @@ pub fn decode<T: DeserializeOwned>(
     if search.found.is_empty() && value.is_some() {
         return value;
     }
-    search
-        .found
-        .sort_by_key(|problem| (problem.line, problem.column));
+    search.found.sort_by_key(|problem| (problem.line, problem.column));
     problems.append(&mut search.found);
     None
 }
@@ -66,24 +64,15 @@ impl Repairs {
     }
 
     pub(super) fn fields_added_to(&self, node: u32) -> slice::Iter<'_, &'static str> {
-        self.added
-            .get(&node)
-            .map(Vec::as_slice)
-            .unwrap_or_default()
-            .iter()
+        self.added.get(&node).map(Vec::as_slice).unwrap_or_default().iter()
     }
 
     fn expect_missing(&mut self, mapping: u32, field: &str) {
-        self.expected_missing
-            .entry(mapping)
-            .or_default()
-            .push(field.into());
+        self.expected_missing.entry(mapping).or_default().push(field.into());
     }
 
     fn expects_missing(&self, mapping: u32, field: &str) -> bool {
-        self.expected_missing
-            .get(&mapping)
-            .is_some_and(|fields| fields.iter().any(|expected| **expected == *field))
+        self.expected_missing.get(&mapping).is_some_and(|fields| fields.iter().any(|expected| **expected == *field))
     }
 }
 
@@ -99,13 +88,7 @@ struct Search<'s> {
 
 impl<'s> Search<'s> {
     fn new(source: &'s Arc<str>, prefix: &'s str) -> Self {
-        Self {
-            source,
-            prefix,
-            repairs: Repairs::default(),
-            found: Vec::new(),
-            deferred: HashMap::new(),
-        }
+        Self { source, prefix, repairs: Repairs::default(), found: Vec::new(), deferred: HashMap::new() }
     }
 
     /// Decodes again and again, until it succeeds or there is nothing left to look at. A value says that nothing was wrong only if
@@ -120,12 +103,7 @@ impl<'s> Search<'s> {
         }
         if self.found.is_empty() {
             let reason = "too many numbers or booleans where text belongs; write them in quotes";
-            self.found.push(Problem::new(
-                self.source,
-                node.place,
-                self.prefix.to_owned(),
-                reason,
-            ));
+            self.found.push(Problem::new(self.source, node.place, self.prefix.to_owned(), reason));
         }
         None
     }
@@ -138,9 +116,7 @@ impl<'s> Search<'s> {
         match (refusal.stand_in, &refusal.kind) {
             (Some(StandIn::Node(node)), _) => self.leave_out(node, refusal),
             (Some(StandIn::FieldOf(node)), _) => self.replace(node, refusal),
-            (None, Kind::Resolved) if self.repairs.as_text.insert(culprit) => {
-                self.defer(culprit, refusal)
-            }
+            (None, Kind::Resolved) if self.repairs.as_text.insert(culprit) => self.defer(culprit, refusal),
             (None, Kind::UnknownField(_, near)) => self.unknown_field(culprit, *near, refusal),
             (None, Kind::MissingField(field)) => self.missing_field(culprit, field, refusal),
             (None, Kind::Type | Kind::Resolved | Kind::Other) => self.refused(culprit, refusal),
@@ -177,10 +153,7 @@ impl<'s> Search<'s> {
 
     fn refused(&mut self, culprit: u32, refusal: &Refusal) {
         // The text was refused as well; if for its type, then what it looked like says more.
-        let deferred = self
-            .deferred
-            .remove(&culprit)
-            .filter(|_| refusal.kind == Kind::Resolved);
+        let deferred = self.deferred.remove(&culprit).filter(|_| refusal.kind == Kind::Resolved);
         if !self.repairs.changed.contains(&culprit) {
             let problem = deferred.unwrap_or_else(|| self.problem(refusal));
             self.found.push(problem);
@@ -212,11 +185,6 @@ impl<'s> Search<'s> {
 
     fn problem(&self, refusal: &Refusal) -> Problem {
         let place = refusal.place.unwrap_or(Place::START);
-        Problem::new(
-            self.source,
-            place,
-            refusal.path(self.prefix),
-            refusal.reason.as_str(),
-        )
+        Problem::new(self.source, place, refusal.path(self.prefix), refusal.reason.as_str())
     }
 }

@@ -32,9 +32,7 @@ impl Meaning {
 
     fn of_number(text: &str) -> Self {
         // Most scalars are names: one look at the first byte spares them the attempts.
-        if !text
-            .starts_with(|first: char| first.is_ascii_digit() || matches!(first, '+' | '-' | '.'))
-        {
+        if !text.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '+' | '-' | '.')) {
             return Self::Text;
         }
         match integer(text) {

@@ -5,21 +5,14 @@ use std::fmt::Write;
 use super::shorten;
 
 /// What to say about a name that is not one of `expected`, and the name that was probably meant.
-pub(super) fn unknown(
-    what: &str,
-    name: &str,
-    expected: &'static [&'static str],
-) -> (String, Option<&'static str>) {
+pub(super) fn unknown(what: &str, name: &str, expected: &'static [&'static str]) -> (String, Option<&'static str>) {
     let mut reason = format!("unknown {what} `{}`", shorten(name));
     let near = nearest(name, expected);
     match (near, expected) {
         (Some(near), _) => write_or_nothing(&mut reason, format_args!(", did you mean `{near}`?")),
         (None, []) => write_or_nothing(&mut reason, format_args!(", none is expected here")),
         (None, [only]) => write_or_nothing(&mut reason, format_args!(", expected `{only}`")),
-        (None, all) => write_or_nothing(
-            &mut reason,
-            format_args!(", expected one of `{}`", all.join("`, `")),
-        ),
+        (None, all) => write_or_nothing(&mut reason, format_args!(", expected one of `{}`", all.join("`, `"))),
     }
     (reason, near)
 }
@@ -39,14 +32,9 @@ fn nearest(name: &str, expected: &'static [&'static str]) -> Option<&'static str
         let distance = distance(&name.to_lowercase(), candidate);
         // One slip in a short name, one more for every three letters in a longer one.
         let allowed = (candidate.chars().count() / 3).max(1);
-        (distance <= allowed && distance < candidate.chars().count())
-            .then_some((distance, *candidate))
+        (distance <= allowed && distance < candidate.chars().count()).then_some((distance, *candidate))
     };
-    expected
-        .iter()
-        .filter_map(near)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    expected.iter().filter_map(near).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that lead from `one` to `other`.
@@ -60,8 +48,7 @@ fn distance(one: &str, other: &str) -> usize {
         for (column, to) in other.iter().enumerate() {
             let replaced = above[column] + usize::from(from != to);
             let mut least = replaced.min(above[column + 1] + 1).min(current[column] + 1);
-            let swapped =
-                row > 0 && column > 0 && one[row - 1] == *to && other[column - 1] == *from;
+            let swapped = row > 0 && column > 0 && one[row - 1] == *to && other[column - 1] == *from;
             if swapped {
                 let before: &Vec<usize> = &before;
                 least = least.min(before[column - 1] + 1);
@@ -102,21 +89,9 @@ mod tests {
     #[test]
     fn messages() {
         let all = &["hosts", "paths"];
-        assert_eq!(
-            unknown("field", "Hosts", all).0,
-            "unknown field `Hosts`, did you mean `hosts`?"
-        );
-        assert_eq!(
-            unknown("field", "zebra", all).0,
-            "unknown field `zebra`, expected one of `hosts`, `paths`"
-        );
-        assert_eq!(
-            unknown("field", "zebra", &["a"]).0,
-            "unknown field `zebra`, expected `a`"
-        );
-        assert_eq!(
-            unknown("field", "zebra", &[]).0,
-            "unknown field `zebra`, none is expected here"
-        );
+        assert_eq!(unknown("field", "Hosts", all).0, "unknown field `Hosts`, did you mean `hosts`?");
+        assert_eq!(unknown("field", "zebra", all).0, "unknown field `zebra`, expected one of `hosts`, `paths`");
+        assert_eq!(unknown("field", "zebra", &["a"]).0, "unknown field `zebra`, expected `a`");
+        assert_eq!(unknown("field", "zebra", &[]).0, "unknown field `zebra`, none is expected here");
     }
 }

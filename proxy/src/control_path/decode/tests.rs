@@ -103,12 +103,8 @@ struct Seconds(u64);
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let number = text
-            .strip_suffix('s')
-            .and_then(|number| number.parse().ok());
-        number.map(Self).ok_or_else(|| {
-            de::Error::custom(format_args!("invalid duration {text:?}: write it like 30s"))
-        })
+        let number = text.strip_suffix('s').and_then(|number| number.parse().ok());
+        number.map(Self).ok_or_else(|| de::Error::custom(format_args!("invalid duration {text:?}: write it like 30s")))
     }
 }
 
@@ -120,11 +116,7 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, Vec<String>> {
     let node = parse(&source(), text).map_err(|problem| vec![problem.to_string()])?;
     let mut problems = Vec::new();
     let value = decode(&source(), &node, "", &mut problems);
-    assert_eq!(
-        value.is_some(),
-        problems.is_empty(),
-        "a value or problems, in {text}"
-    );
+    assert_eq!(value.is_some(), problems.is_empty(), "a value or problems, in {text}");
     value.ok_or_else(|| problems.iter().map(Problem::to_string).collect())
 }
 
@@ -148,10 +140,7 @@ fn good_documents() {
             Path::Any,
             Path::Any,
             Path::Pair("x".into(), 2),
-            Path::Rewrite {
-                from: "a".into(),
-                to: "b".into(),
-            },
+            Path::Rewrite { from: "a".into(), to: "b".into() },
         ],
         upstream: "007".into(),
         port: Some(80),
@@ -182,36 +171,15 @@ routes:
     tls: ~
 ";
     assert_eq!(value::<Document>(yaml).routes["shop"], shop);
-    assert_eq!(
-        value::<Document>(&yaml.replace('\n', "\r\n")).routes["shop"],
-        shop
-    );
-    assert_eq!(
-        value::<Document>(&format!("\u{feff}{yaml}")).routes["shop"],
-        shop
-    );
+    assert_eq!(value::<Document>(&yaml.replace('\n', "\r\n")).routes["shop"], shop);
+    assert_eq!(value::<Document>(&format!("\u{feff}{yaml}")).routes["shop"], shop);
     let json = "{\n\t\"routes\": {\n\t\t\"shop\": {\"hosts\": [\"a\", \"1.10\", \"true\"], \"upstream\": \"007\", \"port\": 80,\
         \t\"enabled\": true, \"share\": 5e1, \"headers\": {\"x-a\": 1.10, \"x-b\": {\"regex\": \"^2\"}, \"true\":\"yes\"},\
         \"paths\": [{\"prefix\": \"\\/\"}, \"any\", {\"any\": null}, {\"pair\": [\"x\", 2]}, {\"rewrite\": {\"from\": \"a\", \"to\": \"b\"}}],\
         \"balance\": \"round_robin\", \"timeout\": \"30s\", \"tls\": null}}}\n";
     assert_eq!(value::<Document>(json).routes["shop"], shop);
-    for empty in [
-        "",
-        "\n",
-        "# nothing\n",
-        "---\n",
-        "---\n...\n",
-        "{}",
-        "\u{feff}",
-        " \t\n",
-    ] {
-        assert_eq!(
-            value::<Document>(empty),
-            Document {
-                routes: BTreeMap::new()
-            },
-            "{empty:?}"
-        );
+    for empty in ["", "\n", "# nothing\n", "---\n", "---\n...\n", "{}", "\u{feff}", " \t\n"] {
+        assert_eq!(value::<Document>(empty), Document { routes: BTreeMap::new() }, "{empty:?}");
     }
 }
 
@@ -278,14 +246,8 @@ rotes: 1
 fn a_prefix_begins_the_paths() {
     let node = parse(&source(), "a: {b.c: {hosts: [{}], upstream: u}}").unwrap();
     let mut problems = Vec::new();
-    assert_eq!(
-        decode::<Route>(&source(), node.at("a.b.c"), "a.b.c", &mut problems),
-        None
-    );
-    assert_eq!(
-        problems[0].to_string(),
-        "f:1:19: a.b.c.hosts[0]: expected a string, found a mapping"
-    );
+    assert_eq!(decode::<Route>(&source(), node.at("a.b.c"), "a.b.c", &mut problems), None);
+    assert_eq!(problems[0].to_string(), "f:1:19: a.b.c.hosts[0]: expected a string, found a mapping");
     assert_eq!(
         serde_json::to_string(&problems[0]).unwrap(),
         r#"{"source":"f","line":1,"column":19,"path":"a.b.c.hosts[0]","reason":"expected a string, found a mapping"}"#
@@ -336,10 +298,7 @@ impl TryFrom<Raw> for Range {
 
     fn try_from(raw: Raw) -> Result<Self, String> {
         match raw.from < raw.to {
-            true => Ok(Self {
-                from: raw.from,
-                to: raw.to,
-            }),
+            true => Ok(Self { from: raw.from, to: raw.to }),
             false => Err(format!("empty range: {} is not below {}", raw.from, raw.to)),
         }
     }
@@ -348,67 +307,31 @@ impl TryFrom<Raw> for Range {
 #[test]
 fn types_that_serde_buffers_or_converts() {
     let flat = value::<Flat>("{name: 1, most: 2, note: x, rule: [1, 2]}");
-    assert_eq!(
-        flat.limits,
-        Limits {
-            most: 2,
-            note: Some("x".into())
-        }
-    );
-    assert_eq!(
-        (flat.name.as_str(), flat.rule),
-        ("1", Some(OneOf::Many(vec![1, 2])))
-    );
+    assert_eq!(flat.limits, Limits { most: 2, note: Some("x".into()) });
+    assert_eq!((flat.name.as_str(), flat.rule), ("1", Some(OneOf::Many(vec![1, 2]))));
     check::<Flat>(
         "name: a\nmots: 3\nrule: {}\n",
-        &[
-            "f:1:1: missing field `most`",
-            "f:3:7: rule: this fits none of the forms allowed here",
-        ],
+        &["f:1:1: missing field `most`", "f:3:7: rule: this fits none of the forms allowed here"],
     );
-    assert_eq!(
-        value::<Vec<OneOf>>("[1.10, 7]"),
-        [OneOf::Text("1.10".into()), OneOf::Number(7)]
-    );
+    assert_eq!(value::<Vec<OneOf>>("[1.10, 7]"), [OneOf::Text("1.10".into()), OneOf::Number(7)]);
     check::<Vec<Vec<u8>>>(
         "[5, true]",
-        &[
-            "f:1:2: [0]: expected a sequence, found the number 5",
-            "f:1:5: [1]: expected a sequence, found `true`",
-        ],
+        &["f:1:2: [0]: expected a sequence, found the number 5", "f:1:5: [1]: expected a sequence, found `true`"],
     );
-    check::<Flat>(
-        "name: a\nmost: 3\nmots: 3\n",
-        &["f:3:1: mots: unknown field `mots`"],
-    );
+    check::<Flat>("name: a\nmost: 3\nmots: 3\n", &["f:3:1: mots: unknown field `mots`"]);
     // serde buffers flattened fields without their names: the reason is right, the place is the whole.
-    check::<Flat>(
-        "name: a\nmost: x\n",
-        &["f:1:1: expected a number from 0 to 4294967295, found the text \"x\""],
-    );
+    check::<Flat>("name: a\nmost: x\n", &["f:1:1: expected a number from 0 to 4294967295, found the text \"x\""]);
 
-    assert_eq!(
-        value::<Range>("{start: 1, to: 2}"),
-        Range { from: 1, to: 2 }
-    );
-    check::<Vec<Range>>(
-        "- {from: 2, to: 1}",
-        &["f:1:3: [0]: empty range: 2 is not below 1"],
-    );
+    assert_eq!(value::<Range>("{start: 1, to: 2}"), Range { from: 1, to: 2 });
+    check::<Vec<Range>>("- {from: 2, to: 1}", &["f:1:3: [0]: empty range: 2 is not below 1"]);
     // The conversion sees a stand-in for `x`; what it says of that is not the operator's problem.
     check::<Vec<Range>>(
         "- {start: x, to: 0}\n- {to: 0}",
-        &[
-            "f:1:11: [0].start: invalid number \"x\"",
-            "f:2:3: [1]: missing field `from`",
-        ],
+        &["f:1:11: [0].start: invalid number \"x\"", "f:2:3: [1]: missing field `from`"],
     );
     check::<BTreeMap<u8, u8>>(
         "{1: 1, x: 1, 300: x}",
-        &[
-            "f:1:8: x: invalid number \"x\"",
-            "f:1:14: 300: expected a number from 0 to 255, found the number 300",
-        ],
+        &["f:1:8: x: invalid number \"x\"", "f:1:14: 300: expected a number from 0 to 255, found the number 300"],
     );
     check::<BTreeMap<String, Vec<Tls>>>(
         "a: [{cert_file: 1, key_file: , versions: [1]}]",
@@ -442,13 +365,7 @@ fn plain_scalars() {
         ("12:30", None),
         ("yes", None),
     ] {
-        assert_eq!(
-            read::<Vec<f64>>(&format!("- {text}"))
-                .ok()
-                .map(|all| all[0]),
-            expected,
-            "{text}"
-        );
+        assert_eq!(read::<Vec<f64>>(&format!("- {text}")).ok().map(|all| all[0]), expected, "{text}");
     }
     for (text, expected) in [
         ("1", Some(1)),
@@ -468,13 +385,7 @@ fn plain_scalars() {
         ("-0x1", None),
         ("!!int 1", Some(1)),
     ] {
-        assert_eq!(
-            read::<Vec<i64>>(&format!("- {text}"))
-                .ok()
-                .map(|all| all[0]),
-            expected,
-            "{text}"
-        );
+        assert_eq!(read::<Vec<i64>>(&format!("- {text}")).ok().map(|all| all[0]), expected, "{text}");
     }
     for (text, expected) in [
         ("1.10", Some("1.10")),
@@ -491,28 +402,14 @@ fn plain_scalars() {
         ("|\n  a\n  b\n", Some("a\nb\n")),
         ("! 1", Some("1")),
     ] {
-        let found = read::<Vec<String>>(&format!("- {text}"))
-            .ok()
-            .map(|mut all| all.remove(0));
+        let found = read::<Vec<String>>(&format!("- {text}")).ok().map(|mut all| all.remove(0));
         assert_eq!(found.as_deref(), expected, "{text}");
         // A text inside a type that takes anything is offered as a number first, and kept as text nevertheless.
-        let found = read::<Vec<HeaderPattern>>(&format!("- {text}"))
-            .ok()
-            .map(|mut all| all.remove(0));
-        assert_eq!(
-            found,
-            expected.map(|text| HeaderPattern::Exact(text.to_owned())),
-            "{text}"
-        );
+        let found = read::<Vec<HeaderPattern>>(&format!("- {text}")).ok().map(|mut all| all.remove(0));
+        assert_eq!(found, expected.map(|text| HeaderPattern::Exact(text.to_owned())), "{text}");
     }
-    assert_eq!(
-        value::<Vec<bool>>("[true, False, TRUE]"),
-        [true, false, true]
-    );
-    assert_eq!(
-        value::<Vec<Option<u8>>>("[~, 1, null, ]"),
-        [None, Some(1), None]
-    );
+    assert_eq!(value::<Vec<bool>>("[true, False, TRUE]"), [true, false, true]);
+    assert_eq!(value::<Vec<Option<u8>>>("[~, 1, null, ]"), [None, Some(1), None]);
     assert_eq!(
         value::<serde_json::Value>("[1, -1, 1.5, on, 'x', ~, 0o17, 017]"),
         serde_json::json!([1, -1, 1.5, "on", "x", null, 15, "017"])
@@ -523,123 +420,46 @@ fn plain_scalars() {
 #[test]
 fn refused_documents() {
     let cases: &[(&str, &str)] = &[
-        (
-            "a: 1\nb: 2\na: 3\n",
-            "f:3:1: a: duplicate key `a`, first written on line 1",
-        ),
-        (
-            "x:\n  - {a: 1, 'a': 2}",
-            "f:2:12: x[0].a: duplicate key `a`, first written on line 2",
-        ),
-        (
-            "{\"a\":1,\n\t\"\\u0061\":2}",
-            "f:2:2: a: duplicate key `a`, first written on line 1",
-        ),
-        (
-            "a: 1\n---\nb: 2\n",
-            "f:2:1: a second document begins here; only one is allowed",
-        ),
-        (
-            "a: &x 1\n",
-            "f:1:4: a: `&` begins an anchor, which is not supported; text that begins with `&` needs quotes",
-        ),
-        (
-            "a: *x\n",
-            "f:1:4: `*` begins an alias, which is not supported; text that begins with `*` needs quotes",
-        ),
+        ("a: 1\nb: 2\na: 3\n", "f:3:1: a: duplicate key `a`, first written on line 1"),
+        ("x:\n  - {a: 1, 'a': 2}", "f:2:12: x[0].a: duplicate key `a`, first written on line 2"),
+        ("{\"a\":1,\n\t\"\\u0061\":2}", "f:2:2: a: duplicate key `a`, first written on line 1"),
+        ("a: 1\n---\nb: 2\n", "f:2:1: a second document begins here; only one is allowed"),
+        ("a: &x 1\n", "f:1:4: a: `&` begins an anchor, which is not supported; text that begins with `&` needs quotes"),
+        ("a: *x\n", "f:1:4: `*` begins an alias, which is not supported; text that begins with `*` needs quotes"),
         (
             "hosts:\n  - *.example.com\n",
             "f:2:5: `*` begins an alias, which is not supported; text that begins with `*` needs quotes",
         ),
-        (
-            "hosts: [@a]\n",
-            "f:1:9: text that begins with `@` needs quotes",
-        ),
-        (
-            "a: 'x\n",
-            "f:1:4: while scanning a quoted scalar, found unexpected end of stream",
-        ),
-        (
-            "a: {b: 1\n",
-            "f:2:1: while parsing a flow mapping, did not find expected ',' or '}'",
-        ),
-        (
-            "a:\n   b: 1\n  c: 2\n",
-            "f:3:3: while parsing a block mapping, did not find expected key",
-        ),
-        (
-            "a:\n  <<: {}\n",
-            "f:2:3: a: merge keys (`<<`) are not supported, write the entries out",
-        ),
-        (
-            "a: !secret x\n",
-            "f:1:4: a: the tag `!secret` is not supported here",
-        ),
-        (
-            "a: !!binary x\n",
-            "f:1:4: a: the tag `tag:yaml.org,2002:!binary` is not supported here",
-        ),
+        ("hosts: [@a]\n", "f:1:9: text that begins with `@` needs quotes"),
+        ("a: 'x\n", "f:1:4: while scanning a quoted scalar, found unexpected end of stream"),
+        ("a: {b: 1\n", "f:2:1: while parsing a flow mapping, did not find expected ',' or '}'"),
+        ("a:\n   b: 1\n  c: 2\n", "f:3:3: while parsing a block mapping, did not find expected key"),
+        ("a:\n  <<: {}\n", "f:2:3: a: merge keys (`<<`) are not supported, write the entries out"),
+        ("a: !secret x\n", "f:1:4: a: the tag `!secret` is not supported here"),
+        ("a: !!binary x\n", "f:1:4: a: the tag `tag:yaml.org,2002:!binary` is not supported here"),
         ("a: !!int x\n", "f:1:4: a: `x` is no int"),
-        (
-            "a: !!set {}\n",
-            "f:1:4: a: the tag `tag:yaml.org,2002:!set` is not supported here",
-        ),
-        (
-            "? [a]\n: 1\n",
-            "f:1:3: a key must be plain text, not a mapping or a sequence",
-        ),
+        ("a: !!set {}\n", "f:1:4: a: the tag `tag:yaml.org,2002:!set` is not supported here"),
+        ("? [a]\n: 1\n", "f:1:3: a key must be plain text, not a mapping or a sequence"),
         (": 1\n", "f:1:1: a key is missing before `:`"),
-        (
-            "a: \"\0\"",
-            "f:1:5: control character U+0000 is not allowed",
-        ),
-        (
-            "ü: 1\r\nb: \u{1b}[0m",
-            "f:2:4: control character U+001B is not allowed",
-        ),
-        (
-            "a: b: c\n",
-            "f:1:5: mapping values are not allowed in this context",
-        ),
-        (
-            "{\"a\": \"\\ud800\"}",
-            "f:1:7: a: this string has an escape that is no character (half of a surrogate pair)",
-        ),
+        ("a: \"\0\"", "f:1:5: control character U+0000 is not allowed"),
+        ("ü: 1\r\nb: \u{1b}[0m", "f:2:4: control character U+001B is not allowed"),
+        ("a: b: c\n", "f:1:5: mapping values are not allowed in this context"),
+        ("{\"a\": \"\\ud800\"}", "f:1:7: a: this string has an escape that is no character (half of a surrogate pair)"),
         ("{\n\t\"a\": 1,\n\t\"b\" 2\n}\n", "f:3:6: expected `:`"),
-        (
-            "a:\n\tb: 1\n",
-            "f:2:2: tabs disallowed within this context (block indentation)",
-        ),
+        ("a:\n\tb: 1\n", "f:2:2: tabs disallowed within this context (block indentation)"),
     ];
-    let refusal = |text: &str| {
-        parse(&source(), text)
-            .err()
-            .map(|problem| problem.to_string())
-            .unwrap_or_default()
-    };
-    let found: Vec<(&str, String)> = cases
-        .iter()
-        .map(|(text, _)| (*text, refusal(text)))
-        .collect();
-    let expected: Vec<(&str, String)> = cases
-        .iter()
-        .map(|(text, problem)| (*text, (*problem).to_owned()))
-        .collect();
+    let refusal = |text: &str| parse(&source(), text).err().map(|problem| problem.to_string()).unwrap_or_default();
+    let found: Vec<(&str, String)> = cases.iter().map(|(text, _)| (*text, refusal(text))).collect();
+    let expected: Vec<(&str, String)> = cases.iter().map(|(text, problem)| (*text, (*problem).to_owned())).collect();
     assert_eq!(found, expected);
-    let found = parse_bytes(&source(), b"a: 1\nb: \xff\n")
-        .map(|_| ())
-        .map_err(|problem| problem.to_string());
+    let found = parse_bytes(&source(), b"a: 1\nb: \xff\n").map(|_| ()).map_err(|problem| problem.to_string());
     assert_eq!(found, Err("f:2:4: this byte is not UTF-8 text".to_owned()));
 }
 
 #[test]
 fn depth_is_limited_in_every_style() {
     let nested = |levels: usize| ["[".repeat(levels), "]".repeat(levels)].concat();
-    let block = |levels: usize| {
-        (0..levels)
-            .map(|level| format!("{}a:\n", " ".repeat(level)))
-            .collect::<String>()
-    };
+    let block = |levels: usize| (0..levels).map(|level| format!("{}a:\n", " ".repeat(level))).collect::<String>();
     for (text, fine) in [
         (nested(64), true),
         (nested(65), false),
@@ -664,10 +484,7 @@ fn depth_is_limited_in_every_style() {
 fn a_message_stays_on_one_line_and_short() {
     let long = "x".repeat(1000);
     let found = read::<Document>(&format!("\"a\\nb\\e[0m{long}\": 1")).unwrap_err();
-    assert!(
-        found[0].contains("unknown field `a\\nb\\u{1b}[0mxxx") && !found[0].contains('\n'),
-        "{found:?}"
-    );
+    assert!(found[0].contains("unknown field `a\\nb\\u{1b}[0mxxx") && !found[0].contains('\n'), "{found:?}");
     let reason = found[0].rsplit_once("unknown").unwrap().1;
     assert!(reason.len() < 120, "{reason}");
 }
@@ -710,55 +527,29 @@ routes:
         let node = root.at(path);
         assert_eq!((node.line(), node.column()), *position, "{path}");
     }
-    assert_eq!(
-        root.get("routes")
-            .and_then(|routes| routes.key_position("v1.2")),
-        Some((6, 3))
-    );
-    assert_eq!(
-        root.problem(&source(), "routes.v1.2.x", "why").to_string(),
-        "f:6:9: routes.v1.2.x: why"
-    );
-    let names: Vec<&str> = root
-        .get("routes")
-        .and_then(Node::entries)
-        .unwrap()
-        .map(|(name, _)| name)
-        .collect();
+    assert_eq!(root.get("routes").and_then(|routes| routes.key_position("v1.2")), Some((6, 3)));
+    assert_eq!(root.problem(&source(), "routes.v1.2.x", "why").to_string(), "f:6:9: routes.v1.2.x: why");
+    let names: Vec<&str> = root.get("routes").and_then(Node::entries).unwrap().map(|(name, _)| name).collect();
     assert_eq!(names, ["shop", "v1.2", "shop.hosts", "a.b", "a"]);
-    assert_eq!(
-        root.at("routes.shop.hosts").items().map(Iterator::count),
-        None
-    );
+    assert_eq!(root.at("routes.shop.hosts").items().map(Iterator::count), None);
     assert!(parse(&source(), "a:").unwrap().get("a").unwrap().is_null());
 }
 
 #[test]
 fn json_that_is_no_yaml() {
     let long = "k".repeat(1024);
-    let text = format!(
-        "{{\"{long}\"\n:\t\"\\ud83d\\ude00\", \"ü\": [1,\t\n\t{{\"a\":[-0.5e-3,true,null]}}]}}"
-    );
+    let text = format!("{{\"{long}\"\n:\t\"\\ud83d\\ude00\", \"ü\": [1,\t\n\t{{\"a\":[-0.5e-3,true,null]}}]}}");
     let root = parse(&source(), &text).unwrap();
     assert_eq!(root.at(&long).text(), Some("😀"));
     let node = root.at("ü[1].a[1]");
-    assert_eq!(
-        (node.text(), node.line(), node.column()),
-        (Some("true"), 3, 16)
-    );
+    assert_eq!((node.text(), node.line(), node.column()), (Some("true"), 3, 16));
     // Flow style that is not JSON is still YAML.
-    assert_eq!(
-        value::<BTreeMap<String, String>>("{a: b, # it's\n c: 'd'}")["c"],
-        "d"
-    );
+    assert_eq!(value::<BTreeMap<String, String>>("{a: b, # it's\n c: 'd'}")["c"], "d");
 }
 
 #[test]
 fn keys_are_limited() {
-    for text in [
-        format!("{{\"{}\": 1}}", "k".repeat(1025)),
-        format!("? {}\n: 1\n", "k".repeat(1025)),
-    ] {
+    for text in [format!("{{\"{}\": 1}}", "k".repeat(1025)), format!("? {}\n: 1\n", "k".repeat(1025))] {
         let problem = parse(&source(), &text).unwrap_err();
         assert_eq!(problem.reason, "this key is longer than 1024 bytes");
     }
@@ -772,13 +563,8 @@ fn keys_are_limited() {
 #[test]
 fn brackets_that_yaml_would_read_ahead_are_limited() {
     let list = "a:,".repeat(100_000);
-    let problem = parse(&source(), &format!("ok: 1\nlist:\n- [{list}]\n"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        problem.starts_with("f:3:3: list[0]: the next value or comment is longer"),
-        "{problem}"
-    );
+    let problem = parse(&source(), &format!("ok: 1\nlist:\n- [{list}]\n")).unwrap_err().to_string();
+    assert!(problem.starts_with("f:3:3: list[0]: the next value or comment is longer"), "{problem}");
     // The same in a style that is read as it comes, or as JSON, is fine.
     let numbers = ["1, ".repeat(200_000).as_str(), "1"].concat();
     for text in [
@@ -786,10 +572,7 @@ fn brackets_that_yaml_would_read_ahead_are_limited() {
         format!("{{\"a\": [{numbers}]}}"),
         ["a:\n", "- 1\n".repeat(200_001).as_str()].concat(),
     ] {
-        assert_eq!(
-            parse(&source(), &text).unwrap().at("a[200000]").text(),
-            Some("1")
-        );
+        assert_eq!(parse(&source(), &text).unwrap().at("a[200000]").text(), Some("1"));
     }
 }
 
@@ -797,9 +580,7 @@ fn brackets_that_yaml_would_read_ahead_are_limited() {
 fn an_unusual_number_of_problems_ends() {
     let mut text = String::from("routes:\n");
     for index in 0..200 {
-        text.push_str(&format!(
-            "  r{index}: {{hosts: [a], upstream: b, port: x}}\n"
-        ));
+        text.push_str(&format!("  r{index}: {{hosts: [a], upstream: b, port: x}}\n"));
     }
     let found = read::<Document>(&text).unwrap_err();
     assert!((32..=200).contains(&found.len()), "{}", found.len());
@@ -861,26 +642,15 @@ fn no_mutation_panics() {
         parsed += 1;
         let mut problems = Vec::new();
         let value = decode::<Document>(&source(), &root, "", &mut problems);
-        assert_eq!(
-            value.is_some(),
-            problems.is_empty(),
-            "round {round}: {:?}",
-            String::from_utf8_lossy(&bytes)
-        );
+        assert_eq!(value.is_some(), problems.is_empty(), "round {round}: {:?}", String::from_utf8_lossy(&bytes));
         let flat = decode::<Vec<Flat>>(&source(), &root, "x", &mut problems);
         assert!(flat.is_none() || root.items().is_some());
         for problem in &problems {
-            assert!(
-                problem.line > 0 && problem.column > 0 && !problem.reason.is_empty(),
-                "{problem:?}"
-            );
+            assert!(problem.line > 0 && problem.column > 0 && !problem.reason.is_empty(), "{problem:?}");
             root.at(&problem.path);
         }
     }
-    assert!(
-        parsed > 2_000,
-        "the mutations are too wild to test decoding: {parsed}"
-    );
+    assert!(parsed > 2_000, "the mutations are too wild to test decoding: {parsed}");
 }
 
 /// No clock: anything that took time in the square of the routes would be felt here.
@@ -895,15 +665,9 @@ fn a_large_document_is_read_and_searched() {
     let root = parse(&source(), &text).unwrap();
     let mut problems = Vec::new();
     let routes = root.get("routes").and_then(Node::entries).unwrap();
-    let decoded = routes
-        .filter_map(|(_, node)| decode::<Route>(&source(), node, "routes.x", &mut problems))
-        .count();
+    let decoded = routes.filter_map(|(_, node)| decode::<Route>(&source(), node, "routes.x", &mut problems)).count();
     assert_eq!((decoded, problems.len()), (100_000, 0));
     for index in 0..100_000 {
-        assert!(
-            root.at(&format!("routes.route-{index}.hosts[0]"))
-                .text()
-                .is_some()
-        );
+        assert!(root.at(&format!("routes.route-{index}.hosts[0]")).text().is_some());
     }
 }

@@ -58,12 +58,7 @@ impl Node {
     /// The entries of a mapping as written; `None` for anything else.
     pub fn entries(&self) -> Option<impl Iterator<Item = (&str, &Self)>> {
         let mapping = self.mapping()?;
-        Some(
-            mapping
-                .entries
-                .iter()
-                .map(|entry| (&*entry.key, &entry.value)),
-        )
+        Some(mapping.entries.iter().map(|entry| (&*entry.key, &entry.value)))
     }
 
     /// The items of a sequence; `None` for anything else.
@@ -130,17 +125,11 @@ impl Node {
     fn steps<'n, 'p>(&'n self, path: &'p str) -> Vec<(&'n Self, &'p str)> {
         match &self.kind {
             Kind::Scalar(_) => Vec::new(),
-            Kind::Sequence(items) => split_index(path)
-                .and_then(|(index, rest)| Some((items.get(index)?, rest)))
-                .into_iter()
-                .collect(),
+            Kind::Sequence(items) => {
+                split_index(path).and_then(|(index, rest)| Some((items.get(index)?, rest))).into_iter().collect()
+            }
             Kind::Mapping(mapping) => key_ends(path)
-                .filter_map(|end| {
-                    Some((
-                        &mapping.get(path.get(..end)?)?.value,
-                        without_dot(path.get(end..)?),
-                    ))
-                })
+                .filter_map(|end| Some((&mapping.get(path.get(..end)?)?.value, without_dot(path.get(end..)?))))
                 .collect(),
         }
     }
@@ -155,15 +144,9 @@ impl Node {
 
 impl Mapping {
     pub(super) fn get(&self, key: &str) -> Option<&Entry> {
-        let entry = |index: u32| {
-            usize::try_from(index)
-                .ok()
-                .and_then(|index| self.entries.get(index))
-        };
-        let found = self
-            .by_key
-            .binary_search_by_key(&Some(key), |&index| entry(index).map(|entry| &*entry.key))
-            .ok()?;
+        let entry = |index: u32| usize::try_from(index).ok().and_then(|index| self.entries.get(index));
+        let found =
+            self.by_key.binary_search_by_key(&Some(key), |&index| entry(index).map(|entry| &*entry.key)).ok()?;
         entry(*self.by_key.get(found)?)
     }
 }
@@ -171,12 +154,10 @@ impl Mapping {
 /// Where a first key of `path` can end, the longest first; no key is longer than [`MAX_KEY_BYTES`].
 fn key_ends(path: &str) -> impl Iterator<Item = usize> {
     let longest = path.len().min(MAX_KEY_BYTES);
-    (0..=longest)
-        .rev()
-        .filter(|&end| match path.as_bytes().get(end) {
-            Some(byte) => matches!(byte, b'.' | b'['),
-            None => end > 0,
-        })
+    (0..=longest).rev().filter(|&end| match path.as_bytes().get(end) {
+        Some(byte) => matches!(byte, b'.' | b'['),
+        None => end > 0,
+    })
 }
 
 /// `[3].c` is 3 and `c`.

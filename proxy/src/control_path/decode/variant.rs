@@ -1,8 +1,6 @@
 //! Enums as operators write them: a name alone (`any`), or a mapping with one key (`{prefix: /}`).
 
-use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, VariantAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, VariantAccess, Visitor};
 
 use super::deserializer::read;
 use super::key::Key;
@@ -18,10 +16,7 @@ impl<'de> EnumAccess<'de> for Name<'de> {
     type Error = Error;
     type Variant = NoValue<'de>;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(
-        self,
-        seed: S,
-    ) -> Result<(S::Value, NoValue<'de>), Error> {
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, NoValue<'de>), Error> {
         Ok((seed.deserialize(Key(self.0))?, NoValue(self.0)))
     }
 }
@@ -31,9 +26,7 @@ pub(super) struct NoValue<'de>(&'de str);
 impl NoValue<'_> {
     fn needs_value(&self) -> Error {
         let name = shorten(self.0);
-        Error::custom(format_args!(
-            "`{name}` needs a value, write `{{{name}: …}}`"
-        ))
+        Error::custom(format_args!("`{name}` needs a value, write `{{{name}: …}}`"))
     }
 }
 
@@ -46,19 +39,14 @@ impl<'de> VariantAccess<'de> for NoValue<'de> {
 
     /// A variant whose value may be left out (`Option`, unit) is content with none.
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
-        seed.deserialize(().into_deserializer())
-            .map_err(|_: Error| self.needs_value())
+        seed.deserialize(().into_deserializer()).map_err(|_: Error| self.needs_value())
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Error> {
         Err(self.needs_value())
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Error> {
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, Error> {
         Err(self.needs_value())
     }
 }
@@ -75,42 +63,28 @@ impl<'de> EnumAccess<'de> for Tagged<'de> {
 
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Error> {
         let named = seed.deserialize(Key(&self.entry.key));
-        Ok((
-            named.map_err(|error| error.at_name(self.entry.key_place, &self.entry.key))?,
-            self,
-        ))
+        Ok((named.map_err(|error| error.at_name(self.entry.key_place, &self.entry.key))?, self))
     }
 }
 
 impl<'de> Tagged<'de> {
     /// The one entry of `mapping`, whose key should be one of `variants`.
-    pub(super) fn new(
-        mapping: &'de Mapping,
-        variants: &[&str],
-        repairs: &'de Repairs,
-    ) -> Result<Self, Error> {
-        let mut entries = mapping
-            .entries
-            .iter()
-            .filter(|entry| !repairs.is_removed(entry.value.id));
+    pub(super) fn new(mapping: &'de Mapping, variants: &[&str], repairs: &'de Repairs) -> Result<Self, Error> {
+        let mut entries = mapping.entries.iter().filter(|entry| !repairs.is_removed(entry.value.id));
         match (entries.next(), entries.next()) {
             (Some(entry), None) => Ok(Self { entry, repairs }),
-            (None, _) => Err(Error::custom(format_args!(
-                "expected one key of `{}`, found none",
-                variants.join("`, `")
-            ))),
+            (None, _) => {
+                Err(Error::custom(format_args!("expected one key of `{}`, found none", variants.join("`, `"))))
+            }
             (Some(first), Some(second)) => {
                 let (first, second) = (shorten(&first.key), shorten(&second.key));
-                Err(Error::custom(format_args!(
-                    "expected one key, found `{first}` and `{second}`"
-                )))
+                Err(Error::custom(format_args!("expected one key, found `{first}` and `{second}`")))
             }
         }
     }
 
     fn value<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
-        read(seed, &self.entry.value, self.repairs)
-            .map_err(|error| error.below_key(&self.entry.key))
+        read(seed, &self.entry.value, self.repairs).map_err(|error| error.below_key(&self.entry.key))
     }
 }
 
@@ -119,12 +93,7 @@ impl<'de> VariantAccess<'de> for Tagged<'de> {
 
     fn unit_variant(self) -> Result<(), Error> {
         let entry = self.entry;
-        let error = || {
-            Error::custom(format_args!(
-                "`{}` takes no value, write the name alone",
-                shorten(&entry.key)
-            ))
-        };
+        let error = || Error::custom(format_args!("`{}` takes no value, write the name alone", shorten(&entry.key)));
         match entry.value.is_null() {
             true => Ok(()),
             false => Err(error().within(&entry.value).below_key(&entry.key)),
@@ -139,11 +108,7 @@ impl<'de> VariantAccess<'de> for Tagged<'de> {
         self.value(Tuple(length, visitor))
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
         self.value(Fields(fields, visitor))
     }
 }

@@ -23,14 +23,8 @@ impl From<Problem> for Failure {
 
 pub(super) fn parse(source: &Arc<str>, text: &str) -> Result<Node, Failure> {
     let ahead = Cell::new(0);
-    let mut parser = Parser::new_from_iter(Reins {
-        text: text.chars(),
-        ahead: &ahead,
-    });
-    let mut reader = Reader {
-        builder: Builder::new(source),
-        documents: 0,
-    };
+    let mut parser = Parser::new_from_iter(Reins { text: text.chars(), ahead: &ahead });
+    let mut reader = Reader { builder: Builder::new(source), documents: 0 };
     let mut last = Place::START;
     while let Some(next) = parser.next_event() {
         if ahead.replace(0) > FURTHEST {
@@ -66,18 +60,11 @@ impl Iterator for Reins<'_> {
 /// In characters. A long certificate chain is a tenth of this.
 const FURTHEST: usize = 256 * 1024;
 
-const TOO_FAR: &str = "the next value or comment is longer than 262144 characters; write long lists line by line or as JSON";
+const TOO_FAR: &str =
+    "the next value or comment is longer than 262144 characters; write long lists line by line or as JSON";
 
 fn syntax(source: &Arc<str>, error: &ScanError) -> Failure {
-    Failure(
-        Problem::new(
-            source,
-            place(error.marker()),
-            String::new(),
-            reason(error.info()),
-        ),
-        true,
-    )
+    Failure(Problem::new(source, place(error.marker()), String::new(), reason(error.info())), true)
 }
 
 /// Whoever writes `*.example.com` or `@home` without quotes never heard of anchors and indicators.
@@ -85,10 +72,7 @@ fn reason(info: &str) -> Cow<'_, str> {
     if info.contains("unknown anchor") {
         return NO_ALIAS.into();
     }
-    match info
-        .strip_prefix("unexpected character: `")
-        .and_then(|rest| rest.strip_suffix('\''))
-    {
+    match info.strip_prefix("unexpected character: `").and_then(|rest| rest.strip_suffix('\'')) {
         Some(character) => format!("text that begins with `{character}` needs quotes").into(),
         None => info.into(),
     }
@@ -127,19 +111,11 @@ impl Reader<'_> {
         self.documents += 1;
         match self.documents {
             1 => Ok(()),
-            _ => Err(self
-                .builder
-                .problem(place, "a second document begins here; only one is allowed")),
+            _ => Err(self.builder.problem(place, "a second document begins here; only one is allowed")),
         }
     }
 
-    fn scalar(
-        &mut self,
-        place: Place,
-        text: &str,
-        plain: bool,
-        tag: Option<&Tag>,
-    ) -> Result<(), Problem> {
+    fn scalar(&mut self, place: Place, text: &str, plain: bool, tag: Option<&Tag>) -> Result<(), Problem> {
         let plain = self.plain_by_tag(place, text, plain, tag)?;
         if plain && self.builder.awaits_key() {
             self.refuse_key(place, text)?;
@@ -149,23 +125,14 @@ impl Reader<'_> {
 
     fn refuse_key(&self, place: Place, text: &str) -> Result<(), Problem> {
         match text {
-            "<<" => Err(self.builder.problem(
-                place,
-                "merge keys (`<<`) are not supported, write the entries out",
-            )),
+            "<<" => Err(self.builder.problem(place, "merge keys (`<<`) are not supported, write the entries out")),
             "" => Err(self.builder.problem(place, "a key is missing before `:`")),
             _ => Ok(()),
         }
     }
 
     /// A tag of the core schema says how to read a scalar: `!!str 1` is text, and `!!int x` is a contradiction.
-    fn plain_by_tag(
-        &self,
-        place: Place,
-        text: &str,
-        plain: bool,
-        tag: Option<&Tag>,
-    ) -> Result<bool, Problem> {
+    fn plain_by_tag(&self, place: Place, text: &str, plain: bool, tag: Option<&Tag>) -> Result<bool, Problem> {
         let Some(tag) = tag else {
             return Ok(plain);
         };
@@ -185,34 +152,19 @@ impl Reader<'_> {
         };
         match fits {
             true => Ok(true),
-            false => Err(self
-                .builder
-                .problem(place, format!("`{}` is no {}", shorten(text), tag.suffix))),
+            false => Err(self.builder.problem(place, format!("`{}` is no {}", shorten(text), tag.suffix))),
         }
     }
 
-    fn refuse_tag_but(
-        &self,
-        allowed: &str,
-        place: Place,
-        tag: Option<&Tag>,
-    ) -> Result<(), Problem> {
+    fn refuse_tag_but(&self, allowed: &str, place: Place, tag: Option<&Tag>) -> Result<(), Problem> {
         match tag {
-            Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == allowed) => {
-                Err(self.refused_tag(place, tag))
-            }
+            Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == allowed) => Err(self.refused_tag(place, tag)),
             _ => Ok(()),
         }
     }
 
     fn refused_tag(&self, place: Place, tag: &Tag) -> Problem {
-        self.builder.problem(
-            place,
-            format!(
-                "the tag `{}` is not supported here",
-                shorten(&tag.to_string())
-            ),
-        )
+        self.builder.problem(place, format!("the tag `{}` is not supported here", shorten(&tag.to_string())))
     }
 
     fn refuse_anchor(&self, place: Place, anchor: usize) -> Result<(), Problem> {
@@ -224,16 +176,11 @@ impl Reader<'_> {
 }
 
 /// A few lines of aliases can mean more memory than the machine has; nobody misses them in a file this flat.
-const NO_ANCHOR: &str =
-    "`&` begins an anchor, which is not supported; text that begins with `&` needs quotes";
+const NO_ANCHOR: &str = "`&` begins an anchor, which is not supported; text that begins with `&` needs quotes";
 
-const NO_ALIAS: &str =
-    "`*` begins an alias, which is not supported; text that begins with `*` needs quotes";
+const NO_ALIAS: &str = "`*` begins an alias, which is not supported; text that begins with `*` needs quotes";
 
 fn place(marker: &Marker) -> Place {
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    Place {
-        line: number(marker.line()),
-        column: number(marker.col()).saturating_add(1),
-    }
+    Place { line: number(marker.line()), column: number(marker.col()).saturating_add(1) }
 }

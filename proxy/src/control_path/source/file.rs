@@ -98,7 +98,10 @@ impl FileWatch {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Reading our own files is an event too, and must not lead to reading them again.
             if let Ok(event) = event
-                && !matches!(event.kind, EventKind::Access(AccessKind::Open(_) | AccessKind::Read | AccessKind::Close(AccessMode::Read)))
+                && !matches!(
+                    event.kind,
+                    EventKind::Access(AccessKind::Open(_) | AccessKind::Read | AccessKind::Close(AccessMode::Read))
+                )
             {
                 let _ = sender.send(event);
             }

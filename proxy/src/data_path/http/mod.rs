@@ -31,7 +31,12 @@ pub(crate) use io::ClientIo;
 pub(crate) use state::{ConnectionState, Order, Phase};
 
 /// Serves a fresh connection. Returns when the connection is closed, parked or upgraded.
-pub(crate) fn accept(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, stream: TcpStream, peer: std::net::SocketAddr) {
+pub(crate) fn accept(
+    worker: &Rc<Worker>,
+    listener: &Rc<ListenerContext>,
+    stream: TcpStream,
+    peer: std::net::SocketAddr,
+) {
     // A response head and its body leave in one write; waiting for more would only add latency.
     let _ = stream.set_nodelay(true);
     let peer_ip = peer.ip().to_canonical();

@@ -84,7 +84,12 @@ impl LocalListeners {
     }
 }
 
-async fn accept_all(worker: Rc<Worker>, socket: TcpListener, context: Rc<ListenerContext>, closed: oneshot::Receiver<()>) {
+async fn accept_all(
+    worker: Rc<Worker>,
+    socket: TcpListener,
+    context: Rc<ListenerContext>,
+    closed: oneshot::Receiver<()>,
+) {
     tokio::select! {
         () = accept_until_closed(&worker, &socket, &context) => {}
         _ = closed => {

@@ -255,7 +255,8 @@ impl Exchange {
 
     fn late(&self, now_ms: u64) -> Option<RequestError> {
         let limits = self.limits.get();
-        let over = |since_ms: u64, limit: std::time::Duration| now_ms.saturating_sub(since_ms) as u128 >= limit.as_millis();
+        let over =
+            |since_ms: u64, limit: std::time::Duration| now_ms.saturating_sub(since_ms) as u128 >= limit.as_millis();
         let answered = self.head_time_us.get().is_some();
         if limits.total.is_some_and(|total| over(self.started_ms, total)) {
             return Some(if answered { RequestError::ResponseCut } else { RequestError::ResponseTimeout });
@@ -286,7 +287,13 @@ impl Exchange {
         let error = self.error.get();
         let status = self.status.get().or(error.map(RequestError::status)).unwrap_or(StatusCode::OK);
         let duration_us = self.started.elapsed().as_micros() as u64;
-        self.worker.counters.request_ended(status, error, duration_us, self.request_bytes.get(), self.response_bytes.get());
+        self.worker.counters.request_ended(
+            status,
+            error,
+            duration_us,
+            self.request_bytes.get(),
+            self.response_bytes.get(),
+        );
         self.worker.log.write(
             &self.record.borrow(),
             &Outcome {

@@ -95,7 +95,8 @@ fn host(parts: &Parts) -> Result<(canonical::Host<'_>, bool), RequestError> {
     match (parts.uri.scheme_str(), parts.uri.authority()) {
         (None, None) => Ok((of_field, false)),
         (Some("http" | "https"), Some(authority)) => {
-            let host = canonical::host(authority.as_str().as_bytes()).map_err(|_| RequestError::Malformed("invalid authority"))?;
+            let host = canonical::host(authority.as_str().as_bytes())
+                .map_err(|_| RequestError::Malformed("invalid authority"))?;
             match host.name().is_empty() {
                 true => Err(RequestError::Malformed("empty authority")),
                 false => Ok((host, true)),

@@ -21,8 +21,8 @@ use super::error::{Blame, RequestError};
 use super::headers;
 use super::http::ConnectionState;
 use super::response::{self, ResponseBody};
-use super::upstream::{self, Lease};
 use super::tunnel;
+use super::upstream::{self, Lease};
 use crate::worker::Worker;
 
 pub(crate) use body::{RequestBody, allowed as allowed_trailers};
@@ -30,7 +30,11 @@ pub(crate) use exchange::{Exchange, Life};
 pub(crate) use head::{Head, MAX_HEAD};
 
 /// Serves one request. Never fails: what goes wrong becomes an answer.
-pub(crate) async fn serve(worker: Rc<Worker>, connection: Rc<ConnectionState>, request: Request<Incoming>) -> Response<ResponseBody> {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    connection: Rc<ConnectionState>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
     let life = Life::begin(&worker, &connection, &request);
     match forward(&worker, &connection, life, request).await {
         Ok(response) => response,
@@ -105,7 +109,12 @@ struct Sending {
 }
 
 /// Everything synchronous: checks, decision, rewriting.
-fn plan(worker: &Rc<Worker>, connection: &ConnectionState, exchange: &Exchange, mut parts: Parts) -> Result<Plan, RequestError> {
+fn plan(
+    worker: &Rc<Worker>,
+    connection: &ConnectionState,
+    exchange: &Exchange,
+    mut parts: Parts,
+) -> Result<Plan, RequestError> {
     let head = Head::check(&parts)?;
     let snapshot = worker.snapshot();
     let trusted = snapshot.trusts(connection.peer);
@@ -259,9 +268,15 @@ fn redirected(redirect: &Redirect, head: &Head<'_>, connection: &ConnectionState
     let port = match (redirect.port, &redirect.scheme) {
         (Some(port), _) => port,
         (None, Some(_)) => default_port,
-        (None, None) => head.host.port().unwrap_or(if redirect.host.is_some() { default_port } else { connection.listener.port }),
+        (None, None) => {
+            head.host.port().unwrap_or(if redirect.host.is_some() { default_port } else { connection.listener.port })
+        }
     };
-    let port = if port == default_port || (redirect.port.is_none() && head.host.port().is_none()) { String::new() } else { format!(":{port}") };
+    let port = if port == default_port || (redirect.port.is_none() && head.host.port().is_none()) {
+        String::new()
+    } else {
+        format!(":{port}")
+    };
     let path = redirect.path.as_deref().unwrap_or(&head.path);
     let query = head.query.map(|query| format!("?{query}")).unwrap_or_default();
     let location = format!("{scheme}://{host}{port}{path}{query}");

@@ -55,7 +55,8 @@ impl LocalUpstreams {
         match place {
             Some(local) if Arc::ptr_eq(&local.shared, shared) => Rc::clone(local),
             old => {
-                let seq = old.as_ref().filter(|old| old.endpoints.len() == shared.endpoints.len()).map(|old| old.seq.get());
+                let seq =
+                    old.as_ref().filter(|old| old.endpoints.len() == shared.endpoints.len()).map(|old| old.seq.get());
                 let endpoints = shared.endpoints.iter().map(|member| self.endpoint(&member.endpoint)).collect();
                 let local = Rc::new(LocalUpstream {
                     shared: Arc::clone(shared),

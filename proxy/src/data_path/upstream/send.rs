@@ -36,7 +36,9 @@ pub(crate) async fn send(
             Ok(response) => return Ok((response, lease)),
             Err(mut refused) => match (refused.take_message(), spare) {
                 (Some(unsent), _) => request = unsent,
-                (None, Some(copy)) if refused.error().is_incomplete_message() || is_reset(refused.error()) => request = copy,
+                (None, Some(copy)) if refused.error().is_incomplete_message() || is_reset(refused.error()) => {
+                    request = copy
+                }
                 _ => return Err(failure(refused.error(), exchange)),
             },
         }
@@ -78,8 +80,10 @@ pub(crate) fn builder() -> http1::Builder {
 /// Whether sending the request twice is harmless and possible: idempotent by definition (RFC 9110 §9.2.2), and
 /// without a body, which could not be read a second time.
 fn is_repeatable(request: &Request<RequestBody>) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
-        && request.body().is_empty()
+    matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    ) && request.body().is_empty()
 }
 
 fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
