@@ -37,7 +37,7 @@ pub enum Case {
 pub enum Figure {
     /// Processor time per request, µs.
     Cpu,
-    /// 99th percentile of latency, µs.
+    /// 99th percentile of latency, µs, of the median quarter second.
     P99,
     /// Memory per idle connection, KiB.
     PerConnection,
@@ -94,7 +94,7 @@ impl Figure {
     pub fn title(self) -> &'static str {
         match self {
             Self::Cpu => "processor time per request, µs (user, then system)",
-            Self::P99 => "99th percentile of latency, µs, from when a request was due",
+            Self::P99 => "99th percentile of latency, µs, from when a request was due; median of quarter seconds",
             Self::PerConnection => "resident memory per connection, KiB",
         }
     }
@@ -114,7 +114,7 @@ impl Figure {
     pub fn of(self, sample: &Sample) -> f64 {
         match self {
             Self::Cpu => sample.cpu_us(),
-            Self::P99 => sample.p99_us,
+            Self::P99 => sample.typical_p99_us,
             Self::PerConnection => sample.per_connection_kib,
         }
     }
@@ -132,6 +132,8 @@ pub struct Sample {
     pub offered: f64,
     pub p50_us: f64,
     pub p99_us: f64,
+    /// The median over the window's quarter seconds.
+    pub typical_p99_us: f64,
     pub p999_us: f64,
     /// Of the proxy, under load (idle: with the connections open).
     pub memory: Memory,
@@ -177,13 +179,7 @@ pub fn measure(
 ) -> io::Result<Sample> {
     let started = bench.start(proxy, interrupt)?;
     let pids = usage::tree(started.running.pid());
-    let measurement = Measurement {
-        bench,
-        pids: &pids,
-        target: started.target,
-        lengths,
-        interrupt,
-    };
+    let measurement = Measurement { bench, pids: &pids, target: started.target, lengths, interrupt };
     match case {
         Case::Small | Case::Medium | Case::Large => measurement.loaded(case, Shape::Closed, 64),
         Case::Many => measurement.loaded(case, Shape::Closed, 1_000),
@@ -222,36 +218,21 @@ impl Measurement<'_> {
             }
         })?;
         let [before, after] = edges.as_slice() else {
-            return Err(io::Error::other(format!(
-                "failed before anything could be measured: {:?}",
-                outcome.failures
-            )));
+            return Err(io::Error::other(format!("failed before anything could be measured: {:?}", outcome.failures)));
         };
         if outcome.completed == 0 {
-            return Err(io::Error::other(format!(
-                "no request was answered: {:?}",
-                outcome.failures
-            )));
+            return Err(io::Error::other(format!("no request was answered: {:?}", outcome.failures)));
         }
         Ok(sample(&outcome, &Used::between(before, after), memory))
     }
 
     /// Latency at 70 % of what this proxy carries, found out just before: minutes later the machine may be another.
     fn paced(&self) -> io::Result<Sample> {
-        let short = Lengths {
-            window: self.lengths.window / 2,
-            ..self.lengths
-        };
-        let saturated = Measurement {
-            lengths: short,
-            ..*self
-        };
+        let short = Lengths { window: self.lengths.window / 2, ..self.lengths };
+        let saturated = Measurement { lengths: short, ..*self };
         let saturation = saturated.loaded(Case::Small, Shape::Closed, 64)?.rate;
         let offered = saturation * 0.7;
-        Ok(Sample {
-            offered,
-            ..self.loaded(Case::Paced, Shape::Paced(offered), 64)?
-        })
+        Ok(Sample { offered, ..self.loaded(Case::Paced, Shape::Paced(offered), 64)? })
     }
 
     fn idle(&self) -> io::Result<Sample> {
@@ -272,10 +253,7 @@ impl Measurement<'_> {
             memory: after,
             per_connection_kib: each(before.rss_kib, after.rss_kib),
             per_connection_pss_kib: each(before.pss_kib, after.pss_kib),
-            failures: Failures {
-                cut: idle.dead(),
-                ..Failures::default()
-            },
+            failures: Failures { cut: idle.dead(), ..Failures::default() },
             ..Sample::default()
         })
     }
@@ -323,10 +301,7 @@ impl Used {
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "requests of a window are far below 2^53"
-)]
+#[expect(clippy::cast_precision_loss, reason = "requests of a window are far below 2^53")]
 fn sample(outcome: &Outcome, used: &Used, memory: Memory) -> Sample {
     let requests = outcome.completed as f64;
     let window_us = (outcome.window.as_secs_f64() * 1e6).max(1.0);
@@ -336,6 +311,7 @@ fn sample(outcome: &Outcome, used: &Used, memory: Memory) -> Sample {
         rate: outcome.rate(),
         p50_us: outcome.latency_us(0.5),
         p99_us: outcome.latency_us(0.99),
+        typical_p99_us: outcome.typical_p99_us,
         p999_us: outcome.latency_us(0.999),
         memory,
         failures: outcome.failures,

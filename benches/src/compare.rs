@@ -29,22 +29,12 @@ impl Spread {
         numbers.sort_unstable_by(f64::total_cmp);
         let (&least, &most) = (numbers.first()?, numbers.last()?);
         let (low, high) = (numbers[(numbers.len() - 1) / 2], numbers[numbers.len() / 2]);
-        Some(Self {
-            median: f64::midpoint(low, high),
-            least,
-            most,
-        })
+        Some(Self { median: f64::midpoint(low, high), least, most })
     }
 }
 
 impl Results {
-    pub fn record(
-        &mut self,
-        case: Case,
-        proxy: Proxy,
-        round: usize,
-        result: Result<Sample, String>,
-    ) {
+    pub fn record(&mut self, case: Case, proxy: Proxy, round: usize, result: Result<Sample, String>) {
         self.samples.insert((case, proxy, round), result);
     }
 
@@ -57,9 +47,7 @@ impl Results {
     pub fn broken(&self) -> impl Iterator<Item = (Case, Proxy, usize, &str)> {
         self.samples
             .iter()
-            .filter_map(|(&(case, proxy, round), result)| {
-                Some((case, proxy, round, result.as_ref().err()?.as_str()))
-            })
+            .filter_map(|(&(case, proxy, round), result)| Some((case, proxy, round, result.as_ref().err()?.as_str())))
     }
 
     /// All good samples of a proxy in a case, with their rounds.
@@ -70,17 +58,8 @@ impl Results {
     }
 
     #[must_use]
-    pub fn spread(
-        &self,
-        case: Case,
-        proxy: Proxy,
-        number: impl Fn(&Sample) -> f64,
-    ) -> Option<Spread> {
-        Spread::of(
-            self.of(case, proxy)
-                .map(|(_, sample)| number(sample))
-                .collect(),
-        )
+    pub fn spread(&self, case: Case, proxy: Proxy, number: impl Fn(&Sample) -> f64) -> Option<Spread> {
+        Spread::of(self.of(case, proxy).map(|(_, sample)| number(sample)).collect())
     }
 
     /// The case's figure of one proxy as a multiple of another's, round by round.
@@ -97,18 +76,8 @@ impl Results {
     /// The best of `among` by the case's figure.
     #[must_use]
     pub fn best(&self, case: Case, among: impl IntoIterator<Item = Proxy>) -> Option<Proxy> {
-        let median = |proxy| {
-            Some((
-                proxy,
-                self.spread(case, proxy, |sample| case.figure().of(sample))?
-                    .median,
-            ))
-        };
-        among
-            .into_iter()
-            .filter_map(median)
-            .min_by(|one, other| one.1.total_cmp(&other.1))
-            .map(|(proxy, _)| proxy)
+        let median = |proxy| Some((proxy, self.spread(case, proxy, |sample| case.figure().of(sample))?.median));
+        among.into_iter().filter_map(median).min_by(|one, other| one.1.total_cmp(&other.1)).map(|(proxy, _)| proxy)
     }
 }
 
@@ -129,66 +98,20 @@ pub struct Bar {
     pub at_most: f64,
 }
 
-const PEERS: &[Proxy] = &[
-    Proxy::Nginx,
-    Proxy::Haproxy,
-    Proxy::Envoy,
-    Proxy::Traefik,
-    Proxy::Pingora,
-];
+const PEERS: &[Proxy] = &[Proxy::Nginx, Proxy::Haproxy, Proxy::Envoy, Proxy::Traefik, Proxy::Pingora];
 
 /// The first five rows of the table "numbers to reach" in the design.
 pub const BARS: &[Bar] = &[
-    Bar {
-        case: Case::Small,
-        against: Against::BestOf(&[Proxy::Nginx, Proxy::Haproxy]),
-        at_most: 1.00,
-    },
-    Bar {
-        case: Case::Small,
-        against: Against::One(Proxy::Relay),
-        at_most: 1.25,
-    },
-    Bar {
-        case: Case::Small,
-        against: Against::One(Proxy::Pingora),
-        at_most: 0.65,
-    },
-    Bar {
-        case: Case::Small,
-        against: Against::One(Proxy::Envoy),
-        at_most: 0.40,
-    },
-    Bar {
-        case: Case::Small,
-        against: Against::One(Proxy::Traefik),
-        at_most: 0.40,
-    },
-    Bar {
-        case: Case::Medium,
-        against: Against::BestOf(PEERS),
-        at_most: 0.95,
-    },
-    Bar {
-        case: Case::Large,
-        against: Against::BestOf(PEERS),
-        at_most: 0.95,
-    },
-    Bar {
-        case: Case::Paced,
-        against: Against::BestOf(PEERS),
-        at_most: 1.10,
-    },
-    Bar {
-        case: Case::Idle,
-        against: Against::Absolute,
-        at_most: 2.00,
-    },
-    Bar {
-        case: Case::OneEach,
-        against: Against::BestOf(PEERS),
-        at_most: 1.10,
-    },
+    Bar { case: Case::Small, against: Against::BestOf(&[Proxy::Nginx, Proxy::Haproxy]), at_most: 1.00 },
+    Bar { case: Case::Small, against: Against::One(Proxy::Relay), at_most: 1.25 },
+    Bar { case: Case::Small, against: Against::One(Proxy::Pingora), at_most: 0.65 },
+    Bar { case: Case::Small, against: Against::One(Proxy::Envoy), at_most: 0.40 },
+    Bar { case: Case::Small, against: Against::One(Proxy::Traefik), at_most: 0.40 },
+    Bar { case: Case::Medium, against: Against::BestOf(PEERS), at_most: 0.95 },
+    Bar { case: Case::Large, against: Against::BestOf(PEERS), at_most: 0.95 },
+    Bar { case: Case::Paced, against: Against::BestOf(PEERS), at_most: 1.10 },
+    Bar { case: Case::Idle, against: Against::Absolute, at_most: 2.00 },
+    Bar { case: Case::OneEach, against: Against::BestOf(PEERS), at_most: 1.10 },
 ];
 
 /// A bar and what was measured.
@@ -210,24 +133,17 @@ impl Verdict {
             Against::Absolute => None,
         };
         let measured = match (bar.against, with) {
-            (Against::Absolute, _) => results.spread(bar.case, Proxy::Serin, |sample| {
-                bar.case.figure().of(sample)
-            }),
+            (Against::Absolute, _) => results.spread(bar.case, Proxy::Serin, |sample| bar.case.figure().of(sample)),
             (_, Some(with)) => results.ratio(bar.case, Proxy::Serin, with),
             (_, None) => None,
         };
-        Self {
-            bar,
-            with,
-            measured,
-        }
+        Self { bar, with, measured }
     }
 
     /// By which part of the bar it is met (positive) or missed (negative).
     #[must_use]
     pub fn margin(&self) -> Option<f64> {
-        self.measured
-            .map(|measured| 1.0 - measured.median / self.bar.at_most)
+        self.measured.map(|measured| 1.0 - measured.median / self.bar.at_most)
     }
 }
 
@@ -249,10 +165,7 @@ mod tests {
     use super::*;
 
     fn cpu(us: f64) -> Result<Sample, String> {
-        Ok(Sample {
-            user_us: us,
-            ..Sample::default()
-        })
+        Ok(Sample { user_us: us, ..Sample::default() })
     }
 
     fn results(rows: &[(Proxy, &[f64])]) -> Results {
@@ -268,35 +181,17 @@ mod tests {
     #[test]
     fn a_ratio_is_taken_within_a_round() {
         // A machine twice as slow in the second round changes nothing.
-        let results = results(&[
-            (Proxy::Serin, &[10.0, 20.0, 10.0]),
-            (Proxy::Nginx, &[12.0, 24.0, 12.0]),
-        ]);
-        let ratio = results
-            .ratio(Case::Small, Proxy::Nginx, Proxy::Serin)
-            .unwrap();
+        let results = results(&[(Proxy::Serin, &[10.0, 20.0, 10.0]), (Proxy::Nginx, &[12.0, 24.0, 12.0])]);
+        let ratio = results.ratio(Case::Small, Proxy::Nginx, Proxy::Serin).unwrap();
         assert!((ratio.median - 1.2).abs() < 1e-9 && (ratio.most - ratio.least).abs() < 1e-9);
     }
 
     #[test]
     fn a_round_without_a_partner_does_not_count() {
         let mut results = results(&[(Proxy::Serin, &[10.0, 20.0]), (Proxy::Nginx, &[12.0, 24.0])]);
-        results.record(
-            Case::Small,
-            Proxy::Nginx,
-            0,
-            Err("did not start".to_owned()),
-        );
+        results.record(Case::Small, Proxy::Nginx, 0, Err("did not start".to_owned()));
         assert_eq!(results.of(Case::Small, Proxy::Nginx).count(), 1);
-        assert!(
-            (results
-                .ratio(Case::Small, Proxy::Nginx, Proxy::Serin)
-                .unwrap()
-                .median
-                - 1.2)
-                .abs()
-                < 1e-9
-        );
+        assert!((results.ratio(Case::Small, Proxy::Nginx, Proxy::Serin).unwrap().median - 1.2).abs() < 1e-9);
         assert_eq!(results.broken().count(), 1);
     }
 

@@ -26,17 +26,10 @@ impl Head {
     /// The head that begins `bytes`, once all of it is there.
     #[must_use]
     pub fn find(bytes: &[u8]) -> Option<Self> {
-        let mut head = Self {
-            len: 0,
-            framing: Framing::Length(0),
-            close: false,
-            close_at: None,
-        };
+        let mut head = Self { len: 0, framing: Framing::Length(0), close: false, close_at: None };
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', bytes) {
-            let line = bytes[start..end]
-                .strip_suffix(b"\r")
-                .unwrap_or(&bytes[start..end]);
+            let line = bytes[start..end].strip_suffix(b"\r").unwrap_or(&bytes[start..end]);
             if line.is_empty() {
                 head.len = end + 1;
                 return Some(head);
@@ -60,9 +53,7 @@ impl Head {
                     self.close_at = Some(at);
                 }
             }
-            b't' if value_of(line, b"transfer-encoding").is_some() => {
-                self.framing = Framing::Chunked
-            }
+            b't' if value_of(line, b"transfer-encoding").is_some() => self.framing = Framing::Chunked,
             _ => {}
         }
     }
@@ -71,8 +62,7 @@ impl Head {
 /// The status code of a response head.
 #[must_use]
 pub fn status(head: &[u8]) -> u16 {
-    head.get(9..12)
-        .map_or(0, |digits| u16::try_from(number(digits)).unwrap_or(0))
+    head.get(9..12).map_or(0, |digits| u16::try_from(number(digits)).unwrap_or(0))
 }
 
 /// The path of a request head.
@@ -117,9 +107,7 @@ impl Drain {
                 Self::Bytes(left) | Self::ChunkData(left) => {
                     usize::try_from(left).unwrap_or(usize::MAX).min(rest.len())
                 }
-                Self::ChunkSize | Self::Trailers => {
-                    memchr::memchr(b'\n', rest).map_or(0, |end| end + 1)
-                }
+                Self::ChunkSize | Self::Trailers => memchr::memchr(b'\n', rest).map_or(0, |end| end + 1),
             };
             if step == 0 {
                 break;
@@ -155,17 +143,13 @@ fn number(digits: &[u8]) -> u64 {
     digits
         .iter()
         .take_while(|byte| byte.is_ascii_digit())
-        .fold(0_u64, |sum, digit| {
-            sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
-        })
+        .fold(0_u64, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
 }
 
 fn hex(line: &[u8]) -> u64 {
     line.iter()
         .map_while(|&byte| char::from(byte).to_digit(16))
-        .fold(0_u64, |sum, digit| {
-            sum.wrapping_mul(16).wrapping_add(u64::from(digit))
-        })
+        .fold(0_u64, |sum, digit| sum.wrapping_mul(16).wrapping_add(u64::from(digit)))
 }
 
 #[cfg(test)]
@@ -174,8 +158,7 @@ mod tests {
 
     #[test]
     fn a_head_is_found_only_when_complete() {
-        let bytes =
-            b"GET /1k HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\nConnection: close\r\n\r\nbody";
+        let bytes = b"GET /1k HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\nConnection: close\r\n\r\nbody";
         let head = Head::find(bytes).unwrap();
         assert_eq!(head.len, bytes.len() - 4);
         assert_eq!(head.framing, Framing::Length(12));

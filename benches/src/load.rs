@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use crate::compare::Spread;
 use crate::http::{Framing, Head, status};
 use crate::poll::{Moved, Poller, Ready};
 use crate::process::Interrupt;
@@ -74,20 +75,16 @@ pub struct Outcome {
     pub failures: Failures,
     /// Of the requests answered within the window, in microseconds, ascending.
     latencies_us: Vec<f32>,
+    /// The median of the 99th percentiles of the window's quarter seconds, in microseconds: one stall of the machine
+    /// (a virtual machine's core taken away for 30 ms) spoils a whole window's percentile, but only one of these.
+    pub typical_p99_us: f64,
 }
 
 impl Outcome {
     #[must_use]
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "requests of a window are far below 2^53"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "requests of a window are far below 2^53")]
     pub fn rate(&self) -> f64 {
-        if self.window.is_zero() {
-            0.0
-        } else {
-            self.completed as f64 / self.window.as_secs_f64()
-        }
+        if self.window.is_zero() { 0.0 } else { self.completed as f64 / self.window.as_secs_f64() }
     }
 
     /// The latency that `share` of the requests did not exceed, in microseconds.
@@ -100,10 +97,7 @@ impl Outcome {
     )]
     pub fn latency_us(&self, share: f64) -> f64 {
         let rank = (self.latencies_us.len() as f64 * share).ceil() as usize;
-        self.latencies_us
-            .get(rank.saturating_sub(1))
-            .copied()
-            .map_or(0.0, f64::from)
+        self.latencies_us.get(rank.saturating_sub(1)).copied().map_or(0.0, f64::from)
     }
 }
 
@@ -123,11 +117,7 @@ const HOPELESS: u64 = 20_000;
 ///
 /// # Errors
 /// When no socket can be made at all or on interruption. Failures of the proxy are not errors but part of the outcome.
-pub fn run(
-    plan: &Plan,
-    interrupt: &Interrupt,
-    mut at_edge: impl FnMut(Edge),
-) -> io::Result<Outcome> {
+pub fn run(plan: &Plan, interrupt: &Interrupt, mut at_edge: impl FnMut(Edge)) -> io::Result<Outcome> {
     let mut poller = Poller::new()?;
     let mut load = Load::new(plan);
     load.open_all(&poller)?;
@@ -141,24 +131,16 @@ pub fn run(
             load.window_start = Some(Instant::now());
         }
         if now >= closes || load.outcome.failures.total() > HOPELESS {
-            load.outcome.window = load
-                .window_start
-                .map_or(Duration::ZERO, |start| start.elapsed());
+            load.outcome.window = load.window_start.map_or(Duration::ZERO, |start| start.elapsed());
             at_edge(Edge::End);
             break;
         }
         interrupt.check()?;
         load.send_due(now);
-        let boundary = if load.window_start.is_none() {
-            opens
-        } else {
-            closes
-        };
+        let boundary = if load.window_start.is_none() { opens } else { closes };
         let wake = load.next_due().map_or(boundary, |due| due.min(boundary));
-        poller.wait(
-            Some(wake.saturating_duration_since(Instant::now())),
-            |poller, ready| load.proceed(poller, ready),
-        )?;
+        poller
+            .wait(Some(wake.saturating_duration_since(Instant::now())), |poller, ready| load.proceed(poller, ready))?;
     }
     Ok(load.finish())
 }
@@ -241,19 +223,11 @@ impl<'p> Load<'p> {
         let Some(connection) = self.connections.get_mut(place).and_then(Option::as_mut) else {
             return Ok(());
         };
-        if ready.writable
-            && connection.asked.is_some()
-            && !connection.sent
-            && !connection.send(&self.request)
-        {
+        if ready.writable && connection.asked.is_some() && !connection.sent && !connection.send(&self.request) {
             self.outcome.failures.connect += 1;
             return self.open_again(poller, place);
         }
-        if ready.readable {
-            self.receive(poller, place)
-        } else {
-            Ok(())
-        }
+        if ready.readable { self.receive(poller, place) } else { Ok(()) }
     }
 
     fn receive(&mut self, poller: &Poller, place: usize) -> io::Result<()> {
@@ -263,11 +237,7 @@ impl<'p> Load<'p> {
             };
             match Moved::from(connection.stream.read(&mut self.scratch)) {
                 Moved::Bytes(bytes) => {
-                    let answered = connection.take(
-                        &self.scratch[..bytes],
-                        self.plan.body,
-                        &mut self.outcome.failures,
-                    );
+                    let answered = connection.take(&self.scratch[..bytes], self.plan.body, &mut self.outcome.failures);
                     if answered {
                         return self.answered(poller, place);
                     }
@@ -292,13 +262,8 @@ impl<'p> Load<'p> {
         let close = connection.close || self.plan.shape == Shape::OneEach;
         if let (Some(asked), true) = (asked, self.window_start.is_some()) {
             self.outcome.completed += 1;
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "microseconds with 24 bits of precision"
-            )]
-            self.outcome
-                .latencies_us
-                .push(asked.elapsed().as_secs_f64() as f32 * 1e6);
+            #[expect(clippy::cast_possible_truncation, reason = "microseconds with 24 bits of precision")]
+            self.outcome.latencies_us.push(asked.elapsed().as_secs_f64() as f32 * 1e6);
         }
         if close {
             return self.open_again(poller, place);
@@ -340,30 +305,19 @@ impl<'p> Load<'p> {
         }
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "requests of a run are far below 2^53"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "requests of a run are far below 2^53")]
     fn next_due(&self) -> Option<Instant> {
         match self.plan.shape {
-            Shape::Paced(rate) => {
-                Some(self.pace_from + Duration::from_secs_f64(self.due as f64 / rate))
-            }
+            Shape::Paced(rate) => Some(self.pace_from + Duration::from_secs_f64(self.due as f64 / rate)),
             _ => None,
         }
     }
 
     fn finish(mut self) -> Outcome {
-        let asked = self
-            .connections
-            .iter()
-            .flatten()
-            .filter_map(|connection| connection.asked);
-        let late = asked
-            .chain(self.waiting.iter().copied())
-            .filter(|asked| asked.elapsed() > PATIENCE)
-            .count();
+        let asked = self.connections.iter().flatten().filter_map(|connection| connection.asked);
+        let late = asked.chain(self.waiting.iter().copied()).filter(|asked| asked.elapsed() > PATIENCE).count();
         self.outcome.failures.late += late as u64;
+        self.outcome.typical_p99_us = typical_p99_us(&self.outcome.latencies_us, self.outcome.window);
         self.outcome.latencies_us.sort_unstable_by(f32::total_cmp);
         self.outcome
     }
@@ -420,6 +374,18 @@ impl Connection {
     }
 }
 
+/// `latencies` in the order of their answers.
+fn typical_p99_us(latencies: &[f32], window: Duration) -> f64 {
+    let quarters = usize::try_from(window.as_millis() / 250).unwrap_or(1).max(1);
+    let each = latencies.len().div_ceil(quarters).max(1);
+    let p99s = latencies.chunks(each).map(|quarter| {
+        let mut quarter = quarter.to_vec();
+        quarter.sort_unstable_by(f32::total_cmp);
+        f64::from(quarter[(quarter.len() * 99).div_ceil(100) - 1])
+    });
+    Spread::of(p99s.collect()).map_or(0.0, |spread| spread.median)
+}
+
 /// Connections that did one request each and now do nothing.
 #[derive(Debug)]
 pub struct Idle {
@@ -433,18 +399,8 @@ impl Idle {
     ///
     /// # Errors
     /// When a connection or its request fails, or on interruption.
-    pub fn open(
-        target: SocketAddrV4,
-        path: &str,
-        body: u64,
-        count: usize,
-        interrupt: &Interrupt,
-    ) -> io::Result<Self> {
-        let mut idle = Self {
-            streams: Vec::with_capacity(count),
-            request: request(path, target, false),
-            body,
-        };
+    pub fn open(target: SocketAddrV4, path: &str, body: u64, count: usize, interrupt: &Interrupt) -> io::Result<Self> {
+        let mut idle = Self { streams: Vec::with_capacity(count), request: request(path, target, false), body };
         for _ in 0..count {
             interrupt.check()?;
             let stream = connect(target, SocketFlags::empty())?;
@@ -459,10 +415,7 @@ impl Idle {
     /// Sends a second request over each connection and says how many fail: a proxy that closed them saved nothing.
     #[must_use]
     pub fn dead(&self) -> u64 {
-        self.streams
-            .iter()
-            .filter(|stream| exchange(stream, &self.request, self.body).is_err())
-            .count() as u64
+        self.streams.iter().filter(|stream| exchange(stream, &self.request, self.body).is_err()).count() as u64
     }
 }
 
@@ -490,10 +443,7 @@ fn exchange(mut stream: &TcpStream, request: &[u8], body: u64) -> io::Result<()>
             continue;
         };
         if !(200..300).contains(&status(&answer)) || head.framing != Framing::Length(body) {
-            return Err(io::Error::other(format!(
-                "answered {}",
-                String::from_utf8_lossy(&answer[..head.len])
-            )));
+            return Err(io::Error::other(format!("answered {}", String::from_utf8_lossy(&answer[..head.len]))));
         }
         if (answer.len() - head.len) as u64 >= body {
             return Ok(());
@@ -503,7 +453,8 @@ fn exchange(mut stream: &TcpStream, request: &[u8], body: u64) -> io::Result<()>
 
 fn request(path: &str, target: SocketAddrV4, close: bool) -> Vec<u8> {
     let close = if close { "Connection: close\r\n" } else { "" };
-    format!("GET {path} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: serin-bench\r\nAccept: */*\r\n{close}\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: serin-bench\r\nAccept: */*\r\n{close}\r\n")
+        .into_bytes()
 }
 
 /// How many loopback addresses clients come from: a proxy that looks at client addresses shall see some.
@@ -519,12 +470,8 @@ fn connect(target: SocketAddrV4, flags: SocketFlags) -> io::Result<TcpStream> {
         let turn = spread.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let address = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + 1 + turn % SOURCES);
         let port = u16::try_from(33_000 + (turn / SOURCES) % PORTS).map_err(io::Error::other)?;
-        let socket = rustix::net::socket_with(
-            AddressFamily::INET,
-            SocketType::STREAM,
-            flags | SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let socket =
+            rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags | SocketFlags::CLOEXEC, None)?;
         sockopt::set_socket_reuseaddr(&socket, true)?;
         match rustix::net::bind(&socket, &SocketAddrV4::new(address, port)) {
             Err(rustix::io::Errno::ADDRINUSE) => continue,
@@ -541,4 +488,26 @@ fn connect(target: SocketAddrV4, flags: SocketFlags) -> io::Result<TcpStream> {
         }
     }
     Err(io::Error::other("no free source port"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_stall_does_not_make_the_typical_p99() {
+        let mut latencies = vec![100.0; 1_000];
+        latencies[500..550].fill(30_000.0);
+        let outcome = Outcome {
+            latencies_us: {
+                let mut sorted = latencies.clone();
+                sorted.sort_unstable_by(f32::total_cmp);
+                sorted
+            },
+            ..Outcome::default()
+        };
+        assert_eq!(outcome.latency_us(0.99), 30_000.0);
+        assert_eq!(typical_p99_us(&latencies, Duration::from_secs(1)), 100.0);
+        assert_eq!(typical_p99_us(&[], Duration::from_secs(1)), 0.0);
+    }
 }

@@ -12,62 +12,25 @@ pub fn describe() -> Vec<(&'static str, String)> {
         .lines()
         .find_map(|line| line.strip_prefix("model name"))
         .map_or("unknown", |rest| rest.trim_start_matches([':', '\t', ' ']));
-    let guest = if info.contains("hypervisor") {
-        ", virtual machine"
-    } else {
-        ""
-    };
+    let guest = if info.contains("hypervisor") { ", virtual machine" } else { "" };
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = memory
-        .lines()
-        .next()
-        .and_then(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
-        .unwrap_or(0);
+    let kib =
+        memory.lines().next().and_then(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0);
     vec![
-        (
-            "processor",
-            format!(
-                "{model}, {} cores{guest}",
-                std::thread::available_parallelism().map_or(0, usize::from)
-            ),
-        ),
+        ("processor", format!("{model}, {} cores{guest}", std::thread::available_parallelism().map_or(0, usize::from))),
         ("memory", format!("{} GiB", kib >> 20)),
-        (
-            "kernel",
-            format!(
-                "{} {}",
-                name.sysname().to_string_lossy(),
-                name.release().to_string_lossy()
-            ),
-        ),
-        (
-            "compiler",
-            first_line(Command::new("rustc").arg("--version"))
-                .unwrap_or_else(|| "unknown".to_owned()),
-        ),
-        (
-            "load before the run",
-            fs::read_to_string("/proc/loadavg")
-                .unwrap_or_default()
-                .trim()
-                .to_owned(),
-        ),
+        ("kernel", format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy())),
+        ("compiler", first_line(Command::new("rustc").arg("--version")).unwrap_or_else(|| "unknown".to_owned())),
+        ("load before the run", fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()),
     ]
 }
 
 /// The first line a program prints, on either of its outputs, if it succeeds.
 #[must_use]
 pub fn first_line(command: &mut Command) -> Option<String> {
-    let output = command
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
+    let output = command.output().ok().filter(|output| output.status.success())?;
     let text = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&text)
-        .lines()
-        .map(str::trim)
-        .find(|line| !line.is_empty())
-        .map(str::to_owned)
+    String::from_utf8_lossy(&text).lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
 }
 
 /// Today, `2026-01-31`.

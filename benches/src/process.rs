@@ -34,19 +34,12 @@ impl Running {
     pub fn start(mut command: Command, core: usize, folder: &Path, name: &str) -> io::Result<Self> {
         let output = folder.join(name).with_extension("out");
         let errors = folder.join(name).with_extension("err");
-        command
-            .stdin(Stdio::null())
-            .stdout(File::create(&output)?)
-            .stderr(File::create(errors)?)
-            .process_group(0);
+        command.stdin(Stdio::null()).stdout(File::create(&output)?).stderr(File::create(errors)?).process_group(0);
         let before = rustix::thread::sched_getaffinity(None)?;
         pin(core)?;
         let child = command.spawn();
         rustix::thread::sched_setaffinity(None, &before)?;
-        Ok(Self {
-            child: child?,
-            output,
-        })
+        Ok(Self { child: child?, output })
     }
 
     #[must_use]
@@ -70,11 +63,7 @@ impl Running {
     pub fn last_words(&self) -> String {
         let texts = [self.output.with_extension("err"), self.output.clone()]
             .map(|path| fs::read_to_string(path).unwrap_or_default());
-        let lines: Vec<&str> = texts
-            .iter()
-            .flat_map(|text| text.lines())
-            .filter(|line| !line.is_empty())
-            .collect();
+        let lines: Vec<&str> = texts.iter().flat_map(|text| text.lines()).filter(|line| !line.is_empty()).collect();
         lines[lines.len().saturating_sub(3)..].join(" | ")
     }
 }
@@ -149,10 +138,8 @@ pub fn pin(core: usize) -> io::Result<()> {
 pub fn raise_open_files() -> u64 {
     const WANTED: u64 = 65_536;
     let now = rustix::process::getrlimit(Resource::Nofile);
-    let to = |limit| Rlimit {
-        current: Some(limit),
-        maximum: Some(now.maximum.map_or(limit, |maximum| maximum.max(limit))),
-    };
+    let to =
+        |limit| Rlimit { current: Some(limit), maximum: Some(now.maximum.map_or(limit, |maximum| maximum.max(limit))) };
     let hard = now.maximum.unwrap_or(WANTED);
     for limit in [WANTED.max(hard), hard] {
         if rustix::process::setrlimit(Resource::Nofile, to(limit)).is_ok() {
@@ -193,11 +180,7 @@ impl Interrupt {
     /// When the signals cannot be taken.
     pub fn on_signals() -> io::Result<Self> {
         let flag = Arc::new(AtomicBool::new(false));
-        for signal in [
-            signal_hook::consts::SIGINT,
-            signal_hook::consts::SIGTERM,
-            signal_hook::consts::SIGHUP,
-        ] {
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
             signal_hook::flag::register(signal, Arc::clone(&flag))?;
         }
         Ok(Self(flag))

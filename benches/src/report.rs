@@ -77,13 +77,7 @@ impl Report<'_> {
             if let Some(stem) = stem
                 && self.plot(case).is_some()
             {
-                let _ = write!(
-                    page,
-                    "![{}: {}]({stem}-{}.svg)\n\n",
-                    case.title(),
-                    case.figure().title(),
-                    case.name()
-                );
+                let _ = write!(page, "![{}: {}]({stem}-{}.svg)\n\n", case.title(), case.figure().title(), case.name());
             }
             page += &self.table(case);
         }
@@ -97,12 +91,7 @@ impl Report<'_> {
             let _ = writeln!(text, "| {what} | {} |", cell(which));
         }
         for installed in self.proxies {
-            let _ = writeln!(
-                text,
-                "| {} | {} |",
-                installed.proxy.name(),
-                cell(&installed.version)
-            );
+            let _ = writeln!(text, "| {} | {} |", installed.proxy.name(), cell(&installed.version));
         }
         for (proxy, why) in self.skipped {
             let _ = writeln!(text, "| {} | skipped: {} |", proxy.name(), cell(why));
@@ -112,32 +101,21 @@ impl Report<'_> {
 
     /// Whom ratios refer to.
     fn base(&self) -> Option<Proxy> {
-        let serin = self
-            .proxies
-            .iter()
-            .find(|installed| installed.proxy == Proxy::Serin);
-        serin
-            .or(self.proxies.first())
-            .map(|installed| installed.proxy)
+        let serin = self.proxies.iter().find(|installed| installed.proxy == Proxy::Serin);
+        serin.or(self.proxies.first()).map(|installed| installed.proxy)
     }
 
     fn verdicts(&self) -> String {
-        let mut text = "| Serin's | compared with | at most | measured (least to most) | |\n|---|---|---|---|---|\n".to_owned();
+        let mut text =
+            "| Serin's | compared with | at most | measured (least to most) | |\n|---|---|---|---|---|\n".to_owned();
         for verdict in BARS.iter().map(|&bar| Verdict::of(bar, self.results)) {
-            let _ = writeln!(
-                text,
-                "{}",
-                verdict_row(&verdict, self.failures(verdict.bar.case, Proxy::Serin))
-            );
+            let _ = writeln!(text, "{}", verdict_row(&verdict, self.failures(verdict.bar.case, Proxy::Serin)));
         }
         text
     }
 
     fn failures(&self, case: Case, proxy: Proxy) -> u64 {
-        self.results
-            .of(case, proxy)
-            .map(|(_, sample)| sample.failures.total())
-            .sum()
+        self.results.of(case, proxy).map(|(_, sample)| sample.failures.total()).sum()
     }
 
     /// Those measured in the case, best first.
@@ -146,12 +124,7 @@ impl Report<'_> {
         let mut ranked: Vec<(Proxy, f64)> = self
             .proxies
             .iter()
-            .filter_map(|installed| {
-                Some((
-                    installed.proxy,
-                    self.results.spread(case, installed.proxy, figure)?.median,
-                ))
-            })
+            .filter_map(|installed| Some((installed.proxy, self.results.spread(case, installed.proxy, figure)?.median)))
             .collect();
         ranked.sort_by(|one, other| one.1.total_cmp(&other.1));
         ranked
@@ -171,32 +144,24 @@ impl Report<'_> {
                 ("p99.9 µs", |sample| format!("{:.0}", sample.p999_us)),
                 ("RSS MiB", |sample| mib(sample.memory.rss_kib)),
                 ("PSS MiB", |sample| mib(sample.memory.pss_kib)),
-                ("core used", |sample| {
-                    format!("{:.0} %", sample.core_use * 100.0)
-                }),
+                ("core used", |sample| format!("{:.0} %", sample.core_use * 100.0)),
             ],
             Figure::P99 => &[
                 ("p50 µs", |sample| format!("{:.0}", sample.p50_us)),
+                ("p99 of all µs", |sample| format!("{:.0}", sample.p99_us)),
                 ("p99.9 µs", |sample| format!("{:.0}", sample.p999_us)),
                 ("due/s", |sample| format!("{:.0}", sample.offered)),
                 ("answered/s", |sample| format!("{:.0}", sample.rate)),
                 ("CPU µs", |sample| format!("{:.1}", sample.cpu_us())),
-                ("core used", |sample| {
-                    format!("{:.0} %", sample.core_use * 100.0)
-                }),
+                ("core used", |sample| format!("{:.0} %", sample.core_use * 100.0)),
             ],
             Figure::PerConnection => &[
-                ("by PSS", |sample| {
-                    format!("{:.2}", sample.per_connection_pss_kib)
-                }),
+                ("by PSS", |sample| format!("{:.2}", sample.per_connection_pss_kib)),
                 ("RSS MiB", |sample| mib(sample.memory.rss_kib)),
                 ("PSS MiB", |sample| mib(sample.memory.pss_kib)),
             ],
         };
-        let names: String = columns
-            .iter()
-            .map(|(name, _)| format!(" {name} |"))
-            .collect();
+        let names: String = columns.iter().map(|(name, _)| format!(" {name} |")).collect();
         let mut text = format!(
             "{}; ratio to {}.\n\n| proxy | median | ratio (least to most) |{names} failures |\n|---|---:|---:|{}---:|\n",
             case.figure().title(),
@@ -204,10 +169,8 @@ impl Report<'_> {
             "---:|".repeat(columns.len())
         );
         for (proxy, median) in self.ranked(case) {
-            let numbers: String = columns
-                .iter()
-                .map(|(_, write)| format!(" {} |", self.typical(case, proxy, *write)))
-                .collect();
+            let numbers: String =
+                columns.iter().map(|(_, write)| format!(" {} |", self.typical(case, proxy, *write))).collect();
             let _ = writeln!(
                 text,
                 "| {} | {}{} | {} |{numbers} {} |",
@@ -215,10 +178,7 @@ impl Report<'_> {
                 case.figure().write(median),
                 self.mark(case, proxy),
                 self.ratio(case, proxy, base),
-                bold_unless(
-                    self.failures(case, proxy) == 0,
-                    &self.failures(case, proxy).to_string()
-                )
+                bold_unless(self.failures(case, proxy) == 0, &self.failures(case, proxy).to_string())
             );
         }
         text
@@ -226,15 +186,9 @@ impl Report<'_> {
 
     /// The sample in the middle by the case's figure speaks for the other columns: they belong together.
     fn typical(&self, case: Case, proxy: Proxy, write: fn(&Sample) -> String) -> String {
-        let mut samples: Vec<&Sample> = self
-            .results
-            .of(case, proxy)
-            .map(|(_, sample)| sample)
-            .collect();
+        let mut samples: Vec<&Sample> = self.results.of(case, proxy).map(|(_, sample)| sample).collect();
         samples.sort_by(|one, other| case.figure().of(one).total_cmp(&case.figure().of(other)));
-        samples
-            .get(samples.len() / 2)
-            .map_or_else(String::new, |sample| write(sample))
+        samples.get(samples.len() / 2).map_or_else(String::new, |sample| write(sample))
     }
 
     fn ratio(&self, case: Case, proxy: Proxy, base: Proxy) -> String {
@@ -262,11 +216,10 @@ impl Report<'_> {
 
     fn broken(&self) -> String {
         let mut text = String::new();
-        let marked = self.cases.iter().any(|&case| {
-            self.proxies
-                .iter()
-                .any(|installed| !self.mark(case, installed.proxy).is_empty())
-        });
+        let marked = self
+            .cases
+            .iter()
+            .any(|&case| self.proxies.iter().any(|installed| !self.mark(case, installed.proxy).is_empty()));
         if marked {
             text += "\n† Somebody else used more than 3 % of the proxy's core meanwhile (for p99: or of the load's): latencies and rates suffer, processor time a little.\n";
         }
@@ -275,13 +228,7 @@ impl Report<'_> {
             text += "\n## Not measured\n\n";
         }
         for (case, proxy, round, why) in broken {
-            let _ = writeln!(
-                text,
-                "- {} in {}, round {}: {why}",
-                proxy.name(),
-                case.name(),
-                round + 1
-            );
+            let _ = writeln!(text, "- {} in {}, round {}: {why}", proxy.name(), case.name(), round + 1);
         }
         text
     }
@@ -302,9 +249,8 @@ impl Report<'_> {
 
     /// Processor time is drawn in two parts whose sum is the median.
     fn parts(&self, case: Case, proxy: Proxy, median: f64) -> Vec<f64> {
-        let user_share = self.results.spread(case, proxy, |sample| {
-            sample.user_us / sample.cpu_us().max(f64::MIN_POSITIVE)
-        });
+        let user_share =
+            self.results.spread(case, proxy, |sample| sample.user_us / sample.cpu_us().max(f64::MIN_POSITIVE));
         match (case.figure(), user_share) {
             (Figure::Cpu, Some(share)) => {
                 vec![median * share.median, median * (1.0 - share.median)]
@@ -325,28 +271,15 @@ fn verdict_row(verdict: &Verdict, failures: u64) -> String {
     };
     let measured = verdict.measured.map_or_else(
         || "–".to_owned(),
-        |spread| {
-            format!(
-                "{:.2} ({:.2} to {:.2})",
-                spread.median, spread.least, spread.most
-            )
-        },
+        |spread| format!("{:.2} ({:.2} to {:.2})", spread.median, spread.least, spread.most),
     );
     let outcome = match verdict.margin() {
         None => "not measured".to_owned(),
         Some(margin) if margin >= 0.0 => format!("met by {:.0} %", margin * 100.0),
         Some(margin) => format!("**missed by {:.0} %**", -margin * 100.0),
     };
-    let failed = if failures > 0 {
-        format!(", **{failures} failures**")
-    } else {
-        String::new()
-    };
-    let unit = if bar.against == Against::Absolute {
-        " KiB"
-    } else {
-        ""
-    };
+    let failed = if failures > 0 { format!(", **{failures} failures**") } else { String::new() };
+    let unit = if bar.against == Against::Absolute { " KiB" } else { "" };
     format!(
         "| {} ({}) | {with} | {:.2}{unit} | {measured} | {outcome}{failed} |",
         short(figure),
@@ -364,11 +297,7 @@ fn short(figure: Figure) -> &'static str {
 }
 
 fn bold_unless(plain: bool, text: &str) -> String {
-    if plain {
-        text.to_owned()
-    } else {
-        format!("**{text}**")
-    }
+    if plain { text.to_owned() } else { format!("**{text}**") }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "KiB of a process")]
@@ -387,20 +316,8 @@ mod tests {
     #[test]
     fn a_loss_is_as_plain_as_a_win() {
         let mut results = Results::default();
-        for (proxy, us) in [
-            (Proxy::Serin, 10.0),
-            (Proxy::Nginx, 9.0),
-            (Proxy::Haproxy, 12.0),
-        ] {
-            results.record(
-                Case::Small,
-                proxy,
-                0,
-                Ok(Sample {
-                    user_us: us,
-                    ..Sample::default()
-                }),
-            );
+        for (proxy, us) in [(Proxy::Serin, 10.0), (Proxy::Nginx, 9.0), (Proxy::Haproxy, 12.0)] {
+            results.record(Case::Small, proxy, 0, Ok(Sample { user_us: us, ..Sample::default() }));
         }
         let proxies = [Proxy::Serin, Proxy::Nginx, Proxy::Haproxy].map(|proxy| Installed {
             proxy,
@@ -418,23 +335,12 @@ mod tests {
             date: "2026-01-31".to_owned(),
         };
         let page = report.page(None);
+        assert!(page.contains("| nginx | 9.0 | **0.90** (0.90 to 0.90) |"), "{page}");
+        assert!(page.contains("| haproxy | 12.0 | 1.20 (1.20 to 1.20) |"), "{page}");
         assert!(
-            page.contains("| nginx | 9.0 | **0.90** (0.90 to 0.90) |"),
+            page.contains("best of its peers: nginx | 1.00 | 1.11 (1.11 to 1.11) | **missed by 11 %** |"),
             "{page}"
         );
-        assert!(
-            page.contains("| haproxy | 12.0 | 1.20 (1.20 to 1.20) |"),
-            "{page}"
-        );
-        assert!(
-            page.contains(
-                "best of its peers: nginx | 1.00 | 1.11 (1.11 to 1.11) | **missed by 11 %** |"
-            ),
-            "{page}"
-        );
-        assert!(
-            page.contains("| envoy | skipped: not installed |"),
-            "{page}"
-        );
+        assert!(page.contains("| envoy | skipped: not installed |"), "{page}");
     }
 }

@@ -45,25 +45,15 @@ impl CpuReading {
     }
 
     #[must_use]
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a window's nanoseconds are far below 2^53"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "a window's nanoseconds are far below 2^53")]
     pub fn since(self, earlier: Self) -> CpuTime {
         let user = self.user_ticks.saturating_sub(earlier.user_ticks) as f64;
         let ticks = user + self.system_ticks.saturating_sub(earlier.system_ticks) as f64;
         let exact_us = self.exact_ns.saturating_sub(earlier.exact_ns) as f64 / 1_000.0;
         // A thread that ended took its schedstat with it; stat keeps its time. Two ticks is what rounding explains.
-        let total = if exact_us + 2.0 * TICK_US < ticks * TICK_US {
-            ticks * TICK_US
-        } else {
-            exact_us
-        };
+        let total = if exact_us + 2.0 * TICK_US < ticks * TICK_US { ticks * TICK_US } else { exact_us };
         let share = if ticks > 0.0 { user / ticks } else { 1.0 };
-        CpuTime {
-            user_us: total * share,
-            system_us: total * (1.0 - share),
-        }
+        CpuTime { user_us: total * share, system_us: total * (1.0 - share) }
     }
 }
 
@@ -86,10 +76,7 @@ fn ticks(pid: u32) -> (u64, u64) {
 }
 
 fn field(text: &str, index: usize) -> u64 {
-    text.split_ascii_whitespace()
-        .nth(index)
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(0)
+    text.split_ascii_whitespace().nth(index).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// A process and all that descend from it, ancestors first.
@@ -104,11 +91,7 @@ pub fn tree(root: u32) -> Vec<u32> {
         };
         for thread in threads.flatten() {
             let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            found.extend(
-                children
-                    .split_ascii_whitespace()
-                    .filter_map(|pid| pid.parse::<u32>().ok()),
-            );
+            found.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
         }
         next += 1;
     }
@@ -128,43 +111,24 @@ impl Memory {
     #[must_use]
     pub fn of(pids: &[u32]) -> Self {
         pids.iter().fold(Self::default(), |sum, &pid| {
-            let rollup =
-                fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-            let line = |name: &str| {
-                rollup
-                    .lines()
-                    .find(|line| line.starts_with(name))
-                    .map_or(0, |line| field(line, 1))
-            };
-            Self {
-                rss_kib: sum.rss_kib + line("Rss:"),
-                pss_kib: sum.pss_kib + line("Pss:"),
-            }
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+            let line = |name: &str| rollup.lines().find(|line| line.starts_with(name)).map_or(0, |line| field(line, 1));
+            Self { rss_kib: sum.rss_kib + line("Rss:"), pss_kib: sum.pss_kib + line("Pss:") }
         })
     }
 }
 
 /// How long a core has been busy since the machine started, in microseconds, whoever kept it busy (other guests too).
 #[must_use]
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "ticks since boot are far below 2^53"
-)]
+#[expect(clippy::cast_precision_loss, reason = "ticks since boot are far below 2^53")]
 pub fn core_busy_us(core: usize) -> f64 {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let name = format!("cpu{core}");
-    let Some(line) = stat
-        .lines()
-        .find(|line| line.split(' ').next() == Some(&name))
-    else {
+    let Some(line) = stat.lines().find(|line| line.split(' ').next() == Some(&name)) else {
         return 0.0;
     };
     // user nice system idle iowait irq softirq steal
-    [1, 2, 3, 6, 7, 8]
-        .map(|index| field(line, index))
-        .iter()
-        .sum::<u64>() as f64
-        * TICK_US
+    [1, 2, 3, 6, 7, 8].map(|index| field(line, index)).iter().sum::<u64>() as f64 * TICK_US
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ enum Fate {
 /// Fields that `Connection` nominates go too, but it cannot nominate away what frames, routes or authenticates.
 pub(crate) fn clean_request(headers: &mut HeaderMap, trusted: bool) {
     remove_nominated(headers);
+    join_cookies(headers);
     let mut doomed = Doomed::default();
     for name in headers.keys() {
         match fate(name) {
@@ -49,6 +50,16 @@ pub(crate) fn clean_request(headers: &mut HeaderMap, trusted: bool) {
         }
     }
     doomed.remove_from(headers);
+}
+
+/// A client sends one `Cookie` field (RFC 6265 §5.4); of several, servers read the first, the last, or all.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut fields = headers.get_all(header::COOKIE).iter();
+    if let (Some(first), Some(second)) = (fields.next(), fields.next()) {
+        let all: Vec<&[u8]> = [first, second].into_iter().chain(fields).map(HeaderValue::as_bytes).collect();
+        let joined = HeaderValue::from_bytes(&all.join(&b"; "[..])).expect("joining valid values leaves a valid one");
+        headers.insert(header::COOKIE, joined);
+    }
 }
 
 /// Removes from a response what ends at Serin. `Transfer-Encoding` goes too: the server side frames anew.

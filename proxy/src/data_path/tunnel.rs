@@ -22,7 +22,7 @@ use super::headers;
 use super::http::{ConnectionState, Phase};
 use super::request::{Life, RequestBody};
 use super::response::{self, ResponseBody};
-use super::upstream::Lease;
+use super::upstream::{EndpointIo, Lease};
 use crate::worker::Worker;
 
 /// The endpoint's socket and what was read from it beyond the 101, once hyper has let go of it.
@@ -38,13 +38,13 @@ pub(crate) struct PendingTunnel {
 }
 
 /// Drives a connection to an endpoint. If it ends in an upgrade, the receiver gets the socket.
-pub(crate) fn drive(mut connection: Connection<TokioIo<TcpStream>, RequestBody>) -> Handover {
+pub(crate) fn drive(mut connection: Connection<TokioIo<EndpointIo>, RequestBody>) -> Handover {
     let (sender, handover) = oneshot::channel();
     tokio::task::spawn_local(async move {
         if poll_fn(|cx| connection.poll_without_shutdown(cx)).await.is_ok() {
             let parts = connection.into_parts();
             // Nobody receives it unless there was a 101; the socket is closed then.
-            let _ = sender.send((parts.io.into_inner(), parts.read_buf));
+            let _ = sender.send((parts.io.into_inner().into_stream(), parts.read_buf));
         }
     });
     handover
@@ -71,7 +71,7 @@ pub(crate) fn switch(
     parts.headers.insert(header::UPGRADE, agreed);
     life.exchange().set_status(StatusCode::SWITCHING_PROTOCOLS);
     let idle = decision.route().timeouts().tunnel_idle;
-    connection.set_tunnel(PendingTunnel { handover: lease.into_handover(), idle, decision, life });
+    connection.set_tunnel(PendingTunnel { handover: lease.connection.handover, idle, decision, life });
     Ok(Response::from_parts(parts, response::ResponseBody::text(Bytes::new())))
 }
 

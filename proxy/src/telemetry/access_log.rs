@@ -270,7 +270,7 @@ impl Record {
         if let Some(facts) = &mut self.facts {
             facts.client = client;
             facts.host = head.host.name().into();
-            facts.target = match head.query {
+            facts.target = match &head.query {
                 Some(query) => format!("{}?{query}", head.path).into(),
                 None => (*head.path).into(),
             };

@@ -217,6 +217,34 @@ pub fn path(raw: &[u8]) -> Result<Cow<'_, str>, PathError> {
     }
 }
 
+/// Brings a query (without `?`) into a form that every server reads the same way: what RFC 3986 §3.4 does not allow raw
+/// and browsers send all the same (`\\`, `"`, `<`, `>`) and bytes beyond ASCII are escaped. Nothing is decoded, because
+/// only the application knows what its escapes mean. `None` if there is a control character, a space or a `#`.
+///
+/// ```
+/// use routing_rules::request::canonical::query;
+/// assert_eq!(query(b"a=1&b=%2f").unwrap(), "a=1&b=%2f");
+/// assert_eq!(query(br"a=\").unwrap(), "a=%5C");
+/// ```
+pub fn query(raw: &[u8]) -> Option<Cow<'_, str>> {
+    let must_escape = |byte: u8| matches!(byte, b'\\' | b'"' | b'<' | b'>' | 0x80..);
+    let allowed = |byte: u8| (byte.is_ascii_graphic() && byte != b'#') || byte >= 0x80;
+    if !raw.iter().copied().all(allowed) {
+        return None;
+    }
+    if !raw.iter().copied().any(must_escape) {
+        return ascii(raw).map(Cow::Borrowed);
+    }
+    let mut text = String::with_capacity(raw.len() + 16);
+    for &byte in raw {
+        match must_escape(byte) {
+            true => push_escape(&mut text, byte),
+            false => text.push(char::from(byte)),
+        }
+    }
+    Some(Cow::Owned(text))
+}
+
 /// Whether a canonical path has an escaped slash or backslash.
 pub fn has_encoded_slash(path: &str) -> bool {
     path.split('%').skip(1).any(|rest| rest.starts_with("2F") || rest.starts_with("5C"))

@@ -15,13 +15,16 @@ pub(crate) const MAX_HEAD: usize = 32 << 10;
 /// Longest request target in bytes; longer ones get 414.
 const MAX_TARGET: usize = 8 << 10;
 
+/// Canonical path and query.
+type Target<'a> = (Cow<'a, str>, Option<Cow<'a, str>>);
+
 /// A head whose meaning is beyond doubt.
 pub(crate) struct Head<'a> {
     /// The host, from the target if it has one (RFC 9112 §3.2.2), else from `Host`.
     pub(crate) host: canonical::Host<'a>,
     /// The canonical path, or `*`.
     pub(crate) path: Cow<'a, str>,
-    pub(crate) query: Option<&'a str>,
+    pub(crate) query: Option<Cow<'a, str>>,
     /// Whether the target can be sent on as it came.
     pub(crate) is_as_sent: bool,
     pub(crate) has_encoded_slash: bool,
@@ -40,7 +43,7 @@ impl<'a> Head<'a> {
         check_expectation(parts)?;
         let (host, is_absolute) = host(parts)?;
         let (path, query) = target(parts)?;
-        let is_as_sent = !is_absolute && matches!(path, Cow::Borrowed(_));
+        let is_as_sent = !is_absolute && matches!((&path, &query), (Cow::Borrowed(_), None | Some(Cow::Borrowed(_))));
         let has_encoded_slash = canonical::has_encoded_slash(&path);
         let content_length = content_length(parts)?;
         Ok(Self { host, path, query, is_as_sent, has_encoded_slash, content_length, is_absolute })
@@ -91,6 +94,9 @@ fn host(parts: &Parts) -> Result<(canonical::Host<'_>, bool), RequestError> {
         None if parts.version == Version::HTTP_10 => b"",
         None => return Err(RequestError::Malformed("no Host")),
     };
+    if field.is_some() && of_field.is_empty() {
+        return Err(RequestError::Malformed("empty Host"));
+    }
     let of_field = canonical::host(of_field).map_err(|_| RequestError::Malformed("invalid Host"))?;
     match (parts.uri.scheme_str(), parts.uri.authority()) {
         (None, None) => Ok((of_field, false)),
@@ -106,17 +112,16 @@ fn host(parts: &Parts) -> Result<(canonical::Host<'_>, bool), RequestError> {
     }
 }
 
-fn target(parts: &Parts) -> Result<(Cow<'_, str>, Option<&str>), RequestError> {
+fn target(parts: &Parts) -> Result<Target<'_>, RequestError> {
     let path = parts.uri.path();
     let query = parts.uri.query();
     if path.len() + query.map_or(0, str::len) > MAX_TARGET {
         return Err(RequestError::TargetTooLong);
     }
-    if let Some(query) = query
-        && !query.bytes().all(|byte| byte.is_ascii_graphic())
-    {
-        return Err(RequestError::Malformed("invalid query"));
-    }
+    let query = match query {
+        Some(raw) => Some(canonical::query(raw.as_bytes()).ok_or(RequestError::Malformed("invalid query"))?),
+        None => None,
+    };
     if path == "*" {
         return match parts.method {
             Method::OPTIONS => Ok((Cow::Borrowed("*"), query)),

@@ -130,7 +130,7 @@ fn plan(
         method: &parts.method,
         host: head.host.name(),
         path: &head.path,
-        query: head.query,
+        query: head.query.as_deref(),
         headers: &parts.headers,
         client,
         listener: &connection.listener.name,
@@ -253,7 +253,7 @@ fn rewritten_uri(head: &Head<'_>, route: &Route) -> Result<Option<Uri>, RequestE
         (Some(path), _) => path,
         (None, false) => head.path.clone().into_owned(),
     };
-    let target = match head.query {
+    let target = match &head.query {
         Some(query) => format!("{path}?{query}"),
         None => path,
     };
@@ -278,7 +278,7 @@ fn redirected(redirect: &Redirect, head: &Head<'_>, connection: &ConnectionState
         format!(":{port}")
     };
     let path = redirect.path.as_deref().unwrap_or(&head.path);
-    let query = head.query.map(|query| format!("?{query}")).unwrap_or_default();
+    let query = head.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
     let location = format!("{scheme}://{host}{port}{path}{query}");
     let mut response = Response::new(ResponseBody::text(bytes::Bytes::new()));
     *response.status_mut() = redirect.status;

@@ -1,9 +1,11 @@
 //! From a decision to a response head: an upstream as this worker knows it, kept connections, sending.
 
+mod io;
 mod local;
 mod pool;
 mod send;
 
+pub(crate) use io::EndpointIo;
 pub(crate) use local::{LocalEndpoint, LocalUpstreams, Picked};
-pub(crate) use pool::Lease;
+pub(crate) use pool::{EndpointConnection, Lease};
 pub(crate) use send::{builder, send};

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use hyper::client::conn::http1::SendRequest;
 
 use super::LocalEndpoint;
+use super::io::Received;
 use crate::data_path::request::RequestBody;
 use crate::data_path::tunnel::Handover;
 
@@ -19,15 +20,22 @@ pub(crate) struct Pool {
 }
 
 struct Kept {
-    sender: SendRequest<RequestBody>,
-    handover: Handover,
+    connection: EndpointConnection,
     since_ms: u64,
+}
+
+/// Our end of a connection that a task of its own drives.
+pub(crate) struct EndpointConnection {
+    pub(crate) sender: SendRequest<RequestBody>,
+    /// What has come from the endpoint so far.
+    pub(crate) received: Received,
+    /// Where the socket arrives after an upgrade.
+    pub(crate) handover: Handover,
 }
 
 /// A connection in use by one request.
 pub(crate) struct Lease {
-    pub(crate) sender: SendRequest<RequestBody>,
-    handover: Handover,
+    pub(crate) connection: EndpointConnection,
     endpoint: Rc<LocalEndpoint>,
 }
 
@@ -35,9 +43,9 @@ impl Pool {
     /// A kept connection that looks alive.
     pub(crate) fn take(&self, endpoint: &Rc<LocalEndpoint>) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(kept) = idle.pop() {
-            if kept.sender.is_ready() {
-                return Some(Lease { sender: kept.sender, handover: kept.handover, endpoint: Rc::clone(endpoint) });
+        while let Some(Kept { connection, .. }) = idle.pop() {
+            if connection.sender.is_ready() {
+                return Some(Lease::new(connection, Rc::clone(endpoint)));
             }
         }
         None
@@ -47,45 +55,38 @@ impl Pool {
     /// mostly Serin who closes, when nothing is on the way.
     pub(crate) fn close_idle(&self, now_ms: u64) {
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|kept| now_ms.saturating_sub(kept.since_ms) < MAX_IDLE_MS && !kept.sender.is_closed());
+        idle.retain(|kept| now_ms.saturating_sub(kept.since_ms) < MAX_IDLE_MS && !kept.connection.sender.is_closed());
         if idle.is_empty() {
             idle.shrink_to_fit();
+        }
+    }
+
+    fn put(&self, connection: EndpointConnection, now_ms: u64) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < MAX_KEPT {
+            idle.push(Kept { connection, since_ms: now_ms });
         }
     }
 }
 
 impl Lease {
-    pub(crate) fn new(sender: SendRequest<RequestBody>, handover: Handover, endpoint: Rc<LocalEndpoint>) -> Self {
-        Self { sender, handover, endpoint }
-    }
-
-    /// The socket, for a connection that has been upgraded.
-    pub(crate) fn into_handover(self) -> Handover {
-        self.handover
+    pub(crate) fn new(connection: EndpointConnection, endpoint: Rc<LocalEndpoint>) -> Self {
+        Self { connection, endpoint }
     }
 
     /// Keeps the connection for the next request. Only for a connection whose request and response are both at
     /// their end; a lease that is dropped instead closes its connection.
     pub(crate) fn keep(self, now_ms: u64) {
-        let Self { mut sender, handover, endpoint, .. } = self;
-        if sender.is_ready() {
-            endpoint.pool.put(Kept { sender, handover, since_ms: now_ms });
-        } else if !sender.is_closed() {
+        let Self { mut connection, endpoint } = self;
+        if connection.sender.is_ready() {
+            endpoint.pool.put(connection, now_ms);
+        } else if !connection.sender.is_closed() {
             // hyper has not yet seen the end of its own exchange: it will in the next turn of its task.
             tokio::task::spawn_local(async move {
-                if sender.ready().await.is_ok() {
-                    endpoint.pool.put(Kept { sender, handover, since_ms: now_ms });
+                if connection.sender.ready().await.is_ok() {
+                    endpoint.pool.put(connection, now_ms);
                 }
             });
-        }
-    }
-}
-
-impl Pool {
-    fn put(&self, kept: Kept) {
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_KEPT {
-            idle.push(kept);
         }
     }
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 
-use super::{Lease, LocalEndpoint};
+use super::{EndpointConnection, EndpointIo, Lease, LocalEndpoint};
 use crate::connect;
 use crate::data_path::error::RequestError;
 use crate::data_path::request::{Exchange, RequestBody};
@@ -26,27 +27,23 @@ pub(crate) async fn send(
     mut request: Request<RequestBody>,
     connect_timeout: Duration,
 ) -> Result<(Response<Incoming>, Lease), RequestError> {
-    let mut spare = None;
     if let Some(mut lease) = endpoint.pool.take(endpoint) {
-        if is_repeatable(&request) {
-            spare = Some(copy(&request));
-        }
-        let answer = exchange.unless_expired(lease.sender.try_send_request(request)).await?;
-        match answer {
+        let spare = is_repeatable(&request).then(|| copy(&request));
+        let received_before = lease.connection.received.bytes();
+        let answer = exchange.unless_expired(lease.connection.sender.try_send_request(request)).await?;
+        request = match answer {
             Ok(response) => return Ok((response, lease)),
             Err(mut refused) => match (refused.take_message(), spare) {
-                (Some(unsent), _) => request = unsent,
-                (None, Some(copy)) if refused.error().is_incomplete_message() || is_reset(refused.error()) => {
-                    request = copy
-                }
+                (Some(unsent), _) => unsent,
+                (None, Some(copy)) if lease.connection.received.bytes() == received_before => copy,
                 _ => return Err(failure(refused.error(), exchange)),
             },
-        }
+        };
         endpoint.counters().retried();
         exchange.count_retry();
     }
     let mut lease = open(worker, endpoint, exchange, connect_timeout).await?;
-    match exchange.unless_expired(lease.sender.try_send_request(request)).await? {
+    match exchange.unless_expired(lease.connection.sender.try_send_request(request)).await? {
         Ok(response) => Ok((response, lease)),
         Err(refused) => Err(failure(refused.error(), exchange)),
     }
@@ -65,9 +62,12 @@ async fn open(
         _ => RequestError::Connect,
     })?;
     endpoint.counters().connected();
-    let handshake = worker.http1_client.handshake(hyper_util::rt::TokioIo::new(stream)).await;
+    let io = EndpointIo::new(stream);
+    let received = io.received();
+    let handshake = worker.http1_client.handshake(TokioIo::new(io)).await;
     let (sender, connection) = handshake.map_err(|_| RequestError::Connect)?;
-    Ok(Lease::new(sender, tunnel::drive(connection), Rc::clone(endpoint)))
+    let connection = EndpointConnection { sender, received, handover: tunnel::drive(connection) };
+    Ok(Lease::new(connection, Rc::clone(endpoint)))
 }
 
 /// The client side of hyper as Serin uses it.
@@ -92,13 +92,6 @@ fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
     copy
-}
-
-fn is_reset(error: &hyper::Error) -> bool {
-    use std::error::Error;
-    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
-    let cause = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-    cause.is_some_and(|cause| matches!(cause.kind(), ConnectionReset | BrokenPipe | ConnectionAborted))
 }
 
 /// Whose fault it is that no response head came: the request body has its own errors.
