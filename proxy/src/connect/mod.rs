@@ -1,10 +1,14 @@
 //! Dials an endpoint. Shared by the data path and by health probes.
 
+mod write;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+
+pub(crate) use write::poll_write_gathered;
 
 /// Opens a TCP connection.
 ///

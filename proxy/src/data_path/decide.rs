@@ -128,8 +128,8 @@ pub(crate) fn pick(
     route: RouteId,
     upstream: UpstreamId,
     placed: Option<Placed>,
-) -> Option<Decision> {
+) -> Option<Box<Decision>> {
     let local = worker.upstreams.get(upstream, snapshot.upstream(upstream)?, || worker.draw());
     let picked = local.pick()?;
-    Some(Decision { snapshot, route, placed, picked })
+    Some(Box::new(Decision { snapshot, route, placed, picked }))
 }

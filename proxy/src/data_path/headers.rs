@@ -34,22 +34,62 @@ enum Fate {
     Forbidden,
 }
 
+/// Which fields a message has, found in one pass: most have none of these, and each look-up costs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) connection: bool,
+    pub(crate) content_length: bool,
+    pub(crate) cookie: bool,
+    pub(crate) expect: bool,
+    pub(crate) transfer_encoding: bool,
+    pub(crate) upgrade: bool,
+    hop_by_hop: bool,
+    claim: bool,
+    forbidden: bool,
+}
+
+impl Seen {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for name in headers.keys() {
+            match *name {
+                header::CONNECTION => seen.connection = true,
+                header::CONTENT_LENGTH => seen.content_length = true,
+                header::COOKIE => seen.cookie = true,
+                header::EXPECT => seen.expect = true,
+                header::TRANSFER_ENCODING => seen.transfer_encoding = true,
+                header::UPGRADE => seen.upgrade = true,
+                _ => {}
+            }
+            match fate(name) {
+                Fate::Pass => {}
+                Fate::HopByHop => seen.hop_by_hop = true,
+                Fate::Claim => seen.claim = true,
+                Fate::Forbidden => seen.forbidden = true,
+            }
+        }
+        seen
+    }
+}
+
 /// Removes from a request what ends at Serin or must not be believed. `framing` fields (Content-Length,
 /// Transfer-Encoding, Host) stay: hyper has parsed them and writes them again.
 ///
 /// Fields that `Connection` nominates go too, but it cannot nominate away what frames, routes or authenticates.
-pub(crate) fn clean_request(headers: &mut HeaderMap, trusted: bool) {
-    remove_nominated(headers);
-    join_cookies(headers);
-    let mut doomed = Doomed::default();
-    for name in headers.keys() {
-        match fate(name) {
-            Fate::Pass => {}
-            Fate::Claim if trusted => {}
-            Fate::HopByHop | Fate::Claim | Fate::Forbidden => doomed.push(name),
-        }
+pub(crate) fn clean_request(headers: &mut HeaderMap, seen: Seen, trusted: bool) {
+    if seen.connection {
+        remove_nominated(headers);
     }
-    doomed.remove_from(headers);
+    if seen.cookie {
+        join_cookies(headers);
+    }
+    if seen.hop_by_hop || seen.forbidden || (seen.claim && !trusted) {
+        remove(headers, |name| match fate(name) {
+            Fate::Pass => false,
+            Fate::Claim => !trusted,
+            Fate::HopByHop | Fate::Forbidden => true,
+        });
+    }
 }
 
 /// A client sends one `Cookie` field (RFC 6265 §5.4); of several, servers read the first, the last, or all.
@@ -63,36 +103,22 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Removes from a response what ends at Serin. `Transfer-Encoding` goes too: the server side frames anew.
-pub(crate) fn clean_response(headers: &mut HeaderMap) {
-    remove_nominated(headers);
-    let mut doomed = Doomed::default();
-    for name in headers.keys() {
-        if fate(name) == Fate::HopByHop || *name == header::TRANSFER_ENCODING {
-            doomed.push(name);
-        }
+pub(crate) fn clean_response(headers: &mut HeaderMap, seen: Seen) {
+    if seen.connection {
+        remove_nominated(headers);
     }
-    doomed.remove_from(headers);
+    if seen.transfer_encoding {
+        headers.remove(header::TRANSFER_ENCODING);
+    }
+    if seen.hop_by_hop {
+        remove(headers, |name| fate(name) == Fate::HopByHop);
+    }
 }
 
-/// Names to remove. Two arrays' worth is plenty for honest messages; beyond that a list is allocated.
-#[derive(Default)]
-struct Doomed {
-    first: [Option<HeaderName>; 4],
-    rest: Vec<HeaderName>,
-}
-
-impl Doomed {
-    fn push(&mut self, name: &HeaderName) {
-        match self.first.iter_mut().find(|place| place.is_none()) {
-            Some(place) => *place = Some(name.clone()),
-            None => self.rest.push(name.clone()),
-        }
-    }
-
-    fn remove_from(self, headers: &mut HeaderMap) {
-        for name in self.first.into_iter().flatten().chain(self.rest) {
-            headers.remove(&name);
-        }
+fn remove(headers: &mut HeaderMap, is_doomed: impl Fn(&HeaderName) -> bool) {
+    let doomed: Vec<HeaderName> = headers.keys().filter(|name| is_doomed(name)).cloned().collect();
+    for name in doomed {
+        headers.remove(&name);
     }
 }
 
@@ -160,9 +186,6 @@ fn aliases_a_special_field(name: &str) -> bool {
 /// Removes the fields that `Connection` names (RFC 9110 §7.6.1), except those whose loss would change the meaning
 /// of the message: a client must not be able to take away a framing, routing or credential field.
 fn remove_nominated(headers: &mut HeaderMap) {
-    if !headers.contains_key(header::CONNECTION) {
-        return;
-    }
     let nominated: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

@@ -13,7 +13,7 @@ use routing_rules::rules::{Filter, HeaderEdit};
 
 use super::decide::Decision;
 use super::error::RequestError;
-use super::headers;
+use super::headers::{self, Seen};
 use super::http::ConnectionState;
 use super::request::{Exchange, Life, trailer_names};
 use super::upstream::Lease;
@@ -29,17 +29,19 @@ pub(crate) struct ResponseBody {
 
 enum Source {
     Text(Option<Bytes>),
-    Endpoint(Relay),
+    Endpoint(Box<Relay>),
 }
 
 struct Relay {
     incoming: Incoming,
     exchange: Rc<Exchange>,
     trailers: Box<[HeaderName]>,
-    /// The connection the body comes from; kept for the next request once both bodies are at their end.
+    /// The connection the body comes from.
     lease: Option<Lease>,
+    /// Whether it may serve another request once both bodies are at their end.
+    keep: bool,
     /// In flight until the body ends.
-    decision: Option<Decision>,
+    decision: Option<Box<Decision>>,
 }
 
 /// Why a relay stopped; hyper then cuts the connection, so that no client takes a part for the whole.
@@ -66,15 +68,16 @@ pub(crate) fn relay(
     life: Life,
     head: Response<Incoming>,
     lease: Lease,
-    decision: Decision,
+    decision: Box<Decision>,
     asked_to_upgrade: bool,
 ) -> Result<Response<ResponseBody>, (RequestError, Life)> {
     let (mut parts, incoming) = head.into_parts();
-    let keep = match check_framing(&mut parts) {
+    let seen = Seen::of(&parts.headers);
+    let keep = match check_framing(&mut parts, seen) {
         Ok(keep) => keep,
         Err(error) => return Err((error, life)),
     };
-    rewrite(&mut parts.headers, &decision);
+    rewrite(&mut parts.headers, seen, &decision);
     // The version of this connection, whatever the endpoint's was (RFC 9110 §2.5).
     parts.version = Version::HTTP_11;
     let exchange = life.exchange();
@@ -82,13 +85,14 @@ pub(crate) fn relay(
     if !exchange.is_request_complete() || asked_to_upgrade || connection.is_draining() {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let mut relay = Relay {
+    let mut relay = Box::new(Relay {
         incoming,
         exchange: Rc::clone(exchange),
         trailers: decision.route().trailers().into(),
-        lease: keep.then_some(lease),
+        lease: Some(lease),
+        keep,
         decision: Some(decision),
-    };
+    });
     if relay.incoming.is_end_stream() {
         relay.end();
     }
@@ -98,31 +102,28 @@ pub(crate) fn relay(
 
 /// Refuses what must not be relayed and removes what is ambiguous (RFC 9112 §6.3). Returns whether the connection
 /// may serve another request.
-fn check_framing(parts: &mut http::response::Parts) -> Result<bool, RequestError> {
+fn check_framing(parts: &mut http::response::Parts, seen: Seen) -> Result<bool, RequestError> {
     // RFC 9110 §15: statuses are 100 to 599. A 101 is handled elsewhere, and hyper skips all other interim responses.
     if parts.status.as_u16() > 599 {
         return Err(RequestError::BadResponse);
     }
-    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
-    let chunked = match (codings.next(), codings.next()) {
-        (None, _) => false,
-        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => true,
-        _ => return Err(RequestError::BadResponse),
-    };
+    let chunked = seen.transfer_encoding;
+    if chunked && !is_chunked_once(&parts.headers) {
+        return Err(RequestError::BadResponse);
+    }
     if chunked && parts.version == Version::HTTP_10 {
         return Err(RequestError::BadResponse);
     }
-    let lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter().count();
-    if chunked && lengths > 0 {
+    if chunked && seen.content_length {
         parts.headers.remove(header::CONTENT_LENGTH);
         return Ok(false);
     }
-    if lengths > 0 {
+    if seen.content_length {
         let length = one_length(&parts.headers).ok_or(RequestError::BadResponse)?;
         // RFC 9110 §8.6: no Content-Length with 204.
         if parts.status == StatusCode::NO_CONTENT {
             parts.headers.remove(header::CONTENT_LENGTH);
-        } else if lengths > 1 {
+        } else if let Some(length) = length {
             parts.headers.insert(header::CONTENT_LENGTH, length);
         }
     }
@@ -130,19 +131,35 @@ fn check_framing(parts: &mut http::response::Parts) -> Result<bool, RequestError
     Ok(parts.version == Version::HTTP_11)
 }
 
-/// The length, if all fields say the same and it is a number.
-fn one_length(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let first = lengths.next()?;
-    let digits = !first.is_empty() && first.as_bytes().iter().all(u8::is_ascii_digit);
-    (digits && lengths.all(|other| other == first)).then(|| first.clone())
+/// hyper looks at the last coding only.
+fn is_chunked_once(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let first = codings.next().is_some_and(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    first && codings.next().is_none()
 }
 
-fn rewrite(fields: &mut HeaderMap, decision: &Decision) {
-    let announces_trailers = fields.contains_key(header::TRAILER);
-    headers::clean_response(fields);
+/// `Some` if all fields say the same and it is a number; within, the value to put in the place of several.
+fn one_length(headers: &HeaderMap) -> Option<Option<HeaderValue>> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let first = lengths.next()?;
+    if first.is_empty() || !first.as_bytes().iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let mut several = None;
+    for other in lengths {
+        if other != first {
+            return None;
+        }
+        several = Some(first.clone());
+    }
+    Some(several)
+}
+
+fn rewrite(fields: &mut HeaderMap, seen: Seen, decision: &Decision) {
+    let announces_trailers = !decision.route().trailers().is_empty() && fields.contains_key(header::TRAILER);
+    headers::clean_response(fields, seen);
     let route = decision.route();
-    if announces_trailers && !route.trailers().is_empty() {
+    if announces_trailers {
         fields.insert(header::TRAILER, trailer_names(route));
     }
     if let Some(placed) = &decision.placed {
@@ -188,6 +205,7 @@ impl Relay {
     /// The body is at its end.
     fn end(&mut self) {
         if let Some(lease) = self.lease.take()
+            && self.keep
             && self.exchange.is_request_complete()
         {
             lease.keep(self.exchange.worker().clock.now_ms());

@@ -128,7 +128,10 @@ impl AddressText {
     fn new(address: IpAddr) -> Self {
         let mut text = Self { bytes: [0; _], len: 0 };
         let written = match address.to_canonical() {
-            IpAddr::V4(address) => write!(text, "{address}"),
+            // Most users come by IPv4, and the general formatting takes as long as all the rest of an assignment.
+            IpAddr::V4(address) => {
+                address.octets().into_iter().enumerate().try_for_each(|(place, octet)| text.push_octet(place > 0, octet))
+            }
             // A household or phone is given a /64 and changes the rest at will.
             IpAddr::V6(address) => {
                 let [a, b, c, d, ..] = address.segments();
@@ -139,6 +142,26 @@ impl AddressText {
         text
     }
 
+    fn push_octet(&mut self, after_dot: bool, octet: u8) -> fmt::Result {
+        let digits = [b'.', b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10];
+        let skip = match octet {
+            100.. => 1,
+            10.. => 2,
+            _ => 3,
+        };
+        if after_dot {
+            self.push(&digits[..1])?;
+        }
+        self.push(&digits[skip..])
+    }
+
+    fn push(&mut self, part: &[u8]) -> fmt::Result {
+        let end = self.len + part.len();
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(part);
+        self.len = end;
+        Ok(())
+    }
+
     fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -146,10 +169,7 @@ impl AddressText {
 
 impl Write for AddressText {
     fn write_str(&mut self, part: &str) -> fmt::Result {
-        let end = self.len + part.len();
-        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(part.as_bytes());
-        self.len = end;
-        Ok(())
+        self.push(part.as_bytes())
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::ConnectionState;
+use crate::connect::poll_write_gathered;
 use crate::worker::Clock;
 
 /// A client's socket.
@@ -79,7 +80,7 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let poll = poll_write_gathered(&mut self.stream, cx, bufs);
         self.watch_write(poll)
     }
 

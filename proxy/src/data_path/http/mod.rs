@@ -37,8 +37,6 @@ pub(crate) fn accept(
     stream: TcpStream,
     peer: std::net::SocketAddr,
 ) {
-    // A response head and its body leave in one write; waiting for more would only add latency.
-    let _ = stream.set_nodelay(true);
     let peer_ip = peer.ip().to_canonical();
     let forwarding = ForwardingFacts::new(peer_ip, listener.port, "http");
     let state = Rc::new(ConnectionState::new(peer_ip, forwarding, listener, &worker.counters, worker.clock.now_ms()));

@@ -18,7 +18,8 @@ use crate::data_path::error::RequestError;
 
 /// A request body. Dropping it before its end leaves the client's connection unusable for another request.
 pub(crate) struct RequestBody {
-    stream: Option<Stream>,
+    /// Boxed because most requests have none, and they are moved a lot.
+    stream: Option<Box<Stream>>,
 }
 
 struct Stream {
@@ -43,7 +44,7 @@ impl RequestBody {
             return Self::empty();
         }
         Self {
-            stream: Some(Stream {
+            stream: Some(Box::new(Stream {
                 incoming,
                 exchange: Rc::clone(exchange),
                 limit: route.body_limit(),
@@ -51,7 +52,7 @@ impl RequestBody {
                 ahead: VecDeque::new(),
                 ended: false,
                 expects_continue: exchange.expects_continue(),
-            }),
+            })),
         }
     }
 

@@ -8,6 +8,7 @@ use http::{Method, Version};
 use routing_rules::request::canonical;
 
 use crate::data_path::error::RequestError;
+use crate::data_path::headers::Seen;
 
 /// Largest request head in bytes, including the request line; larger ones get 431.
 pub(crate) const MAX_HEAD: usize = 32 << 10;
@@ -31,6 +32,8 @@ pub(crate) struct Head<'a> {
     /// The announced length of the body; 0 if there is none or it is chunked.
     pub(crate) content_length: u64,
     is_absolute: bool,
+    /// Which fields of interest there are.
+    pub(crate) seen: Seen,
 }
 
 impl<'a> Head<'a> {
@@ -39,14 +42,19 @@ impl<'a> Head<'a> {
         if parts.method == Method::CONNECT {
             return Err(RequestError::ConnectMethod);
         }
-        check_transfer_coding(parts)?;
-        check_expectation(parts)?;
+        let seen = Seen::of(&parts.headers);
+        if seen.transfer_encoding {
+            check_transfer_coding(parts)?;
+        }
+        if seen.expect {
+            check_expectation(parts)?;
+        }
         let (host, is_absolute) = host(parts)?;
         let (path, query) = target(parts)?;
         let is_as_sent = !is_absolute && matches!((&path, &query), (Cow::Borrowed(_), None | Some(Cow::Borrowed(_))));
         let has_encoded_slash = canonical::has_encoded_slash(&path);
-        let content_length = content_length(parts)?;
-        Ok(Self { host, path, query, is_as_sent, has_encoded_slash, content_length, is_absolute })
+        let content_length = if seen.content_length { content_length(parts)? } else { 0 };
+        Ok(Self { host, path, query, is_as_sent, has_encoded_slash, content_length, is_absolute, seen })
     }
 
     /// The `Host` to send, if it differs from the one that came.

@@ -18,7 +18,7 @@ use routing_rules::rules::{Filter, Redirect, Route, Target};
 
 use super::decide::{self, Decision};
 use super::error::{Blame, RequestError};
-use super::headers;
+use super::headers::{self, Seen};
 use super::http::ConnectionState;
 use super::response::{self, ResponseBody};
 use super::tunnel;
@@ -49,10 +49,10 @@ async fn forward(
     life: Life,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, (RequestError, Life)> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let exchange = Rc::clone(life.exchange());
-    let Sending { decision, parts, upgrade } = match plan(worker, connection, &exchange, parts) {
-        Ok(Plan::Send(sending)) => *sending,
+    let (decision, upgrade) = match plan(worker, connection, &exchange, &mut parts) {
+        Ok(Plan::Send { decision, upgrade }) => (decision, upgrade),
         Ok(Plan::Answer(response)) => {
             exchange.drop_request_body(&body);
             return Ok(response::attach(response, life));
@@ -82,7 +82,9 @@ async fn send(
 ) -> Result<(Response<Incoming>, Lease), RequestError> {
     let route = decision.route();
     let mut body = RequestBody::new(body, exchange, route);
-    body.look_ahead().await?;
+    if !body.is_empty() {
+        Box::pin(body.look_ahead()).await?;
+    }
     let request = Request::from_parts(parts, body);
     let endpoint = decision.picked.endpoint();
     let sent = upstream::send(worker, endpoint, exchange, request, route.timeouts().connect).await;
@@ -96,16 +98,13 @@ async fn send(
 
 /// What is to be done with a request.
 enum Plan {
-    Send(Box<Sending>),
+    /// The head is rewritten and can be sent.
+    Send {
+        decision: Box<Decision>,
+        /// The protocol the client asked to switch to, if the route allows it.
+        upgrade: Option<HeaderValue>,
+    },
     Answer(Response<ResponseBody>),
-}
-
-/// A request ready to be sent.
-struct Sending {
-    decision: Decision,
-    parts: Parts,
-    /// The protocol the client asked to switch to, if the route allows it.
-    upgrade: Option<HeaderValue>,
 }
 
 /// Everything synchronous: checks, decision, rewriting.
@@ -113,9 +112,9 @@ fn plan(
     worker: &Rc<Worker>,
     connection: &ConnectionState,
     exchange: &Exchange,
-    mut parts: Parts,
+    parts: &mut Parts,
 ) -> Result<Plan, RequestError> {
-    let head = Head::check(&parts)?;
+    let head = Head::check(parts)?;
     let snapshot = worker.snapshot();
     let trusted = snapshot.trusts(connection.peer);
     let client = match trusted {
@@ -123,7 +122,7 @@ fn plan(
         false => connection.peer,
     };
     exchange.record().target(client, &head);
-    if trusted && let Some(id) = given_request_id(&parts) {
+    if trusted && let Some(id) = given_request_id(parts) {
         exchange.set_request_id(id);
     }
     let view = RequestView {
@@ -152,7 +151,8 @@ fn plan(
     exchange.record().placement(&placement, |placement| placement.release_name(&snapshot));
     exchange.set_limits(route.timeouts());
     let (id, (upstream, placed)) = (found.id(), placement.keep(&snapshot, connection.is_secure()));
-    let upgrade = wanted_upgrade(&parts, route);
+    let seen = head.seen;
+    let upgrade = if seen.upgrade { wanted_upgrade(parts, seen, route) } else { None };
     let uri = rewritten_uri(&head, route)?;
     let host = head.host_value();
     let decision = decide::pick(worker, Rc::clone(&snapshot), id, upstream, placed).ok_or(RequestError::NoEndpoint)?;
@@ -162,7 +162,9 @@ fn plan(
         parts.uri = uri;
     }
     parts.version = Version::HTTP_11;
-    if let Some(coding) = parts.headers.get_mut(header::TRANSFER_ENCODING) {
+    if seen.transfer_encoding
+        && let Some(coding) = parts.headers.get_mut(header::TRANSFER_ENCODING)
+    {
         // Checked to mean this; sent in the one spelling that every endpoint reads the same way.
         *coding = HeaderValue::from_static("chunked");
     }
@@ -173,13 +175,14 @@ fn plan(
         let address = decision.picked.endpoint().shared().address().to_string();
         parts.headers.insert(header::HOST, HeaderValue::try_from(address).expect("an address is visible ASCII"));
     }
-    rewrite_headers(&mut parts, connection, exchange, &decision, trusted, upgrade.as_ref());
-    Ok(Plan::Send(Box::new(Sending { decision, parts, upgrade })))
+    rewrite_headers(parts, seen, connection, exchange, &decision, trusted, upgrade.as_ref());
+    Ok(Plan::Send { decision, upgrade })
 }
 
 /// Hop-by-hop fields out, forwarding fields in, then what the operator wants.
 fn rewrite_headers(
     parts: &mut Parts,
+    seen: Seen,
     connection: &ConnectionState,
     exchange: &Exchange,
     decision: &Decision,
@@ -187,7 +190,7 @@ fn rewrite_headers(
     upgrade: Option<&HeaderValue>,
 ) {
     let fields = &mut parts.headers;
-    headers::clean_request(fields, trusted);
+    headers::clean_request(fields, seen, trusted);
     connection.forwarding.add_to(fields, trusted);
     fields.insert(headers::X_REQUEST_ID, exchange.request_id());
     if let Some(placed) = &decision.placed {
@@ -204,7 +207,7 @@ fn rewrite_headers(
     let route = decision.route();
     if !route.trailers().is_empty() {
         fields.insert(header::TE, HeaderValue::from_static("trailers"));
-        if fields.contains_key(header::TRANSFER_ENCODING) {
+        if seen.transfer_encoding {
             fields.insert(header::TRAILER, trailer_names(route));
         }
     }
@@ -229,12 +232,12 @@ fn given_request_id(parts: &Parts) -> Option<HeaderValue> {
 }
 
 /// The protocol a client asks to switch to, if it asks rightly (RFC 9110 §7.8) and the route allows it.
-fn wanted_upgrade(parts: &Parts, route: &Route) -> Option<HeaderValue> {
+fn wanted_upgrade(parts: &Parts, seen: Seen, route: &Route) -> Option<HeaderValue> {
     let wanted = parts.headers.get(header::UPGRADE)?;
     let asks = parts.version == Version::HTTP_11
         && headers::has_token(&parts.headers, header::CONNECTION, "upgrade")
-        && !parts.headers.contains_key(header::TRANSFER_ENCODING)
-        && !parts.headers.contains_key(header::CONTENT_LENGTH);
+        && !seen.transfer_encoding
+        && !seen.content_length;
     let allowed = route.upgrades().iter().any(|protocol| wanted.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
     (asks && allowed).then(|| wanted.clone())
 }

@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::connect::poll_write_gathered;
+
 /// Bytes received on a connection so far; shared with its lease.
 #[derive(Clone, Default)]
 pub(crate) struct Received(Rc<Cell<u64>>);
@@ -59,7 +61,7 @@ impl AsyncWrite for EndpointIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        poll_write_gathered(&mut self.stream, cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -42,7 +42,8 @@ pub(crate) async fn send(
         endpoint.counters().retried();
         exchange.count_retry();
     }
-    let mut lease = open(worker, endpoint, exchange, connect_timeout).await?;
+    // Boxed because it is rare, and would make the future of every request larger.
+    let mut lease = Box::pin(open(worker, endpoint, exchange, connect_timeout)).await?;
     match exchange.unless_expired(lease.connection.sender.try_send_request(request)).await? {
         Ok(response) => Ok((response, lease)),
         Err(refused) => Err(failure(refused.error(), exchange)),
