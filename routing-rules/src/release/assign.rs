@@ -21,6 +21,15 @@ pub struct Moment {
     pub draw: [u64; 2],
 }
 
+/// A user about whom a record says what the request would have shown.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownUser<'a> {
+    /// The user's bucket under the release's salt.
+    pub bucket: Bucket,
+    /// The name of the rule through which the user came in, if the request had a pin.
+    pub pinned_by: Option<&'a str>,
+}
+
 /// A release in one state, ready for requests.
 #[derive(Clone, Debug)]
 pub struct Assigner {
@@ -90,6 +99,22 @@ impl Assigner {
             }
             Some(Err(refusal)) => Assignment { pin_refused: Some(refusal), ..self.by_rules(None, request, moment) },
         }
+    }
+
+    /// The group of a user who is known from elsewhere, for example from an access log: as [`Self::assign`], but
+    /// the request's override, pin and sticky key are not looked at, and there are no cookies to set.
+    pub fn assign_known(&self, user: &KnownUser<'_>, request: &RequestView<'_>) -> Assignment<'_> {
+        match self.status {
+            Status::RolledBack => return self.without_rule(Group::Stable, Reason::Inactive(self.status)),
+            Status::Completed => return self.without_rule(Group::Canary, Reason::Inactive(self.status)),
+            Status::Running | Status::Paused => {}
+        }
+        // The time decides only about cookies, which are dropped.
+        let moment = Moment { unix_secs: 0, draw: [0, 0] };
+        let pinned = user.pinned_by.map(|rule| Pin::new(user.bucket, RuleTag::of(rule), moment.unix_secs));
+        let by_pin = pinned.and_then(|pin| self.by_pin(pin, &moment));
+        let assignment = by_pin.unwrap_or_else(|| self.by_rules(Some(user.bucket), request, &moment));
+        Assignment { to_set: CookiesToSet::default(), ..assignment }
     }
 
     fn overridden(&self, request: &RequestView<'_>) -> Option<Group> {
@@ -166,5 +191,56 @@ impl Assigner {
             pin_refused: None,
             to_set: CookiesToSet::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, Method};
+
+    use super::*;
+    use crate::spec::{AudienceRuleSpec, PercentSpec, ReleaseSpec};
+
+    fn assigner(percents: [u16; 2], status: Status) -> Assigner {
+        let rule = |name: &str, ip: &[&str], points| AudienceRuleSpec {
+            name: name.into(),
+            ip: ip.iter().map(ToString::to_string).collect(),
+            percent: PercentSpec::Fixed(Percent::from_basis_points(points).unwrap()),
+            ..AudienceRuleSpec::default()
+        };
+        let spec: ReleaseSpec = ReleaseSpec {
+            stable: "a".into(),
+            canary: "b".into(),
+            audience: vec![rule("office", &["10.0.0.0/8"], percents[0]), rule("everyone", &[], percents[1])],
+            phases: Vec::new(),
+            sticky: crate::spec::StickySpec::default(),
+            override_: Some(crate::spec::OverrideSpec::Header("x-group".into())),
+            expose: false,
+        };
+        let rules = Release::new("r", &spec, &mut Vec::new()).unwrap();
+        let state = ReleaseState { percent: Percent::ZERO, status };
+        Assigner::new(Arc::new(rules), &state, &Secret::default())
+    }
+
+    #[test]
+    fn known_users() {
+        let method = Method::GET;
+        let mut headers = HeaderMap::new();
+        headers.insert("x-group", HeaderValue::from_static("canary"));
+        let view = RequestView::new(&method, "h", "/", &headers, [192, 0, 2, 1].into());
+        let group = |assigner: &Assigner, line, pinned_by| {
+            let user = KnownUser { bucket: Bucket::from_line(line).unwrap(), pinned_by };
+            let assignment = assigner.assign_known(&user, &view);
+            assert!(assignment.cookies(true).next().is_none());
+            (assignment.group, assignment.reason.as_str())
+        };
+        let running = assigner([5_000, 100], Status::Running);
+        assert_eq!(group(&running, 99, None), (Group::Canary, "rule"));
+        assert_eq!(group(&running, 100, None), (Group::Stable, "rule"));
+        assert_eq!(group(&running, 4_999, Some("office")), (Group::Canary, "pin"));
+        assert_eq!(group(&running, 5_000, Some("office")), (Group::Stable, "rule"));
+        assert_eq!(group(&running, 50, Some("gone")), (Group::Canary, "rule"));
+        assert_eq!(group(&assigner([0, 0], Status::Completed), 9_999, None), (Group::Canary, "inactive"));
+        assert_eq!(group(&assigner([5_000, 100], Status::RolledBack), 0, None), (Group::Stable, "inactive"));
     }
 }

@@ -28,6 +28,19 @@ impl Bucket {
         Self(hash)
     }
 
+    /// A bucket of which only the place on the line is known, for example from an access log: the middle of that
+    /// place. Percents have two decimals, so no share cuts a place in two, and the middle is in where the user is.
+    ///
+    /// ```
+    /// # use routing_rules::release::Bucket;
+    /// assert_eq!(Bucket::from_line(4_711).unwrap().line(), 4_711);
+    /// assert_eq!(Bucket::from_line(10_000), None);
+    /// ```
+    pub fn from_line(line: u16) -> Option<Self> {
+        let twice_the_middle = 2 * u128::from(line) + 1;
+        (line < 10_000).then_some(Self(((twice_the_middle << 63) / 10_000) as u64))
+    }
+
     /// The whole number `h`.
     pub fn hash(self) -> u64 {
         self.0
@@ -87,5 +100,15 @@ mod tests {
             let percent = Percent::from_basis_points(points).unwrap();
             assert_eq!(Cut::new(percent, Range::Low).threshold, threshold, "{points}");
         }
+    }
+    #[test]
+    fn a_place_on_the_line_is_in_where_its_users_are() {
+        for line in 0..10_000 {
+            let bucket = Bucket::from_line(line).unwrap();
+            assert_eq!(bucket.line(), line);
+            let [below, above] = [line, line + 1].map(|points| Percent::from_basis_points(points).unwrap());
+            assert!(!bucket.in_share(below, Range::Low) && bucket.in_share(above, Range::Low), "{line}");
+        }
+        assert_eq!(Bucket::from_line(10_000), None);
     }
 }

@@ -129,9 +129,11 @@ impl AddressText {
         let mut text = Self { bytes: [0; _], len: 0 };
         let written = match address.to_canonical() {
             // Most users come by IPv4, and the general formatting takes as long as all the rest of an assignment.
-            IpAddr::V4(address) => {
-                address.octets().into_iter().enumerate().try_for_each(|(place, octet)| text.push_octet(place > 0, octet))
-            }
+            IpAddr::V4(address) => address
+                .octets()
+                .into_iter()
+                .enumerate()
+                .try_for_each(|(place, octet)| text.push_octet(place > 0, octet)),
             // A household or phone is given a /64 and changes the rest at will.
             IpAddr::V6(address) => {
                 let [a, b, c, d, ..] = address.segments();

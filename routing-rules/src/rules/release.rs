@@ -212,8 +212,8 @@ fn audience_rule(spec: &AudienceRuleSpec, problems: &mut Problems<'_>) -> Option
     let ip = problems.at("ip").each(&spec.ip, |text| parse_network(text));
     let device = problems.at("device").each(&spec.device, |text| text.parse::<DeviceClass>());
     let geo = spec.geo.as_ref().map(|spec| problems.at("geo").ok(geo(spec)));
-    let header = text_conditions(&spec.header, problems.at("header"), |name| header_name(name));
-    let cookie = text_conditions(&spec.cookie, problems.at("cookie"), |name| cookie_name(name));
+    let header = text_conditions(&spec.header, problems.at("header"), header_name);
+    let cookie = text_conditions(&spec.cookie, problems.at("cookie"), cookie_name);
     let conditions = Conditions {
         ip: ip?.into_iter().collect(),
         device: device?.into(),

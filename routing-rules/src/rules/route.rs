@@ -281,7 +281,7 @@ fn conditions(spec: &RouteSpec, problems: &mut Problems<'_>) -> Option<RouteCond
         Ok(parsed) => Ok(parsed),
         Err(_) => Err(format!("`{}` is not a method", method.escape_debug())),
     });
-    let headers = text_conditions(&spec.headers, problems.at("headers"), |name| header_name(name));
+    let headers = text_conditions(&spec.headers, problems.at("headers"), header_name);
     let query = text_conditions(&spec.query, problems.at("query"), |name| Ok(name.into()));
     let client_ip = problems.at("client_ip").each(&spec.client_ip, |text| parse_network(text));
     let listeners = problems.at("listeners").each(&spec.listeners, |name| Name::new(name));

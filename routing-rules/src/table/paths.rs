@@ -41,7 +41,7 @@ struct Patterns {
 #[derive(Clone, Debug, Default)]
 struct Node {
     here: Candidates,
-    children: TextMap<Arc<Node>>,
+    children: TextMap<Arc<Self>>,
 }
 
 impl PathIndex {
