@@ -1,8 +1,10 @@
 //! Reads files as a start would, without starting anything.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use routing_rules::release::{ReleaseContext, Secret};
+use routing_rules::request::GeoDatabase;
 use routing_rules::rules::RuleSet;
 
 use super::assemble::Assembler;
@@ -26,38 +28,48 @@ pub struct Checked {
 /// Reads a main file and everything it names.
 pub fn check(main: &Path) -> Checked {
     let mut problems = Vec::new();
-    let settings = settings(main, &mut problems).unwrap_or_default();
-    let geo = settings.geo.as_ref().and_then(|geo| match CityDatabase::open(&geo.database) {
-        Ok(database) => Some(std::sync::Arc::new(database) as _),
-        Err(reason) => {
-            let source = main.to_string_lossy().as_ref().into();
-            problems.push(Problem { source, line: 0, column: 0, path: "geo.database".into(), reason });
-            None
+    let texts = FileSet::new(main, &[]).read();
+    let document = texts.first().map(Document::parse);
+    let mut settings = Settings::default();
+    let (mut geo, mut secret) = (None, Secret::default());
+    // A file that cannot be parsed is reported by the catalog.
+    if let Some(Document { name, tree: Ok(root), .. }) = &document
+        && let Some(decoded) = Settings::decode(name, root, &mut problems)
+    {
+        settings = decoded;
+        settings.resolve_beside(name);
+        match read_geo(&settings) {
+            Ok(database) => geo = database,
+            Err(reason) => problems.push(root.problem(name, "geo.database", reason)),
         }
-    });
+        match read_secret(&settings) {
+            Ok(bytes) => secret = bytes,
+            Err(reason) => problems.push(root.problem(name, "secret_file", reason)),
+        }
+    }
     let texts = FileSet::new(main, &settings.sources.files).read();
     let mut catalog = Catalog::default();
-    catalog.update(texts.iter().map(Document::parse).collect());
+    catalog.update_texts(&texts, document);
     problems.extend_from_slice(catalog.problems());
+    problems.sort_by(|one, other| (&one.source, one.line, one.column).cmp(&(&other.source, other.line, other.column)));
     let rules = catalog.rules().clone();
-    let context = ReleaseContext { secret: secret(&settings), ..ReleaseContext::default() };
+    let context = ReleaseContext { secret, ..ReleaseContext::default() };
     let snapshot = Assembler::new(1, context, settings.trusted(), geo).next(&Snapshot::empty(), &rules);
     Checked { problems, rules, snapshot }
 }
 
-fn settings(main: &Path, problems: &mut Vec<Problem>) -> Option<Settings> {
-    let text = FileSet::new(main, &[]).read().into_iter().next()?;
-    let document = Document::parse(&text);
-    // A file that cannot be parsed is reported by the catalog.
-    let root = document.tree.ok()?;
-    let mut settings = Settings::decode(&document.name, &root, problems)?;
-    settings.resolve_beside(&document.name);
-    Some(settings)
+fn read_geo(settings: &Settings) -> Result<Option<Arc<dyn GeoDatabase>>, String> {
+    let database = settings.geo.as_ref().map(|geo| CityDatabase::open(&geo.database)).transpose()?;
+    Ok(database.map(|database| Arc::new(database) as _))
 }
 
 /// The instances' secret where it can be read, so that pins are understood; without it they are not believed.
-fn secret(settings: &Settings) -> Secret {
+fn read_secret(settings: &Settings) -> Result<Secret, String> {
     use sha2::Digest;
-    let bytes = settings.secret_file.as_ref().and_then(|path| std::fs::read(path).ok());
-    bytes.map_or_else(Secret::default, |bytes| Secret::from_bytes(sha2::Sha256::digest(bytes).into()))
+    let Some(path) = &settings.secret_file else { return Ok(Secret::default()) };
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    match bytes.len() {
+        32.. => Ok(Secret::from_bytes(sha2::Sha256::digest(bytes).into())),
+        short => Err(format!("{} holds {short} bytes, at least 32 are needed", path.display())),
+    }
 }

@@ -7,5 +7,6 @@ pub mod check;
 pub mod decode;
 pub mod geo;
 pub mod publish;
+mod saver;
 pub mod source;
 pub mod state_dir;

@@ -3,9 +3,9 @@
 //! Written to a temporary file, synced and renamed, so that there is always one whole file; the one before is kept
 //! beside it. A checksum tells a damaged file from a good one. Nothing here can touch traffic: what fails is logged.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -50,13 +50,17 @@ pub enum RestoreError {
 }
 
 impl StateDir {
-    /// Opens the folder, making it if need be.
+    /// Opens the folder, making it if need be. One that cannot be made is a reason to complain and not a reason not to
+    /// serve: it is tried again with every save.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// None today.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        Ok(Self { folder: folder.to_owned() })
+        let state_dir = Self { folder: folder.to_owned() };
+        if let Err(error) = state_dir.make() {
+            tracing::error!(folder = %folder.display(), %error, "cannot make the state folder");
+        }
+        Ok(state_dir)
     }
 
     /// Stores rules. The previous ones stay beside them.
@@ -67,19 +71,16 @@ impl StateDir {
         let saved_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let body = serde_json::to_vec(&Stored { saved_at, settings: settings.clone(), rules })?;
         let header = serde_json::to_vec(&Header { format: FORMAT, sha256: checksum(&body) })?;
-        let mut text = header;
-        text.push(b'\n');
-        text.extend_from_slice(&body);
-        let current = self.folder.join(CURRENT);
-        match fs::hard_link(&current, self.folder.join("previous.tmp")) {
-            Ok(()) => fs::rename(self.folder.join("previous.tmp"), self.folder.join(PREVIOUS))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_file(self.folder.join("previous.tmp"))?
-            }
-            Err(error) => return Err(error),
+        self.make()?;
+        // Everything that takes room comes first: a full disk changes nothing.
+        let temporary = self.write_temporary(CURRENT, &[&header, b"\n", &body])?;
+        // Between the two renames there is no current file, and the previous one is the newest.
+        if let Err(error) = fs::rename(self.folder.join(CURRENT), self.folder.join(PREVIOUS))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
         }
-        self.write(CURRENT, &text)
+        self.rename(&temporary, CURRENT)
     }
 
     /// The stored rules; those before them if they are damaged.
@@ -87,34 +88,75 @@ impl StateDir {
     /// # Errors
     /// Neither can be used; says why for the newer one.
     pub fn restore(&self) -> Result<Stored, RestoreError> {
-        read(&self.folder.join(CURRENT)).or_else(|newer| read(&self.folder.join(PREVIOUS)).map_err(|_| newer))
-    }
-
-    /// A secret of 32 bytes that is made once and stays.
-    ///
-    /// # Errors
-    /// It can neither be read nor made.
-    pub fn secret(&self) -> io::Result<[u8; 32]> {
-        let path = self.folder.join(SECRET);
-        match fs::read(&path) {
-            Ok(bytes) => {
-                bytes.try_into().map_err(|_| io::Error::other(format!("{} does not hold 32 bytes", path.display())))
+        let newer = match read(&self.folder.join(CURRENT)) {
+            Ok(stored) => return Ok(stored),
+            Err(error) => error,
+        };
+        match read(&self.folder.join(PREVIOUS)) {
+            Ok(stored) => {
+                tracing::warn!(reason = %newer, "using the previous stored rules");
+                Ok(stored)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let secret = crate::random::secret()?;
-                self.write(SECRET, &secret)?;
-                Ok(secret)
-            }
-            Err(error) => Err(error),
+            Err(_) => Err(newer),
         }
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    /// Takes a damaged file out of the way, so that it does not replace the good one before it with the next save.
+    pub(super) fn set_damaged_aside(&self) {
+        let current = self.folder.join(CURRENT);
+        if let Err(RestoreError::Damaged(path, reason)) = read(&current) {
+            tracing::error!(path = %path.display(), reason, "the stored rules are damaged");
+            let _ = fs::rename(&current, self.folder.join(DAMAGED));
+        }
+    }
+
+    /// A secret of 32 bytes that is made once and stays. If the folder cannot keep it, it is one of this process only,
+    /// and pins signed with it are worth nothing after a restart.
+    ///
+    /// # Errors
+    /// The operating system gives no random numbers.
+    pub fn secret(&self) -> io::Result<[u8; 32]> {
+        let path = self.folder.join(SECRET);
+        let reason = match fs::read(&path).map(<[u8; 32]>::try_from) {
+            Ok(Ok(secret)) => return Ok(secret),
+            Ok(Err(bytes)) => format!("holds {} bytes instead of 32", bytes.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => error.to_string(),
+        };
+        if !reason.is_empty() {
+            tracing::error!(path = %path.display(), reason, "the secret cannot be used; pins made with it are void");
+        }
+        let secret = crate::random::secret()?;
+        let kept = self.make().and_then(|()| self.rename(&self.write_temporary(SECRET, &[&secret])?, SECRET));
+        if let Err(error) = kept {
+            tracing::error!(path = %path.display(), %error, "the secret cannot be kept; pins end with this process");
+        }
+        Ok(secret)
+    }
+
+    fn make(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)
+    }
+
+    fn write_temporary(&self, name: &str, parts: &[&[u8]]) -> io::Result<PathBuf> {
         let temporary = self.folder.join(format!("{name}.tmp"));
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.folder.join(name))?;
+        // One that was left behind may have another owner or mode.
+        if let Err(error) = fs::remove_file(&temporary)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
+        let written = parts.iter().try_for_each(|part| file.write_all(part)).and_then(|()| file.sync_all());
+        if written.is_err() {
+            // Half a file on a full disk helps nobody.
+            let _ = fs::remove_file(&temporary);
+        }
+        written.map(|()| temporary)
+    }
+
+    fn rename(&self, temporary: &Path, name: &str) -> io::Result<()> {
+        fs::rename(temporary, self.folder.join(name))?;
         // The rename itself is durable only once the folder is.
         File::open(&self.folder)?.sync_all()
     }
@@ -145,4 +187,8 @@ fn checksum(bytes: &[u8]) -> String {
 const FORMAT: u32 = 1;
 const CURRENT: &str = "rules.json";
 const PREVIOUS: &str = "rules.previous.json";
+const DAMAGED: &str = "rules.damaged.json";
 const SECRET: &str = "secret";
+
+#[cfg(test)]
+mod tests;

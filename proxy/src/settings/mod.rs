@@ -105,7 +105,21 @@ impl Settings {
                 problems.push(root.problem(source, &format!("trusted_proxies[{index}]"), reason));
             }
         }
+        for (index, pattern) in settings.sources.files.iter().enumerate() {
+            if let Err(error) = glob::Pattern::new(pattern) {
+                problems.push(root.problem(source, &format!("sources.files[{index}]"), error.msg));
+            }
+        }
         (problems.len() == before).then_some(settings)
+    }
+
+    /// Whether the main file has fields at its top that are neither settings nor rules. [`Settings::decode`] says which.
+    pub(crate) fn has_unknown_fields(source: &Arc<str>, root: &Node) -> bool {
+        let mut problems = Vec::new();
+        let _: Option<Self> = decode::decode(source, root, "", &mut problems);
+        let is_at_top =
+            |problem: &Problem| root.entries().is_some_and(|mut all| all.any(|(key, _)| key == problem.path));
+        problems.iter().any(|problem| problem.reason.starts_with("unknown field") && is_at_top(problem))
     }
 
     /// The networks of `trusted_proxies`, which [`Settings::decode`] has checked.
@@ -120,6 +134,9 @@ impl Settings {
         self.state_dir.iter_mut().for_each(absolute);
         self.secret_file.iter_mut().for_each(absolute);
         self.geo.iter_mut().for_each(|geo| geo.database = folder.join(&geo.database));
+        for log in self.access_log.iter_mut().filter(|log| !matches!(&*log.to, "stdout" | "stderr")) {
+            log.to = folder.join(&log.to).to_string_lossy().into_owned();
+        }
     }
 
     /// How many workers to start.
@@ -127,3 +144,6 @@ impl Settings {
         self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! What one text says, object by object, regardless of all other texts.
+
+use std::sync::Arc;
+
+use routing_rules::rules::Kind;
+use routing_rules::spec::{ListenerSpec, ReleaseSpec, RouteSpec, UpstreamSpec};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use super::{Document, Entries, Entry, Key, ObjectSpec};
+use crate::control_path::decode::{self, Node, Problem};
+use crate::control_path::source::Text;
+use crate::settings::Settings;
+
+/// What a rule file may have; only the main file has settings too.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RuleMaps {
+    #[serde(rename = "listeners")]
+    _listeners: IgnoredAny,
+    #[serde(rename = "routes")]
+    _routes: IgnoredAny,
+    #[serde(rename = "upstreams")]
+    _upstreams: IgnoredAny,
+    #[serde(rename = "releases")]
+    _releases: IgnoredAny,
+}
+
+/// A text and what it says.
+pub(super) struct Reading {
+    pub(super) text: Text,
+    /// The objects it names, in the order of their maps.
+    pub(super) objects: Vec<(Key, WrittenObject)>,
+    pub(super) problems: Vec<Problem>,
+    /// Some of it could not be read, so what it said before stands.
+    pub(super) keeps_last: bool,
+}
+
+/// An object that is named, and where.
+pub(super) struct WrittenObject {
+    line: u32,
+    column: u32,
+    /// Nothing if it is wrong.
+    pub(super) entry: Option<Arc<Entry>>,
+}
+
+impl WrittenObject {
+    /// A problem at the object's place.
+    pub(super) fn problem(&self, document: &Arc<str>, (kind, name): &Key, reason: String) -> Problem {
+        let path = format!("{}.{name}", kind.map_name());
+        Problem { source: Arc::clone(document), line: self.line, column: self.column, path, reason }
+    }
+}
+
+impl Reading {
+    /// Reads a document. What says the same as an object in force becomes that very object.
+    pub(super) fn new(document: Document, in_force: &Entries) -> Self {
+        let mut reading = Self { text: document.text, objects: Vec::new(), problems: Vec::new(), keeps_last: false };
+        match document.tree {
+            Ok(root) => reading.read(&root, in_force),
+            Err(problem) => {
+                reading.problems.push(problem);
+                reading.keeps_last = true;
+            }
+        }
+        reading
+    }
+
+    /// Whether an object in force was written here: in this document, or below this folder if it is one.
+    pub(super) fn covers(&self, entry: &Entry) -> bool {
+        let rest = entry.document.strip_prefix(&*self.text.name);
+        !entry.is_stored && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    fn read(&mut self, root: &Node, in_force: &Entries) {
+        // `rotues` was meant to hold something: as long as nobody knows what, nothing that stood here has gone.
+        self.keeps_last = match self.text.is_main {
+            true => Settings::has_unknown_fields(&self.text.name, root),
+            false => decode::decode::<RuleMaps>(&self.text.name, root, "", &mut self.problems).is_none(),
+        };
+        self.read_map::<ListenerSpec>(root, Kind::Listener, in_force, ObjectSpec::Listener);
+        self.read_map::<RouteSpec>(root, Kind::Route, in_force, |spec| ObjectSpec::Route(Box::new(spec)));
+        self.read_map::<UpstreamSpec>(root, Kind::Upstream, in_force, ObjectSpec::Upstream);
+        self.read_map::<ReleaseSpec>(root, Kind::Release, in_force, |spec| ObjectSpec::Release(Box::new(spec)));
+    }
+
+    fn read_map<S: DeserializeOwned>(
+        &mut self,
+        root: &Node,
+        kind: Kind,
+        in_force: &Entries,
+        wrap: impl Fn(S) -> ObjectSpec,
+    ) {
+        let Some(map) = root.get(kind.map_name()).filter(|map| !map.is_null()) else { return };
+        let Some(objects) = map.entries() else {
+            self.problems.push(root.problem(&self.text.name, kind.map_name(), "expected a mapping from names"));
+            self.keeps_last = true;
+            return;
+        };
+        for (name, node) in objects {
+            let key: Key = (kind, name.into());
+            let path = format!("{}.{name}", kind.map_name());
+            let spec = decode::decode::<S>(&self.text.name, node, &path, &mut self.problems).map(&wrap);
+            let entry = spec.and_then(|spec| self.entry(root, &key, spec, in_force));
+            let (line, column) = map.key_position(name).unwrap_or_default();
+            self.objects.push((key, WrittenObject { line, column, entry: entry.map(Arc::new) }));
+        }
+    }
+
+    fn entry(&mut self, root: &Node, key: &Key, spec: ObjectSpec, in_force: &Entries) -> Option<Entry> {
+        let source = &self.text.name;
+        let document = Arc::clone(source);
+        if let Some(known) = in_force.get(key).filter(|known| *known.spec == spec) {
+            return Some(Entry { document, is_stored: false, ..Entry::clone(known) });
+        }
+        let mut errors = Vec::new();
+        let object = spec.validate(&key.1, &mut errors);
+        let problems = errors.into_iter().map(|error| root.problem(source, &error.at, error.reason));
+        self.problems.extend(problems);
+        Some(Entry { spec: Arc::new(spec), object: object?, document, is_stored: false })
+    }
+}

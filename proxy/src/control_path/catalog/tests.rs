@@ -1,0 +1,485 @@
+use std::fmt::Write;
+use std::sync::Arc;
+
+use routing_rules::rules::Target;
+
+use super::{Catalog, Document};
+use crate::control_path::source::Text;
+
+fn text(name: &str, content: &str) -> Text {
+    Text {
+        name: name.into(),
+        content: match content {
+            "GONE" => Err("cannot be read: gone".into()),
+            content => Ok(content.into()),
+        },
+        is_main: name == "main",
+    }
+}
+
+/// A revision as text: `--- name` begins a document.
+fn texts(revision: &str) -> Vec<Text> {
+    let documents = revision.split("--- ").filter(|part| !part.trim().is_empty());
+    documents
+        .map(|part| {
+            let (name, content) = part.split_once('\n').unwrap_or((part, ""));
+            text(name.trim(), content.trim_end())
+        })
+        .collect()
+}
+
+/// What is in force, one object a line, then what is wrong.
+fn shown(catalog: &Catalog) -> String {
+    let mut shown = String::new();
+    let rules = catalog.rules();
+    for listener in rules.listeners() {
+        writeln!(shown, "listener {} {}", listener.name(), listener.address()).unwrap();
+    }
+    for route in rules.routes() {
+        let target = match route.target() {
+            Target::Upstream(name) => name.to_string(),
+            Target::Split(parts) => parts.iter().map(|part| part.upstream.to_string()).collect::<Vec<_>>().join("+"),
+            Target::Redirect(_) => "redirect".into(),
+        };
+        writeln!(shown, "route {} > {target}", route.name()).unwrap();
+    }
+    for upstream in rules.upstreams() {
+        let ports = upstream.endpoints().iter().map(|endpoint| endpoint.address.port().to_string());
+        writeln!(shown, "upstream {} {}", upstream.name(), ports.collect::<Vec<_>>().join(",")).unwrap();
+    }
+    for release in rules.releases() {
+        writeln!(shown, "release {} {}>{}", release.name(), release.stable(), release.canary()).unwrap();
+    }
+    for problem in catalog.problems() {
+        writeln!(shown, "{problem}").unwrap();
+    }
+    shown
+}
+
+/// Applies revisions, separated by `====`, and compares what is in force after each with the block behind its `>>>>`.
+/// The lazy and the eager way of reading must agree.
+fn check(steps: &str) {
+    let (mut lazy, mut eager) = (Catalog::default(), Catalog::default());
+    for (number, step) in steps.split("====").enumerate() {
+        let (revision, expected) = step.split_once(">>>>").expect("a step has an expectation");
+        let texts = texts(revision.trim_start());
+        lazy.update_texts(&texts, texts.first().map(Document::parse));
+        eager.update(texts.iter().map(Document::parse).collect());
+        let expected: String = expected.trim().lines().map(|line| format!("{}\n", line.trim())).collect();
+        for catalog in [&lazy, &eager] {
+            let found = shown(catalog);
+            assert!(found == expected, "step {}:\n{revision}\nexpected:\n{expected}\nfound:\n{found}", number + 1);
+            // What is stored must be what is in force.
+            let restored = Catalog::restored(&catalog.spec(), &"stored".into());
+            assert_eq!(restored.rules().routes().len(), catalog.rules().routes().len());
+            assert!(restored.problems().is_empty(), "{:?}", restored.problems());
+        }
+    }
+}
+
+#[test]
+fn a_wrong_object_keeps_its_last_good_version_and_harms_no_other() {
+    check(
+        r#"
+--- main
+routes: {a: {upstream: u}, b: {upstream: u}}
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+>>>>
+route a > u
+route b > u
+upstream u 1
+====
+--- main
+routes:
+  a: {upstraem: u}
+  c: {upstream: u}
+upstreams:
+  u:
+    endpoints: ["127.0.0.1:2", "127.0.0.1"]
+  v: {endpoints: ["127.0.0.1:3"]}
+>>>>
+route a > u
+route c > u
+upstream u 1
+upstream v 3
+main:2:7: routes.a.upstraem: unknown field `upstraem`, did you mean `upstream`?
+main:6:32: upstreams.u.endpoints[1]: `127.0.0.1` is not an address such as 10.0.0.1:8080 or [2001:db8::1]:8080
+====
+--- main
+routes: {a: {upstream: v}}
+upstreams: {u: {endpoints: ["127.0.0.1:2"]}, v: {endpoints: ["127.0.0.1:3"]}}
+>>>>
+route a > v
+upstream u 2
+upstream v 3
+"#,
+    );
+}
+
+#[test]
+fn a_document_that_cannot_be_read_keeps_its_objects() {
+    check(
+        r#"
+--- main
+routes: {a: {upstream: u}}
+--- more
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+routes: {b: {upstream: u}}
+>>>>
+route a > u
+route b > u
+upstream u 1
+====
+--- main
+routes: {a: {upstream: u}, c: {upstream: u}}
+--- more
+upstreams: {u: {endpoints
+>>>>
+route a > u
+route b > u
+route c > u
+upstream u 1
+more:2:1: while parsing a flow mapping, did not find expected ',' or '}'
+====
+--- main
+GONE
+--- more
+GONE
+>>>>
+route a > u
+route b > u
+route c > u
+upstream u 1
+main: cannot be read: gone
+more: cannot be read: gone
+====
+--- main
+routes: {a: {upstream: u}}
+--- more
+upstreams: {u: {endpoints: ["127.0.0.1:2"]}}
+>>>>
+route a > u
+upstream u 2
+"#,
+    );
+}
+
+#[test]
+fn a_folder_that_is_gone_keeps_what_was_written_in_it() {
+    check(
+        r#"
+--- main
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+--- rules.d/a.yaml
+routes: {a: {upstream: u}}
+--- rules.dx
+routes: {b: {upstream: u}}
+>>>>
+route a > u
+route b > u
+upstream u 1
+====
+--- main
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+--- rules.d
+GONE
+>>>>
+route a > u
+upstream u 1
+rules.d: cannot be read: gone
+"#,
+    );
+}
+
+#[test]
+fn the_first_document_wins_also_while_it_is_wrong_or_cannot_be_read() {
+    check(
+        r#"
+--- main
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+--- b
+upstreams:
+  u: {endpoints: ["127.0.0.1:2"]}
+>>>>
+upstream u 1
+b:2:3: upstreams.u: already defined in main, which comes first and wins
+====
+--- main
+upstreams: {u: {endpoints: [""]}}
+--- b
+upstreams:
+  u: {endpoints: ["127.0.0.1:2"]}
+>>>>
+upstream u 1
+b:2:3: upstreams.u: already defined in main, which comes first and wins
+main:1:29: upstreams.u.endpoints[0]: `` is not an address such as 10.0.0.1:8080 or [2001:db8::1]:8080
+====
+--- main
+GONE
+--- b
+upstreams:
+  u: {endpoints: ["127.0.0.1:2"]}
+>>>>
+upstream u 1
+b:2:3: upstreams.u: already defined in main, which comes first and wins
+main: cannot be read: gone
+====
+--- main
+routes:
+--- b
+upstreams:
+  u: {endpoints: ["127.0.0.1:2"]}
+>>>>
+upstream u 2
+"#,
+    );
+}
+
+#[test]
+fn an_object_that_moves_to_another_document_and_breaks_there_stays() {
+    check(
+        r#"
+--- main
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+--- b
+>>>>
+upstream u 1
+====
+--- main
+--- b
+upstreams: {u: {endpoints: [x]}}
+>>>>
+upstream u 1
+b:1:29: upstreams.u.endpoints[0]: `x` is not an address such as 10.0.0.1:8080 or [2001:db8::1]:8080
+====
+--- main
+--- b
+GONE
+>>>>
+upstream u 1
+b: cannot be read: gone
+"#,
+    );
+}
+
+#[test]
+fn a_new_reference_to_nothing_waits_until_there_is_something() {
+    check(
+        r#"
+--- main
+routes:
+  a: {upstream: u}
+  b: {upstream: v}
+upstreams: {v: {endpoints: ["127.0.0.1:1"]}}
+>>>>
+route b > v
+upstream v 1
+main:2:17: routes.a.upstream: there is no upstream `u`; not in force until there is one
+====
+--- main
+routes:
+  a: {upstream: u}
+  b: {upstream: v}
+upstreams: {v: {endpoints: ["127.0.0.1:1"]}, u: {endpoints: ["127.0.0.1:2"]}}
+>>>>
+route a > u
+route b > v
+upstream u 2
+upstream v 1
+"#,
+    );
+}
+
+#[test]
+fn what_is_removed_but_still_used_stays_until_it_is_not() {
+    check(
+        r#"
+--- main
+routes: {a: {upstream: u}}
+--- b
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+>>>>
+route a > u
+upstream u 1
+====
+--- main
+routes: {a: {upstream: u}}
+--- b
+>>>>
+route a > u
+upstream u 1
+main:1:24: routes.a.upstream: there is no upstream `u`; it was removed but is still used, and stays as it was
+====
+--- main
+routes: {a: {upstream: u}}
+--- b
+upstreams: {u: {endpoints: ["127.0.0.1:2"]}}
+>>>>
+route a > u
+upstream u 2
+====
+--- main
+--- b
+>>>>
+"#,
+    );
+}
+
+#[test]
+fn a_new_version_with_references_to_nothing_leaves_the_last_good_one() {
+    check(
+        r#"
+--- main
+routes: {a: {upstream: u}}
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+>>>>
+route a > u
+upstream u 1
+====
+--- main
+routes:
+  a:
+    split: [{upstream: x, weight: 1}, {upstream: y, weight: 1}]
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+>>>>
+route a > u
+upstream u 1
+main:3:24: routes.a.split[0].upstream: there is no upstream `x`; the last good version stays in force
+main:3:50: routes.a.split[1].upstream: there is no upstream `y`; the last good version stays in force
+====
+--- main
+routes:
+  a:
+    split: [{upstream: x, weight: 1}, {upstream: y, weight: 1}]
+upstreams: {x: {endpoints: ["127.0.0.1:2"]}, y: {endpoints: ["127.0.0.1:3"]}}
+>>>>
+route a > x+y
+upstream x 2
+upstream y 3
+"#,
+    );
+}
+
+#[test]
+fn waiting_goes_all_the_way_up() {
+    check(
+        r#"
+--- main
+routes:
+  a: {upstream: u, release: r}
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+releases:
+  r: {stable: u, canary: v, audience: [{name: all}], phases: [1], sticky: {key: [client_ip]}}
+>>>>
+upstream u 1
+main:2:29: routes.a.release: there is no release `r`; not in force until there is one
+main:5:26: releases.r.canary: there is no upstream `v`; not in force until there is one
+"#,
+    );
+}
+
+#[test]
+fn names_that_are_none_and_maps_that_are_none_are_said() {
+    check(
+        r#"
+--- main
+routes: {"a b": {upstream: u}}
+upstreams: [u]
+--- b
+rotues: {}
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+listeners:
+>>>>
+upstream u 1
+b:1:1: rotues: unknown field `rotues`, did you mean `routes`?
+main:1:17: routes.a b: name `a b` has a character other than letters, digits, `.`, `_` and `-`
+main:2:12: upstreams: expected a mapping from names
+"#,
+    );
+}
+
+#[test]
+fn a_misspelt_map_takes_nothing_away() {
+    check(
+        r#"
+--- main
+routes: {a: {upstream: u}}
+--- b
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+>>>>
+route a > u
+upstream u 1
+====
+--- main
+rotues: {a: {upstream: u}}
+--- b
+upsteams: {u: {endpoints: ["127.0.0.1:2"]}}
+>>>>
+route a > u
+upstream u 1
+b:1:1: upsteams: unknown field `upsteams`, did you mean `upstreams`?
+====
+--- main
+--- b
+>>>>
+"#,
+    );
+}
+
+#[test]
+fn documents_that_are_no_mapping_are_refused() {
+    check(
+        r#"
+--- main
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+>>>>
+upstream u 1
+====
+--- main
+- u
+>>>>
+upstream u 1
+main:1:1: expected a mapping with routes, upstreams and so on
+"#,
+    );
+}
+
+#[test]
+fn stored_rules_stay_while_anything_cannot_be_read() {
+    let mut catalog = Catalog::default();
+    catalog.update_texts(
+        &texts("--- main\nroutes: {a: {upstream: u}}\n--- b\nupstreams: {u: {endpoints: [\"127.0.0.1:1\"]}}\n"),
+        None,
+    );
+    let mut restored = Catalog::restored(&catalog.spec(), &"stored".into());
+    restored.update_texts(&texts("--- main\nroutes: [\n--- b\nGONE"), None);
+    assert_eq!(restored.rules().routes().len(), 1);
+    assert_eq!(restored.rules().upstreams().len(), 1);
+    assert_eq!(restored.problems().len(), 2);
+    // One file is whole again: what it says counts, the rest still comes from the store.
+    restored.update_texts(&texts("--- main\nroutes: [\n--- b\nupstreams: {u: {endpoints: [\"127.0.0.1:2\"]}}\n"), None);
+    assert!(shown(&restored).starts_with("route a > u\nupstream u 2\n"), "{}", shown(&restored));
+    restored.update_texts(&texts("--- main\n\n--- b\n"), None);
+    assert_eq!(shown(&restored), "");
+}
+
+#[test]
+fn what_did_not_change_is_the_same_object_and_nothing_is_said_to_have_changed() {
+    let mut catalog = Catalog::default();
+    let one = texts("--- main\nupstreams: {u: {endpoints: [\"127.0.0.1:1\"]}, v: {endpoints: []}}");
+    assert!(catalog.update_texts(&one, None));
+    let before = catalog.rules().upstream("u").unwrap().clone();
+    assert!(!catalog.update_texts(&one, None));
+    let commented = texts("--- main\n# why\nupstreams: {v: {endpoints: []}, u: {endpoints: [\"127.0.0.1:1\"]}}");
+    assert!(!catalog.update_texts(&commented, None));
+    assert!(catalog.update_texts(&texts("--- main\nupstreams: {u: {endpoints: [\"127.0.0.1:1\"]}}"), None));
+    assert!(Arc::ptr_eq(&before, catalog.rules().upstream("u").unwrap()));
+}
+
+#[test]
+fn a_problem_of_use_is_placed() {
+    let mut catalog = Catalog::default();
+    catalog.update_texts(&texts("--- main\nlisteners:\n  web: {address: \"127.0.0.1:80\"}\n"), None);
+    let problem = catalog.problem(routing_rules::rules::Kind::Listener, "web", "address", "taken".into());
+    assert_eq!(problem.to_string(), "main:2:18: listeners.web.address: taken");
+}

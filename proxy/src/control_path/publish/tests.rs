@@ -1,0 +1,196 @@
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use routing_rules::release::ReleaseContext;
+use routing_rules::rules::AddressSet;
+use tokio::time::Instant;
+
+use super::{Listeners, Publisher};
+use crate::control_path::assemble::Assembler;
+use crate::control_path::source::Text;
+use crate::control_path::state_dir::StateDir;
+use crate::settings::Settings;
+use crate::snapshot::{Snapshot, SnapshotCell};
+
+/// Listeners that only write down what is asked of them.
+#[derive(Clone, Default)]
+struct Sketch {
+    events: Arc<Mutex<Vec<String>>>,
+    taken: Arc<Mutex<BTreeSet<u16>>>,
+}
+
+impl Listeners for Sketch {
+    fn open(&mut self, name: &Arc<str>, address: SocketAddr) -> io::Result<SocketAddr> {
+        self.probe(address)?;
+        self.events.lock().unwrap().push(format!("+{name}:{}", address.port()));
+        Ok(address)
+    }
+
+    fn close(&mut self, name: &Arc<str>) {
+        self.events.lock().unwrap().push(format!("-{name}"));
+    }
+
+    fn probe(&self, address: SocketAddr) -> io::Result<()> {
+        match self.taken.lock().unwrap().contains(&address.port()) {
+            true => Err(io::Error::other("taken")),
+            false => Ok(()),
+        }
+    }
+}
+
+struct Bench {
+    publisher: Publisher,
+    snapshots: Arc<SnapshotCell>,
+    sketch: Sketch,
+}
+
+impl Bench {
+    fn new(state_dir: Option<StateDir>) -> Self {
+        let snapshots = Arc::new(SnapshotCell::from_pointee(Snapshot::empty()));
+        let assembler = Assembler::new(1, ReleaseContext::default(), AddressSet::default(), None);
+        let sketch = Sketch::default();
+        let listeners = Box::new(sketch.clone());
+        let publisher = Publisher::new(Settings::default(), assembler, Arc::clone(&snapshots), listeners, state_dir);
+        Self { publisher, snapshots, sketch }
+    }
+
+    /// What happened to listeners.
+    fn update(&mut self, main: &str) -> String {
+        self.publisher.update(vec![Text { name: "main".into(), content: Ok(main.into()), is_main: true }]);
+        std::mem::take(&mut *self.sketch.events.lock().unwrap()).join(" ")
+    }
+
+    fn problems(&self) -> String {
+        self.publisher.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    fn generation(&self) -> u64 {
+        self.snapshots.load().generation
+    }
+}
+
+fn listener(name: &str, port: u16) -> String {
+    format!("listeners: {{{name}: {{address: \"127.0.0.1:{port}\"}}}}")
+}
+
+#[test]
+fn listeners_follow_the_rules() {
+    let mut bench = Bench::new(None);
+    assert_eq!(bench.update(&listener("a", 1)), "+a:1");
+    assert_eq!(bench.update(&listener("a", 2)), "-a +a:2");
+    assert_eq!(bench.update(&listener("b", 2)), "-a +b:2");
+    assert_eq!(bench.update(""), "-b");
+}
+
+#[test]
+fn a_listener_whose_new_address_is_taken_keeps_its_old_one() {
+    let mut bench = Bench::new(None);
+    bench.update(&listener("a", 1));
+    bench.sketch.taken.lock().unwrap().insert(2);
+    assert_eq!(bench.update(&listener("a", 2)), "");
+    let problem = "main:1:26: listeners.a.address: cannot listen on 127.0.0.1:2: taken; the old address stays open";
+    assert_eq!(bench.problems(), problem);
+    // As soon as it is free, without any edit.
+    assert_eq!(bench.update(&listener("a", 2)), "");
+    bench.sketch.taken.lock().unwrap().clear();
+    assert_eq!(bench.update(&listener("a", 2)), "-a +a:2");
+    assert_eq!(bench.problems(), "");
+}
+
+#[test]
+fn listeners_may_exchange_their_addresses() {
+    let mut bench = Bench::new(None);
+    let two =
+        |a: u16, b: u16| format!("listeners: {{a: {{address: \"127.0.0.1:{a}\"}}, b: {{address: \"127.0.0.1:{b}\"}}}}");
+    bench.update(&two(1, 2));
+    bench.sketch.taken.lock().unwrap().clear();
+    assert_eq!(bench.update(&two(2, 1)), "-a -b +a:2 +b:1");
+}
+
+#[test]
+fn what_changes_nothing_swaps_nothing() {
+    let mut bench = Bench::new(None);
+    bench.update("upstreams: {u: {endpoints: []}}");
+    let generation = bench.generation();
+    bench.update("upstreams: {u: {endpoints: []}}");
+    bench.update("# a remark\nupstreams: {u: {endpoints: []}}");
+    assert_eq!(bench.generation(), generation);
+    bench.update("upstreams: {u: {endpoints: [\"127.0.0.1:1\"]}}");
+    assert_eq!(bench.generation(), generation + 1);
+}
+
+#[test]
+fn trusted_proxies_take_effect_at_once_and_other_settings_are_checked() {
+    let mut bench = Bench::new(None);
+    bench.update("trusted_proxies: [10.0.0.0/8]");
+    assert!(bench.snapshots.load().trusts([10, 1, 1, 1].into()));
+    bench.update("trusted_proxies: [192.0.2.1]\nworkers: 0\n");
+    assert_eq!(bench.problems(), "main:2:10: workers: the number of workers is between 1 and 1024");
+    assert!(bench.snapshots.load().trusts([10, 1, 1, 1].into()), "settings with a problem change nothing");
+    bench.update("trusted_proxies: [192.0.2.1]\nworkers: 2\n");
+    assert!(bench.snapshots.load().trusts([192, 0, 2, 1].into()));
+    assert!(!bench.snapshots.load().trusts([10, 1, 1, 1].into()));
+    assert_eq!(bench.problems(), "");
+}
+
+#[test]
+fn counters_of_an_endpoint_survive() {
+    let mut bench = Bench::new(None);
+    let upstream = |rest: &str| format!("upstreams: {{u: {{endpoints: [\"127.0.0.1:1\"{rest}]}}}}");
+    bench.update(&upstream(""));
+    let count = |bench: &Bench| {
+        let snapshot = bench.snapshots.load_full();
+        let upstream = snapshot.upstreams.iter().flatten().find(|upstream| upstream.name.as_str() == "u").unwrap();
+        upstream.endpoints[0].endpoint.counters(0).unwrap().picked();
+        upstream.endpoints[0].endpoint.totals().requests
+    };
+    assert_eq!(count(&bench), 1);
+    bench.update(&upstream(", \"127.0.0.1:2\""));
+    assert_eq!(count(&bench), 2);
+    bench.update("");
+    bench.update(&upstream(""));
+    assert_eq!(count(&bench), 3, "gone for a moment is not gone");
+}
+
+#[test]
+fn the_newest_rules_are_stored_however_many_there_were_and_quickly_handed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let state_dir = StateDir::open(folder.path()).unwrap();
+    let mut bench = Bench::new(Some(state_dir.clone()));
+    let began = Instant::now();
+    for port in 1..=200 {
+        bench.update(&format!("upstreams: {{u{port}: {{endpoints: [\"127.0.0.1:{port}\"]}}}}"));
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "200 updates took {:?}", began.elapsed());
+    drop(bench);
+    let stored = state_dir.restore().unwrap().rules.upstreams;
+    assert_eq!(stored.keys().collect::<Vec<_>>(), ["u200"]);
+}
+
+#[test]
+fn a_disk_that_fails_at_the_end_does_not_hold_up_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let mut bench = Bench::new(Some(StateDir::open(&folder.path().join("file/state")).unwrap()));
+    bench.update("upstreams: {u: {endpoints: []}}");
+    let began = Instant::now();
+    drop(bench);
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+/// A mistake in a template makes very many problems; saying so must not take long.
+#[test]
+fn ten_thousand_problems_are_reported_in_time() {
+    let mut bench = Bench::new(None);
+    let mut main = String::from("routes:\n");
+    for index in 0..10_000 {
+        main.push_str(&format!("  r{index}: {{upstream: missing}}\n"));
+    }
+    let began = Instant::now();
+    bench.update(&main);
+    assert_eq!(bench.publisher.problems().len(), 10_000);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}

@@ -1,0 +1,116 @@
+//! Stores the rules beside everything else: a slow or full disk delays nothing.
+//!
+//! Only the newest rules matter, so whatever came in while the disk was busy is stored once. The last thing handed
+//! over is always stored, also when the process is about to end.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::catalog::Written;
+use super::state_dir::StateDir;
+use crate::settings::Settings;
+
+/// The way to the thread that writes. Dropping it waits until everything is stored, or for some seconds.
+pub(super) struct Saver {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Option<(Settings, Written)>,
+    is_closing: bool,
+    has_ended: bool,
+}
+
+impl Saver {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The operating system gives no thread.
+    pub(super) fn start(state_dir: StateDir) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let of_thread = Arc::clone(&shared);
+        std::thread::Builder::new().name("state".into()).spawn(move || of_thread.run(&state_dir))?;
+        Ok(Self { shared })
+    }
+
+    /// Stores these rules soon, unless newer ones follow.
+    pub(super) fn save(&self, settings: Settings, rules: Written) {
+        self.shared.state().waiting = Some((settings, rules));
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.is_closing = true;
+        self.shared.changed.notify_all();
+        // A disk that hangs must not keep the process from ending.
+        let waited = self.shared.changed.wait_timeout_while(state, LONGEST_END, |state| !state.has_ended);
+        if waited.is_ok_and(|(_, result)| result.timed_out()) {
+            tracing::error!("the state folder does not respond; the newest rules may not be stored");
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No change of the state can be left half made by a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, state_dir: &StateDir) {
+        state_dir.set_damaged_aside();
+        let mut last_error = String::new();
+        while let Some((settings, rules)) = self.next() {
+            let result = state_dir.save(&settings, rules.spec());
+            let failed = result.is_err();
+            match result {
+                Ok(()) => last_error.clear(),
+                Err(error) => {
+                    // A full disk fails every time: said once.
+                    let error = error.to_string();
+                    if error != last_error {
+                        tracing::error!(%error, "cannot store the rules; a start without the files would find older ones");
+                    }
+                    last_error = error;
+                    self.state().waiting.get_or_insert((settings, rules));
+                }
+            }
+            if self.rest(if failed { RETRY } else { BETWEEN }) && failed {
+                break;
+            }
+        }
+        self.state().has_ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for something to store; nothing when all is stored and the process ends.
+    fn next(&self) -> Option<(Settings, Written)> {
+        let idle = |state: &mut State| state.waiting.is_none() && !state.is_closing;
+        let mut state = self.changed.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
+        state.waiting.take()
+    }
+
+    /// Rests between two writes, unless the process ends. Returns whether it does.
+    fn rest(&self, time: Duration) -> bool {
+        let rested = self.changed.wait_timeout_while(self.state(), time, |state| !state.is_closing);
+        rested.map_or(true, |(state, _)| state.is_closing)
+    }
+}
+
+/// Time between two writes.
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// Time after a write that failed.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How long the end of the process waits for the disk.
+const LONGEST_END: Duration = Duration::from_secs(5);

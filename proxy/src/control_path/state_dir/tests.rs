@@ -1,0 +1,124 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use routing_rules::spec::{Spec, UpstreamSpec};
+use tempfile::TempDir;
+
+use super::{CURRENT, DAMAGED, PREVIOUS, RestoreError, SECRET, StateDir};
+use crate::settings::Settings;
+
+fn rules(upstream: &str) -> Spec {
+    let mut spec = Spec::default();
+    spec.upstreams.insert(upstream.into(), UpstreamSpec::default());
+    spec
+}
+
+fn open() -> (TempDir, StateDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let state_dir = StateDir::open(&folder.path().join("a/state")).unwrap();
+    (folder, state_dir)
+}
+
+fn stored(state_dir: &StateDir) -> String {
+    state_dir.restore().unwrap().rules.upstreams.into_keys().collect()
+}
+
+#[test]
+fn what_is_saved_comes_back_and_is_for_nobody_else() {
+    let (_folder, state_dir) = open();
+    assert!(matches!(state_dir.restore(), Err(RestoreError::Io(..))));
+    let mut settings = Settings::default();
+    settings.workers = Some(3);
+    state_dir.save(&settings, rules("one")).unwrap();
+    state_dir.save(&settings, rules("two")).unwrap();
+    assert_eq!(state_dir.restore().unwrap().settings, settings);
+    assert_eq!(stored(&state_dir), "two");
+    state_dir.secret().unwrap();
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&state_dir.folder).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+        names.push(entry.file_name().into_string().unwrap());
+    }
+    names.sort();
+    assert_eq!(names, [CURRENT, PREVIOUS, SECRET]);
+}
+
+#[test]
+fn any_damage_is_noticed_and_the_previous_generation_is_used() {
+    let (_folder, state_dir) = open();
+    state_dir.save(&Settings::default(), rules("one")).unwrap();
+    state_dir.save(&Settings::default(), rules("two")).unwrap();
+    let path = state_dir.folder.join(CURRENT);
+    let whole = fs::read(&path).unwrap();
+    for damage in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[damage] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(stored(&state_dir), "one", "byte {damage}");
+        fs::write(&path, &whole[..damage]).unwrap();
+        assert_eq!(stored(&state_dir), "one", "cut at {damage}");
+    }
+    fs::remove_file(&path).unwrap();
+    assert_eq!(stored(&state_dir), "one");
+}
+
+#[test]
+fn a_damaged_file_does_not_push_out_the_good_one_before_it() {
+    let (_folder, state_dir) = open();
+    state_dir.save(&Settings::default(), rules("one")).unwrap();
+    state_dir.save(&Settings::default(), rules("two")).unwrap();
+    fs::write(state_dir.folder.join(CURRENT), "junk").unwrap();
+    state_dir.set_damaged_aside();
+    assert_eq!(fs::read(state_dir.folder.join(DAMAGED)).unwrap(), b"junk");
+    state_dir.save(&Settings::default(), rules("three")).unwrap();
+    assert_eq!(stored(&state_dir), "three");
+    fs::write(state_dir.folder.join(CURRENT), "junk").unwrap();
+    assert_eq!(stored(&state_dir), "one");
+}
+
+#[test]
+fn a_newer_format_is_left_alone_and_not_misread() {
+    let (_folder, state_dir) = open();
+    state_dir.save(&Settings::default(), rules("one")).unwrap();
+    let path = state_dir.folder.join(CURRENT);
+    let text = fs::read_to_string(&path).unwrap().replacen("\"format\":1", "\"format\":2", 1);
+    fs::write(&path, text).unwrap();
+    let error = state_dir.restore().unwrap_err().to_string();
+    assert!(error.contains("format 2 is not 1"), "{error}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_fails_the_save_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let state_dir = StateDir::open(&folder.path().join("file/state")).unwrap();
+    assert!(state_dir.save(&Settings::default(), rules("one")).is_err());
+    assert_ne!(state_dir.secret().unwrap(), [0; 32]);
+    // As soon as it can be made, it is.
+    fs::remove_file(folder.path().join("file")).unwrap();
+    state_dir.save(&Settings::default(), rules("one")).unwrap();
+    assert_eq!(stored(&state_dir), "one");
+}
+
+#[test]
+fn what_cannot_be_written_changes_nothing() {
+    let (_folder, state_dir) = open();
+    state_dir.save(&Settings::default(), rules("one")).unwrap();
+    // A folder in the place of the temporary file: it cannot be written, whoever tries.
+    fs::create_dir_all(state_dir.folder.join("rules.json.tmp/x")).unwrap();
+    assert!(state_dir.save(&Settings::default(), rules("two")).is_err());
+    assert_eq!(stored(&state_dir), "one");
+    assert!(!state_dir.folder.join(PREVIOUS).exists());
+}
+
+#[test]
+fn the_secret_stays_and_a_damaged_one_is_replaced() {
+    let (_folder, state_dir) = open();
+    let secret = state_dir.secret().unwrap();
+    assert_eq!(state_dir.secret().unwrap(), secret);
+    fs::write(state_dir.folder.join(SECRET), "short").unwrap();
+    let replaced = state_dir.secret().unwrap();
+    assert_ne!(replaced, secret);
+    assert_eq!(state_dir.secret().unwrap(), replaced);
+}
