@@ -1,17 +1,19 @@
 //! Owns every thread and long-lived task: starts them, drains them, stops them.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use routing_rules::release::{ReleaseContext, Secret};
 use routing_rules::request::GeoDatabase;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminState, Readiness};
 use crate::control_path::assemble::Assembler;
 use crate::control_path::catalog::{Catalog, Document};
+use crate::control_path::check::check;
 use crate::control_path::decode::Problem;
 use crate::control_path::geo::CityDatabase;
 use crate::control_path::publish::{Listeners, Publisher};
@@ -109,8 +111,7 @@ impl Server {
     /// # Errors
     /// Nothing to serve: the main file cannot be used, and no rules are stored.
     pub fn start(options: StartOptions) -> Result<Self, StartError> {
-        let main = FileSet::new(&options.config, &[]);
-        let Start { settings, stored } = read_start(&main, options.state_dir.as_ref())?;
+        let Start { settings, stored } = read_start(&options.config, options.state_dir.as_ref())?;
         let state_dir = settings.state_dir.as_deref().map(StateDir::open).transpose();
         let state_dir = state_dir.map_err(|error| StartError::System("state_dir".into(), error))?;
         let log = settings.access_log.as_ref().map(LogSink::open).transpose();
@@ -153,17 +154,17 @@ impl Server {
             log,
             readiness,
         });
-        Self::run(shared, settings, files, watch)
+        Self::run(shared, settings, watch)
     }
 
-    fn run(shared: Arc<Shared>, settings: Settings, files: FileSet, watch: FileWatch) -> Result<Self, StartError> {
+    fn run(shared: Arc<Shared>, settings: Settings, watch: FileWatch) -> Result<Self, StartError> {
         let admin = settings.admin.as_ref().map(|admin| listener::bind(admin.address)).transpose();
         let admin = admin.map_err(|error| StartError::System("admin address".into(), error))?;
         let admin_address = admin.as_ref().and_then(|socket| socket.local_addr().ok());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| StartError::System("control runtime".into(), error))?;
         let (orders, inbox) = mpsc::unbounded_channel();
-        let control = Control { shared: Arc::clone(&shared), settings, files, watch, admin, inbox };
+        let control = Control { shared: Arc::clone(&shared), settings, watch, admin, inbox };
         let thread = std::thread::Builder::new().name("control".into()).spawn(move || runtime.block_on(control.run()));
         let thread = thread.map_err(|error| StartError::System("control thread".into(), error))?;
         Ok(Self { shared, control: Some(thread), orders, admin: admin_address })
@@ -228,9 +229,9 @@ struct Start {
 
 /// Settings from the main file, or from the state folder if the file cannot be used; and the stored rules, which fill
 /// in for whatever in the files is wrong.
-fn read_start(main: &FileSet, state_dir: Option<&PathBuf>) -> Result<Start, StartError> {
+fn read_start(main: &Path, state_dir: Option<&PathBuf>) -> Result<Start, StartError> {
     let mut problems = Vec::new();
-    let settings = main.read().first().and_then(|text| settings_of(text, &mut problems));
+    let settings = FileSet::new(main, &[]).read().first().and_then(|text| settings_of(text, &mut problems));
     let folder = state_dir.cloned().or_else(|| settings.as_ref().and_then(|settings| settings.state_dir.clone()));
     let stored = folder.as_ref().and_then(|folder| StateDir::open(folder).ok()?.restore().ok());
     let catalog = stored.as_ref().map(|stored| Catalog::restored(&stored.rules, &"stored rules".into()));
@@ -241,7 +242,7 @@ fn read_start(main: &FileSet, state_dir: Option<&PathBuf>) -> Result<Start, Star
             tracing::warn!(saved_at = stored.saved_at, "starting with the rules in the state folder");
             stored.settings
         }
-        (None, None) => return Err(StartError::Rules(problems)),
+        (None, None) => return Err(StartError::Rules(check(main).problems)),
     };
     settings.state_dir = folder;
     Ok(Start { settings, stored: catalog })
@@ -321,7 +322,6 @@ impl Listeners for WorkerListeners {
 struct Control {
     shared: Arc<Shared>,
     settings: Settings,
-    files: FileSet,
     watch: FileWatch,
     admin: Option<std::net::TcpListener>,
     inbox: mpsc::UnboundedReceiver<Order>,
@@ -329,9 +329,11 @@ struct Control {
 
 impl Control {
     async fn run(mut self) {
+        // Ends with this function.
+        let mut background = JoinSet::new();
         if let Some(socket) = self.admin.take() {
             let state = AdminState::new(Arc::clone(&self.shared));
-            tokio::spawn(async move {
+            background.spawn(async move {
                 if let Err(error) = admin::serve(socket, state).await {
                     tracing::error!(%error, "the admin API has ended");
                 }
@@ -343,7 +345,8 @@ impl Control {
                 order = self.inbox.recv() => match order {
                     Some(Order::Reload) => {
                         self.shared.log.reopen();
-                        self.shared.publisher().update(self.files.read());
+                        let texts = self.watch.reread().await;
+                        self.shared.publisher().update(texts);
                     }
                     Some(Order::Drain) => break,
                     Some(Order::Stop) | None => return self.stop().await,
@@ -366,10 +369,11 @@ impl Control {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
+        // A second order to end cuts the wait short.
+        let second = async { while self.inbox.recv().await == Some(Order::Reload) {} };
         tokio::select! {
             () = steps => {}
-            // A second request to end cuts the wait short.
-            _ = self.inbox.recv() => tracing::warn!("stopping at once"),
+            () = second => tracing::warn!("stopping at once"),
         }
         self.stop().await;
     }

@@ -4,6 +4,7 @@
 //! the thread shares; [`WorkerHandle`] is how the rest of the process talks to it.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -70,10 +71,22 @@ pub(crate) struct Worker {
     pub(crate) http1_client: client::conn::http1::Builder,
     pub(crate) max_connections: usize,
     snapshots: RefCell<Cache<Arc<SnapshotCell>, Arc<Snapshot>>>,
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<Rc<HeldSnapshot>>,
     random: Cell<u64>,
     id_prefix: u64,
     listeners: LocalListeners,
+}
+
+/// A snapshot as requests of one worker hold it. They count their references in an [`Rc`] around this: if they all
+/// counted in the [`Arc`], every request of every worker would fight for one cache line.
+pub(crate) struct HeldSnapshot(Arc<Snapshot>);
+
+impl Deref for HeldSnapshot {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
 }
 
 /// The worker's coarse clock: milliseconds since it started, as of the last sweep.
@@ -105,7 +118,7 @@ impl Clock {
 impl Worker {
     fn new(index: usize, options: WorkerOptions, counters: Arc<WorkerCounters>) -> Self {
         let mut snapshots = Cache::new(options.snapshots);
-        let snapshot = Rc::new(Arc::clone(snapshots.load()));
+        let snapshot = Rc::new(HeldSnapshot(Arc::clone(snapshots.load())));
         let (random, id_prefix) = (crate::random::seed(), crate::random::seed());
         Self {
             clock: Rc::new(Clock::new()),
@@ -125,14 +138,13 @@ impl Worker {
         }
     }
 
-    /// The current snapshot. The reference count is the worker's own: sharing one count among all workers would make
-    /// every request fight for its cache line.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    /// The current snapshot.
+    pub(crate) fn snapshot(&self) -> Rc<HeldSnapshot> {
         let mut cache = self.snapshots.borrow_mut();
         let newest = cache.load();
         let mut current = self.snapshot.borrow_mut();
-        if !Arc::ptr_eq(newest, &current) {
-            *current = Rc::new(Arc::clone(newest));
+        if !Arc::ptr_eq(newest, &current.0) {
+            *current = Rc::new(HeldSnapshot(Arc::clone(newest)));
         }
         Rc::clone(&current)
     }

@@ -4,7 +4,6 @@
 //! never differ from what a request meets. [`pick`] adds what only a worker has: its place in the schedule.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
 use routing_rules::release::{Assignment, Group, Moment};
@@ -14,11 +13,11 @@ use routing_rules::table::{CompiledTarget, ReleaseId, RouteId, RouteMatch, Upstr
 
 use super::upstream::Picked;
 use crate::snapshot::Snapshot;
-use crate::worker::Worker;
+use crate::worker::{HeldSnapshot, Worker};
 
 /// Where a request goes, and everything needed later from the same snapshot.
 pub(crate) struct Decision {
-    snapshot: Rc<Arc<Snapshot>>,
+    snapshot: Rc<HeldSnapshot>,
     route: RouteId,
     pub(crate) placed: Option<Placed>,
     pub(crate) picked: Picked,
@@ -121,15 +120,26 @@ impl Placement<'_> {
     }
 }
 
-/// The endpoint whose turn it is. `None` if the upstream has none that takes requests.
+/// The endpoint whose turn it is. A canary upstream without an endpoint must not be its users' problem: stable serves
+/// them. `None` if there is no endpoint there either.
 pub(crate) fn pick(
     worker: &Worker,
-    snapshot: Rc<Arc<Snapshot>>,
+    snapshot: &Rc<HeldSnapshot>,
     route: RouteId,
     upstream: UpstreamId,
     placed: Option<Placed>,
 ) -> Option<Box<Decision>> {
-    let local = worker.upstreams.get(upstream, snapshot.upstream(upstream)?, || worker.draw());
-    let picked = local.pick()?;
-    Some(Box::new(Decision { snapshot, route, placed, picked }))
+    let (picked, placed) = match (pick_of(worker, snapshot, upstream), placed) {
+        (None, Some(placed)) if placed.group == Group::Canary => {
+            let stable = snapshot.table.release(placed.release)?.stable;
+            let stable_placed = Placed { group: Group::Stable, cookies: Vec::new(), ..placed };
+            (pick_of(worker, snapshot, stable)?, Some(stable_placed))
+        }
+        (picked, placed) => (picked?, placed),
+    };
+    Some(Box::new(Decision { snapshot: Rc::clone(snapshot), route, placed, picked }))
+}
+
+fn pick_of(worker: &Worker, snapshot: &Snapshot, upstream: UpstreamId) -> Option<Picked> {
+    worker.upstreams.get(upstream, snapshot.upstream(upstream)?, || worker.draw()).pick()
 }

@@ -292,6 +292,12 @@ impl ForwardingFacts {
     }
 
     fn append(&self, headers: &mut HeaderMap) {
+        // Endpoints differ in which of several lines they believe.
+        for name in [X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PORT] {
+            if headers.get_all(&name).iter().nth(1).is_some() {
+                headers.remove(name);
+            }
+        }
         let mut chain = Vec::with_capacity(64);
         for field in headers.get_all(X_FORWARDED_FOR) {
             chain.extend_from_slice(field.as_bytes());

@@ -52,6 +52,10 @@ pub(crate) struct ResponseBodyError(RequestError);
 /// Gives a response that Serin made the duty to end the request.
 pub(crate) fn attach(mut response: Response<ResponseBody>, life: Life) -> Response<ResponseBody> {
     life.exchange().set_status(response.status());
+    // What is still coming of the body will not be read, so no request can follow it.
+    if !life.exchange().is_request_complete() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response.body_mut().life.get_or_insert(life);
     response
 }

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use super::decide::Decision;
 use super::error::RequestError;
@@ -42,16 +43,25 @@ pub(crate) struct PendingTunnel {
 /// A task of its own, although the request could poll the connection itself: under load the worker then reads from
 /// many clients, writes to many endpoints, and so on, in turns, and these runs of like system calls cost a fifth less
 /// processor time than reading and writing in alternation.
-pub(crate) fn drive(mut connection: Connection<TokioIo<EndpointIo>, RequestBody>) -> Handover {
+pub(crate) fn drive(mut connection: Connection<TokioIo<EndpointIo>, RequestBody>) -> (Handover, Driver) {
     let (sender, handover) = oneshot::channel();
-    tokio::task::spawn_local(async move {
+    let task = tokio::task::spawn_local(async move {
         if poll_fn(|cx| connection.poll_without_shutdown(cx)).await.is_ok() {
             let parts = connection.into_parts();
             // Nobody receives it unless there was a 101; the socket is closed then.
             let _ = sender.send((parts.io.into_inner().into_stream(), parts.read_buf));
         }
     });
-    handover
+    (handover, Driver(task.abort_handle()))
+}
+
+/// The task that drives a connection; ends with this, and the connection with it.
+pub(crate) struct Driver(AbortHandle);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Turns an endpoint's 101 into the client's, and leaves the tunnel to the connection. A 101 nobody asked for, or to
@@ -118,7 +128,7 @@ pub(crate) async fn run(
         }
     };
     tokio::select! {
-        () = async { tokio::join!(up, down); } => {}
+        _ = async { tokio::try_join!(up, down) } => {}
         () = watch => worker.counters.tunnel_idle(),
         () = state.ordered_to_close() => {}
     }
@@ -127,24 +137,31 @@ pub(crate) async fn run(
     life.completed();
 }
 
-/// Passes bytes one way. The end of one direction is passed on as a half-close; an error ends this direction only,
-/// and the other one notices by itself.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, first: Bytes, moved: impl Fn(usize)) {
+/// Passes bytes one way. The end of one direction is passed on as a half-close. Bytes that cannot be written end this
+/// direction only, because the other one may still have something to read; an error of reading is a reset, after
+/// which nothing comes or goes.
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    first: Bytes,
+    moved: impl Fn(usize),
+) -> std::io::Result<()> {
     if !first.is_empty() {
         moved(first.len());
         if to.write_all(&first).await.is_err() {
-            return;
+            return Ok(());
         }
     }
     let mut buffer = vec![0; BUFFER].into_boxed_slice();
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+    while let count @ 1.. = from.read(&mut buffer).await? {
         moved(count);
         if to.write_all(&buffer[..count]).await.is_err() {
-            return;
+            return Ok(());
         }
         moved(0);
     }
     let _ = to.shutdown().await;
+    Ok(())
 }
 
 /// Bytes in hand per direction.

@@ -3,27 +3,27 @@
 //! A worker formats lines into a buffer of its own and hands full buffers to one writer thread through a bounded
 //! queue. If the sink blocks, buffers are dropped and their lines counted; a request never waits for a disk.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::SystemTime;
 
 use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode};
-use routing_rules::table::RouteId;
 use serde::{Deserialize, Serialize};
 
 use crate::data_path::decide::Placement;
 use crate::data_path::error::RequestError;
 use crate::data_path::request::Head;
 use crate::data_path::upstream::LocalEndpoint;
-use crate::snapshot::Snapshot;
 
 /// Where access log lines go, and how they look.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,11 +53,14 @@ pub struct LogSink {
     queue: Option<SyncSender<Message>>,
     format: LogFormat,
     dropped: Arc<AtomicU64>,
+    reopen: Arc<AtomicBool>,
 }
 
 enum Message {
-    Lines(Vec<u8>),
-    Reopen,
+    /// Text and the number of its lines.
+    Lines(Vec<u8>, u64),
+    /// Look at the flags.
+    Wake,
     /// Answered when everything before it is written.
     Flush(SyncSender<()>),
 }
@@ -73,16 +76,20 @@ impl LogSink {
     /// # Errors
     /// The file cannot be opened, or the thread not started.
     pub fn open(settings: &AccessLogSettings) -> io::Result<Self> {
-        let mut target = LogTarget::open(&settings.to)?;
         let (queue, messages) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("access-log".into()).spawn(move || target.write_all(&messages))?;
-        Ok(Self { queue: Some(queue), format: settings.format, dropped: Arc::default() })
+        let sink = Self { queue: Some(queue), format: settings.format, ..Self::default() };
+        let target = LogTarget::open(&settings.to)?;
+        let writer = Writer { target, dropped: Arc::clone(&sink.dropped), reopen: Arc::clone(&sink.reopen) };
+        std::thread::Builder::new().name("access-log".into()).spawn(move || writer.write_all(&messages))?;
+        Ok(sink)
     }
 
     /// Opens the file again, after a rotation.
     pub fn reopen(&self) {
+        self.reopen.store(true, Relaxed);
         if let Some(queue) = &self.queue {
-            let _ = queue.try_send(Message::Reopen);
+            // If there is no room, lines are on their way and will do as well.
+            let _ = queue.try_send(Message::Wake);
         }
     }
 
@@ -102,10 +109,43 @@ impl LogSink {
     }
 }
 
+/// The writer thread.
+struct Writer {
+    target: LogTarget,
+    dropped: Arc<AtomicU64>,
+    reopen: Arc<AtomicBool>,
+}
+
 enum LogTarget {
     Stdout,
     Stderr,
-    File { path: PathBuf, file: File },
+    /// Closed until the first line if it is a pipe: opening one waits for a reader, and the start must not.
+    File {
+        path: PathBuf,
+        file: Option<File>,
+    },
+}
+
+impl Writer {
+    fn write_all(mut self, messages: &Receiver<Message>) {
+        for message in messages {
+            if self.reopen.swap(false, Relaxed)
+                && let Err(error) = self.target.reopen()
+            {
+                tracing::warn!(%error, "cannot open the access log again");
+            }
+            match message {
+                Message::Lines(text, count) => {
+                    if let Err(error) = self.target.write(&text) {
+                        self.dropped.fetch_add(count, Relaxed);
+                        tracing::warn!(%error, lines = count, "cannot write the access log");
+                    }
+                }
+                Message::Wake => {}
+                Message::Flush(done) => drop(done.send(())),
+            }
+        }
+    }
 }
 
 impl LogTarget {
@@ -113,40 +153,39 @@ impl LogTarget {
         Ok(match to {
             "stdout" => Self::Stdout,
             "stderr" => Self::Stderr,
-            path => Self::File { path: path.into(), file: append(path.as_ref())? },
+            path if is_pipe(path) => Self::File { path: path.into(), file: None },
+            path => Self::File { path: path.into(), file: Some(append(path.as_ref())?) },
         })
     }
 
-    fn write_all(&mut self, messages: &Receiver<Message>) {
-        for message in messages {
-            match message {
-                Message::Lines(lines) => {
-                    if let Err(error) = self.write(&lines) {
-                        tracing::warn!(%error, "cannot write the access log");
-                    }
-                }
-                Message::Reopen => self.reopen(),
-                Message::Flush(done) => drop(done.send(())),
-            }
-        }
-    }
-
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Stdout => io::stdout().lock().write_all(lines),
-            Self::Stderr => io::stderr().lock().write_all(lines),
-            Self::File { file, .. } => file.write_all(lines),
-        }
-    }
-
-    fn reopen(&mut self) {
+    fn reopen(&mut self) -> io::Result<()> {
         if let Self::File { path, file } = self {
-            match append(path) {
-                Ok(opened) => *file = opened,
-                Err(error) => tracing::warn!(path = %path.display(), %error, "cannot open the access log again"),
+            // Closed even if opening fails: the next line tries again rather than write to a file that was moved away.
+            *file = None;
+            *file = Some(append(path)?);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stdout => io::stdout().lock().write_all(text),
+            Self::Stderr => io::stderr().lock().write_all(text),
+            Self::File { path, file } => {
+                let mut opened = match file.take() {
+                    Some(opened) => opened,
+                    None => append(path)?,
+                };
+                let written = opened.write_all(text);
+                *file = Some(opened);
+                written
             }
         }
     }
+}
+
+fn is_pipe(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
 fn append(path: &std::path::Path) -> io::Result<File> {
@@ -202,7 +241,8 @@ impl LogWriter {
     fn hand_over(&self, lines: &mut Lines) {
         let Lines { text, count } = std::mem::take(lines);
         let Some(queue) = &self.sink.queue else { return };
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(Message::Lines(text)) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(Message::Lines(text, count))
+        {
             self.sink.dropped.fetch_add(count, Relaxed);
         }
     }
@@ -221,7 +261,7 @@ struct Facts {
     host: Box<str>,
     target: Box<str>,
     user_agent: Option<HeaderValue>,
-    snapshot: Option<(Rc<Arc<Snapshot>>, RouteId)>,
+    route: Option<Box<str>>,
     release: Option<ReleaseFacts>,
     endpoint: Option<Rc<LocalEndpoint>>,
 }
@@ -257,7 +297,7 @@ impl Record {
                 host: "".into(),
                 target: request.uri().path().into(),
                 user_agent: request.headers().get(header::USER_AGENT).cloned(),
-                snapshot: None,
+                route: None,
                 release: None,
                 endpoint: None,
             })
@@ -278,9 +318,9 @@ impl Record {
     }
 
     /// The route that was found.
-    pub(crate) fn route(&mut self, snapshot: &Rc<Arc<Snapshot>>, route: RouteId) {
+    pub(crate) fn route(&mut self, name: &str) {
         if let Some(facts) = &mut self.facts {
-            facts.snapshot = Some((Rc::clone(snapshot), route));
+            facts.route = Some(name.into());
         }
     }
 
@@ -319,7 +359,7 @@ struct Line<'a> {
     peer: Option<IpAddr>,
     method: &'a str,
     host: &'a str,
-    target: &'a str,
+    target: Cow<'a, str>,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
@@ -346,14 +386,12 @@ struct Line<'a> {
     head_ms: Option<f64>,
     retries: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user_agent: Option<std::borrow::Cow<'a, str>>,
+    user_agent: Option<Cow<'a, str>>,
 }
 
 impl<'a> Line<'a> {
     fn new(facts: &'a Facts, outcome: &'a Outcome<'_>) -> Self {
         let release = facts.release.as_ref();
-        let route =
-            facts.snapshot.as_ref().and_then(|(snapshot, route)| Some(snapshot.table.route(*route)?.name().as_str()));
         Self {
             time: humantime::format_rfc3339_millis(facts.time).to_string(),
             request_id: outcome.request_id.to_str().unwrap_or_default(),
@@ -361,10 +399,10 @@ impl<'a> Line<'a> {
             peer: (facts.peer != facts.client).then_some(facts.peer),
             method: facts.method.as_str(),
             host: &facts.host,
-            target: &facts.target,
+            target: visible(Cow::Borrowed(&facts.target)),
             status: outcome.status.as_u16(),
             error: outcome.error.map(RequestError::token),
-            route,
+            route: facts.route.as_deref(),
             upstream: facts.endpoint.as_ref().map(|endpoint| endpoint.shared().upstream().as_str()),
             endpoint: facts.endpoint.as_ref().map(|endpoint| endpoint.shared().address()),
             release: release.map(|release| &*release.name),
@@ -377,14 +415,14 @@ impl<'a> Line<'a> {
             duration_ms: outcome.duration_us as f64 / 1_000.0,
             head_ms: outcome.head_time_us.map(|us| us as f64 / 1_000.0),
             retries: outcome.retries,
-            user_agent: facts.user_agent.as_ref().map(|agent| String::from_utf8_lossy(agent.as_bytes())),
+            user_agent: facts.user_agent.as_ref().map(|agent| visible(String::from_utf8_lossy(agent.as_bytes()))),
         }
     }
 
     /// For people: most important first, and what is absent left out. Client text is escaped, so that nobody can
     /// write lines or colours into an operator's terminal.
     fn write_text(&self, to: &mut Vec<u8>) -> io::Result<()> {
-        write!(to, "{} {} {} {}{} ", self.time, self.status, self.method, self.host, self.target.escape_debug())?;
+        write!(to, "{} {} {} {}{} ", self.time, self.status, self.method, self.host, self.target)?;
         write!(to, "{:.1}ms {}B client={}", self.duration_ms, self.response_bytes, self.client)?;
         let pairs = [("route", self.route), ("upstream", self.upstream), ("error", self.error)];
         for (name, value) in pairs {
@@ -408,6 +446,14 @@ impl<'a> Line<'a> {
             write!(to, " retries={}", self.retries)?;
         }
         write!(to, " id={}", self.request_id)
+    }
+}
+
+/// Client text with control characters written out: JSON lets some of them through, and a terminal obeys them.
+fn visible(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text.contains(char::is_control) {
+        true => text.chars().flat_map(char::escape_debug).collect(),
+        false => text,
     }
 }
 

@@ -59,7 +59,7 @@ pub struct Totals {
     pub requests_ended: u64,
     /// Ended requests by status class: 1xx, 2xx, 3xx, 4xx, 5xx.
     pub statuses: [u64; 5],
-    /// Ended requests that Serin could not serve, by [`RequestError::ALL`].
+    /// Ended requests that Serin could not serve, in the order of the reasons.
     pub errors: [u64; RequestError::ALL.len()],
     /// Ended requests by duration, by [`DURATION_BOUNDS`] and above.
     pub durations: [u64; DURATION_BOUNDS.len() + 1],

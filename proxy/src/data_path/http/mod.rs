@@ -87,7 +87,11 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
     match ended {
         Ended::Ordered(Order::Park) if unread.is_empty() => park(worker, stream, state, registered),
         // Bytes of the next request are there already: not idle after all.
-        Ended::Ordered(Order::Park) => spawn_serve(&worker, stream, unread, state, registered),
+        Ended::Ordered(Order::Park) => {
+            // They came behind the last request, when nobody was waiting for a head; its time begins now.
+            state.enter(Phase::Head, worker.clock.now_ms());
+            spawn_serve(&worker, stream, unread, state, registered);
+        }
         Ended::Ordered(Order::RefuseHead) => {
             worker.counters.head_timeout();
             refuse(stream, StatusCode::REQUEST_TIMEOUT).await;

@@ -39,6 +39,15 @@ impl RequestBody {
     }
 
     pub(crate) fn new(incoming: Incoming, exchange: &Rc<Exchange>, route: &Route) -> Self {
+        Self::limited(incoming, exchange, route.body_limit(), route.trailers().into())
+    }
+
+    /// A body that no endpoint gets. If it is here already, the connection can go on behind it.
+    pub(crate) fn unwanted(incoming: Incoming, exchange: &Rc<Exchange>) -> Self {
+        Self::limited(incoming, exchange, u64::MAX, Box::default())
+    }
+
+    fn limited(incoming: Incoming, exchange: &Rc<Exchange>, limit: u64, trailers: Box<[HeaderName]>) -> Self {
         if incoming.is_end_stream() {
             exchange.request_complete();
             return Self::empty();
@@ -47,8 +56,8 @@ impl RequestBody {
             stream: Some(Box::new(Stream {
                 incoming,
                 exchange: Rc::clone(exchange),
-                limit: route.body_limit(),
-                trailers: route.trailers().into(),
+                limit,
+                trailers,
                 ahead: VecDeque::new(),
                 ended: false,
                 expects_continue: exchange.expects_continue(),

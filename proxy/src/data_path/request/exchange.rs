@@ -11,7 +11,7 @@ use std::task::Poll;
 
 use http::header::{self, HeaderValue};
 use http::{Request, StatusCode};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use routing_rules::rules::Timeouts;
 use tokio::time::Instant;
 
@@ -34,6 +34,8 @@ pub(crate) struct Exchange {
     request_bytes: Cell<u64>,
     /// Since when the client's next body bytes are awaited; 0 if they are not.
     waits_for_client_ms: Cell<u64>,
+    /// When a part of the body was last taken on, by us or the endpoint; the head counts as the first part.
+    body_moved_ms: Cell<u64>,
     /// For how long they were awaited before.
     waited_for_client_ms: Cell<u64>,
     head_time_us: Cell<Option<u64>>,
@@ -70,6 +72,7 @@ impl Life {
             request_complete_ms: Cell::new(0),
             request_bytes: Cell::new(0),
             waits_for_client_ms: Cell::new(0),
+            body_moved_ms: Cell::new(now_ms),
             waited_for_client_ms: Cell::new(0),
             head_time_us: Cell::new(None),
             response_bytes: Cell::new(0),
@@ -147,6 +150,7 @@ impl Exchange {
         if let since @ 1.. = self.waits_for_client_ms.replace(0) {
             self.waited_for_client_ms.set(self.waited_for_client_ms.get() + self.now_ms().saturating_sub(since));
         }
+        self.body_moved_ms.set(self.now_ms());
         self.request_bytes.set(self.request_bytes.get() + count as u64);
         self.request_bytes.get()
     }
@@ -174,14 +178,6 @@ impl Exchange {
     /// The body will not be read to its end; the connection must end with it.
     pub(crate) fn leave_body_unread(&self) {
         self.connection.leave_body_unread();
-    }
-
-    /// As [`Self::leave_body_unread`] for a body nobody has looked at.
-    pub(crate) fn drop_request_body(&self, body: &Incoming) {
-        match body.is_end_stream() {
-            true => self.request_complete(),
-            false => self.leave_body_unread(),
-        }
     }
 
     // The response.
@@ -268,6 +264,10 @@ impl Exchange {
                 return Some(RequestError::ClientTooSlow);
             }
         }
+        let blocked = !answered && !self.is_request_complete() && self.waits_for_client_ms.get() == 0;
+        if blocked && over(self.body_moved_ms.get(), limits.idle) {
+            return Some(RequestError::ResponseTimeout);
+        }
         if let since @ 1.. = self.waits_for_endpoint_ms.get()
             && over(since, limits.idle)
         {
@@ -281,7 +281,8 @@ impl Exchange {
 
     fn finish(&self) {
         let now_ms = self.now_ms();
-        if self.connection.phase() == Phase::Busy {
+        // Behind an unfinished body there is no next request to wait for: the connection is about to end.
+        if self.connection.phase() == Phase::Busy && self.is_request_complete() {
             self.connection.enter(Phase::Idle, now_ms);
         }
         let error = self.error.get();

@@ -54,11 +54,11 @@ async fn forward(
     let (decision, upgrade) = match plan(worker, connection, &exchange, &mut parts) {
         Ok(Plan::Send { decision, upgrade }) => (decision, upgrade),
         Ok(Plan::Answer(response)) => {
-            exchange.drop_request_body(&body);
+            RequestBody::unwanted(body, &exchange).look_ahead().await.ok();
             return Ok(response::attach(response, life));
         }
         Err(error) => {
-            exchange.drop_request_body(&body);
+            RequestBody::unwanted(body, &exchange).look_ahead().await.ok();
             return Err((error, life));
         }
     };
@@ -136,7 +136,7 @@ fn plan(
         geo: snapshot.geo.as_deref(),
     };
     let found = decide::find(&snapshot, &view).ok_or(RequestError::NoRoute)?;
-    exchange.record().route(&snapshot, found.id());
+    exchange.record().route(found.route().name().as_str());
     let route = found.route().rules();
     if head.has_encoded_slash && !route.keeps_encoded_slashes() {
         return Err(RequestError::Malformed("encoded slash in the path"));
@@ -155,7 +155,7 @@ fn plan(
     let upgrade = if seen.upgrade { wanted_upgrade(parts, seen, route) } else { None };
     let uri = rewritten_uri(&head, route)?;
     let host = head.host_value();
-    let decision = decide::pick(worker, Rc::clone(&snapshot), id, upstream, placed).ok_or(RequestError::NoEndpoint)?;
+    let decision = decide::pick(worker, &snapshot, id, upstream, placed).ok_or(RequestError::NoEndpoint)?;
     exchange.record().endpoint(decision.picked.endpoint());
 
     if let Some(uri) = uri {
@@ -282,7 +282,11 @@ fn redirected(redirect: &Redirect, head: &Head<'_>, connection: &ConnectionState
     };
     let path = redirect.path.as_deref().unwrap_or(&head.path);
     let query = head.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
-    let location = format!("{scheme}://{host}{port}{path}{query}");
+    let location = match host {
+        // HTTP/1.0 without Host: only the client knows where it is.
+        "" => format!("{path}{query}"),
+        _ => format!("{scheme}://{host}{port}{path}{query}"),
+    };
     let mut response = Response::new(ResponseBody::text(bytes::Bytes::new()));
     *response.status_mut() = redirect.status;
     if let Ok(location) = HeaderValue::try_from(location) {

@@ -53,7 +53,8 @@ impl AsyncRead for EndpointIo {
 
 impl AsyncWrite for EndpointIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
+        leave_to_reader(poll)
     }
 
     fn poll_write_vectored(
@@ -61,7 +62,8 @@ impl AsyncWrite for EndpointIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        poll_write_gathered(&mut self.stream, cx, bufs)
+        let poll = poll_write_gathered(&mut self.stream, cx, bufs);
+        leave_to_reader(poll)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -74,5 +76,15 @@ impl AsyncWrite for EndpointIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// An endpoint that answers early and closes refuses the rest of the request, and its answer is still to be read.
+/// What writing would say, reading says behind that answer: so a refused write waits, and reading goes on.
+fn leave_to_reader(poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    match poll {
+        Poll::Ready(Err(error)) if matches!(error.kind(), BrokenPipe | ConnectionReset) => Poll::Pending,
+        poll => poll,
     }
 }

@@ -11,7 +11,7 @@ use hyper::client::conn::http1::SendRequest;
 use super::LocalEndpoint;
 use super::io::Received;
 use crate::data_path::request::RequestBody;
-use crate::data_path::tunnel::Handover;
+use crate::data_path::tunnel::{Driver, Handover};
 
 /// Idle connections, oldest first.
 #[derive(Default)]
@@ -31,6 +31,9 @@ pub(crate) struct EndpointConnection {
     pub(crate) received: Received,
     /// Where the socket arrives after an upgrade.
     pub(crate) handover: Handover,
+    /// A connection that is given up ends at once: what is left of a request body must not go on to an endpoint whose
+    /// answer nobody awaits.
+    pub(crate) _driver: Driver,
 }
 
 /// A connection in use by one request.

@@ -67,7 +67,8 @@ async fn open(
     let received = io.received();
     let handshake = worker.http1_client.handshake(TokioIo::new(io)).await;
     let (sender, connection) = handshake.map_err(|_| RequestError::Connect)?;
-    let connection = EndpointConnection { sender, received, handover: tunnel::drive(connection) };
+    let (handover, driver) = tunnel::drive(connection);
+    let connection = EndpointConnection { sender, received, handover, _driver: driver };
     Ok(Lease::new(connection, Rc::clone(endpoint)))
 }
 
