@@ -5,6 +5,7 @@ pub mod admin;
 pub(crate) mod connect;
 pub mod control_path;
 pub(crate) mod data_path;
+pub mod diff;
 pub mod explain;
 pub(crate) mod random;
 pub mod server;

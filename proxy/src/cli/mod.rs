@@ -1,6 +1,8 @@
 //! Commands and flags.
 
 mod check;
+mod demo;
+mod diff;
 mod explain;
 mod run;
 
@@ -26,6 +28,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Say which route, group and endpoints a request meets, and why.
     Explain(explain::ExplainArgs),
+    /// Compare two files: what changes, which users enter or leave a canary. Exit code 0: nothing moves, 1: something.
+    Diff(diff::DiffArgs),
+    /// Watch a release go from 1 to 100 % and back, with endpoints, users and a proxy of its own. Needs no file.
+    Demo(demo::DemoArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -53,6 +59,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Diff(args) => diff::diff(&args),
+        Command::Demo(args) => demo::demo(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "serin", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serin_proxy::server::{Order, Server, StartOptions};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{ConfigArg, NO, complain, say};
@@ -21,6 +22,14 @@ pub(super) struct RunArgs {
 
 pub(super) fn run(args: RunArgs) -> ExitCode {
     serin_proxy::telemetry::tracing::start();
+    // Before anything is started: a signal that comes during the start must be heard too.
+    let signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(format_args!("cannot handle signals: {error}"));
+            return ExitCode::from(NO);
+        }
+    };
     let options = StartOptions { config: args.config.config, state_dir: args.state_dir, ..StartOptions::default() };
     let server = match Server::start(options) {
         Ok(server) => server,
@@ -29,11 +38,11 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
             return ExitCode::from(NO);
         }
     };
-    say(ready_line(&server));
-    if let Err(error) = spawn_signals(server.orders()) {
+    if let Err(error) = signals.send_to(server.orders()) {
         complain(format_args!("cannot handle signals: {error}"));
         return ExitCode::from(NO);
     }
+    say(ready_line(&server));
     server.join();
     ExitCode::SUCCESS
 }
@@ -46,15 +55,29 @@ fn ready_line(server: &Server) -> String {
     format!("serin ready: {}", places.join(", "))
 }
 
-fn spawn_signals(orders: UnboundedSender<Order>) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let guard = runtime.enter();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    drop(guard);
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        runtime.block_on(async {
+/// The signals that mean something to a server.
+struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let guard = runtime.enter();
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        let hangup = signal(SignalKind::hangup())?;
+        drop(guard);
+        Ok(Self { runtime, terminate, interrupt, hangup })
+    }
+
+    /// Turns signals into orders until nobody takes them.
+    fn send_to(self, orders: UnboundedSender<Order>) -> std::io::Result<()> {
+        let Self { runtime, mut terminate, mut interrupt, mut hangup } = self;
+        let forward = async move {
             loop {
                 let order = tokio::select! {
                     _ = terminate.recv() => Order::Drain,
@@ -65,7 +88,8 @@ fn spawn_signals(orders: UnboundedSender<Order>) -> std::io::Result<()> {
                     return;
                 }
             }
-        });
-    })?;
-    Ok(())
+        };
+        std::thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(forward))?;
+        Ok(())
+    }
 }
