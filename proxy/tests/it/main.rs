@@ -1,5 +1,36 @@
 //! Whole-proxy tests: a real Serin in this process, real sockets, endpoints and clients of our own.
 
+#![allow(clippy::disallowed_types, reason = "real sockets in real time")]
+#![allow(
+    clippy::print_stdout,
+    clippy::type_complexity,
+    reason = "tables of cases, and figures for whoever reads a failure"
+)]
+
 mod support;
 
+mod canary;
+mod deadlines;
+mod filters;
+mod forwarding;
+mod keepalive;
+mod streaming;
+mod upgrade;
 mod wire_cases;
+
+mod tidy;
+
+mod docs;
+
+mod reference;
+
+mod access_log;
+mod admin;
+mod cli;
+mod demo;
+mod diff;
+mod drain;
+mod rejected;
+mod reload;
+mod soak;
+mod state;

@@ -1,13 +1,20 @@
 //! What the tests start and stop: a proxy, endpoints, clients. Everything is on port 0 of the loopback address, in a
 //! temporary folder, and gone when dropped.
 
+pub(crate) mod client;
+pub(crate) mod control;
+pub(crate) mod origin;
 pub(crate) mod wire;
 pub(crate) mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serin_proxy::server::{ConnectionLimits, Server, StartOptions};
+
+pub(crate) use client::{Client, Cut, Reply, get};
+pub(crate) use origin::{Origin, Then, Visit};
 
 /// A proxy under test.
 pub(crate) struct Serin {
@@ -40,6 +47,57 @@ impl Serin {
         ))
     }
 
+    /// Starts a proxy with one listener and one worker besides these rules.
+    pub(crate) fn serving(rules: &str) -> Self {
+        Self::serving_with(rules, ConnectionLimits::default())
+    }
+
+    pub(crate) fn serving_with(rules: &str, limits: ConnectionLimits) -> Self {
+        let common = "listeners: {web: {address: \"127.0.0.1:0\"}}\nadmin: {address: \"127.0.0.1:0\"}\nworkers: 1\n";
+        let serin = Self::start_with(&format!("{common}{rules}"), limits);
+        let problems = serin.server.problems();
+        assert!(problems.is_empty(), "{problems:?}\n{rules}");
+        serin
+    }
+
+    /// Sends everything to one endpoint; `route` are more fields of the route, for example `timeouts: {idle: 1s}`.
+    pub(crate) fn in_front_of(origin: &Origin, route: &str) -> Self {
+        Self::in_front_of_with(origin, route, ConnectionLimits::default())
+    }
+
+    pub(crate) fn in_front_of_with(origin: &Origin, route: &str, limits: ConnectionLimits) -> Self {
+        let more = if route.is_empty() { String::new() } else { format!(", {route}") };
+        let rules = format!(
+            "routes: {{all: {{upstream: app{more}}}}}\nupstreams: {{app: {{endpoints: [\"{}\"]}}}}\n",
+            origin.address()
+        );
+        Self::serving_with(&rules, limits)
+    }
+
+    /// A connection to the first listener.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// The sum of a metric over all of its labels, as the admin API shows it.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let admin = self.server.admin().expect("the rules open the admin API");
+        let answer = Client::connect(admin).request("GET", "/metrics", &[("Host", "localhost")], b"");
+        let lines = answer.text().lines().filter(|line| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+        });
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits until nothing is under way: no request, nothing in flight at an endpoint, no tunnel.
+    pub(crate) fn wait_until_quiet(&self, patience: Duration) {
+        let gauges = ["serin_requests_in_flight", "serin_endpoint_requests_in_flight", "serin_tunnels_open"];
+        for gauge in gauges {
+            eventually(patience, gauge, || self.metric(gauge) == 0.0);
+        }
+    }
+
     /// The address of the first listener by name.
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.listeners().first().expect("a listener is open").1
@@ -53,3 +111,22 @@ impl Serin {
         self.folder.path().join("serin.yaml")
     }
 }
+
+/// Waits until something holds; fails when it does not in time.
+pub(crate) fn eventually(patience: Duration, what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
+        std::thread::sleep(POLL);
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// How long a test waits for what must come; long enough for a machine with more to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks at something that has no event.
+const POLL: Duration = Duration::from_millis(5);

@@ -1,0 +1,157 @@
+//! The commands through the real program: what they print and their exit codes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use tempfile::TempDir;
+
+use crate::support::control::{Program, serin};
+use crate::support::{Origin, get};
+
+fn write(text: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("serin.yaml");
+    fs::write(&path, text).expect("room");
+    (folder, path)
+}
+
+fn run(command: &str, config: &Path, arguments: &[&str]) -> Output {
+    let config = config.to_str().expect("the path is text");
+    serin(&[&[command, "--config", config], arguments].concat())
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+const GOOD: &str = "listeners: {web: {address: \"127.0.0.1:0\"}}\n\
+    routes: {shop: {hosts: [shop.test], upstream: old, release: next}}\n\
+    upstreams: {old: {endpoints: [\"127.0.0.1:1\"]}, new: {endpoints: [\"127.0.0.1:2\"]}}\n\
+    releases: {next: {stable: old, canary: new, audience: [{name: all}], phases: [10], \
+    sticky: {key: [{header: x-user}]}, override: {header: x-group}}}\n";
+
+#[test]
+fn a_good_file_is_said_to_be_good() {
+    let (_folder, path) = write(GOOD);
+    let output = run("check", &path, &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let expected = format!("{} is right: 1 listeners, 1 routes, 2 upstreams, 1 releases\n", path.display());
+    assert_eq!((stdout(&output), stderr(&output)), (expected, String::new()));
+}
+
+#[test]
+fn all_problems_come_at_once_and_in_the_order_of_the_file() {
+    let (_folder, path) = write(
+        "wrokers: 2\nlisteners: {web: {adress: \"127.0.0.1:0\"}}\nroutes:\n  a: {upstream: gone}\n\
+         \x20 b: {hosts: [\"*\", \"x y\"], upstream: u}\nupstreams: {u: {endpoints: [\"127.0.0.1:0\"]}}\n\
+         sources: {files: [missing.yaml]}\n",
+    );
+    let output = run("check", &path, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    let name = path.display();
+    let places = [
+        format!("{name}:1:1: wrokers: unknown field `wrokers`, did you mean `workers`?"),
+        format!("{name}:2:19: listeners.web.adress: unknown field `adress`, did you mean `address`?"),
+        format!("{name}:4:17: routes.a.upstream: there is no upstream `gone`"),
+        format!("{name}:5:20: routes.b.hosts[1]: "),
+        format!("{name}:6:29: upstreams.u.endpoints[0]: `127.0.0.1:0` has port 0"),
+    ];
+    let mut from = 0;
+    for place in &places {
+        let at = text[from..].find(place.as_str()).unwrap_or_else(|| panic!("{place}\nin\n{text}"));
+        from += at;
+    }
+    assert!(text.ends_with(" problems\n"), "{text}");
+}
+
+#[test]
+fn rule_files_are_checked_too() {
+    let (folder, path) = write("sources: {files: [\"rules.d/*.yaml\", more.yaml]}\n");
+    fs::create_dir(folder.path().join("rules.d")).expect("a fresh folder");
+    fs::write(folder.path().join("rules.d/a.yaml"), "routes: {a: {upstream: gone}}\nworkers: 2\n").expect("room");
+    let output = run("check", &path, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    for part in [
+        "rules.d/a.yaml:1:24: routes.a.upstream",
+        "rules.d/a.yaml:2:1: workers: unknown field",
+        "more.yaml: cannot be read",
+    ] {
+        assert!(text.contains(part), "{part}\nin\n{text}");
+    }
+    assert!(text.ends_with("3 problems\n"), "{text}");
+}
+
+#[test]
+fn a_missing_file_is_a_problem_and_a_wrong_flag_is_usage() {
+    let output = run("check", Path::new("/nowhere/serin.yaml"), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let expected = "/nowhere/serin.yaml: cannot be read: No such file or directory (os error 2)\n1 problem\n";
+    assert_eq!(stdout(&output), expected);
+    for arguments in [&["check", "--nonsense"][..], &["nonsense"], &["explain"], &[]] {
+        assert_eq!(serin(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn explain_answers_in_words_and_in_json() {
+    let (_folder, path) = write(GOOD);
+    let url = "http://shop.test/cart";
+    let output = run("explain", &path, &["--json", "-H", "x-group: canary", url]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let answer: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let text = answer.to_string();
+    for part in ["shop", "next", "canary", "override", "127.0.0.1:2"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let output = run("explain", &path, &["-H", "x-user: 7", url]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(stdout(&output).contains("shop"), "{}", stdout(&output));
+}
+
+#[test]
+fn explain_says_no_and_what_it_does_not_understand() {
+    let (_folder, path) = write(GOOD);
+    assert_eq!(run("explain", &path, &["http://other.test/"]).status.code(), Some(1));
+    assert_eq!(run("explain", &path, &["not a url"]).status.code(), Some(2));
+    assert_eq!(run("explain", &path, &["-H", "no colon", "http://shop.test/"]).status.code(), Some(2));
+    assert_eq!(run("explain", &path, &["--ip", "nobody", "http://shop.test/"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_ready_line_names_what_is_open() {
+    let origin = Origin::named("app");
+    let text = format!(
+        "listeners: {{web: {{address: \"127.0.0.1:0\"}}, more: {{address: \"[::1]:0\"}}}}\n\
+         admin: {{address: \"127.0.0.1:0\"}}\nroutes: {{all: {{upstream: app}}}}\n\
+         upstreams: {{app: {{endpoints: [\"{}\"]}}}}\n",
+        origin.address()
+    );
+    let (_folder, path) = write(&text);
+    let program = Program::start(&path);
+    let names: Vec<&str> = program.ready()["serin ready: ".len()..]
+        .split(", ")
+        .map(|place| place.split(' ').next().unwrap_or_default())
+        .collect();
+    assert_eq!(names, ["more", "web", "admin"], "{}", program.ready());
+    assert_eq!(get(program.address("web"), "/").text(), "app");
+    assert_eq!(program.admin("/healthz").text(), "ok\n");
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_no_start_and_all_of_it_is_said() {
+    let (_folder, path) = write("wrokers: 1\nroutes: {a: {upstream: gone}}\n");
+    let output = run("run", &path, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    for part in [":1:1: wrokers: unknown field", ":2:24: routes.a.upstream"] {
+        assert!(text.contains(part), "{part}\nin\n{text}");
+    }
+    assert_eq!(stdout(&output), "");
+}

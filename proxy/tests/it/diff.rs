@@ -1,0 +1,281 @@
+//! `serin diff`, through the program itself.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+#[test]
+fn more_percent_lets_buckets_in_and_nobody_out() {
+    let case = Case::new(&[RULES, &RULES.replace("percent: 1}", "percent: 10}")]);
+    case.check(
+        &[],
+        1,
+        "releases
+  ~ shop-v2 (on shop)
+      rule \"everyone\" percent: 1 -> 10
+      everyone: 1 % -> 10 %: buckets 100-999 enter the canary; nobody leaves
+
+Requests move.
+",
+    );
+}
+
+#[test]
+fn less_percent_lets_buckets_out() {
+    let case = Case::new(&[RULES, &RULES.replace("percent: 1}", "percent: 0.99}")]);
+    assert!(case.text(&[], 1).contains("everyone: 1 % -> 0.99 %: bucket 99 leaves the canary; nobody enters"));
+}
+
+#[test]
+fn the_other_end_of_the_line() {
+    let sticky = "sticky: {range: high, key: ";
+    let case = Case::new(&[RULES, &RULES.replace("sticky: {key: ", sticky)]);
+    let text = case.text(&[], 1);
+    assert!(text.contains("everyone: 1 % -> 1 %: buckets 9900-9999 enter the canary; buckets 0-99 leave it"), "{text}");
+    // A rule at 100 % takes both ends.
+    assert!(!text.contains("office:"), "{text}");
+}
+
+#[test]
+fn another_salt_draws_everybody_anew() {
+    let salt = "sticky: {salt: 000102030405060708090a0b0c0d0e0f, key: ";
+    let ten = RULES.replace("percent: 1}", "percent: 10}");
+    let text = Case::new(&[&ten, &ten.replace("sticky: {key: ", salt)]).text(&[], 1);
+    let expected = "everyone: 10 % -> 10 %: 18 % of them change group (9 % enter the canary, 9 % leave)";
+    assert!(text.contains(expected) && text.contains("every user is drawn anew"), "{text}");
+    assert!(!text.contains("office:"), "nobody moves out of 100 %: {text}");
+}
+
+#[test]
+fn a_narrower_condition_lets_its_users_fall_to_the_next_rule() {
+    let text = Case::new(&[RULES, &RULES.replace("10.8.0.0/16", "10.8.1.0/24")]).text(&[], 1);
+    assert!(text.contains("rule \"office\" ip: [10.8.0.0/16] -> [10.8.1.0/24]"), "{text}");
+    let expected = "users whom \"office\" took and \"everyone\" takes now, if any: 100 % -> 1 %: \
+                    buckets 100-9999 leave the canary; nobody enters";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn what_does_not_move_anybody_is_told_and_exits_with_0() {
+    let case = Case::new(&[RULES, &RULES.replace("upstream: blog}", "upstream: blog, timeouts: {request: 5s}}")]);
+    case.check(
+        &[],
+        0,
+        "routes
+  ~ blog
+      timeouts.request: unset -> 5s
+
+Nothing moves: no request gets another route, upstream, endpoint or group.
+",
+    );
+    Case::new(&[RULES, RULES]).check(&[], 0, "Both are the same.\n");
+}
+
+#[test]
+fn endpoints_routes_and_listeners() {
+    let new = RULES
+        .replace("\"10.0.0.2:80\"", "{address: \"10.0.0.2:80\", weight: 3}")
+        .replace("127.0.0.1:8080", "127.0.0.1:8081")
+        .replace("  blog: {hosts: [blog.example.com], upstream: blog}\n", "  docs: {upstream: blog}\n");
+    Case::new(&[RULES, &new]).check(
+        &[],
+        1,
+        "listeners
+  ~ web
+      address: 127.0.0.1:8080 -> 127.0.0.1:8081
+
+routes
+  - blog
+  + docs
+
+upstreams
+  ~ shop
+    ~ 10.0.0.2:80: weight 1 -> 3 (50 % -> 75 % of the weight)
+
+Requests move.
+",
+    );
+}
+
+#[test]
+fn a_release_that_no_route_uses_moves_nobody() {
+    let unused = RULES.replace(", release: shop-v2", "");
+    let text = Case::new(&[&unused, &unused.replace("percent: 1}", "percent: 10}")]).text(&[], 0);
+    assert!(text.contains("~ shop-v2 (no route uses it)"), "{text}");
+}
+
+#[test]
+fn wrong_files_are_named_and_exit_with_2() {
+    let case = Case::new(&[RULES, &RULES.replace("percent: 1}", "percent: 101}")]);
+    let output = case.run(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("1.yaml:") && told.contains("releases.shop-v2.audience[1].percent"), "{told}");
+    assert!(output.stdout.is_empty());
+
+    let case = Case::new(&[RULES, RULES]);
+    let output = case.run(&["--sample", "there-is-no-such-log"]);
+    assert_eq!(output.status.code(), Some(2));
+    let output = case.run(&["--sample", &case.path(0).to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(2), "a file that is no log");
+    let output = Command::new(env!("CARGO_BIN_EXE_serin")).args(["diff", "one.yaml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn json_says_the_same() {
+    let case = Case::new(&[RULES, &RULES.replace("percent: 1}", "percent: 10}")]);
+    let diff: Value = serde_json::from_str(&case.text(&["--json"], 1)).unwrap();
+    assert_eq!(diff["moves"], true);
+    let release = &diff["releases"][0];
+    assert_eq!((&release["name"], &release["routes"]), (&"shop-v2".into(), &vec!["shop"].into()));
+    assert_eq!(release["transitions"].as_array().unwrap().len(), 1);
+    let transition = &release["transitions"][0];
+    assert_eq!(transition["enter"], serde_json::json!([{"first": 100, "last": 999}]));
+    assert_eq!((&transition["enter_percent"], &transition["leave_percent"]), (&9.0.into(), &0.0.into()));
+    assert_eq!(diff.get("sample"), None);
+}
+
+#[test]
+fn every_bucket_of_a_log_goes_where_the_ranges_say() {
+    let case = Case::new(&[RULES, &RULES.replace("percent: 1}", "percent: 12.5}")]);
+    let mut log = String::new();
+    for bucket in 0..10_000 {
+        let group = if bucket < 100 { "canary" } else { "stable" };
+        log +=
+            &shop_line("192.0.2.1", group, &format!("\"reason\":\"rule\",\"rule\":\"everyone\",\"bucket\":{bucket}"));
+    }
+    let sample = case.sample(&log, 1);
+    assert_eq!([&sample["requests"], &sample["moved"], &sample["enter"]], [10_000, 1_150, 1_150]);
+    assert_eq!([&sample["leave"], &sample["unknown"], &sample["log_differs"]], [0, 0, 0]);
+    assert_eq!(sample["group"]["samples"].as_array().unwrap().len(), 10);
+    let first = &sample["group"]["samples"][0];
+    assert_eq!((&first["line"], &first["bucket"]), (&101.into(), &100.into()));
+    assert_eq!((&first["old"], &first["new"]), (&"shop-v2 stable".into(), &"shop-v2 canary".into()));
+}
+
+#[test]
+fn a_pinned_user_stays_where_conditions_narrow() {
+    let case = Case::new(&[RULES, &RULES.replace("10.8.0.0/16", "10.8.1.0/24")]);
+    let pin = "\"reason\":\"pin\",\"rule\":\"office\",\"bucket\":5000";
+    let rule = "\"reason\":\"rule\",\"rule\":\"office\",\"bucket\":5000";
+    let sample = case.sample(&(shop_line("10.8.2.1", "canary", pin) + &shop_line("10.8.2.1", "canary", rule)), 1);
+    assert_eq!([&sample["unchanged"], &sample["moved"], &sample["leave"]], [1, 1, 1]);
+}
+
+#[test]
+fn what_the_log_does_not_have_is_unknown() {
+    // Another salt: the bucket in the log is of no use, but nobody needs one at 100 %.
+    let salted = RULES.replace("sticky: {key: ", "sticky: {salt: 000102030405060708090a0b0c0d0e0f, key: ");
+    let lines = shop_line("192.0.2.1", "stable", "\"reason\":\"rule\",\"rule\":\"everyone\",\"bucket\":5000")
+        + &shop_line("10.8.0.1", "canary", "\"reason\":\"rule\",\"rule\":\"office\",\"bucket\":5000");
+    let sample = Case::new(&[RULES, &salted]).sample(&lines, 1);
+    assert_eq!([&sample["unknown"], &sample["unchanged"]], [1, 1]);
+    let because = sample["unknown_because"].as_object().unwrap();
+    assert!(because.keys().all(|cause| cause.contains("sticky key")), "{because:?}");
+
+    // A route that asks for a header of which the log says nothing.
+    let beta = RULES.replace("routes:\n", "routes:\n  beta: {headers: {x-beta: \"1\"}, upstream: blog}\n");
+    let sample = Case::new(&[RULES, &beta]).sample(&lines, 1);
+    assert_eq!([&sample["unknown"], &sample["moved"]], [2, 0]);
+    // The same on both sides: whatever it was, it is the same now.
+    let sample = Case::new(&[&beta, &beta]).sample(&lines, 0);
+    assert_eq!([&sample["unknown"], &sample["unchanged"]], [0, 2]);
+}
+
+#[test]
+fn routes_of_a_log() {
+    let case = Case::new(&[RULES, &RULES.replace("[blog.example.com]", "[news.example.com]")]);
+    let log = "{\"client\":\"192.0.2.1\",\"method\":\"GET\",\"host\":\"blog.example.com\",\"target\":\"/a?b=c\",\
+               \"status\":200,\"route\":\"blog\"}\nnot a line of a log\n\n";
+    let sample = case.sample(log, 1);
+    assert_eq!([&sample["requests"], &sample["unreadable"], &sample["moved"]], [1, 1, 1]);
+    let moved = &sample["route"]["samples"][0];
+    assert_eq!((&moved["old"], &moved["new"]), (&"blog".into(), &"no route".into()));
+    assert_eq!(moved["request"], "GET blog.example.com/a?b=c");
+}
+
+#[test]
+fn a_log_of_a_later_phase_is_noticed() {
+    let case = Case::new(&[RULES, &RULES.replace("percent: 1}", "percent: 2}")]);
+    let line = shop_line("192.0.2.1", "canary", "\"reason\":\"rule\",\"rule\":\"everyone\",\"bucket\":4000");
+    assert_eq!(case.sample(&line, 1)["log_differs"], 1);
+}
+
+/// Files to compare.
+struct Case {
+    folder: tempfile::TempDir,
+}
+
+impl Case {
+    fn new(files: &[&str; 2]) -> Self {
+        let case = Self { folder: tempfile::tempdir().unwrap() };
+        for (number, text) in files.iter().enumerate() {
+            std::fs::write(case.path(number), text).unwrap();
+        }
+        case
+    }
+
+    fn path(&self, number: usize) -> PathBuf {
+        self.folder.path().join(format!("{number}.yaml"))
+    }
+
+    fn run(&self, flags: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_serin"));
+        command.arg("diff").args([self.path(0), self.path(1)]).args(flags).output().unwrap()
+    }
+
+    fn text(&self, flags: &[&str], code: i32) -> String {
+        let output = self.run(flags);
+        let told = String::from_utf8_lossy(&output.stderr);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{told}{text}");
+        text
+    }
+
+    fn check(&self, flags: &[&str], code: i32, expected: &str) {
+        assert_eq!(self.text(flags, code), expected);
+    }
+
+    /// What a log says, as JSON.
+    fn sample(&self, log: &str, code: i32) -> Value {
+        let path = self.folder.path().join("access.log");
+        std::fs::write(&path, log).unwrap();
+        let text = self.text(&["--json", "--sample", &Path::to_string_lossy(&path)], code);
+        serde_json::from_str::<Value>(&text).unwrap()["sample"].clone()
+    }
+}
+
+/// A line of a request for the shop.
+fn shop_line(client: &str, group: &str, rest: &str) -> String {
+    let mut line = String::new();
+    writeln!(
+        line,
+        "{{\"time\":\"2025-01-01T00:00:00.000Z\",\"client\":\"{client}\",\"method\":\"GET\",\
+         \"host\":\"shop.example.com\",\"target\":\"/\",\"status\":200,\"route\":\"shop\",\
+         \"release\":\"shop-v2\",\"group\":\"{group}\",{rest}}}"
+    )
+    .unwrap();
+    line
+}
+
+const RULES: &str = r#"listeners:
+  web: {address: "127.0.0.1:8080"}
+routes:
+  shop: {hosts: [shop.example.com], upstream: shop, release: shop-v2}
+  blog: {hosts: [blog.example.com], upstream: blog}
+upstreams:
+  shop: {endpoints: ["10.0.0.1:80", "10.0.0.2:80"]}
+  shop-v2: {endpoints: ["10.0.1.1:80"]}
+  blog: {endpoints: ["10.0.2.1:80"]}
+releases:
+  shop-v2:
+    stable: shop
+    canary: shop-v2
+    audience:
+      - {name: office, ip: [10.8.0.0/16], percent: 100}
+      - {name: everyone, percent: 1}
+    sticky: {key: [{header: x-user-id}]}
+"#;

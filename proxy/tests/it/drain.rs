@@ -1,0 +1,128 @@
+//! How the program ends and what signals do.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::support::control::{Program, replace};
+use crate::support::{Client, Origin, PATIENCE, eventually, get};
+
+fn slow(milliseconds: u64) -> Origin {
+    Origin::start(move |visit| {
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        visit.answer(200, &[], b"late")
+    })
+}
+
+fn config(origin: &Origin, shutdown: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("serin.yaml");
+    let text = format!(
+        "listeners: {{web: {{address: \"127.0.0.1:0\"}}}}\nadmin: {{address: \"127.0.0.1:0\"}}\nworkers: 2\n\
+         shutdown: {{{shutdown}}}\nroutes: {{all: {{upstream: app}}}}\n\
+         upstreams: {{app: {{endpoints: [\"{}\"]}}}}\n",
+        origin.address()
+    );
+    fs::write(&path, text).expect("room");
+    (folder, path)
+}
+
+/// Sends a request and waits until the endpoint has it.
+fn under_way(program: &Program, origin: &Origin) -> Client {
+    let mut client = Client::connect(program.address("web"));
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    origin.wait_until("the request", |log| !log.requests.is_empty());
+    client
+}
+
+#[test]
+fn requests_under_way_finish_and_the_exit_code_is_good() {
+    let origin = slow(500);
+    let (_folder, path) = config(&origin, "deadline_s: 10");
+    let mut program = Program::start(&path);
+    let mut client = under_way(&program, &origin);
+    program.signal("TERM");
+    eventually(PATIENCE, "a closed port", || TcpStream::connect(program.address("web")).is_err());
+    let reply = client.reply();
+    assert_eq!(reply.text(), "late");
+    assert!(reply.announces_close());
+    assert_eq!(program.exit_code(), Some(0), "{}", program.log());
+}
+
+#[test]
+fn readiness_goes_first_and_requests_are_served_during_the_delay() {
+    let origin = Origin::named("app");
+    let (_folder, path) = config(&origin, "delay_s: 1");
+    let mut program = Program::start(&path);
+    assert_eq!(program.admin("/readyz").status, 200);
+    program.signal("TERM");
+    eventually(PATIENCE, "not ready", || program.admin("/readyz").status == 503);
+    assert!(program.admin("/readyz").text().contains("\"reasons\":[\"draining\"]"));
+    assert_eq!(program.admin("/healthz").status, 200);
+    assert_eq!(get(program.address("web"), "/").status, 200);
+    assert_eq!(program.exit_code(), Some(0));
+}
+
+#[test]
+fn the_deadline_cuts_what_does_not_end() {
+    let origin = slow(8_000);
+    let (_folder, path) = config(&origin, "deadline_s: 1");
+    let mut program = Program::start(&path);
+    let _client = under_way(&program, &origin);
+    let began = Instant::now();
+    program.signal("TERM");
+    assert_eq!(program.exit_code(), Some(0));
+    assert!((900..4_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_second_signal_cuts_at_once() {
+    let origin = slow(8_000);
+    let (_folder, path) = config(&origin, "delay_s: 10, deadline_s: 30");
+    let mut program = Program::start(&path);
+    let _client = under_way(&program, &origin);
+    program.signal("TERM");
+    eventually(PATIENCE, "draining", || program.admin("/readyz").status == 503);
+    let began = Instant::now();
+    program.signal("INT");
+    assert_eq!(program.exit_code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn an_order_to_reload_while_draining_cuts_nothing() {
+    let origin = slow(700);
+    let (_folder, path) = config(&origin, "deadline_s: 10");
+    let mut program = Program::start(&path);
+    let mut client = under_way(&program, &origin);
+    program.signal("TERM");
+    eventually(PATIENCE, "a closed port", || TcpStream::connect(program.address("web")).is_err());
+    program.signal("HUP");
+    assert_eq!(client.reply().text(), "late");
+    assert_eq!(program.exit_code(), Some(0));
+}
+
+#[test]
+fn a_signal_right_after_the_ready_line_is_heard() {
+    let origin = Origin::named("app");
+    let (_folder, path) = config(&origin, "");
+    for _ in 0..5 {
+        let mut program = Program::start(&path);
+        program.signal("TERM");
+        assert_eq!(program.exit_code(), Some(0), "{}", program.log());
+    }
+}
+
+#[test]
+fn hangup_reads_the_files_again_and_ends_nothing() {
+    let (one, two) = (Origin::named("one"), Origin::named("two"));
+    let (_folder, path) = config(&one, "");
+    let program = Program::start(&path);
+    let text = fs::read_to_string(&path).expect("it is there");
+    replace(&path, &text.replace(&one.address().to_string(), &two.address().to_string()));
+    program.signal("HUP");
+    eventually(PATIENCE, "the new rules", || get(program.address("web"), "/").text() == "two");
+}

@@ -1,0 +1,153 @@
+//! The program as operators meet it: a process with a file, signals, a ready line and a log.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Instant;
+
+use super::{Client, PATIENCE, Reply};
+
+/// `serin` with these arguments, run to its end.
+pub(crate) fn serin(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_serin")).args(arguments).output().expect("the program runs")
+}
+
+/// A running `serin run`.
+pub(crate) struct Program {
+    child: Child,
+    ready: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Program {
+    /// Starts the program and waits for its ready line.
+    pub(crate) fn start(config: &Path) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    pub(crate) fn start_with(config: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_serin"))
+            .args(["run", "--config"])
+            .arg(config)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let written = Arc::clone(&log);
+        let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let mut log = written.lock().expect("the log");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let (told, ready) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let _ = stdout.read_line(&mut line);
+            let _ = told.send(line);
+            let _ = stdout.read_to_string(&mut String::new());
+        });
+        let ready = ready.recv_timeout(PATIENCE).unwrap_or_default();
+        let program = Self { child, ready: ready.trim_end().to_owned(), log };
+        assert!(program.ready.starts_with("serin ready: "), "{}\n{}", program.ready, program.log());
+        program
+    }
+
+    pub(crate) fn ready(&self) -> &str {
+        &self.ready
+    }
+
+    /// What has been written to stderr so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("the log").clone()
+    }
+
+    /// An address of the ready line.
+    pub(crate) fn address(&self, name: &str) -> SocketAddr {
+        let places = self.ready.strip_prefix("serin ready: ").expect("the ready line");
+        let found = places.split(", ").find_map(|place| place.strip_prefix(name)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("no {name} in {}", self.ready)).parse().expect("an address")
+    }
+
+    pub(crate) fn admin(&self, target: &str) -> Reply {
+        admin(self.address("admin"), target)
+    }
+
+    /// Sends a signal, for example `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Waits for the end of the process and returns its exit code.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "the program does not end\n{}", self.log());
+            thread::sleep(super::POLL);
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A request to an admin API.
+pub(crate) fn admin(address: SocketAddr, target: &str) -> Reply {
+    Client::connect(address).request("GET", target, &[("Host", "localhost")], b"")
+}
+
+/// Puts a file in the place of another in one step, as careful tools do.
+pub(crate) fn replace(path: &Path, text: &str) {
+    let mut new: PathBuf = path.to_owned();
+    new.set_extension("new");
+    std::fs::write(&new, text).expect("the folder takes files");
+    std::fs::rename(&new, path).expect("the file is replaced");
+}
+
+/// An endpoint that answers with its name and remembers nothing, for very many requests.
+pub(crate) fn tireless_endpoint(name: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+    let address = listener.local_addr().expect("a bound listener has an address");
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || answer_all(stream, name));
+        }
+    });
+    address
+}
+
+fn answer_all(mut stream: TcpStream, name: &str) {
+    let _ = stream.set_nodelay(true);
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+    let mut unread = Vec::new();
+    let mut buffer = [0; 8 << 10];
+    loop {
+        while let Some(end) = super::find(&unread, b"\r\n\r\n") {
+            unread.drain(..end + 4);
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => unread.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
