@@ -60,10 +60,7 @@ impl Endpoint {
     fn accept(&mut self, poller: &Poller, listener: &TcpListener, first: usize) {
         while let Ok((stream, _)) = listener.accept() {
             // A connection that cannot be set up is dropped; its client will count it as a failure.
-            let Ok(()) = stream
-                .set_nonblocking(true)
-                .and_then(|()| stream.set_nodelay(true))
-            else {
+            let Ok(()) = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)) else {
                 continue;
             };
             let connection = Connection {
@@ -76,10 +73,7 @@ impl Endpoint {
                 readable: false,
             };
             let place = self.connections.insert(connection);
-            let added = self
-                .connections
-                .find(place)
-                .map(|new| poller.add(&new.stream, (place + first) as u64));
+            let added = self.connections.find(place).map(|new| poller.add(&new.stream, (place + first) as u64));
             if !matches!(added, Some(Ok(()))) {
                 self.connections.remove(place);
             }
@@ -103,9 +97,7 @@ impl Connection {
         loop {
             while let Some((which, written)) = self.answer {
                 match Moved::from(self.stream.write(&answers[which][written..])) {
-                    Moved::Bytes(bytes) if written + bytes == answers[which].len() => {
-                        self.answer = None
-                    }
+                    Moved::Bytes(bytes) if written + bytes == answers[which].len() => self.answer = None,
                     Moved::Bytes(bytes) => self.answer = Some((which, written + bytes)),
                     Moved::Later => return true,
                     Moved::Gone => return false,
@@ -180,12 +172,6 @@ fn answer(size: usize) -> Vec<u8> {
          cache-control: no-store\r\ncontent-length: {size}\r\n\r\n"
     )
     .into_bytes();
-    bytes.extend((0..size).map(|at| {
-        if at % 64 == 63 {
-            b'\n'
-        } else {
-            b'a' + u8::try_from(at % 26).unwrap_or(0)
-        }
-    }));
+    bytes.extend((0..size).map(|at| if at % 64 == 63 { b'\n' } else { b'a' + u8::try_from(at % 26).unwrap_or(0) }));
     bytes
 }

@@ -5,9 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pingora::prelude::{
-    HttpPeer, LoadBalancer, ProxyHttp, Result, RoundRobin, Session, http_proxy_service,
-};
+use pingora::prelude::{HttpPeer, LoadBalancer, ProxyHttp, Result, RoundRobin, Session, http_proxy_service};
 use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
 
@@ -20,10 +18,7 @@ impl ProxyHttp for Balancer {
     fn new_ctx(&self) -> Self::CTX {}
 
     async fn upstream_peer(&self, _: &mut Session, (): &mut ()) -> Result<Box<HttpPeer>> {
-        let endpoint = self
-            .0
-            .select(b"", 16)
-            .ok_or_else(|| pingora::Error::new_str("no endpoint"))?;
+        let endpoint = self.0.select(b"", 16).ok_or_else(|| pingora::Error::new_str("no endpoint"))?;
         Ok(Box::new(HttpPeer::new(endpoint, false, String::new())))
     }
 }
@@ -34,11 +29,7 @@ fn main() -> std::io::Result<()> {
     let [listen, endpoint] = arguments.as_slice() else {
         return Err(std::io::Error::other("usage: pingora-peer LISTEN ENDPOINT"));
     };
-    let settings = ServerConf {
-        threads: 1,
-        upstream_keepalive_pool_size: 1_024,
-        ..ServerConf::default()
-    };
+    let settings = ServerConf { threads: 1, upstream_keepalive_pool_size: 1_024, ..ServerConf::default() };
     let mut server = Server::new_with_opt_and_conf(None, settings);
     server.bootstrap();
     let balancer = LoadBalancer::try_from_iter([endpoint.as_str()])?;

@@ -52,31 +52,20 @@ const LISTENER: u64 = u64::MAX;
 
 fn main() -> io::Result<()> {
     process::end_with_parent();
-    let mut addresses = std::env::args()
-        .skip(1)
-        .map(|text| text.parse::<SocketAddr>().map_err(io::Error::other));
+    let mut addresses = std::env::args().skip(1).map(|text| text.parse::<SocketAddr>().map_err(io::Error::other));
     let (Some(here), Some(endpoint)) = (addresses.next(), addresses.next()) else {
         return Err(io::Error::other("usage: relay LISTEN ENDPOINT"));
     };
     let (listener, endpoint) = (listen(here?)?, endpoint?);
     let mut poller = Poller::new()?;
     poller.add(&listener, LISTENER)?;
-    let mut relay = Relay {
-        endpoint,
-        sides: Places::default(),
-        idle: Vec::new(),
-        scratch: vec![0; 256 << 10],
-    };
+    let mut relay = Relay { endpoint, sides: Places::default(), idle: Vec::new(), scratch: vec![0; 256 << 10] };
     loop {
         poller.wait(None, |poller, ready| {
             if ready.token == LISTENER {
                 relay.accept(poller, &listener);
             } else {
-                relay.proceed(
-                    poller,
-                    usize::try_from(ready.token).map_err(io::Error::other)?,
-                    ready.readable,
-                );
+                relay.proceed(poller, usize::try_from(ready.token).map_err(io::Error::other)?, ready.readable);
             }
             Ok(())
         })?;
@@ -105,10 +94,7 @@ impl Relay {
             close: false,
         };
         let place = self.sides.insert(side);
-        let added = self
-            .sides
-            .find(place)
-            .map_or(Ok(()), |side| poller.add(&side.stream, place as u64));
+        let added = self.sides.find(place).map_or(Ok(()), |side| poller.add(&side.stream, place as u64));
         if added.is_err() {
             self.sides.remove(place);
         }
@@ -126,11 +112,7 @@ impl Relay {
             if self.flush(place) == After::Over {
                 return self.end(place);
             }
-            if self
-                .sides
-                .find(place)
-                .is_some_and(|side| side.close && side.other.is_none() && side.unsent.is_empty())
-            {
+            if self.sides.find(place).is_some_and(|side| side.close && side.other.is_none() && side.unsent.is_empty()) {
                 return self.end(place);
             }
             if let Some(other) = other {
@@ -171,15 +153,10 @@ impl Relay {
             };
             let other = side.other;
             // A client's next request waits until this exchange is over.
-            if !side.readable
-                || (side.faces == Faces::Client && other.is_some() && side.body_left.is_none())
-            {
+            if !side.readable || (side.faces == Faces::Client && other.is_some() && side.body_left.is_none()) {
                 return After::Waits;
             }
-            if other
-                .and_then(|other| self.sides.find(other))
-                .is_some_and(|other| !other.unsent.is_empty())
-            {
+            if other.and_then(|other| self.sides.find(other)).is_some_and(|other| !other.unsent.is_empty()) {
                 return After::Waits;
             }
             let Some(side) = self.sides.find(place) else {
@@ -227,17 +204,13 @@ impl Relay {
                 message[at] = b'x';
             }
         }
-        if side.faces == Faces::Client && side.other.is_none() && self.pair(poller, place).is_err()
-        {
+        if side.faces == Faces::Client && side.other.is_none() && self.pair(poller, place).is_err() {
             return After::Over;
         }
         let Some(side) = self.sides.find(place) else {
             return After::Waits;
         };
-        let left = side
-            .body_left
-            .unwrap_or(0)
-            .saturating_sub(message.len() as u64);
+        let left = side.body_left.unwrap_or(0).saturating_sub(message.len() as u64);
         side.body_left = (left > 0).then_some(left);
         let (faces, Some(other)) = (side.faces, side.other) else {
             return After::Over;

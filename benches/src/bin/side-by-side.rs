@@ -55,19 +55,12 @@ fn run(args: &Args) -> io::Result<ExitCode> {
         quick: args.quick,
         date: machine::today(),
     };
-    let folder = args
-        .out
-        .clone()
-        .unwrap_or_else(|| default_folder(args.quick));
+    let folder = args.out.clone().unwrap_or_else(|| default_folder(args.quick));
     let page = report.save(&folder)?;
     println!("{}", report.page(None));
     eprintln!("written to {}", page.display());
     // A proxy that could not be measured is said above; the run as a whole has failed only for those who count on it.
-    Ok(if results.broken().next().is_some() {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if results.broken().next().is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn find(args: &Args) -> (Vec<Installed>, Vec<(Proxy, String)>) {
@@ -115,12 +108,7 @@ fn measure_all(
                 // An interruption ends the run; anything else is this proxy's own result.
                 interrupt.check()?;
                 say(args, round, case, installed.proxy, &result);
-                results.record(
-                    case,
-                    installed.proxy,
-                    round,
-                    result.map_err(|error| error.to_string()),
-                );
+                results.record(case, installed.proxy, round, result.map_err(|error| error.to_string()));
             }
         }
     }
@@ -128,13 +116,7 @@ fn measure_all(
 }
 
 fn say(args: &Args, round: usize, case: Case, proxy: Proxy, result: &io::Result<Sample>) {
-    let place = format!(
-        "{}/{} {:9} {:8}",
-        round + 1,
-        args.rounds,
-        case.name(),
-        proxy.name()
-    );
+    let place = format!("{}/{} {:9} {:8}", round + 1, args.rounds, case.name(), proxy.name());
     match result {
         Ok(sample) => eprintln!(
             "{place} {:>8}  {:>6.0}/s  p99 {:>6.0} µs  failures {}  others on its core {:.0} %, on the load's {:.0} %",
@@ -164,9 +146,5 @@ fn method(args: &Args, lengths: Lengths) -> String {
 
 fn default_folder(quick: bool) -> std::path::PathBuf {
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    if quick {
-        here.join("target/side-by-side")
-    } else {
-        here.join("results")
-    }
+    if quick { here.join("target/side-by-side") } else { here.join("results") }
 }
