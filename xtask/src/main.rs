@@ -1,1 +1,78 @@
-fn main() {}
+//! The project's chores, one plain function a command: `cargo xtask COMMAND`.
+//!
+//! It needs nothing but the standard library, because it is compiled first, on machines where nothing is installed yet.
+//! What a command does to the machine (packages, tools, downloads) it says in a line before it does it.
+
+mod demo;
+
+mod test;
+
+mod check;
+
+mod fuzz;
+
+mod bench;
+
+mod ci;
+
+mod install;
+
+mod shell;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  demo [ARG…]           build Serin quickly and run `serin demo ARG…`
+  test [ARG…]           install what the tests need, then `cargo test --workspace ARG…`, with a summary
+  check [PART…]         format, clippy, docs, dependencies; all of them, or the parts named
+  fuzz [SECONDS] [TARGET…]   fuzz each target for that long; default 10, all targets
+  bench [ARG…]          Serin and other proxies side by side; --help shows its arguments
+  ci                    everything a change must pass: .ci/run
+
+Commands that take no arguments of their own may stand in a row: `cargo xtask check test`.
+";
+
+/// What went wrong, for the person at the terminal.
+type Outcome = Result<(), String>;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = std::env::set_current_dir(shell::root()).map_err(|error| error.to_string()).and_then(|()| run(&args));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            shell::say(&reason);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Outcome {
+    let Some((command, rest)) = args.split_first() else { return Err(USAGE.to_owned()) };
+    match command.as_str() {
+        "demo" => demo::demo(rest),
+        "test" => test::test(rest),
+        "fuzz" => fuzz::fuzz(rest),
+        "bench" => bench::bench(rest),
+        "check" => {
+            let parts = rest.iter().take_while(|arg| check::PARTS.iter().any(|(name, _)| name == arg)).count();
+            check::check(&rest[..parts])?;
+            more(&rest[parts..])
+        }
+        "ci" => {
+            ci::ci()?;
+            more(rest)
+        }
+        "help" | "--help" | "-h" => {
+            shell::say(USAGE);
+            Ok(())
+        }
+        unknown => Err(format!("`{unknown}` is no command\n\n{USAGE}")),
+    }
+}
+
+fn more(args: &[String]) -> Outcome {
+    if args.is_empty() { Ok(()) } else { run(args) }
+}

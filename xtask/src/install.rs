@@ -1,0 +1,74 @@
+//! Brings what is missing: Debian packages with apt-get, cargo's tools from crates.io into `target/tools`.
+//!
+//! What is there is used as it is. Where packages cannot be installed, it says which to install and how they are called.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::Outcome;
+use crate::shell::{cargo, is_installed, output, run, say, succeeds, target};
+
+/// A program and the Debian package that has it.
+pub(crate) type Needed = (&'static str, &'static str);
+
+/// Installs the packages of those programs that are missing.
+pub(crate) fn packages(needed: &[Needed]) -> Outcome {
+    let missing: Vec<&Needed> = needed.iter().filter(|(program, _)| !is_installed(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    let list = packages.join(" ");
+    let Some(elevate) = administrator() else {
+        let programs: Vec<&str> = missing.iter().map(|(program, _)| *program).collect();
+        return Err(format!(
+            "missing: {}. On Debian: apt-get install {list}. Elsewhere: packages with these programs.",
+            programs.join(", ")
+        ));
+    };
+    say(&format!("installing with apt-get: {list}"));
+    // Lists may be fresh enough even where the mirror cannot be reached now; the next command tells.
+    if let Err(reason) = run(apt(elevate).args(["update", "-qq"])) {
+        say(&format!("{reason}; going on with the package lists that are there"));
+    }
+    run(apt(elevate).args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
+}
+
+/// How to become the administrator where apt-get exists: not at all, or by sudo without a password.
+fn administrator() -> Option<&'static [&'static str]> {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    if !is_installed("apt-get") {
+        None
+    } else if is_root {
+        Some(&["env"])
+    } else {
+        succeeds(Command::new("sudo").args(["-n", "true"])).then_some(&["sudo", "env"])
+    }
+}
+
+fn apt(elevate: &[&str]) -> Command {
+    let mut command = Command::new(elevate[0]);
+    command.args(&elevate[1..]).args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    command
+}
+
+/// The path of a cargo tool in exactly this version: one that is installed already, or built into `target/tools`.
+pub(crate) fn tool(name: &str, version: &str) -> Result<PathBuf, String> {
+    let ours = target().join("tools/bin").join(name);
+    for candidate in [PathBuf::from(name), ours.clone()] {
+        let said = output(Command::new(&candidate).arg("--version")).unwrap_or_default();
+        if said.split_whitespace().last() == Some(version) {
+            return Ok(candidate);
+        }
+    }
+    say(&format!("building {name} {version} from crates.io into {}", ours.display()));
+    // Unoptimised: it builds in a third of the time, and these tools run for a second.
+    let root = target().join("tools");
+    let mut install = cargo(["install", "--quiet", "--locked", "--debug", "--version", version, name]);
+    install.arg("--root").arg(&root).arg("--target-dir").arg(root.join("build"));
+    run(install.env("CARGO_PROFILE_DEV_DEBUG", "0"))?;
+    Ok(ours)
+}
