@@ -32,7 +32,7 @@ pub struct Question {
     /// The address the connection comes from.
     #[serde(default = "unspecified")]
     pub ip: IpAddr,
-    /// The listener it came through; default: one that every route serves.
+    /// The listener it came through. Default: the only one; with several, one that only routes for all listeners serve.
     #[serde(default)]
     pub listener: String,
 }
@@ -158,7 +158,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
         query: head.query.as_deref(),
         headers: &parts.headers,
         client,
-        listener: &question.listener,
+        listener: listener_of(snapshot, question),
         geo: snapshot.geo.as_deref(),
     };
     let mut explanation = Explanation {
@@ -176,12 +176,12 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
         return Ok(explanation);
     };
     explanation.route = Some(found.route().name().to_string());
-    if let Target::Redirect(redirect) = found.route().rules().target() {
-        explanation.answer = Some(format!("{} redirect", redirect.status.as_u16()));
-        return Ok(explanation);
-    }
     if head.has_encoded_slash && !found.route().rules().keeps_encoded_slashes() {
         explanation.answer = Some("400 encoded slash in the path".into());
+        return Ok(explanation);
+    }
+    if let Target::Redirect(redirect) = found.route().rules().target() {
+        explanation.answer = Some(format!("{} redirect", redirect.status.as_u16()));
         return Ok(explanation);
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -193,7 +193,10 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
             name: placement.release_name(snapshot).unwrap_or_default().into(),
             group: assignment.group.as_str(),
             reason: assignment.reason.as_str(),
-            text: assignment.to_string(),
+            text: match placement.canary_is_down {
+                true => format!("{assignment}; the canary has no endpoint, so stable serves"),
+                false => assignment.to_string(),
+            },
             rule: assignment.rule.map(Into::into),
             bucket: assignment.bucket.map(|bucket| bucket.line()),
             percent: assignment.share.to_string(),
@@ -212,6 +215,15 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
         explanation.answer = Some("503 no endpoint available".into());
     }
     Ok(explanation)
+}
+
+/// The listener asked for, else the only one there is: most files have one, and routes may name it.
+fn listener_of<'a>(snapshot: &'a Snapshot, question: &'a Question) -> &'a str {
+    let mut listeners = snapshot.table.rules().listeners();
+    match (question.listener.as_str(), listeners.next(), listeners.next()) {
+        ("", Some(only), None) => only.name().as_str(),
+        (asked, ..) => asked,
+    }
 }
 
 impl fmt::Display for Explanation {

@@ -4,7 +4,8 @@ mod cli;
 
 use std::process::ExitCode;
 
-/// Measured against the system's: see `benches/README.md`.
+/// A request makes about 30 small allocations, which this makes cheap; and the memory of connections that have gone
+/// goes back to the system.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -359,11 +359,11 @@ impl Control {
     async fn drain(mut self) {
         let settings = self.settings.shutdown;
         self.shared.readiness.send_replace(Readiness::Draining);
-        tracing::info!(delay_s = settings.delay_s, deadline_s = settings.deadline_s, "draining");
+        tracing::info!(delay = %settings.delay, deadline = %settings.deadline, "draining");
         let steps = async {
-            tokio::time::sleep(Duration::from_secs(settings.delay_s.into())).await;
+            tokio::time::sleep(settings.delay.duration()).await;
             self.shared.command_all(|| Command::Drain);
-            let deadline = tokio::time::Instant::now() + Duration::from_secs(settings.deadline_s.into());
+            let deadline = tokio::time::Instant::now() + settings.deadline.duration();
             while tokio::time::Instant::now() < deadline && !self.shared.workers().iter().all(WorkerHandle::is_finished)
             {
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,4 +1,4 @@
-//! Brings what is missing: Debian packages with apt-get, cargo's tools from crates.io into `target/tools`.
+//! Brings what is missing: Debian packages with apt-get, cargo's tools, built from their packages, into `target/tools`.
 //!
 //! What is there is used as it is. Where packages cannot be installed, it says which to install and how they are called.
 
@@ -64,7 +64,7 @@ pub(crate) fn tool(name: &str, version: &str) -> Result<PathBuf, String> {
             return Ok(candidate);
         }
     }
-    say(&format!("building {name} {version} from crates.io into {}", ours.display()));
+    say(&format!("building {name} {version} into {}", ours.display()));
     // Unoptimised: it builds in a third of the time, and these tools run for a second.
     let root = target().join("tools");
     let mut install = cargo(["install", "--quiet", "--locked", "--debug", "--version", version, name]);

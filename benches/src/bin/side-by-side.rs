@@ -66,8 +66,10 @@ fn run(args: &Args) -> io::Result<ExitCode> {
 fn find(args: &Args) -> (Vec<Installed>, Vec<(Proxy, String)>) {
     let mut found = Vec::new();
     let mut skipped = Vec::new();
+    // Programs are started in a folder of their own, where a relative path would lead elsewhere.
+    let serin = args.serin.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     for &proxy in &args.only {
-        match proxy.find(args.serin.as_deref()) {
+        match proxy.find(serin.as_deref()) {
             Ok(installed) => found.push(installed),
             Err(why) => {
                 eprintln!("{} skipped: {why}", proxy.name());

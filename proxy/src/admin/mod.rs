@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::explain::{Question, explain};
 use crate::server::Shared;
-use crate::telemetry::metrics::{Facts, Metrics};
+use crate::telemetry::metrics::{self, Facts};
 
 /// Whether new requests are welcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +35,11 @@ pub enum Readiness {
 #[derive(Clone)]
 pub(crate) struct AdminState {
     shared: Arc<Shared>,
-    metrics: Arc<Metrics>,
 }
 
 impl AdminState {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, metrics: Arc::default() }
+        Self { shared }
     }
 }
 
@@ -54,7 +53,7 @@ fn router(state: AdminState) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics_text))
         .route("/api/v1/routes", get(routes))
         .route("/api/v1/upstreams", get(upstreams))
         .route("/api/v1/releases", get(releases))
@@ -112,14 +111,14 @@ async fn readyz(State(state): State<AdminState>) -> Response {
     (status, Json(body)).into_response()
 }
 
-async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
+async fn metrics_text(State(state): State<AdminState>) -> impl IntoResponse {
     let snapshot = state.shared.snapshots.load_full();
     let (rejected, stale) = {
         let publisher = state.shared.publisher();
         (publisher.problems().len(), publisher.is_stale())
     };
     let facts = Facts { snapshot: &snapshot, rejected, stale, log_lines_dropped: state.shared.log.dropped() };
-    let text = state.metrics.render(&state.shared.counters(), &facts);
+    let text = metrics::render(&state.shared.counters(), &facts);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 

@@ -12,6 +12,7 @@ use super::catalog::{Catalog, Document};
 use super::decode::Problem;
 use super::geo::CityDatabase;
 use super::source::file::FileSet;
+use super::state_dir::StateDir;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 
@@ -66,7 +67,10 @@ fn read_geo(settings: &Settings) -> Result<Option<Arc<dyn GeoDatabase>>, String>
 /// The instances' secret where it can be read, so that pins are understood; without it they are not believed.
 fn read_secret(settings: &Settings) -> Result<Secret, String> {
     use sha2::Digest;
-    let Some(path) = &settings.secret_file else { return Ok(Secret::default()) };
+    let Some(path) = &settings.secret_file else {
+        let generated = settings.state_dir.as_ref().and_then(|folder| StateDir::read_secret(folder));
+        return Ok(generated.map_or_else(Secret::default, Secret::from_bytes));
+    };
     let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     match bytes.len() {
         32.. => Ok(Secret::from_bytes(sha2::Sha256::digest(bytes).into())),

@@ -110,6 +110,11 @@ impl StateDir {
         }
     }
 
+    /// The secret of a folder, if there is one: for whoever only looks.
+    pub fn read_secret(folder: &Path) -> Option<[u8; 32]> {
+        fs::read(folder.join(SECRET)).ok()?.try_into().ok()
+    }
+
     /// A secret of 32 bytes that is made once and stays. If the folder cannot keep it, it is one of this process only,
     /// and pins signed with it are worth nothing after a restart.
     ///

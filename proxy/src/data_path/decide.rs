@@ -27,6 +27,8 @@ pub(crate) struct Decision {
 pub(crate) struct Placement<'s> {
     pub(crate) upstream: UpstreamId,
     pub(crate) release: Option<(ReleaseId, Assignment<'s>)>,
+    /// The user belongs to the canary group, but its upstream has no endpoint, so stable serves.
+    pub(crate) canary_is_down: bool,
 }
 
 /// What is kept of an assignment while the request is under way.
@@ -85,16 +87,22 @@ pub(crate) fn place<'s>(
     let mut first = None;
     for id in route.releases() {
         let Some(release) = snapshot.table.release(*id) else { continue };
-        let assignment = release.assigner.assign(request, moment);
-        match assignment.group {
-            Group::Canary => return Some(Placement { upstream: release.canary, release: Some((*id, assignment)) }),
-            // With several releases the first one speaks for a user whom none takes.
-            Group::Stable => drop(first.get_or_insert((release.stable, *id, assignment))),
+        let mut assignment = release.assigner.assign(request, moment);
+        let wants_canary = assignment.group == Group::Canary;
+        if wants_canary && snapshot.upstream(release.canary).is_some_and(|canary| canary.takes_requests()) {
+            let release_says = Some((*id, assignment));
+            return Some(Placement { upstream: release.canary, release: release_says, canary_is_down: false });
         }
+        // A canary without an endpoint must not be its users' problem.
+        assignment.group = Group::Stable;
+        // With several releases the first one speaks for a user whom none takes.
+        first.get_or_insert((release.stable, *id, assignment, wants_canary));
     }
     Some(match first {
-        Some((stable, id, assignment)) => Placement { upstream: stable, release: Some((id, assignment)) },
-        None => Placement { upstream: own, release: None },
+        Some((stable, id, assignment, canary_is_down)) => {
+            Placement { upstream: stable, release: Some((id, assignment)), canary_is_down }
+        }
+        None => Placement { upstream: own, release: None, canary_is_down: false },
     })
 }
 
@@ -113,15 +121,15 @@ impl Placement<'_> {
                 release: id,
                 group: assignment.group,
                 name: HeaderValue::from_str(name.as_str()).ok()?,
-                cookies: assignment.cookies(secure).collect(),
+                // Not a canary user today: the pin is for those who were served by it.
+                cookies: if self.canary_is_down { Vec::new() } else { assignment.cookies(secure).collect() },
             })
         });
         (self.upstream, placed)
     }
 }
 
-/// The endpoint whose turn it is. A canary upstream without an endpoint must not be its users' problem: stable serves
-/// them. `None` if there is no endpoint there either.
+/// The endpoint whose turn it is. `None` if the upstream has none that takes requests.
 pub(crate) fn pick(
     worker: &Worker,
     snapshot: &Rc<HeldSnapshot>,
@@ -129,17 +137,7 @@ pub(crate) fn pick(
     upstream: UpstreamId,
     placed: Option<Placed>,
 ) -> Option<Box<Decision>> {
-    let (picked, placed) = match (pick_of(worker, snapshot, upstream), placed) {
-        (None, Some(placed)) if placed.group == Group::Canary => {
-            let stable = snapshot.table.release(placed.release)?.stable;
-            let stable_placed = Placed { group: Group::Stable, cookies: Vec::new(), ..placed };
-            (pick_of(worker, snapshot, stable)?, Some(stable_placed))
-        }
-        (picked, placed) => (picked?, placed),
-    };
+    let local = worker.upstreams.get(upstream, snapshot.upstream(upstream)?, || worker.draw());
+    let picked = local.pick()?;
     Some(Box::new(Decision { snapshot: Rc::clone(snapshot), route, placed, picked }))
-}
-
-fn pick_of(worker: &Worker, snapshot: &Snapshot, upstream: UpstreamId) -> Option<Picked> {
-    worker.upstreams.get(upstream, snapshot.upstream(upstream)?, || worker.draw()).pick()
 }

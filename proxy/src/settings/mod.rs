@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use routing_rules::rules::AddressSet;
+use routing_rules::spec::Span;
 use serde::{Deserialize, Serialize};
 
 use crate::control_path::decode::{self, Node, Problem};
@@ -80,15 +82,15 @@ pub struct GeoSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShutdownSettings {
-    /// Seconds between readiness going off and the listeners closing, for load balancers to notice. Default 0.
-    pub delay_s: u32,
-    /// Seconds that requests under way may take to finish. Default 30.
-    pub deadline_s: u32,
+    /// Between readiness going off and the listeners closing, for load balancers to notice. Default 0s.
+    pub delay: Span,
+    /// How long requests under way may take to finish. Default 30s.
+    pub deadline: Span,
 }
 
 impl Default for ShutdownSettings {
     fn default() -> Self {
-        Self { delay_s: 0, deadline_s: 30 }
+        Self { delay: Duration::ZERO.into(), deadline: Duration::from_secs(30).into() }
     }
 }
 

@@ -69,6 +69,13 @@ pub struct Upstream {
     pub schedule: Arc<Schedule>,
 }
 
+impl Upstream {
+    /// Whether any endpoint has a weight.
+    pub fn takes_requests(&self) -> bool {
+        self.endpoints.iter().any(|member| member.weight > 0)
+    }
+}
+
 /// An endpoint as a member of an upstream.
 #[derive(Clone)]
 pub struct Member {

@@ -3,18 +3,12 @@
 use std::sync::Arc;
 
 use metrics::{Label, Unit, counter, gauge};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::counters::{DURATION_BOUNDS, Totals, WorkerCounters};
 use super::names::{self, Kind};
 use crate::data_path::error::RequestError;
-use crate::snapshot::Snapshot;
-
-/// The metrics of one server.
-pub struct Metrics {
-    recorder: PrometheusRecorder,
-    handle: PrometheusHandle,
-}
+use crate::snapshot::{Member, Snapshot};
 
 /// What the metrics are made from, besides the counters.
 pub struct Facts<'a> {
@@ -28,38 +22,33 @@ pub struct Facts<'a> {
     pub log_lines_dropped: u64,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        let handle = recorder.handle();
-        metrics::with_local_recorder(&recorder, || {
-            for metric in names::ALL {
-                match metric.kind {
-                    Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
-                    Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
-                    Kind::Histogram => metrics::describe_histogram!(metric.name, Unit::Seconds, metric.help),
-                }
-            }
-        });
-        Self { recorder, handle }
+/// The text that Prometheus reads. Everything is gathered anew, so that what has gone (an endpoint, an upstream) leaves
+/// no series behind.
+pub fn render(workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
+    let mut totals = Totals::default();
+    for worker in workers {
+        worker.add_to(&mut totals);
     }
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        describe();
+        publish_totals(&totals);
+        publish_endpoints(facts.snapshot);
+        publish_rules(facts);
+    });
+    let mut text = recorder.handle().render();
+    render_durations(&totals, &mut text);
+    render_head_seconds(facts.snapshot, &mut text);
+    text
 }
 
-impl Metrics {
-    /// The text that Prometheus reads.
-    pub fn render(&self, workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
-        let mut totals = Totals::default();
-        for worker in workers {
-            worker.add_to(&mut totals);
+fn describe() {
+    for metric in names::ALL {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, Unit::Seconds, metric.help),
         }
-        metrics::with_local_recorder(&self.recorder, || {
-            publish_totals(&totals);
-            publish_endpoints(facts.snapshot);
-            publish_rules(facts);
-        });
-        let mut text = self.handle.render();
-        render_durations(&totals, &mut text);
-        text
     }
 }
 
@@ -102,7 +91,6 @@ fn publish_endpoints(snapshot: &Snapshot) {
             gauge!(names::ENDPOINT_IN_FLIGHT, labels.iter()).set(totals.in_flight as f64);
             counter!(names::ENDPOINT_CONNECTS, labels.iter()).absolute(totals.connects);
             counter!(names::ENDPOINT_RETRIES, labels.iter()).absolute(totals.retries);
-            gauge!(names::ENDPOINT_HEAD_SECONDS, labels.iter()).set(totals.head_time_us as f64 / 1e6);
         }
     }
 }
@@ -125,13 +113,31 @@ fn publish_rules(facts: &Facts<'_>) {
     }
 }
 
+/// A counter of seconds has fractions, which the recorder's counters have not; so this one is written here.
+fn render_head_seconds(snapshot: &Snapshot, text: &mut String) {
+    use std::fmt::Write;
+    let name = names::ENDPOINT_HEAD_SECONDS;
+    let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} counter", help(name));
+    for upstream in snapshot.upstreams.iter().flatten() {
+        for Member { endpoint, .. } in &upstream.endpoints {
+            let seconds = endpoint.totals().head_time_us as f64 / 1e6;
+            // Names and addresses hold nothing that a label would have to escape.
+            let (upstream, endpoint) = (&upstream.name, endpoint.address());
+            let _ = writeln!(text, "{name}{{upstream=\"{upstream}\",endpoint=\"{endpoint}\"}} {seconds}");
+        }
+    }
+}
+
+fn help(name: &str) -> &'static str {
+    names::ALL.iter().find(|metric| metric.name == name).map_or("", |metric| metric.help)
+}
+
 /// The recorder takes single observations only, but what there is are counts by bucket; so this one is written here.
 fn render_durations(totals: &Totals, text: &mut String) {
     use std::fmt::Write;
     let name = names::REQUEST_DURATION;
-    let help = names::ALL.iter().find(|metric| metric.name == name).map_or("", |metric| metric.help);
     let mut below = 0;
-    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} histogram");
+    let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} histogram", help(name));
     for (bound, count) in DURATION_BOUNDS.iter().zip(totals.durations) {
         below += count;
         let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {below}");

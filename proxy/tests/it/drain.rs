@@ -41,7 +41,7 @@ fn under_way(program: &Program, origin: &Origin) -> Client {
 #[test]
 fn requests_under_way_finish_and_the_exit_code_is_good() {
     let origin = slow(500);
-    let (_folder, path) = config(&origin, "deadline_s: 10");
+    let (_folder, path) = config(&origin, "deadline: 10s");
     let mut program = Program::start(&path);
     let mut client = under_way(&program, &origin);
     program.signal("TERM");
@@ -55,7 +55,7 @@ fn requests_under_way_finish_and_the_exit_code_is_good() {
 #[test]
 fn readiness_goes_first_and_requests_are_served_during_the_delay() {
     let origin = Origin::named("app");
-    let (_folder, path) = config(&origin, "delay_s: 1");
+    let (_folder, path) = config(&origin, "delay: 1s");
     let mut program = Program::start(&path);
     assert_eq!(program.admin("/readyz").status, 200);
     program.signal("TERM");
@@ -69,7 +69,7 @@ fn readiness_goes_first_and_requests_are_served_during_the_delay() {
 #[test]
 fn the_deadline_cuts_what_does_not_end() {
     let origin = slow(8_000);
-    let (_folder, path) = config(&origin, "deadline_s: 1");
+    let (_folder, path) = config(&origin, "deadline: 1s");
     let mut program = Program::start(&path);
     let _client = under_way(&program, &origin);
     let began = Instant::now();
@@ -81,7 +81,7 @@ fn the_deadline_cuts_what_does_not_end() {
 #[test]
 fn a_second_signal_cuts_at_once() {
     let origin = slow(8_000);
-    let (_folder, path) = config(&origin, "delay_s: 10, deadline_s: 30");
+    let (_folder, path) = config(&origin, "delay: 10s, deadline: 30s");
     let mut program = Program::start(&path);
     let _client = under_way(&program, &origin);
     program.signal("TERM");
@@ -95,7 +95,7 @@ fn a_second_signal_cuts_at_once() {
 #[test]
 fn an_order_to_reload_while_draining_cuts_nothing() {
     let origin = slow(700);
-    let (_folder, path) = config(&origin, "deadline_s: 10");
+    let (_folder, path) = config(&origin, "deadline: 10s");
     let mut program = Program::start(&path);
     let mut client = under_way(&program, &origin);
     program.signal("TERM");

@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (CONNECT, &[]),
     (RANDOM, &[]),
     (TELEMETRY, &[SNAPSHOT, TABLE]),
-    ("serin_proxy::settings", &["routing_rules::rules"]),
+    ("serin_proxy::settings", &["routing_rules::rules", "routing_rules::spec"]),
     // They answer questions: about the snapshot, or about files that might become one.
     ("serin_proxy::explain", &[SNAPSHOT, RANDOM, "routing_rules"]),
     ("serin_proxy::diff", &[SNAPSHOT, RANDOM, "serin_proxy::control_path", "serin_proxy::settings", "routing_rules"]),

@@ -21,7 +21,7 @@ pub use route::{
 pub use scalar::{ByteSize, Percent, PercentSpec, Span};
 pub use upstream::{EndpointSpec, UpstreamSpec};
 
-/// Everything one source says: the same maps in a file, a folder of files, or etcd.
+/// Everything one source says: the same maps in a file or a folder of files.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Spec {
