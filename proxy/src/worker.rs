@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::data_path::deadline::{self, ConnectionLimits, Registry};
 use crate::data_path::http::{self as http1, ConnectionState, Order, Phase};
-use crate::data_path::listener::{LocalListeners, OpenListener};
+use crate::data_path::listener::{ListenerContext, LocalListeners, OpenListener};
 use crate::data_path::request::Exchange;
 use crate::data_path::upstream::{self, LocalUpstreams};
 use crate::snapshot::{Snapshot, SnapshotCell};
@@ -89,16 +89,16 @@ impl Deref for HeldSnapshot {
     }
 }
 
-/// The worker's coarse clock: milliseconds since it started, as of the last sweep.
+/// The worker's coarse clock: milliseconds it has been awake, as of the last sweep.
 pub(crate) struct Clock {
-    started: Instant,
+    looked: Cell<Instant>,
     now_ms: Cell<u64>,
     unix_secs: Cell<u64>,
 }
 
 impl Clock {
     fn new() -> Self {
-        let clock = Self { started: Instant::now(), now_ms: Cell::new(0), unix_secs: Cell::new(0) };
+        let clock = Self { looked: Cell::new(Instant::now()), now_ms: Cell::new(0), unix_secs: Cell::new(0) };
         clock.tick();
         clock
     }
@@ -109,7 +109,11 @@ impl Clock {
     }
 
     fn tick(&self) {
-        self.now_ms.set(self.started.elapsed().as_millis() as u64);
+        // A process that was stopped, or a machine that slept, has not been waiting all that time: what came meanwhile
+        // is still to be read, and nothing may be called late before.
+        let now = Instant::now();
+        let step = (now - self.looked.replace(now)).min(LONGEST_STEP);
+        self.now_ms.set(self.now_ms.get() + step.as_millis() as u64);
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.unix_secs.set(unix.as_secs());
     }
@@ -184,32 +188,31 @@ impl Worker {
         }
         if count.is_multiple_of(20) {
             let snapshot = self.snapshot();
-            self.upstreams.tidy(|index| snapshot.upstreams.get(index)?.clone(), now_ms);
+            self.upstreams.tidy(|index| snapshot.upstreams.get(index)?.as_ref(), || self.draw(), now_ms);
         }
     }
 
-    /// Closes the connection that has been parked for longest, to make room.
-    pub(crate) fn shed_oldest_idle(&self) {
-        let mut oldest: Option<u64> = None;
+    /// Closes the connections that have been idle for longest, a sixteenth of all, to make room.
+    pub(crate) fn shed_idle(&self) {
+        let is_idle = |state: &ConnectionState| matches!(state.phase(), Phase::Parked | Phase::Idle);
+        let mut since = Vec::new();
+        self.connections.for_each(|state| since.extend(is_idle(state).then(|| state.since_ms())));
+        if since.is_empty() {
+            return;
+        }
+        let batch = (since.len() / 16).max(1);
+        let (_, &mut newest_to_go, _) = since.select_nth_unstable(batch - 1);
         self.connections.for_each(|state| {
-            if matches!(state.phase(), Phase::Parked | Phase::Idle) {
-                oldest = Some(oldest.map_or(state.since_ms(), |since| since.min(state.since_ms())));
-            }
-        });
-        let mut done = false;
-        self.connections.for_each(|state| {
-            let idle = matches!(state.phase(), Phase::Parked | Phase::Idle);
-            if !done && idle && Some(state.since_ms()) == oldest {
+            if is_idle(state) && state.since_ms() <= newest_to_go {
                 state.order(Order::Close);
-                done = true;
             }
         });
     }
 
     /// Lets connections end after the request they are serving.
-    pub(crate) fn drain_connections(&self, of: Option<&str>) {
+    pub(crate) fn drain_connections(&self, of: Option<&Rc<ListenerContext>>) {
         self.connections.for_each(|state| {
-            if of.is_none_or(|listener| &*state.listener.name == listener) {
+            if of.is_none_or(|listener| Rc::ptr_eq(&state.listener, listener)) {
                 state.order(Order::Drain);
             }
         });
@@ -228,9 +231,7 @@ impl WorkerHandle {
         let runtime = tokio::runtime::Builder::new_current_thread();
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let mut runtime = runtime;
-            // The default asks the kernel for events after 61 polls, which under load is a system call every few
-            // requests; everything here is short, so more work per look is no risk.
-            let built = runtime.enable_all().event_interval(EVENT_INTERVAL).build_local(Default::default());
+            let built = runtime.enable_all().build_local(Default::default());
             match built {
                 Ok(runtime) => runtime.block_on(run(index, options, shared, inbox)),
                 Err(error) => tracing::error!(worker = index, %error, "the worker's runtime could not be made"),
@@ -275,13 +276,14 @@ async fn run(
     let mut ticks = tokio::time::interval(SWEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = 0u64;
-    let mut draining = false;
+    let mut drained_at = None;
     loop {
         tokio::select! {
             _ = ticks.tick() => {
                 count += 1;
                 worker.sweep(count, &limits);
-                if draining && worker.connections.len() == 0 {
+                // The second tick: by then the accepting tasks have emptied the sockets' queues.
+                if drained_at.is_some_and(|at| count > at + 1) && worker.connections.len() == 0 {
                     break;
                 }
             }
@@ -289,7 +291,7 @@ async fn run(
                 Some(Command::Open(listener)) => worker.listeners.open(&worker, listener),
                 Some(Command::Close(name)) => worker.listeners.close(&name),
                 Some(Command::Drain) => {
-                    draining = true;
+                    drained_at.get_or_insert(count);
                     worker.listeners.close_all();
                     worker.drain_connections(None);
                 }
@@ -303,5 +305,5 @@ async fn run(
 /// How often deadlines are looked at.
 const SWEEP: Duration = Duration::from_millis(50);
 
-/// Task polls between two looks at the sockets.
-const EVENT_INTERVAL: u32 = 61;
+/// The clock does not go on faster than this from one sweep to the next.
+const LONGEST_STEP: Duration = Duration::from_millis(500);

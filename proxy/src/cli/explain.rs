@@ -27,7 +27,7 @@ pub(super) struct ExplainArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// The URL, for example http://shop.example.com/cart
+    /// The URL, for example `http://shop.example.com/cart`
     url: String,
 }
 

@@ -110,8 +110,9 @@ pub(crate) fn clean_response(headers: &mut HeaderMap, seen: Seen) {
     if seen.transfer_encoding {
         headers.remove(header::TRANSFER_ENCODING);
     }
-    if seen.hop_by_hop {
-        remove(headers, |name| fate(name) == Fate::HopByHop);
+    if seen.hop_by_hop || seen.forbidden {
+        // Clients are told nothing by these names unless a release says so.
+        remove(headers, |name| fate(name) == Fate::HopByHop || name.as_str().starts_with("x-serin-"));
     }
 }
 
@@ -134,16 +135,7 @@ fn fate(name: &HeaderName) -> Fate {
         | "proxy-authenticate"
         | "proxy-authorization"
         | "expect" => Fate::HopByHop,
-        "x-forwarded-for"
-        | "x-forwarded-proto"
-        | "x-forwarded-host"
-        | "x-forwarded-port"
-        | "x-forwarded-scheme"
-        | "x-forwarded-ssl"
-        | "x-forwarded-prefix"
-        | "x-forwarded-server"
-        | "x-forwarded-by"
-        | "x-scheme"
+        "x-scheme"
         | "x-original-url"
         | "x-rewrite-url"
         | "x-original-host"
@@ -156,6 +148,7 @@ fn fate(name: &HeaderName) -> Fate {
         | "x-request-id"
         | "front-end-https"
         | "x-url-scheme" => Fate::Claim,
+        name if name.starts_with("x-forwarded-") => Fate::Claim,
         name if name.starts_with("x-serin-") => Fate::Forbidden,
         name if name.contains('_') && aliases_a_special_field(name) => Fate::Forbidden,
         _ => Fate::Pass,
@@ -164,13 +157,7 @@ fn fate(name: &HeaderName) -> Fate {
 
 /// CGI-like software turns `-` into `_`, so `content_length` would become what `content-length` is.
 fn aliases_a_special_field(name: &str) -> bool {
-    let mut dashed = [0; 32];
-    // No special field has a longer name.
-    let Some(dashed) = dashed.get_mut(..name.len()) else { return false };
-    for (to, from) in dashed.iter_mut().zip(name.bytes()) {
-        *to = if from == b'_' { b'-' } else { from };
-    }
-    let Ok(name) = HeaderName::from_bytes(dashed) else { return true };
+    let Ok(name) = HeaderName::from_bytes(name.replace('_', "-").as_bytes()) else { return true };
     let framing = [
         header::HOST,
         header::CONTENT_LENGTH,

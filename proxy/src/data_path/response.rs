@@ -14,7 +14,6 @@ use routing_rules::rules::{Filter, HeaderEdit};
 use super::decide::Decision;
 use super::error::RequestError;
 use super::headers::{self, Seen};
-use super::http::ConnectionState;
 use super::request::{Exchange, Life, trailer_names};
 use super::upstream::Lease;
 
@@ -52,8 +51,8 @@ pub(crate) struct ResponseBodyError(RequestError);
 /// Gives a response that Serin made the duty to end the request.
 pub(crate) fn attach(mut response: Response<ResponseBody>, life: Life) -> Response<ResponseBody> {
     life.exchange().set_status(response.status());
-    // What is still coming of the body will not be read, so no request can follow it.
-    if !life.exchange().is_request_complete() {
+    // What is still coming of the body will not be read, so no request can follow it; nor after a drain began.
+    if !life.exchange().is_request_complete() || life.exchange().is_draining() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response.body_mut().life.get_or_insert(life);
@@ -68,7 +67,6 @@ pub(crate) fn refuse(error: RequestError, life: Life) -> Response<ResponseBody> 
 
 /// Prepares the endpoint's response for the client.
 pub(crate) fn relay(
-    connection: &ConnectionState,
     life: Life,
     head: Response<Incoming>,
     lease: Lease,
@@ -85,8 +83,8 @@ pub(crate) fn relay(
     // The version of this connection, whatever the endpoint's was (RFC 9110 §2.5).
     parts.version = Version::HTTP_11;
     let exchange = life.exchange();
-    // A request body that is still coming, an answer other than 101 to an upgrade, and a drain all end the connection.
-    if !exchange.is_request_complete() || asked_to_upgrade || connection.is_draining() {
+    // RFC 9110 §7.8 leaves open what follows an answer other than 101 to an upgrade; so nothing does.
+    if asked_to_upgrade {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let mut relay = Box::new(Relay {

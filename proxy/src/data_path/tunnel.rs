@@ -11,6 +11,7 @@ use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::Connection;
 use hyper_util::rt::TokioIo;
+use routing_rules::rules::Timeouts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -85,6 +86,8 @@ pub(crate) fn switch(
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     parts.headers.insert(header::UPGRADE, agreed);
     life.exchange().set_status(StatusCode::SWITCHING_PROTOCOLS);
+    // The route's limits are about requests and answers; a tunnel has its own.
+    life.exchange().set_limits(&Timeouts::default());
     let idle = decision.route().timeouts().tunnel_idle;
     connection.set_tunnel(PendingTunnel { handover: lease.connection.handover, idle, decision, life });
     Ok(Response::from_parts(parts, response::ResponseBody::text(Bytes::new())))

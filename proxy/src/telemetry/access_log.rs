@@ -248,6 +248,12 @@ impl LogWriter {
     }
 }
 
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 /// What is gathered about a request while it is under way; empty if nothing is logged.
 pub(crate) struct Record {
     facts: Option<Box<Facts>>,

@@ -449,3 +449,36 @@ fn bytes_beyond_the_answer_reach_nobody() {
     }
     assert_eq!(origin.log().accepted, 5, "such a connection is not used again");
 }
+
+/// The last part of an answer must not be lost with the connection that it ends.
+#[test]
+fn an_answer_that_ends_the_connection_reaches_a_slow_reader_whole() {
+    let origin = Origin::start(|visit| {
+        let body = vec![b'x'; 8 << 20];
+        visit.answer(200, &[], &body)
+    });
+    let serin = Serin::in_front_of(&origin, "");
+    let mut client = Client::with_small_buffer(serin.address());
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+    // Long enough for the whole answer to be in the buffers of the proxy.
+    eventually(PATIENCE, "the answer has begun", || serin.metric("serin_endpoint_requests_total") == 1.0);
+    let reply = client.reply();
+    assert_eq!((reply.status, reply.body.len()), (200, 8 << 20));
+}
+
+/// As above, where the answer comes before the end of a body that the client goes on sending.
+#[test]
+fn an_early_answer_reaches_a_slow_reader_whole() {
+    let origin = Origin::start(|visit| {
+        visit.read_exactly(10)?;
+        let body = vec![b'x'; 2 << 20];
+        visit.answer(403, &[], &body)?;
+        visit.wait_for_end()
+    });
+    let serin = Serin::in_front_of(&origin, "limits: {body: 1GiB}");
+    let mut client = Client::with_small_buffer(serin.address());
+    client.send(format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n", 100 * MIB));
+    client.send(vec![b'y'; 64 << 10]);
+    let reply = client.reply();
+    assert_eq!((reply.status, reply.body.len()), (403, 2 << 20));
+}

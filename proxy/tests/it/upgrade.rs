@@ -296,3 +296,25 @@ fn a_tunnel_waits_for_its_reader() {
     drop(client);
     serin.wait_until_quiet(5 * SECOND);
 }
+
+/// The switch meets a connection that is gone: nothing may stay behind of it.
+#[test]
+fn a_switch_that_nobody_receives_leaves_nothing_behind() {
+    let (release, hold) = std::sync::mpsc::channel::<()>();
+    let hold = std::sync::Mutex::new(hold);
+    let origin = Origin::start(move |visit| {
+        let _ = hold.lock().unwrap().recv();
+        visit.write(SWITCH)?;
+        visit.wait_for_end()
+    });
+    let serin = Serin::in_front_of(&origin, "");
+    let mut client = serin.client();
+    // A byte behind the request keeps the proxy from seeing the end of the connection.
+    client.send([request("GET", "/socket", &ASK, b""), b"x".to_vec()].concat());
+    origin.wait_until("the request is there", |log| log.requests.len() == 1);
+    client.reset();
+    release.send(()).unwrap();
+    origin.wait_within(PATIENCE, "the endpoint is freed", |log| log.open == 0);
+    serin.wait_until_quiet(PATIENCE);
+    eventually(PATIENCE, "the connection is forgotten", || serin.metric("serin_connections_open") == 0.0);
+}

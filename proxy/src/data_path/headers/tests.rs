@@ -248,3 +248,11 @@ fn usable_facts_of_a_trusted_proxy_stay() {
     );
     assert_eq!(fields["x-forwarded-port"], "8080");
 }
+
+#[test]
+fn whatever_claims_to_be_forwarded_needs_trust() {
+    let claims =
+        [("x-forwarded-user", "admin"), ("x_forwarded_client_cert", "By=spiffe://x"), ("X-Forwarded-Uri", "/")];
+    check_request(&claims, false, &[]);
+    check_request(&claims, true, &[("x-forwarded-user", "admin"), ("x-forwarded-uri", "/")]);
+}

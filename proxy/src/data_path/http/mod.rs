@@ -8,7 +8,7 @@ mod io;
 mod state;
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -75,16 +75,24 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
         state.keep_waker(cx.waker());
         if let Some(order) = state.take_order() {
             match order {
-                Order::Drain => Pin::new(&mut connection).graceful_shutdown(),
+                // Only between requests: a head that is on its way still gets its answer, which says `close`.
+                Order::Drain if state.phase() == Phase::Idle && state.has_served() => {
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+                Order::Drain => {}
                 order => return Poll::Ready(Ended::Ordered(order)),
             }
         }
-        connection.poll_without_shutdown(cx).map(Ended::Done)
+        // Not `poll_without_shutdown`, which may be done while the end of a response is still in hyper's buffer.
+        Pin::new(&mut connection).poll(cx).map(Ended::Done)
     })
     .await;
     let parts = connection.into_parts();
     let (stream, unread) = parts.io.into_parts(parts.read_buf);
+    // Taken on every way out: it holds the request, which holds the connection's state, which holds it.
+    let tunnel = state.take_tunnel();
     match ended {
+        Ended::Ordered(Order::Park) if state.is_draining() => {}
         Ended::Ordered(Order::Park) if unread.is_empty() => park(worker, stream, state, registered),
         // Bytes of the next request are there already: not idle after all.
         Ended::Ordered(Order::Park) => {
@@ -97,7 +105,7 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
             refuse(stream, StatusCode::REQUEST_TIMEOUT).await;
         }
         Ended::Ordered(Order::Close | Order::Drain) => {}
-        Ended::Done(Ok(())) => match state.take_tunnel() {
+        Ended::Done(Ok(())) => match tunnel {
             Some(tunnel) => tunnel::run(&worker, &state, stream, unread, tunnel).await,
             None => close(stream, &state).await,
         },
@@ -105,6 +113,9 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
             if error.is_parse() {
                 worker.counters.refused_head(error.is_parse_too_large());
                 linger(stream).await;
+            } else if state.speaks_http10() {
+                // Its bodies may end where the connection ends: only a reset shows that this one was cut.
+                let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             } else {
                 close(stream, &state).await;
             }

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
+use http::Version;
+
 use super::super::headers::ForwardingFacts;
 use super::super::listener::ListenerContext;
 use super::super::tunnel::PendingTunnel;
@@ -26,17 +28,17 @@ pub(crate) enum Phase {
     Tunnel,
 }
 
-/// What the sweep asks of a connection's task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the sweep asks of a connection's task, by growing weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Order {
     /// Leave hyper and wait with the socket alone.
     Park,
     /// Answer 408 and close: the head did not come in time.
     RefuseHead,
-    /// Close without an answer: idle for too long, or it does not read what it asked for.
-    Close,
     /// Close after the request in flight, now if there is none.
     Drain,
+    /// Close without an answer: idle for too long, or it does not read what it asked for.
+    Close,
 }
 
 /// One connection of a client.
@@ -51,6 +53,8 @@ pub(crate) struct ConnectionState {
     order: Cell<Option<Order>>,
     draining: Cell<bool>,
     unread_body: Cell<bool>,
+    has_served: Cell<bool>,
+    speaks_http10: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     tunnel: RefCell<Option<PendingTunnel>>,
     counters: Arc<WorkerCounters>,
@@ -76,6 +80,8 @@ impl ConnectionState {
             order: Cell::new(None),
             draining: Cell::new(false),
             unread_body: Cell::new(false),
+            has_served: Cell::new(false),
+            speaks_http10: Cell::new(false),
             waker: RefCell::new(None),
             tunnel: RefCell::new(None),
             counters: Arc::clone(counters),
@@ -122,12 +128,28 @@ impl ConnectionState {
         Some(self.write_blocked_ms.get()).filter(|&since| since > 0)
     }
 
-    /// Leaves an order and wakes the connection's task.
+    /// A request began, of this version.
+    pub(crate) fn serves(&self, version: Version) {
+        self.has_served.set(true);
+        self.speaks_http10.set(version == Version::HTTP_10);
+    }
+
+    /// Whether a request has begun on this connection.
+    pub(crate) fn has_served(&self) -> bool {
+        self.has_served.get()
+    }
+
+    /// Whether the last request was HTTP/1.0.
+    pub(crate) fn speaks_http10(&self) -> bool {
+        self.speaks_http10.get()
+    }
+
+    /// Leaves an order and wakes the connection's task. A weightier order that waits already stays.
     pub(crate) fn order(&self, order: Order) {
         if order == Order::Drain {
             self.draining.set(true);
         }
-        self.order.set(Some(order));
+        self.order.set(self.order.get().max(Some(order)));
         self.wake();
     }
 

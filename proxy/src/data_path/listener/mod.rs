@@ -2,15 +2,13 @@
 //! connection that waits in the socket's queue is lost when a worker stops accepting.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use super::http;
@@ -98,28 +96,25 @@ async fn accept_all(
 ) {
     tokio::select! {
         () = accept_until_closed(&worker, &socket, &context) => {}
-        _ = closed => {
-            // Connections the kernel has already accepted for us would be reset with the socket: take them first.
-            while let Some(Ok((stream, peer))) = poll_fn(|cx| Poll::Ready(ready_or_none(socket.poll_accept(cx)))).await {
-                http::accept(&worker, &context, stream, peer);
-            }
-            worker.drain_connections(Some(&context.name));
+        _ = closed => {}
+    }
+    // Connections that the kernel has already accepted for us would be reset with the socket: take them first. The
+    // bare socket is asked, because tokio knows only of those it has been told of.
+    let Ok(socket) = socket.into_std() else { return };
+    while let Ok((stream, peer)) = socket.accept() {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            http::accept(&worker, &context, stream, peer);
         }
     }
-}
-
-fn ready_or_none<T>(poll: Poll<T>) -> Option<T> {
-    match poll {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending => None,
-    }
+    worker.drain_connections(Some(&context));
 }
 
 async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context: &Rc<ListenerContext>) {
     loop {
         if worker.connections.len() >= worker.max_connections {
             worker.counters.connection_limit_reached();
-            worker.shed_oldest_idle();
+            worker.shed_idle();
             tokio::time::sleep(PAUSE).await;
             continue;
         }
@@ -130,7 +125,7 @@ async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context:
                 // Out of descriptors or memory. Trying again at once would spin; closing an idle connection helps.
                 worker.counters.accept_failed();
                 tracing::warn!(listener = %context.name, %error, "cannot accept a connection");
-                worker.shed_oldest_idle();
+                worker.shed_idle();
                 tokio::time::sleep(PAUSE).await;
             }
         }

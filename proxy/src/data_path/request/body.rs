@@ -78,7 +78,7 @@ impl RequestBody {
             return Ok(());
         }
         let mut bytes = 0;
-        while bytes < LOOK_AHEAD && !stream.ended {
+        while bytes < LOOK_AHEAD && stream.ahead.len() < LOOK_AHEAD_FRAMES && !stream.ended {
             match stream.frame_if_there().await {
                 Some(Ok(frame)) => {
                     bytes += frame.data_ref().map_or(0, Bytes::len);
@@ -121,6 +121,7 @@ impl Stream {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.ended = true;
+                self.exchange.leave_body_unread();
                 Poll::Ready(Some(Err(self.exchange.request_failed(&error))))
             }
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.accept(frame))),
@@ -133,6 +134,7 @@ impl Stream {
                 let total = self.exchange.request_bytes_came(data.len());
                 if total > self.limit {
                     self.ended = true;
+                    self.exchange.leave_body_unread();
                     return Err(self.exchange.body_too_large());
                 }
                 if self.incoming.is_end_stream() {
@@ -207,3 +209,6 @@ impl Drop for RequestBody {
 
 /// How much of a body is read before an endpoint is asked, in bytes.
 const LOOK_AHEAD: usize = 16 << 10;
+
+/// And in how many pieces: each costs much more than a byte.
+const LOOK_AHEAD_FRAMES: usize = 64;

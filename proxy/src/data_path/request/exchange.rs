@@ -61,6 +61,7 @@ impl Life {
     pub(crate) fn begin(worker: &Rc<Worker>, connection: &Rc<ConnectionState>, request: &Request<Incoming>) -> Self {
         let now_ms = worker.clock.now_ms();
         connection.enter(Phase::Busy, now_ms);
+        connection.serves(request.version());
         worker.counters.request_began();
         let exchange = Rc::new(Exchange {
             worker: Rc::clone(worker),
@@ -209,6 +210,11 @@ impl Exchange {
     }
 
     // Failing and ending.
+
+    /// Whether the connection is to end after this request.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.connection.is_draining()
+    }
 
     /// Keeps the first error; later ones are its consequences.
     pub(crate) fn fail(&self, error: RequestError) -> RequestError {

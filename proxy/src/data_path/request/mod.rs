@@ -66,10 +66,17 @@ async fn forward(
         Ok(answer) => answer,
         Err(error) => return Err((error, life)),
     };
-    match head.status() {
+    let (status, head_time_us) = (head.status(), exchange.response_head_came());
+    let endpoint = Rc::clone(decision.picked.endpoint());
+    let response = match status {
         StatusCode::SWITCHING_PROTOCOLS => tunnel::switch(connection, life, head, lease, decision, upgrade),
-        _ => response::relay(connection, life, head, lease, decision, upgrade.is_some()),
+        _ => response::relay(life, head, lease, decision, upgrade.is_some()),
+    };
+    match &response {
+        Ok(_) => endpoint.counters().answered(status, head_time_us),
+        Err(_) => endpoint.counters().failed(),
     }
+    response
 }
 
 /// Sends the request to the endpoint that was decided on, and counts how it went there.
@@ -89,9 +96,9 @@ async fn send(
     let endpoint = decision.picked.endpoint();
     let sent = upstream::send(worker, endpoint, exchange, request, route.timeouts().connect).await;
     match &sent {
-        Ok((head, _)) => endpoint.counters().answered(head.status(), exchange.response_head_came()),
         Err(error) if error.blame() == Blame::Upstream => endpoint.counters().failed(),
-        Err(_) => {}
+        // A response head is judged once it has been looked at.
+        Ok(_) | Err(_) => {}
     }
     sent
 }
@@ -207,6 +214,8 @@ fn rewrite_headers(
     let route = decision.route();
     if !route.trailers().is_empty() {
         fields.insert(header::TE, HeaderValue::from_static("trailers"));
+        // RFC 9110 §10.1.4: TE speaks about this connection, and must say so.
+        fields.append(header::CONNECTION, HeaderValue::from_static("te"));
         if seen.transfer_encoding {
             fields.insert(header::TRAILER, trailer_names(route));
         }

@@ -55,18 +55,23 @@ impl LocalUpstreams {
         match place {
             Some(local) if Arc::ptr_eq(&local.shared, shared) => Rc::clone(local),
             old => {
-                let seq =
-                    old.as_ref().filter(|old| old.endpoints.len() == shared.endpoints.len()).map(|old| old.seq.get());
-                let endpoints = shared.endpoints.iter().map(|member| self.endpoint(&member.endpoint)).collect();
-                let local = Rc::new(LocalUpstream {
-                    shared: Arc::clone(shared),
-                    endpoints,
-                    seq: Cell::new(seq.unwrap_or_else(draw)),
-                });
+                let local = self.build(shared, old.as_deref(), draw);
                 *old = Some(Rc::clone(&local));
                 local
             }
         }
+    }
+
+    fn build(
+        &self,
+        shared: &Arc<Upstream>,
+        old: Option<&LocalUpstream>,
+        draw: impl FnOnce() -> u64,
+    ) -> Rc<LocalUpstream> {
+        let seq = old.filter(|old| old.endpoints.len() == shared.endpoints.len()).map(|old| old.seq.get());
+        let endpoints = shared.endpoints.iter().map(|member| self.endpoint(&member.endpoint)).collect();
+        let seq = Cell::new(seq.unwrap_or_else(draw));
+        Rc::new(LocalUpstream { shared: Arc::clone(shared), endpoints, seq })
     }
 
     fn endpoint(&self, shared: &Arc<Endpoint>) -> Rc<LocalEndpoint> {
@@ -80,13 +85,21 @@ impl LocalUpstreams {
         local
     }
 
-    /// Forgets upstreams the snapshot no longer has, and closes connections that were kept for too long.
-    pub(crate) fn tidy(&self, current: impl Fn(usize) -> Option<Arc<Upstream>>, now_ms: u64) {
+    /// Forgets upstreams the snapshot no longer has, brings the others up to date, so that removed endpoints lose their
+    /// connections and the others keep theirs, and closes connections that were kept for too long.
+    pub(crate) fn tidy<'s>(
+        &self,
+        current: impl Fn(usize) -> Option<&'s Arc<Upstream>>,
+        draw: impl Fn() -> u64,
+        now_ms: u64,
+    ) {
         let mut by_id = self.by_id.borrow_mut();
         for (index, place) in by_id.iter_mut().enumerate() {
             let Some(local) = place else { continue };
-            if !current(index).is_some_and(|upstream| Arc::ptr_eq(&upstream, &local.shared)) {
-                *place = None;
+            match current(index) {
+                Some(shared) if Arc::ptr_eq(shared, &local.shared) => {}
+                Some(shared) => *place = Some(self.build(shared, Some(local), &draw)),
+                None => *place = None,
             }
         }
         drop(by_id);

@@ -86,7 +86,8 @@ impl Lease {
         } else if !connection.sender.is_closed() {
             // hyper has not yet seen the end of its own exchange: it will in the next turn of its task.
             tokio::task::spawn_local(async move {
-                if connection.sender.ready().await.is_ok() {
+                let ready = tokio::time::timeout(SETTLE, connection.sender.ready()).await;
+                if ready.is_ok_and(|ready| ready.is_ok()) {
                     endpoint.pool.put(connection, now_ms);
                 }
             });
@@ -99,3 +100,6 @@ const MAX_KEPT: usize = 1_024;
 
 /// How long a connection is kept without use, in milliseconds.
 const MAX_IDLE_MS: u64 = 55_000;
+
+/// How long a connection may take to be ready again after the end of a response.
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(1);

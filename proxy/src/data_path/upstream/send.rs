@@ -60,6 +60,7 @@ async fn open(
     let dial = connect::tcp(endpoint.shared().address(), timeout);
     let stream = exchange.unless_expired(dial).await?.map_err(|error| match error.kind() {
         std::io::ErrorKind::TimedOut => RequestError::ConnectTimeout,
+        _ if is_our_own(&error) => RequestError::Unavailable,
         _ => RequestError::Connect,
     })?;
     endpoint.counters().connected();
@@ -70,6 +71,12 @@ async fn open(
     let (handover, driver) = tunnel::drive(connection);
     let connection = EndpointConnection { sender, received, handover, _driver: driver };
     Ok(Lease::new(connection, Rc::clone(endpoint)))
+}
+
+/// Whether this machine is out of something, for which no endpoint is to blame: descriptors (ENFILE, EMFILE), memory
+/// (ENOMEM, ENOBUFS), local ports (EADDRNOTAVAIL).
+fn is_our_own(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24 | 12 | 105 | 99))
 }
 
 /// The client side of hyper as Serin uses it.
