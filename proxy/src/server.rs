@@ -288,10 +288,11 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
     sha2::Sha256::digest(bytes).into()
 }
 
-/// Each client connection may need a second descriptor to an endpoint; some are left for everything else.
+/// A quarter of the descriptors is left for connections to endpoints: only requests under way need one, and most client
+/// connections are idle most of the time.
 fn connections_per_worker(workers: usize) -> usize {
-    let (soft, _) = rlimit::increase_nofile_limit(u64::MAX).map_or((1_024, 0), |limit| (limit, limit));
-    let usable = soft.saturating_sub(RESERVED_DESCRIPTORS) / 2;
+    let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024);
+    let usable = limit.saturating_sub(RESERVED_DESCRIPTORS) / 4 * 3;
     usize::try_from(usable).unwrap_or(usize::MAX).max(workers) / workers
 }
 
