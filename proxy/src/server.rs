@@ -17,6 +17,7 @@ use crate::control_path::check::check;
 use crate::control_path::decode::Problem;
 use crate::control_path::geo::CityDatabase;
 use crate::control_path::publish::{Listeners, Publisher};
+use crate::control_path::secret;
 use crate::control_path::source::Text;
 use crate::control_path::source::file::{FileSet, FileWatch};
 use crate::control_path::state_dir::StateDir;
@@ -268,24 +269,13 @@ fn secret(settings: &Settings, state_dir: Option<&StateDir>) -> Result<Secret, S
     let system = |what: &str, error| StartError::System(what.to_owned(), error);
     if let Some(path) = &settings.secret_file {
         let bytes = std::fs::read(path).map_err(|error| system("secret_file", error))?;
-        return match bytes.len() {
-            32.. => Ok(Secret::from_bytes(digest(&bytes))),
-            short => Err(system(
-                "secret_file",
-                std::io::Error::other(format!("holds {short} bytes, at least 32 are needed")),
-            )),
-        };
+        return secret::of_file(&bytes).map_err(|reason| system("secret_file", std::io::Error::other(reason)));
     }
     let bytes = match state_dir {
         Some(state_dir) => state_dir.secret().map_err(|error| system("state_dir", error))?,
         None => crate::random::secret().map_err(|error| system("secret", error))?,
     };
     Ok(Secret::from_bytes(bytes))
-}
-
-fn digest(bytes: &[u8]) -> [u8; 32] {
-    use sha2::Digest;
-    sha2::Sha256::digest(bytes).into()
 }
 
 /// A quarter of the descriptors is left for connections to endpoints: only requests under way need one, and most client

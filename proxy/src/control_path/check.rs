@@ -11,6 +11,7 @@ use super::assemble::Assembler;
 use super::catalog::{Catalog, Document};
 use super::decode::Problem;
 use super::geo::CityDatabase;
+use super::secret;
 use super::source::file::FileSet;
 use super::state_dir::StateDir;
 use crate::settings::Settings;
@@ -66,14 +67,10 @@ fn read_geo(settings: &Settings) -> Result<Option<Arc<dyn GeoDatabase>>, String>
 
 /// The instances' secret where it can be read, so that pins are understood; without it they are not believed.
 fn read_secret(settings: &Settings) -> Result<Secret, String> {
-    use sha2::Digest;
     let Some(path) = &settings.secret_file else {
         let generated = settings.state_dir.as_ref().and_then(|folder| StateDir::read_secret(folder));
         return Ok(generated.map_or_else(Secret::default, Secret::from_bytes));
     };
     let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    match bytes.len() {
-        32.. => Ok(Secret::from_bytes(sha2::Sha256::digest(bytes).into())),
-        short => Err(format!("{} holds {short} bytes, at least 32 are needed", path.display())),
-    }
+    secret::of_file(&bytes).map_err(|reason| format!("{} {reason}", path.display()))
 }

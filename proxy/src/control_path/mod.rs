@@ -8,5 +8,6 @@ pub mod decode;
 pub mod geo;
 pub mod publish;
 mod saver;
+pub mod secret;
 pub mod source;
 pub mod state_dir;
