@@ -68,7 +68,6 @@ impl Drop for Driver {
 /// Turns an endpoint's 101 into the client's, and leaves the tunnel to the connection. A 101 nobody asked for, or to
 /// another protocol, is a bad response.
 pub(crate) fn switch(
-    connection: &ConnectionState,
     life: Life,
     head: Response<Incoming>,
     lease: Lease,
@@ -89,6 +88,7 @@ pub(crate) fn switch(
     // The route's limits are about requests and answers; a tunnel has its own.
     life.exchange().set_limits(&Timeouts::default());
     let idle = decision.route().timeouts().tunnel_idle;
+    let connection = Rc::clone(life.exchange().connection());
     connection.set_tunnel(PendingTunnel { handover: lease.connection.handover, idle, decision, life });
     Ok(Response::from_parts(parts, response::ResponseBody::text(Bytes::new())))
 }

@@ -7,7 +7,6 @@
 mod io;
 mod state;
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -65,11 +64,7 @@ enum Ended {
 }
 
 async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, registered: Registered<ConnectionState>) {
-    let service = service_fn(|request| {
-        let life = request::serve(Rc::clone(&worker), Rc::clone(&state), request);
-        // Boxed because hyper gives a connection's parts back only if its futures may move.
-        Box::pin(async move { Ok::<_, Infallible>(life.await) })
-    });
+    let service = service_fn(|request| request::serve(&worker, &state, request));
     let mut connection = worker.http1.serve_connection(io, service);
     let ended = poll_fn(|cx| {
         state.keep_waker(cx.waker());
@@ -106,7 +101,7 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
         }
         Ended::Ordered(Order::Close | Order::Drain) => {}
         Ended::Done(Ok(())) => match tunnel {
-            Some(tunnel) => tunnel::run(&worker, &state, stream, unread, tunnel).await,
+            Some(tunnel) => Box::pin(tunnel::run(&worker, &state, stream, unread, tunnel)).await,
             None => close(stream, &state).await,
         },
         Ended::Done(Err(error)) => {
@@ -160,7 +155,8 @@ async fn linger(mut stream: TcpStream) {
         return;
     }
     let drain = async {
-        let mut scratch = [0; 4096];
+        // On the heap, or every connection's task would be larger by it.
+        let mut scratch = vec![0; 4096];
         let mut left = LINGER_BYTES;
         while let Ok(n @ 1..) = stream.read(&mut scratch).await {
             left = left.saturating_sub(n);

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -126,6 +126,10 @@ impl Exchange {
         &self.worker
     }
 
+    pub(crate) fn connection(&self) -> &Rc<ConnectionState> {
+        &self.connection
+    }
+
     /// Adds to what the log will say.
     pub(crate) fn record(&self) -> std::cell::RefMut<'_, Record> {
         self.record.borrow_mut()
@@ -230,8 +234,8 @@ impl Exchange {
     }
 
     /// Waits for a future unless a time limit ends first.
-    pub(crate) async fn unless_expired<T>(&self, future: impl Future<Output = T>) -> Result<T, RequestError> {
-        let mut future = pin!(future);
+    pub(crate) async fn unless_expired<T>(&self, future: Pin<&mut impl Future<Output = T>>) -> Result<T, RequestError> {
+        let mut future = future;
         poll_fn(|cx| match self.expired.get() {
             Some(error) => Poll::Ready(Err(error)),
             None => future.as_mut().poll(cx).map(Ok),

@@ -7,6 +7,9 @@ mod body;
 mod exchange;
 mod head;
 
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use http::header::{self, HeaderValue};
@@ -29,78 +32,87 @@ pub(crate) use body::{RequestBody, allowed as allowed_trailers};
 pub(crate) use exchange::{Exchange, Life};
 pub(crate) use head::{Head, MAX_HEAD};
 
+/// A request being served: boxed, because hyper gives a connection's parts back only if its futures may move.
+pub(crate) type Serving = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>>>>;
+
 /// Serves one request. Never fails: what goes wrong becomes an answer.
-pub(crate) async fn serve(
-    worker: Rc<Worker>,
-    connection: Rc<ConnectionState>,
-    request: Request<Incoming>,
-) -> Response<ResponseBody> {
-    let life = Life::begin(&worker, &connection, &request);
-    match forward(&worker, &connection, life, request).await {
-        Ok(response) => response,
-        Err((error, life)) => response::refuse(error, life),
+///
+/// All that needs no waiting is done before there is a future: what a future holds, every request under way holds.
+pub(crate) fn serve(worker: &Rc<Worker>, connection: &Rc<ConnectionState>, request: Request<Incoming>) -> Serving {
+    let life = Life::begin(worker, connection, &request);
+    let (mut parts, body) = request.into_parts();
+    match plan(worker, connection, life.exchange(), &mut parts) {
+        Ok(Plan::Send { decision, upgrade }) => {
+            let body = RequestBody::new(body, life.exchange(), decision.route());
+            Box::pin(forward(life, decision, upgrade, Request::from_parts(parts, body)))
+        }
+        Ok(Plan::Answer(response)) => Box::pin(answer(life, Ok(response), body)),
+        Err(error) => Box::pin(answer(life, Err(error), body)),
     }
 }
 
-/// An error gives `life` back, because the answer still belongs to it.
-async fn forward(
-    worker: &Rc<Worker>,
-    connection: &Rc<ConnectionState>,
+/// Answers without an endpoint, once it is known whether the connection can go on behind the body.
+async fn answer(
     life: Life,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, (RequestError, Life)> {
-    let (mut parts, body) = request.into_parts();
-    let exchange = Rc::clone(life.exchange());
-    let (decision, upgrade) = match plan(worker, connection, &exchange, &mut parts) {
-        Ok(Plan::Send { decision, upgrade }) => (decision, upgrade),
-        Ok(Plan::Answer(response)) => {
-            RequestBody::unwanted(body, &exchange).look_ahead().await.ok();
-            return Ok(response::attach(response, life));
-        }
-        Err(error) => {
-            RequestBody::unwanted(body, &exchange).look_ahead().await.ok();
-            return Err((error, life));
-        }
-    };
-    let (head, lease) = match send(worker, &exchange, &decision, parts, body).await {
-        Ok(answer) => answer,
-        Err(error) => return Err((error, life)),
-    };
-    let (status, head_time_us) = (head.status(), exchange.response_head_came());
+    answer: Result<Response<ResponseBody>, RequestError>,
+    body: Incoming,
+) -> Result<Response<ResponseBody>, Infallible> {
+    RequestBody::unwanted(body, life.exchange()).look_ahead().await.ok();
+    Ok(match answer {
+        Ok(response) => response::attach(response, life),
+        Err(error) => response::refuse(error, life),
+    })
+}
+
+/// Sends the request to the endpoint that was decided on, and its answer to the client.
+async fn forward(
+    life: Life,
+    decision: Box<Decision>,
+    upgrade: Option<HeaderValue>,
+    mut request: Request<RequestBody>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    if !request.body().is_empty()
+        && let Err(error) = Box::pin(request.body_mut().look_ahead()).await
+    {
+        return Ok(response::refuse(error, life));
+    }
+    let endpoint = decision.picked.endpoint();
+    let answer = upstream::send(endpoint, life.exchange(), request, decision.route().timeouts().connect).await;
+    Ok(respond(life, decision, upgrade, answer))
+}
+
+/// Turns what an endpoint answered, or did not, into the client's answer, and counts how it went there.
+fn respond(
+    life: Life,
+    decision: Box<Decision>,
+    upgrade: Option<HeaderValue>,
+    answer: Result<(Response<Incoming>, Lease), RequestError>,
+) -> Response<ResponseBody> {
     let endpoint = Rc::clone(decision.picked.endpoint());
-    let response = match status {
-        StatusCode::SWITCHING_PROTOCOLS => tunnel::switch(connection, life, head, lease, decision, upgrade),
+    let (head, lease) = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            if error.blame() == Blame::Upstream {
+                endpoint.counters().failed();
+            }
+            return response::refuse(error, life);
+        }
+    };
+    let (status, head_time_us) = (head.status(), life.exchange().response_head_came());
+    let relayed = match status {
+        StatusCode::SWITCHING_PROTOCOLS => tunnel::switch(life, head, lease, decision, upgrade),
         _ => response::relay(life, head, lease, decision, upgrade.is_some()),
     };
-    match &response {
-        Ok(_) => endpoint.counters().answered(status, head_time_us),
-        Err(_) => endpoint.counters().failed(),
+    match relayed {
+        Ok(response) => {
+            endpoint.counters().answered(status, head_time_us);
+            response
+        }
+        Err((error, life)) => {
+            endpoint.counters().failed();
+            response::refuse(error, life)
+        }
     }
-    response
-}
-
-/// Sends the request to the endpoint that was decided on, and counts how it went there.
-async fn send(
-    worker: &Rc<Worker>,
-    exchange: &Rc<Exchange>,
-    decision: &Decision,
-    parts: Parts,
-    body: Incoming,
-) -> Result<(Response<Incoming>, Lease), RequestError> {
-    let route = decision.route();
-    let mut body = RequestBody::new(body, exchange, route);
-    if !body.is_empty() {
-        Box::pin(body.look_ahead()).await?;
-    }
-    let request = Request::from_parts(parts, body);
-    let endpoint = decision.picked.endpoint();
-    let sent = upstream::send(worker, endpoint, exchange, request, route.timeouts().connect).await;
-    match &sent {
-        Err(error) if error.blame() == Blame::Upstream => endpoint.counters().failed(),
-        // A response head is judged once it has been looked at.
-        Ok(_) | Err(_) => {}
-    }
-    sent
 }
 
 /// What is to be done with a request.

@@ -4,6 +4,7 @@
 //! byte of the response came (RFC 9110 §9.2.2, RFC 9112 §9.3.1). If nothing of the request was written, any request
 //! is sent again; if it was, only one without a body and with an idempotent method.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,11 +18,9 @@ use crate::connect;
 use crate::data_path::error::RequestError;
 use crate::data_path::request::{Exchange, RequestBody};
 use crate::data_path::tunnel;
-use crate::worker::Worker;
 
 /// Sends to one endpoint. Returns the response head and the connection its body comes from.
 pub(crate) async fn send(
-    worker: &Rc<Worker>,
     endpoint: &Rc<LocalEndpoint>,
     exchange: &Rc<Exchange>,
     mut request: Request<RequestBody>,
@@ -30,7 +29,7 @@ pub(crate) async fn send(
     if let Some(mut lease) = endpoint.pool.take(endpoint) {
         let spare = is_repeatable(&request).then(|| copy(&request));
         let received_before = lease.connection.received.bytes();
-        let answer = exchange.unless_expired(lease.connection.sender.try_send_request(request)).await?;
+        let answer = exchange.unless_expired(pin!(lease.connection.sender.try_send_request(request))).await?;
         request = match answer {
             Ok(response) => return Ok((response, lease)),
             Err(mut refused) => match (refused.take_message(), spare) {
@@ -43,21 +42,16 @@ pub(crate) async fn send(
         exchange.count_retry();
     }
     // Boxed because it is rare, and would make the future of every request larger.
-    let mut lease = Box::pin(open(worker, endpoint, exchange, connect_timeout)).await?;
-    match exchange.unless_expired(lease.connection.sender.try_send_request(request)).await? {
+    let mut lease = Box::pin(open(endpoint, exchange, connect_timeout)).await?;
+    match exchange.unless_expired(pin!(lease.connection.sender.try_send_request(request))).await? {
         Ok(response) => Ok((response, lease)),
         Err(refused) => Err(failure(refused.error(), exchange)),
     }
 }
 
 /// Opens a connection and starts the task that drives it.
-async fn open(
-    worker: &Rc<Worker>,
-    endpoint: &Rc<LocalEndpoint>,
-    exchange: &Rc<Exchange>,
-    timeout: Duration,
-) -> Result<Lease, RequestError> {
-    let dial = connect::tcp(endpoint.shared().address(), timeout);
+async fn open(endpoint: &Rc<LocalEndpoint>, exchange: &Rc<Exchange>, timeout: Duration) -> Result<Lease, RequestError> {
+    let dial = pin!(connect::tcp(endpoint.shared().address(), timeout));
     let stream = exchange.unless_expired(dial).await?.map_err(|error| match error.kind() {
         std::io::ErrorKind::TimedOut => RequestError::ConnectTimeout,
         _ if is_our_own(&error) => RequestError::Unavailable,
@@ -66,7 +60,7 @@ async fn open(
     endpoint.counters().connected();
     let io = EndpointIo::new(stream);
     let received = io.received();
-    let handshake = worker.http1_client.handshake(TokioIo::new(io)).await;
+    let handshake = exchange.worker().http1_client.handshake(TokioIo::new(io)).await;
     let (sender, connection) = handshake.map_err(|_| RequestError::Connect)?;
     let (handover, driver) = tunnel::drive(connection);
     let connection = EndpointConnection { sender, received, handover, _driver: driver };
