@@ -1,5 +1,6 @@
 //! Writes scattered buffers in the cheapest way.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,18 +19,19 @@ pub(crate) fn poll_write_gathered(
     let mut stream = Pin::new(stream);
     match bufs {
         [one] => stream.poll_write(cx, one),
-        many if total <= GATHER => {
-            let mut gathered = [0; GATHER];
-            let mut end = 0;
-            for buf in many {
-                gathered[end..end + buf.len()].copy_from_slice(buf);
-                end += buf.len();
-            }
-            stream.as_mut().poll_write(cx, &gathered[..end])
-        }
+        many if total <= GATHER => GATHERED.with_borrow_mut(|gathered| {
+            gathered.clear();
+            many.iter().for_each(|buf| gathered.extend_from_slice(buf));
+            stream.as_mut().poll_write(cx, gathered)
+        }),
         many => stream.as_mut().poll_write_vectored(cx, many),
     }
 }
 
 /// Most bytes that are gathered.
 const GATHER: usize = 2 << 10;
+
+thread_local! {
+    /// Where they are gathered: kept, because an array on the stack would be filled with zeros every time.
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}

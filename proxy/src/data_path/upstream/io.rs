@@ -1,6 +1,7 @@
-//! The socket of an endpoint, counting what comes: after the first byte of a response a request is never repeated.
+//! The socket of an endpoint. It counts what comes, because after the first byte of a response a request is never
+//! repeated, and it keeps the head it writes, so that until then it can be.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,29 +12,68 @@ use tokio::net::TcpStream;
 
 use crate::connect::poll_write_gathered;
 
-/// Bytes received on a connection so far; shared with its lease.
-#[derive(Clone, Default)]
-pub(crate) struct Received(Rc<Cell<u64>>);
+/// What went over a connection; shared with its lease.
+#[derive(Default)]
+pub(crate) struct Traffic {
+    received: Cell<u64>,
+    keeps_sent: Cell<bool>,
+    sent: RefCell<Sent>,
+}
+
+/// What was written, and behind it what the kernel has not taken yet.
+#[derive(Default)]
+struct Sent {
+    bytes: Vec<u8>,
+    taken: usize,
+}
 
 /// A connection to an endpoint.
 pub(crate) struct EndpointIo {
     stream: TcpStream,
-    received: Received,
+    traffic: Rc<Traffic>,
 }
 
-impl Received {
-    pub(crate) fn bytes(&self) -> u64 {
-        self.0.get()
+impl Traffic {
+    /// Bytes received so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    /// From here on, what is written is kept or not. Only for requests without a body: a head has a limit.
+    pub(crate) fn keep_sent(&self, keep: bool) {
+        self.keeps_sent.set(keep);
+        let mut sent = self.sent.borrow_mut();
+        sent.bytes.clear();
+        sent.bytes.shrink_to(LARGE_HEAD);
+        sent.taken = 0;
+    }
+
+    /// What was to be written since then.
+    pub(crate) fn sent(&self) -> Vec<u8> {
+        std::mem::take(&mut self.sent.borrow_mut().bytes)
+    }
+
+    fn writes<'b>(&self, bufs: impl Iterator<Item = &'b [u8]>, poll: &Poll<io::Result<usize>>) {
+        if !self.keeps_sent.get() {
+            return;
+        }
+        let mut sent = self.sent.borrow_mut();
+        let taken = sent.taken;
+        sent.bytes.truncate(taken);
+        bufs.for_each(|buf| sent.bytes.extend_from_slice(buf));
+        if let Poll::Ready(Ok(count)) = poll {
+            sent.taken += count;
+        }
     }
 }
 
 impl EndpointIo {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, received: Received::default() }
+        Self { stream, traffic: Rc::default() }
     }
 
-    pub(crate) fn received(&self) -> Received {
-        self.received.clone()
+    pub(crate) fn traffic(&self) -> Rc<Traffic> {
+        Rc::clone(&self.traffic)
     }
 
     pub(crate) fn into_stream(self) -> TcpStream {
@@ -46,7 +86,7 @@ impl AsyncRead for EndpointIo {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
         let count = buf.filled().len() - before;
-        self.received.0.set(self.received.0.get() + count as u64);
+        self.traffic.received.set(self.traffic.received.get() + count as u64);
         poll
     }
 }
@@ -54,6 +94,7 @@ impl AsyncRead for EndpointIo {
 impl AsyncWrite for EndpointIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.traffic.writes([buf].into_iter(), &poll);
         leave_to_reader(poll)
     }
 
@@ -63,6 +104,7 @@ impl AsyncWrite for EndpointIo {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = poll_write_gathered(&mut self.stream, cx, bufs);
+        self.traffic.writes(bufs.iter().map(|buf| &**buf), &poll);
         leave_to_reader(poll)
     }
 
@@ -88,3 +130,6 @@ fn leave_to_reader(poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         poll => poll,
     }
 }
+
+/// The memory a kept connection holds on to for heads, in bytes.
+const LARGE_HEAD: usize = 2 << 10;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use hyper::client::conn::http1::SendRequest;
 
 use super::LocalEndpoint;
-use super::io::Received;
+use super::io::Traffic;
 use crate::data_path::request::RequestBody;
 use crate::data_path::tunnel::{Driver, Handover};
 
@@ -27,8 +27,8 @@ struct Kept {
 /// Our end of a connection that a task of its own drives.
 pub(crate) struct EndpointConnection {
     pub(crate) sender: SendRequest<RequestBody>,
-    /// What has come from the endpoint so far.
-    pub(crate) received: Received,
+    /// What went over it.
+    pub(crate) traffic: Rc<Traffic>,
     /// Where the socket arrives after an upgrade.
     pub(crate) handover: Handover,
     /// A connection that is given up ends at once: what is left of a request body must not go on to an endpoint whose

@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -27,15 +28,18 @@ pub(crate) async fn send(
     connect_timeout: Duration,
 ) -> Result<(Response<Incoming>, Lease), RequestError> {
     if let Some(mut lease) = endpoint.pool.take(endpoint) {
-        let spare = is_repeatable(&request).then(|| copy(&request));
-        let received_before = lease.connection.received.bytes();
+        let repeatable = is_repeatable(&request);
+        lease.connection.traffic.keep_sent(repeatable);
+        let received_before = lease.connection.traffic.received();
         let answer = exchange.unless_expired(pin!(lease.connection.sender.try_send_request(request))).await?;
         request = match answer {
             Ok(response) => return Ok((response, lease)),
-            Err(mut refused) => match (refused.take_message(), spare) {
-                (Some(unsent), _) => unsent,
-                (None, Some(copy)) if lease.connection.received.bytes() == received_before => copy,
-                _ => return Err(failure(refused.error(), exchange)),
+            Err(mut refused) => match refused.take_message() {
+                Some(unsent) => unsent,
+                None if repeatable && lease.connection.traffic.received() == received_before => {
+                    reread(&lease.connection.traffic.sent()).ok_or_else(|| failure(refused.error(), exchange))?
+                }
+                None => return Err(failure(refused.error(), exchange)),
             },
         };
         endpoint.counters().retried();
@@ -59,11 +63,11 @@ async fn open(endpoint: &Rc<LocalEndpoint>, exchange: &Rc<Exchange>, timeout: Du
     })?;
     endpoint.counters().connected();
     let io = EndpointIo::new(stream);
-    let received = io.received();
+    let traffic = io.traffic();
     let handshake = exchange.worker().http1_client.handshake(TokioIo::new(io)).await;
     let (sender, connection) = handshake.map_err(|_| RequestError::Connect)?;
     let (handover, driver) = tunnel::drive(connection);
-    let connection = EndpointConnection { sender, received, handover, _driver: driver };
+    let connection = EndpointConnection { sender, traffic, handover, _driver: driver };
     Ok(Lease::new(connection, Rc::clone(endpoint)))
 }
 
@@ -89,12 +93,20 @@ fn is_repeatable(request: &Request<RequestBody>) -> bool {
     ) && request.body().is_empty()
 }
 
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+/// The request whose head was written. Cheaper than a copy of every request: hyper keeps none of what it has written,
+/// and a connection closes under a request so rarely that reading the head again costs nothing.
+fn reread(head: &[u8]) -> Option<Request<RequestBody>> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut fields);
+    parsed.parse(head).ok().filter(httparse::Status::is_complete)?;
+    let mut request = Request::new(RequestBody::empty());
+    *request.method_mut() = parsed.method?.parse().ok()?;
+    *request.uri_mut() = parsed.path?.parse().ok()?;
+    for field in parsed.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        request.headers_mut().append(name, HeaderValue::from_bytes(field.value).ok()?);
+    }
+    Some(request)
 }
 
 /// Whose fault it is that no response head came: the request body has its own errors.
@@ -108,3 +120,6 @@ fn failure(error: &hyper::Error, exchange: &Exchange) -> RequestError {
 
 /// Largest read buffer of a connection to an endpoint, in bytes.
 const MAX_BUFFER: usize = 256 << 10;
+
+/// Most fields of a head that was written: what a client may send, and room for what Serin and operators add.
+const MAX_FIELDS: usize = 256;
