@@ -3,6 +3,8 @@
 //! One enum; total `match`es say which status the client gets, whose fault it is, and whether the connection to
 //! the client can go on. One place ([`RequestError::response`]) turns it into an answer.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -24,6 +26,8 @@ pub(crate) enum RequestError {
     TargetTooLong,
     /// The header fields are larger than the limit.
     HeadTooLarge,
+    /// The head did not come in time.
+    HeadTimeout,
     /// The body is larger than the route allows.
     BodyTooLarge,
     /// The client did not send its body in time.
@@ -61,13 +65,14 @@ pub(crate) enum Blame {
 
 impl RequestError {
     /// Every error once, for metrics that exist before the first event.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Malformed(""),
         Self::ConnectMethod,
         Self::TransferCoding,
         Self::Expectation,
         Self::TargetTooLong,
         Self::HeadTooLarge,
+        Self::HeadTimeout,
         Self::BodyTooLarge,
         Self::ClientTooSlow,
         Self::ClientGone,
@@ -90,17 +95,18 @@ impl RequestError {
             Self::Expectation => 3,
             Self::TargetTooLong => 4,
             Self::HeadTooLarge => 5,
-            Self::BodyTooLarge => 6,
-            Self::ClientTooSlow => 7,
-            Self::ClientGone => 8,
-            Self::NoRoute => 9,
-            Self::NoEndpoint => 10,
-            Self::Connect => 11,
-            Self::ConnectTimeout => 12,
-            Self::BadResponse => 13,
-            Self::ResponseTimeout => 14,
-            Self::ResponseCut => 15,
-            Self::Unavailable => 16,
+            Self::HeadTimeout => 6,
+            Self::BodyTooLarge => 7,
+            Self::ClientTooSlow => 8,
+            Self::ClientGone => 9,
+            Self::NoRoute => 10,
+            Self::NoEndpoint => 11,
+            Self::Connect => 12,
+            Self::ConnectTimeout => 13,
+            Self::BadResponse => 14,
+            Self::ResponseTimeout => 15,
+            Self::ResponseCut => 16,
+            Self::Unavailable => 17,
         }
     }
 
@@ -114,7 +120,7 @@ impl RequestError {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTimeout | Self::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::ClientGone => StatusCode::from_u16(499).expect("499 is within 100 to 999"),
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoEndpoint | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -132,6 +138,7 @@ impl RequestError {
             | Self::Expectation
             | Self::TargetTooLong
             | Self::HeadTooLarge
+            | Self::HeadTimeout
             | Self::BodyTooLarge
             | Self::ClientTooSlow
             | Self::ClientGone
@@ -152,6 +159,7 @@ impl RequestError {
             Self::Expectation => "expectation",
             Self::TargetTooLong => "target_too_long",
             Self::HeadTooLarge => "head_too_large",
+            Self::HeadTimeout => "head_timeout",
             Self::BodyTooLarge => "body_too_large",
             Self::ClientTooSlow => "client_too_slow",
             Self::ClientGone => "client_gone",
@@ -175,6 +183,7 @@ impl RequestError {
             Self::Expectation => "expectation not supported",
             Self::TargetTooLong => "request target too long",
             Self::HeadTooLarge => "request head too large",
+            Self::HeadTimeout => "request head came too slowly",
             Self::BodyTooLarge => "request body too large",
             Self::ClientTooSlow => "request body came too slowly",
             Self::ClientGone => "client closed the connection",
@@ -199,6 +208,7 @@ impl RequestError {
             | Self::Expectation
             | Self::TargetTooLong
             | Self::HeadTooLarge
+            | Self::HeadTimeout
             | Self::BodyTooLarge
             | Self::ClientTooSlow
             | Self::ClientGone
@@ -215,19 +225,37 @@ impl RequestError {
 
     /// The answer: `404 no route`, with the request id so that a user's report can be found in the logs.
     pub(crate) fn response(self, request_id: &HeaderValue) -> Response<ResponseBody> {
+        let mut response = self.answer(request_id).map(|text| ResponseBody::text(Bytes::from(text)));
+        if self.closes() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// The same as bytes of HTTP/1.1, for what hyper has no way to answer. The connection ends with it.
+    pub(crate) fn bytes(self, request_id: &HeaderValue, now: SystemTime) -> Vec<u8> {
+        let (head, text) = self.answer(request_id).into_parts();
+        let reason = head.status.canonical_reason().unwrap_or_default();
+        let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", head.status.as_u16()).into_bytes();
+        for (name, value) in &head.headers {
+            bytes.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        let date = httpdate::fmt_http_date(now);
+        let rest = format!("connection: close\r\ncontent-length: {}\r\ndate: {date}\r\n\r\n{text}", text.len());
+        bytes.extend_from_slice(rest.as_bytes());
+        bytes
+    }
+
+    fn answer(self, request_id: &HeaderValue) -> Response<String> {
         let status = self.status();
         let id = request_id.to_str().unwrap_or_default();
-        let text = format!("{} {}\nrequest id: {id}\n", status.as_u16(), self.reason());
-        let mut response = Response::new(ResponseBody::text(Bytes::from(text)));
+        let mut response = Response::new(format!("{} {}\nrequest id: {id}\n", status.as_u16(), self.reason()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(super::headers::X_REQUEST_ID, request_id.clone());
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        if self.closes() {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -263,7 +263,8 @@ struct Facts {
     time: SystemTime,
     peer: IpAddr,
     client: IpAddr,
-    method: Method,
+    /// `None` if there was no head to read it from; `host` and `target` are then empty.
+    method: Option<Method>,
     host: Box<str>,
     target: Box<str>,
     user_agent: Option<HeaderValue>,
@@ -294,15 +295,26 @@ pub(crate) struct Outcome<'a> {
 
 impl Record {
     pub(crate) fn begin<B>(log: &LogWriter, request: &Request<B>, peer: IpAddr) -> Self {
+        let mut record = Self::without_head(log, peer);
+        if let Some(facts) = &mut record.facts {
+            facts.method = Some(request.method().clone());
+            facts.target = request.uri().path().into();
+            facts.user_agent = request.headers().get(header::USER_AGENT).cloned();
+        }
+        record
+    }
+
+    /// A record of a connection from which no head came that could be read.
+    pub(crate) fn without_head(log: &LogWriter, peer: IpAddr) -> Self {
         let facts = log.is_on().then(|| {
             Box::new(Facts {
                 time: SystemTime::now(),
                 peer,
                 client: peer,
-                method: request.method().clone(),
+                method: None,
                 host: "".into(),
-                target: request.uri().path().into(),
-                user_agent: request.headers().get(header::USER_AGENT).cloned(),
+                target: "".into(),
+                user_agent: None,
                 route: None,
                 release: None,
                 endpoint: None,
@@ -363,8 +375,11 @@ struct Line<'a> {
     client: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<IpAddr>,
+    #[serde(skip_serializing_if = "str::is_empty")]
     method: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     host: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     target: Cow<'a, str>,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -403,7 +418,7 @@ impl<'a> Line<'a> {
             request_id: outcome.request_id.to_str().unwrap_or_default(),
             client: facts.client,
             peer: (facts.peer != facts.client).then_some(facts.peer),
-            method: facts.method.as_str(),
+            method: facts.method.as_ref().map_or("", Method::as_str),
             host: &facts.host,
             target: visible(Cow::Borrowed(&facts.target)),
             status: outcome.status.as_u16(),
@@ -428,7 +443,10 @@ impl<'a> Line<'a> {
     /// For people: most important first, and what is absent left out. Client text is escaped, so that nobody can
     /// write lines or colours into an operator's terminal.
     fn write_text(&self, to: &mut Vec<u8>) -> io::Result<()> {
-        write!(to, "{} {} {} {}{} ", self.time, self.status, self.method, self.host, self.target)?;
+        write!(to, "{} {} ", self.time, self.status)?;
+        if !self.method.is_empty() {
+            write!(to, "{} {}{} ", self.method, self.host, self.target)?;
+        }
         write!(to, "{:.1}ms {}B client={}", self.duration_ms, self.response_bytes, self.client)?;
         let pairs = [("route", self.route), ("upstream", self.upstream), ("error", self.error)];
         for (name, value) in pairs {

@@ -21,7 +21,6 @@ pub struct WorkerCounters {
     connections_parked: AtomicU64,
     connection_limit: AtomicU64,
     accept_errors: AtomicU64,
-    refused_heads: AtomicU64,
     head_timeouts: AtomicU64,
     requests_began: AtomicU64,
     requests_ended: AtomicU64,
@@ -49,11 +48,9 @@ pub struct Totals {
     pub connection_limit: u64,
     /// Times accepting failed for want of descriptors or memory.
     pub accept_errors: u64,
-    /// Heads that are not HTTP, or too large, answered with 4xx and a close.
-    pub refused_heads: u64,
     /// Heads that did not come in time.
     pub head_timeouts: u64,
-    /// Requests whose head was read.
+    /// Requests whose head was read, or refused.
     pub requests_began: u64,
     /// Requests that are over.
     pub requests_ended: u64,
@@ -100,12 +97,6 @@ impl WorkerCounters {
 
     pub(crate) fn accept_failed(&self) {
         add(&self.accept_errors, 1);
-    }
-
-    pub(crate) fn refused_head(&self, too_large: bool) {
-        add(&self.refused_heads, 1);
-        let error = if too_large { RequestError::HeadTooLarge } else { RequestError::Malformed("") };
-        add(&self.errors[error.index()], 1);
     }
 
     pub(crate) fn head_timeout(&self) {
@@ -159,7 +150,6 @@ impl WorkerCounters {
         one(&mut sum.connections_parked, &self.connections_parked);
         one(&mut sum.connection_limit, &self.connection_limit);
         one(&mut sum.accept_errors, &self.accept_errors);
-        one(&mut sum.refused_heads, &self.refused_heads);
         one(&mut sum.head_timeouts, &self.head_timeouts);
         one(&mut sum.requests_began, &self.requests_began);
         one(&mut sum.requests_ended, &self.requests_ended);

@@ -14,6 +14,7 @@ mod deadlines;
 mod filters;
 mod forwarding;
 mod keepalive;
+mod refusals;
 mod streaming;
 mod upgrade;
 mod wire_cases;

@@ -1,5 +1,5 @@
-//! The client's socket as hyper sees it: it reports progress to [`ConnectionState`] and can give back bytes that
-//! were read before hyper took over.
+//! The client's socket as hyper sees it: it reports progress to [`ConnectionState`], can give back bytes that were
+//! read before hyper took over, and keeps back what hyper would say by itself to a head it cannot read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,11 +29,18 @@ struct Watched {
     unread: Bytes,
     state: Rc<ConnectionState>,
     clock: Rc<Clock>,
+    /// The status of an answer of hyper's own that was kept back.
+    refused: Option<StatusCode>,
 }
 
 impl ClientIo {
     pub(crate) fn new(stream: TcpStream, unread: Bytes, state: Rc<ConnectionState>, clock: Rc<Clock>) -> Self {
-        Self { inner: TokioIo::new(Watched { stream, unread, state, clock }) }
+        Self { inner: TokioIo::new(Watched { stream, unread, state, clock, refused: None }) }
+    }
+
+    /// The status that hyper would have answered a head with that it could not read.
+    pub(crate) fn refused(&self) -> Option<StatusCode> {
+        self.inner.inner().refused
     }
 
     /// The socket, and the bytes that were read and not used: what hyper has buffered comes first.
@@ -67,10 +75,20 @@ impl Watched {
         self.state.write_blocked(poll.is_pending(), self.clock.now_ms());
         poll
     }
+
+    /// Nobody awaits an answer, so this one is hyper's own; it is taken and not sent.
+    fn keep_back(&mut self, answer: &[u8], length: usize) -> Poll<io::Result<usize>> {
+        let digits = answer.get("HTTP/1.1 ".len()..).and_then(|rest| rest.get(..3));
+        self.refused = digits.and_then(|digits| StatusCode::from_bytes(digits).ok());
+        Poll::Ready(Ok(length))
+    }
 }
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.state.owes_answer() {
+            return self.keep_back(buf, buf.len());
+        }
         let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.watch_write(poll)
     }
@@ -80,6 +98,10 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if !self.state.owes_answer() {
+            let first = bufs.first().map_or(&[][..], |buf| buf);
+            return self.keep_back(first, bufs.iter().map(|buf| buf.len()).sum());
+        }
         let poll = poll_write_gathered(&mut self.stream, cx, bufs);
         self.watch_write(poll)
     }
@@ -88,12 +110,18 @@ impl AsyncWrite for Watched {
         self.stream.is_write_vectored()
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    /// hyper flushes when it has written all it has.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.state.all_written();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match self.refused {
+            // The answer in the place of the one kept back is still to come.
+            Some(_) => Poll::Ready(Ok(())),
+            None => Pin::new(&mut self.stream).poll_shutdown(cx),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! connection; the worker's sweep ([`super::deadline`]) looks at all of them and leaves an [`Order`].
 
 mod io;
+mod refusal;
 mod state;
 
 use std::future::{Future, poll_fn};
@@ -14,13 +15,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::deadline::Registered;
+use super::error::RequestError;
 use super::headers::ForwardingFacts;
 use super::listener::ListenerContext;
 use super::{request, tunnel};
@@ -83,7 +84,8 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
     })
     .await;
     let parts = connection.into_parts();
-    let (stream, unread) = parts.io.into_parts(parts.read_buf);
+    let refused = parts.io.refused();
+    let (mut stream, unread) = parts.io.into_parts(parts.read_buf);
     // Taken on every way out: it holds the request, which holds the connection's state, which holds it.
     let tunnel = state.take_tunnel();
     match ended {
@@ -97,7 +99,9 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
         }
         Ended::Ordered(Order::RefuseHead) => {
             worker.counters.head_timeout();
-            refuse(stream, StatusCode::REQUEST_TIMEOUT).await;
+            if refusal::refuse(&worker, &state, &mut stream, RequestError::HeadTimeout).await {
+                linger(stream).await;
+            }
         }
         Ended::Ordered(Order::Close | Order::Drain) => {}
         Ended::Done(Ok(())) => match tunnel {
@@ -106,8 +110,9 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
         },
         Ended::Done(Err(error)) => {
             if error.is_parse() {
-                worker.counters.refused_head(error.is_parse_too_large());
-                linger(stream).await;
+                if refusal::refuse(&worker, &state, &mut stream, refusal::unreadable(refused)).await {
+                    linger(stream).await;
+                }
             } else if state.speaks_http10() {
                 // Its bodies may end where the connection ends: only a reset shows that this one was cut.
                 let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
@@ -166,17 +171,6 @@ async fn linger(mut stream: TcpStream) {
         }
     };
     let _ = tokio::time::timeout(LINGER_TIME, drain).await;
-}
-
-/// Answers without hyper, which has no way to answer a request that is not complete.
-async fn refuse(mut stream: TcpStream, status: StatusCode) {
-    let reason = status.canonical_reason().unwrap_or_default();
-    let text = format!("HTTP/1.1 {} {reason}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", status.as_u16());
-    // The socket of a client that reads nothing must not hold this task: the kernel takes so few bytes or none.
-    if stream.try_write(text.as_bytes()).is_ok() {
-        let _ = stream.shutdown().await;
-        linger(stream).await;
-    }
 }
 
 /// The server side of hyper as Serin uses it.

@@ -54,6 +54,7 @@ pub(crate) struct ConnectionState {
     draining: Cell<bool>,
     unread_body: Cell<bool>,
     has_served: Cell<bool>,
+    owes_answer: Cell<bool>,
     speaks_http10: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     tunnel: RefCell<Option<PendingTunnel>>,
@@ -81,6 +82,7 @@ impl ConnectionState {
             draining: Cell::new(false),
             unread_body: Cell::new(false),
             has_served: Cell::new(false),
+            owes_answer: Cell::new(false),
             speaks_http10: Cell::new(false),
             waker: RefCell::new(None),
             tunnel: RefCell::new(None),
@@ -131,7 +133,20 @@ impl ConnectionState {
     /// A request began, of this version.
     pub(crate) fn serves(&self, version: Version) {
         self.has_served.set(true);
+        self.owes_answer.set(true);
         self.speaks_http10.set(version == Version::HTTP_10);
+    }
+
+    /// Whether a request awaits its answer, or the end of it.
+    pub(crate) fn owes_answer(&self) -> bool {
+        self.owes_answer.get()
+    }
+
+    /// Everything there is to write has been written.
+    pub(crate) fn all_written(&self) {
+        if self.phase.get() != Phase::Busy {
+            self.owes_answer.set(false);
+        }
     }
 
     /// Whether a request has begun on this connection.

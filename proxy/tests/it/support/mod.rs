@@ -81,11 +81,16 @@ impl Serin {
 
     /// The sum of a metric over all of its labels, as the admin API shows it.
     pub(crate) fn metric(&self, name: &str) -> f64 {
+        self.metric_of(name, "")
+    }
+
+    /// The sum of a metric over those of its series whose labels have this text in them.
+    pub(crate) fn metric_of(&self, name: &str, label: &str) -> f64 {
         let admin = self.server.admin().expect("the rules open the admin API");
         let answer = Client::connect(admin).request("GET", "/metrics", &[("Host", "localhost")], b"");
         let lines = answer.text().lines().filter(|line| {
             let rest = line.strip_prefix(name);
-            rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+            rest.is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label))
         });
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
