@@ -22,7 +22,7 @@ use crate::control_path::source::Text;
 use crate::control_path::source::file::{FileSet, FileWatch};
 use crate::control_path::state_dir::StateDir;
 pub use crate::data_path::deadline::ConnectionLimits;
-use crate::data_path::listener::{self, OpenListener};
+use crate::data_path::listener::{self, OpenListener, PerClient};
 use crate::settings::Settings;
 use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::telemetry::access_log::LogSink;
@@ -122,11 +122,13 @@ impl Server {
         let secret = secret(&settings, state_dir.as_ref())?;
 
         let workers = settings.worker_count();
+        let connections = connections();
         let snapshots = Arc::new(SnapshotCell::from_pointee(Snapshot::empty()));
         let worker_options = WorkerOptions {
             snapshots: Arc::clone(&snapshots),
             limits: options.limits,
-            max_connections: connections_per_worker(workers),
+            max_connections: connections.max(workers) / workers,
+            clients: Arc::new(PerClient::new(connections_per_client(&settings, connections))),
             log: log.clone(),
         };
         let handles: Result<Vec<_>, _> =
@@ -278,12 +280,18 @@ fn secret(settings: &Settings, state_dir: Option<&StateDir>) -> Result<Secret, S
     Ok(Secret::from_bytes(bytes))
 }
 
-/// A quarter of the descriptors is left for connections to endpoints: only requests under way need one, and most client
-/// connections are idle most of the time.
-fn connections_per_worker(workers: usize) -> usize {
+/// How many connections of clients there may be. A quarter of the descriptors is left for connections to endpoints:
+/// only requests under way need one, and most client connections are idle most of the time.
+fn connections() -> usize {
     let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024);
     let usable = limit.saturating_sub(RESERVED_DESCRIPTORS) / 4 * 3;
-    usize::try_from(usable).unwrap_or(usize::MAX).max(workers) / workers
+    usize::try_from(usable).unwrap_or(usize::MAX)
+}
+
+/// Whoever takes all he may leaves a quarter to the others.
+fn connections_per_client(settings: &Settings, connections: usize) -> usize {
+    let default = (connections / 4 * 3).clamp(1, MAX_PER_CLIENT);
+    settings.limits.connections_per_client.unwrap_or(default)
 }
 
 /// Listeners are opened on all workers at once.
@@ -383,3 +391,6 @@ impl Control {
 
 /// Descriptors for listeners, files, the admin API.
 const RESERVED_DESCRIPTORS: u64 = 256;
+
+/// Connections of one client, where the settings say nothing else. Far more than an office behind one address needs.
+const MAX_PER_CLIENT: usize = 20_000;

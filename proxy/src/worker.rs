@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::data_path::deadline::{self, ConnectionLimits, Registry};
 use crate::data_path::http::{self as http1, ConnectionState, Order, Phase};
-use crate::data_path::listener::{ListenerContext, LocalListeners, OpenListener};
+use crate::data_path::listener::{ListenerContext, LocalListeners, OpenListener, PerClient};
 use crate::data_path::request::Exchange;
 use crate::data_path::upstream::{self, LocalUpstreams};
 use crate::snapshot::{Snapshot, SnapshotCell};
@@ -35,6 +35,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) limits: ConnectionLimits,
     /// Connections of clients that one worker serves at most.
     pub(crate) max_connections: usize,
+    /// How many of all workers' connections each client has.
+    pub(crate) clients: Arc<PerClient>,
     /// Where access log lines go.
     pub(crate) log: crate::telemetry::access_log::LogSink,
 }
@@ -70,6 +72,7 @@ pub(crate) struct Worker {
     pub(crate) http1: server::conn::http1::Builder,
     pub(crate) http1_client: client::conn::http1::Builder,
     pub(crate) max_connections: usize,
+    pub(crate) clients: Arc<PerClient>,
     snapshots: RefCell<Cache<Arc<SnapshotCell>, Arc<Snapshot>>>,
     snapshot: RefCell<Rc<HeldSnapshot>>,
     random: Cell<u64>,
@@ -134,6 +137,7 @@ impl Worker {
             http1: http1::builder(),
             http1_client: upstream::builder(),
             max_connections: options.max_connections,
+            clients: options.clients,
             snapshots: RefCell::new(snapshots),
             snapshot: RefCell::new(snapshot),
             random: Cell::new(random),

@@ -32,6 +32,8 @@ pub struct Settings {
     pub access_log: Option<AccessLogSettings>,
     /// A file with at least 32 bytes that signs pins; the same on all instances. Default: generated in `state_dir`.
     pub secret_file: Option<PathBuf>,
+    /// How much clients may take.
+    pub limits: LimitSettings,
     /// How a stop goes.
     pub shutdown: ShutdownSettings,
     #[serde(skip_serializing)]
@@ -78,6 +80,16 @@ pub struct GeoSettings {
     pub database: PathBuf,
 }
 
+/// See [`Settings::limits`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitSettings {
+    /// Connections that one client (an IPv4 address, or a /64 of IPv6) may have open at once, over all workers and
+    /// listeners; more are closed at once. Addresses in `trusted_proxies` have no such limit, because many clients are
+    /// behind them. Default: three quarters of all that Serin can hold, 20000 at most.
+    pub connections_per_client: Option<usize>,
+}
+
 /// See [`Settings::shutdown`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -101,6 +113,13 @@ impl Settings {
         let settings: Self = decode::decode(source, root, "", problems)?;
         if settings.workers.is_some_and(|workers| !(1..=1_024).contains(&workers)) {
             problems.push(root.problem(source, "workers", "the number of workers is between 1 and 1024"));
+        }
+        if settings.limits.connections_per_client == Some(0) {
+            problems.push(root.problem(
+                source,
+                "limits.connections_per_client",
+                "a client needs at least 1 connection",
+            ));
         }
         for (index, network) in settings.trusted_proxies.iter().enumerate() {
             if let Err(reason) = AddressSet::parse([network]) {

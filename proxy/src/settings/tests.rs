@@ -21,6 +21,7 @@ fn every_problem_is_placed_and_a_typo_gets_a_suggestion() {
         ("state_dri: /x", "serin.yaml:1:1: state_dri: unknown field `state_dri`, did you mean `state_dir`?"),
         ("trusted_proxies: [10.0.0.0/8, 10.0.0.0/33]", "serin.yaml:1:31: trusted_proxies[1]: "),
         ("sources: {files: [\"a\", \"[\"]}", "serin.yaml:1:24: sources.files[1]: invalid range pattern"),
+        ("limits: {connections_per_client: 0}", "serin.yaml:1:34: limits.connections_per_client: a client needs"),
         ("admin: {address: localhost}", "serin.yaml:1:18: admin.address: "),
     ];
     for (text, expected) in cases {

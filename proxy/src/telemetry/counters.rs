@@ -20,6 +20,7 @@ pub struct WorkerCounters {
     connections_closed: AtomicU64,
     connections_parked: AtomicU64,
     connection_limit: AtomicU64,
+    client_limit: AtomicU64,
     accept_errors: AtomicU64,
     head_timeouts: AtomicU64,
     requests_began: AtomicU64,
@@ -46,6 +47,8 @@ pub struct Totals {
     pub connections_parked: u64,
     /// Times the connection limit was reached.
     pub connection_limit: u64,
+    /// Connections closed at once because their client had its maximum.
+    pub client_limit: u64,
     /// Times accepting failed for want of descriptors or memory.
     pub accept_errors: u64,
     /// Heads that did not come in time.
@@ -93,6 +96,10 @@ impl WorkerCounters {
 
     pub(crate) fn connection_limit_reached(&self) {
         add(&self.connection_limit, 1);
+    }
+
+    pub(crate) fn client_limit_reached(&self) {
+        add(&self.client_limit, 1);
     }
 
     pub(crate) fn accept_failed(&self) {
@@ -149,6 +156,7 @@ impl WorkerCounters {
         one(&mut sum.connections_closed, &self.connections_closed);
         one(&mut sum.connections_parked, &self.connections_parked);
         one(&mut sum.connection_limit, &self.connection_limit);
+        one(&mut sum.client_limit, &self.client_limit);
         one(&mut sum.accept_errors, &self.accept_errors);
         one(&mut sum.head_timeouts, &self.head_timeouts);
         one(&mut sum.requests_began, &self.requests_began);

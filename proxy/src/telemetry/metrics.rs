@@ -56,6 +56,7 @@ fn publish_totals(totals: &Totals) {
     let count = |name: &'static str, value: u64| counter!(name).absolute(value);
     count(names::CONNECTIONS_OPENED, totals.connections_opened);
     count(names::CONNECTION_LIMIT, totals.connection_limit);
+    count(names::CLIENT_LIMIT, totals.client_limit);
     count(names::ACCEPT_ERRORS, totals.accept_errors);
     count(names::HEAD_TIMEOUTS, totals.head_timeouts);
     count(names::REQUEST_BYTES, totals.request_bytes);

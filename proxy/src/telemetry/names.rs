@@ -43,6 +43,7 @@ metrics! {
     CONNECTIONS_OPEN = "serin_connections_open", Gauge, [], "Connections of clients open now.";
     CONNECTIONS_PARKED = "serin_connections_parked", Gauge, [], "Idle connections of clients kept with their socket alone.";
     CONNECTION_LIMIT = "serin_connection_limit_reached_total", Counter, [], "Times accepting rested because a worker had its maximum of connections.";
+    CLIENT_LIMIT = "serin_client_limit_reached_total", Counter, [], "Connections closed at once because their client had its maximum; they are not among the accepted ones.";
     ACCEPT_ERRORS = "serin_accept_errors_total", Counter, [], "Times accepting failed for want of descriptors or memory.";
     HEAD_TIMEOUTS = "serin_request_head_timeouts_total", Counter, [], "Connections closed because a request head did not come in time.";
     REQUESTS = "serin_requests_total", Counter, ["code"], "Requests that are over, by status class (2xx).";

@@ -14,6 +14,7 @@ mod deadlines;
 mod filters;
 mod forwarding;
 mod keepalive;
+mod per_client;
 mod refusals;
 mod streaming;
 mod upgrade;

@@ -23,14 +23,14 @@ use tokio::net::TcpStream;
 use super::deadline::Registered;
 use super::error::RequestError;
 use super::headers::ForwardingFacts;
-use super::listener::ListenerContext;
+use super::listener::{ListenerContext, Place};
 use super::{request, tunnel};
 use crate::worker::Worker;
 
 pub(crate) use io::ClientIo;
 pub(crate) use state::{ConnectionState, Order, Phase};
 
-/// Serves a fresh connection. Returns when the connection is closed, parked or upgraded.
+/// Serves a fresh connection, or closes it at once if its client has too many.
 pub(crate) fn accept(
     worker: &Rc<Worker>,
     listener: &Rc<ListenerContext>,
@@ -38,8 +38,13 @@ pub(crate) fn accept(
     peer: std::net::SocketAddr,
 ) {
     let peer_ip = peer.ip().to_canonical();
+    let Some(place) = Place::take(listener, peer_ip, worker.snapshot().trusts(peer_ip)) else {
+        worker.counters.client_limit_reached();
+        return;
+    };
     let forwarding = ForwardingFacts::new(peer_ip, listener.port, "http");
-    let state = Rc::new(ConnectionState::new(peer_ip, forwarding, listener, &worker.counters, worker.clock.now_ms()));
+    let now_ms = worker.clock.now_ms();
+    let state = Rc::new(ConnectionState::new(peer_ip, forwarding, listener, place, &worker.counters, now_ms));
     let registered = worker.connections.insert(Rc::clone(&state));
     spawn_serve(worker, stream, Bytes::new(), state, registered);
 }

@@ -9,7 +9,7 @@ use std::task::Waker;
 use http::Version;
 
 use super::super::headers::ForwardingFacts;
-use super::super::listener::ListenerContext;
+use super::super::listener::{ListenerContext, Place};
 use super::super::tunnel::PendingTunnel;
 use crate::telemetry::counters::WorkerCounters;
 
@@ -59,6 +59,7 @@ pub(crate) struct ConnectionState {
     waker: RefCell<Option<Waker>>,
     tunnel: RefCell<Option<PendingTunnel>>,
     counters: Arc<WorkerCounters>,
+    _place: Place,
 }
 
 impl ConnectionState {
@@ -66,6 +67,7 @@ impl ConnectionState {
         peer: IpAddr,
         forwarding: ForwardingFacts,
         listener: &Rc<ListenerContext>,
+        place: Place,
         counters: &Arc<WorkerCounters>,
         now_ms: u64,
     ) -> Self {
@@ -87,6 +89,7 @@ impl ConnectionState {
             waker: RefCell::new(None),
             tunnel: RefCell::new(None),
             counters: Arc::clone(counters),
+            _place: place,
         }
     }
 

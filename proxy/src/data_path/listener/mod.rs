@@ -1,9 +1,11 @@
 //! Accepts connections. Every worker accepts from the same listening socket, so a busy worker takes fewer, and no
 //! connection that waits in the socket's queue is lost when a worker stops accepting.
 
+mod per_client;
+
 use std::cell::RefCell;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,9 @@ use tokio::sync::oneshot;
 
 use super::http;
 use crate::worker::Worker;
+
+use per_client::ClientKey;
+pub(crate) use per_client::PerClient;
 
 /// A listening socket for one worker.
 pub(crate) struct OpenListener {
@@ -26,6 +31,30 @@ pub(crate) struct OpenListener {
 pub(crate) struct ListenerContext {
     pub(crate) name: Arc<str>,
     pub(crate) port: u16,
+    clients: Arc<PerClient>,
+}
+
+/// A connection's place among those of its client; given back when dropped.
+pub(crate) struct Place {
+    listener: Rc<ListenerContext>,
+    /// `None` for a trusted proxy: behind its address are many clients, and they are its to limit.
+    key: Option<ClientKey>,
+}
+
+impl Place {
+    /// `None` if the client has its maximum.
+    pub(crate) fn take(listener: &Rc<ListenerContext>, peer: IpAddr, is_trusted: bool) -> Option<Self> {
+        let key = if is_trusted { None } else { Some(listener.clients.enter(peer)?) };
+        Some(Self { listener: Rc::clone(listener), key })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.listener.clients.leave(key);
+        }
+    }
 }
 
 /// The listeners one worker accepts from.
@@ -71,7 +100,8 @@ impl LocalListeners {
                 return;
             }
         };
-        let context = Rc::new(ListenerContext { name: Arc::clone(&name), port });
+        let clients = Arc::clone(&worker.clients);
+        let context = Rc::new(ListenerContext { name: Arc::clone(&name), port, clients });
         let (close, closed) = oneshot::channel();
         tokio::task::spawn_local(accept_all(Rc::clone(worker), socket, context, closed));
         self.open.borrow_mut().push((name, close));

@@ -42,6 +42,15 @@ impl Client {
         Self { stream, unread: Vec::new() }
     }
 
+    /// A client at another address of this machine, for example `127.0.0.2`.
+    pub(crate) fn from(source: &str, address: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let source: SocketAddr = format!("{source}:0").parse().expect("an address");
+        socket.bind(&source.into()).expect("all of 127.0.0.0/8 is this machine's");
+        socket.connect(&address.into()).expect("the proxy accepts connections");
+        Self { stream: socket.into(), unread: Vec::new() }
+    }
+
     /// A client whose kernel takes few bytes ahead of the program.
     pub(crate) fn with_small_buffer(address: SocketAddr) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
