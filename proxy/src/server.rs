@@ -1,6 +1,7 @@
 //! Owns every thread and long-lived task: starts them, drains them, stops them.
 
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -122,12 +123,14 @@ impl Server {
         let secret = secret(&settings, state_dir.as_ref())?;
 
         let workers = settings.worker_count();
-        let connections = connections();
+        let descriptors = descriptors();
+        let connections = connections(descriptors);
         let snapshots = Arc::new(SnapshotCell::from_pointee(Snapshot::empty()));
         let worker_options = WorkerOptions {
             snapshots: Arc::clone(&snapshots),
             limits: options.limits,
             max_connections: connections.max(workers) / workers,
+            reserved_from: RawFd::try_from(descriptors).unwrap_or(RawFd::MAX),
             clients: Arc::new(PerClient::new(connections_per_client(&settings, connections))),
             log: log.clone(),
         };
@@ -280,12 +283,17 @@ fn secret(settings: &Settings, state_dir: Option<&StateDir>) -> Result<Secret, S
     Ok(Secret::from_bytes(bytes))
 }
 
+/// How many descriptors clients and endpoints may use. The rest is for files and the admin API, which must work when
+/// everything else is short.
+fn descriptors() -> u64 {
+    let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024);
+    limit - RESERVED_DESCRIPTORS.min(limit / 4)
+}
+
 /// How many connections of clients there may be. A quarter of the descriptors is left for connections to endpoints:
 /// only requests under way need one, and most client connections are idle most of the time.
-fn connections() -> usize {
-    let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024);
-    let usable = limit.saturating_sub(RESERVED_DESCRIPTORS) / 4 * 3;
-    usize::try_from(usable).unwrap_or(usize::MAX)
+fn connections(descriptors: u64) -> usize {
+    usize::try_from(descriptors / 4 * 3).unwrap_or(usize::MAX)
 }
 
 /// Whoever takes all he may leaves a quarter to the others.
@@ -389,7 +397,7 @@ impl Control {
     }
 }
 
-/// Descriptors for listeners, files, the admin API.
+/// Descriptors for files and the admin API; at most a quarter of all.
 const RESERVED_DESCRIPTORS: u64 = 256;
 
 /// Connections of one client, where the settings say nothing else. Far more than an office behind one address needs.

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -37,6 +38,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) max_connections: usize,
     /// How many of all workers' connections each client has.
     pub(crate) clients: Arc<PerClient>,
+    /// Descriptors from this number on are not for clients and endpoints.
+    pub(crate) reserved_from: RawFd,
     /// Where access log lines go.
     pub(crate) log: crate::telemetry::access_log::LogSink,
 }
@@ -73,6 +76,8 @@ pub(crate) struct Worker {
     pub(crate) http1_client: client::conn::http1::Builder,
     pub(crate) max_connections: usize,
     pub(crate) clients: Arc<PerClient>,
+    reserved_from: RawFd,
+    made_room_ms: Cell<Option<u64>>,
     snapshots: RefCell<Cache<Arc<SnapshotCell>, Arc<Snapshot>>>,
     snapshot: RefCell<Rc<HeldSnapshot>>,
     random: Cell<u64>,
@@ -138,6 +143,8 @@ impl Worker {
             http1_client: upstream::builder(),
             max_connections: options.max_connections,
             clients: options.clients,
+            reserved_from: options.reserved_from,
+            made_room_ms: Cell::new(None),
             snapshots: RefCell::new(snapshots),
             snapshot: RefCell::new(snapshot),
             random: Cell::new(random),
@@ -196,6 +203,21 @@ impl Worker {
         }
     }
 
+    /// Whether a new socket may be used. The operating system hands out the lowest free number, so a high one means
+    /// that hardly any are left, and those are for the files and the admin API.
+    pub(crate) fn has_room_for(&self, socket: &impl AsRawFd) -> bool {
+        socket.as_raw_fd() < self.reserved_from
+    }
+
+    /// Gives up what is idle, because descriptors or memory have run out; once a sweep, however often it is asked for.
+    pub(crate) fn make_room(&self) {
+        let now_ms = Some(self.clock.now_ms());
+        if self.made_room_ms.replace(now_ms) != now_ms {
+            self.shed_idle();
+            self.upstreams.shed_idle();
+        }
+    }
+
     /// Closes the connections that have been idle for longest, a sixteenth of all, to make room.
     pub(crate) fn shed_idle(&self) {
         let is_idle = |state: &ConnectionState| matches!(state.phase(), Phase::Parked | Phase::Idle);
@@ -205,9 +227,13 @@ impl Worker {
             return;
         }
         let batch = (since.len() / 16).max(1);
-        let (_, &mut newest_to_go, _) = since.select_nth_unstable(batch - 1);
+        let (older, &mut newest_to_go, _) = since.select_nth_unstable(batch - 1);
+        // Many may have become idle in the same sweep: of those of one age only as many as are wanted.
+        let mut of_that_age = batch - older.iter().filter(|since| **since < newest_to_go).count();
         self.connections.for_each(|state| {
-            if is_idle(state) && state.since_ms() <= newest_to_go {
+            let goes = is_idle(state) && state.since_ms() <= newest_to_go;
+            if goes && (state.since_ms() < newest_to_go || of_that_age > 0) {
+                of_that_age -= usize::from(state.since_ms() == newest_to_go);
                 state.order(Order::Close);
             }
         });

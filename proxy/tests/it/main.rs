@@ -34,5 +34,6 @@ mod diff;
 mod drain;
 mod rejected;
 mod reload;
+mod shortage;
 mod soak;
 mod state;

@@ -148,17 +148,20 @@ async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context:
             tokio::time::sleep(PAUSE).await;
             continue;
         }
-        match socket.accept().await {
-            Ok((stream, peer)) => http::accept(worker, context, stream, peer),
-            Err(error) if is_of_the_connection(&error) => {}
-            Err(error) => {
-                // Out of descriptors or memory. Trying again at once would spin; closing an idle connection helps.
-                worker.counters.accept_failed();
-                tracing::warn!(listener = %context.name, %error, "cannot accept a connection");
-                worker.shed_idle();
-                tokio::time::sleep(PAUSE).await;
+        let error = match socket.accept().await {
+            Ok((stream, peer)) if worker.has_room_for(&stream) => {
+                http::accept(worker, context, stream, peer);
+                continue;
             }
-        }
+            Ok(_) => io::Error::other("the descriptors left are reserved"),
+            Err(error) if is_of_the_connection(&error) => continue,
+            Err(error) => error,
+        };
+        // Out of descriptors or memory. Trying again at once would spin; closing idle connections helps.
+        worker.counters.accept_failed();
+        tracing::warn!(listener = %context.name, %error, "cannot accept a connection");
+        worker.make_room();
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

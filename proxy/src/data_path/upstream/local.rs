@@ -85,6 +85,13 @@ impl LocalUpstreams {
         local
     }
 
+    /// Closes half of the idle connections to each endpoint, those unused for longest.
+    pub(crate) fn shed_idle(&self) {
+        for endpoint in self.endpoints.borrow().values().filter_map(Weak::upgrade) {
+            endpoint.pool.shed_idle();
+        }
+    }
+
     /// Forgets upstreams the snapshot no longer has, brings the others up to date, so that removed endpoints lose their
     /// connections and the others keep theirs, and closes connections that were kept for too long.
     pub(crate) fn tidy<'s>(

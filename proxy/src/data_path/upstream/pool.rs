@@ -64,6 +64,13 @@ impl Pool {
         }
     }
 
+    /// Closes the older half.
+    pub(crate) fn shed_idle(&self) {
+        let mut idle = self.idle.borrow_mut();
+        let half = idle.len().div_ceil(2);
+        idle.drain(..half);
+    }
+
     fn put(&self, connection: EndpointConnection, now_ms: u64) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < MAX_KEPT {

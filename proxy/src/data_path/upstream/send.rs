@@ -55,16 +55,21 @@ pub(crate) async fn send(
 
 /// Opens a connection and starts the task that drives it.
 async fn open(endpoint: &Rc<LocalEndpoint>, exchange: &Rc<Exchange>, timeout: Duration) -> Result<Lease, RequestError> {
+    let worker = exchange.worker();
     let dial = pin!(connect::tcp(endpoint.shared().address(), timeout));
-    let stream = exchange.unless_expired(dial).await?.map_err(|error| match error.kind() {
-        std::io::ErrorKind::TimedOut => RequestError::ConnectTimeout,
-        _ if is_our_own(&error) => RequestError::Unavailable,
-        _ => RequestError::Connect,
-    })?;
+    let stream = match exchange.unless_expired(dial).await? {
+        Ok(stream) if worker.has_room_for(&stream) => stream,
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Err(RequestError::ConnectTimeout),
+        Err(error) if !is_our_own(&error) => return Err(RequestError::Connect),
+        Ok(_) | Err(_) => {
+            worker.make_room();
+            return Err(RequestError::Unavailable);
+        }
+    };
     endpoint.counters().connected();
     let io = EndpointIo::new(stream);
     let traffic = io.traffic();
-    let handshake = exchange.worker().http1_client.handshake(TokioIo::new(io)).await;
+    let handshake = worker.http1_client.handshake(TokioIo::new(io)).await;
     let (sender, connection) = handshake.map_err(|_| RequestError::Connect)?;
     let (handover, driver) = tunnel::drive(connection);
     let connection = EndpointConnection { sender, traffic, handover, _driver: driver };

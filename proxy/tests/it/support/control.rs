@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Client, PATIENCE, Reply};
 
@@ -29,7 +29,18 @@ impl Program {
     }
 
     pub(crate) fn start_with(config: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_serin"))
+        Self::run(Command::new(env!("CARGO_BIN_EXE_serin")), config, arguments)
+    }
+
+    /// Starts the program with so few descriptors.
+    pub(crate) fn start_with_descriptors(config: &Path, count: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {count} && exec \"$@\""), "sh", env!("CARGO_BIN_EXE_serin")]);
+        Self::run(shell, config, &[])
+    }
+
+    fn run(mut command: Command, config: &Path, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(["run", "--config"])
             .arg(config)
             .args(arguments)
@@ -76,6 +87,15 @@ impl Program {
         let places = self.ready.strip_prefix("serin ready: ").expect("the ready line");
         let found = places.split(", ").find_map(|place| place.strip_prefix(name)?.strip_prefix(' '));
         found.unwrap_or_else(|| panic!("no {name} in {}", self.ready)).parse().expect("an address")
+    }
+
+    /// Processor time used so far.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the program runs");
+        let after_name = stat.rsplit_once(") ").expect("the name is in parentheses").1;
+        let ticks = after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
+        // The kernel tells it in hundredths of a second, whatever its own clock does.
+        Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
     pub(crate) fn admin(&self, target: &str) -> Reply {
