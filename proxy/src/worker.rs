@@ -66,6 +66,8 @@ pub(crate) struct WorkerHandle {
 
 /// What the code on a worker's thread shares.
 pub(crate) struct Worker {
+    /// Its place among the workers.
+    pub(crate) index: usize,
     pub(crate) clock: Rc<Clock>,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) connections: Registry<ConnectionState>,
@@ -133,6 +135,7 @@ impl Worker {
         let snapshot = Rc::new(HeldSnapshot(Arc::clone(snapshots.load())));
         let (random, id_prefix) = (crate::random::seed(), crate::random::seed());
         Self {
+            index,
             clock: Rc::new(Clock::new()),
             counters,
             connections: Registry::new(),

@@ -12,6 +12,7 @@ use routing_rules::request::GeoDatabase;
 use routing_rules::rules::{self, AddressSet, Name, RuleSet};
 use tokio::time::Instant;
 
+use super::traffic::TrafficMemory;
 use crate::snapshot::{Endpoint, Member, Snapshot, Upstream};
 
 /// Builds snapshots one after another.
@@ -21,6 +22,7 @@ pub struct Assembler {
     trusted_proxies: Arc<AddressSet>,
     geo: Option<Arc<dyn GeoDatabase>>,
     endpoints: HashMap<(Name, SocketAddr), Known>,
+    traffic: TrafficMemory,
     built_from: Vector<Option<Arc<rules::Upstream>>>,
 }
 
@@ -37,8 +39,15 @@ impl Assembler {
         trusted_proxies: AddressSet,
         geo: Option<Arc<dyn GeoDatabase>>,
     ) -> Self {
-        let endpoints = HashMap::new();
-        Self { workers, context, trusted_proxies: Arc::new(trusted_proxies), geo, endpoints, built_from: Vector::new() }
+        Self {
+            workers,
+            context,
+            trusted_proxies: Arc::new(trusted_proxies),
+            geo,
+            endpoints: HashMap::new(),
+            traffic: TrafficMemory::new(workers),
+            built_from: Vector::new(),
+        }
     }
 
     /// Believes the forwarding headers of these peers from the next snapshot on.
@@ -73,6 +82,7 @@ impl Assembler {
         self.forget_old_endpoints(&upstreams);
         Snapshot {
             generation: before.generation + 1,
+            traffic: self.traffic.next(&before.traffic, &table),
             table,
             upstreams,
             trusted_proxies: Arc::clone(&self.trusted_proxies),

@@ -11,3 +11,4 @@ mod saver;
 pub mod secret;
 pub mod source;
 pub mod state_dir;
+mod traffic;

@@ -2,9 +2,11 @@
 //!
 //! Everything of a request is decided from one snapshot, so two parts of a decision can never disagree.
 //! Snapshots share what did not change. What an endpoint has learned (its counters) belongs to its identity and
-//! lives through every swap, because [`Endpoint`]s are shared between snapshots.
+//! lives through every swap, because [`Endpoint`]s are shared between snapshots; so does the [`Traffic`] of a route.
 
 mod endpoint;
+mod tally;
+mod traffic;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use routing_rules::table::{RouteTable, UpstreamId};
 
 pub(crate) use endpoint::add;
 pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
+pub use tally::{DURATION_BOUNDS, Ended, Tally, TallyTotals};
+pub use traffic::{Retired, Traffic, TrafficIndex};
 
 /// Everything the data path needs to serve a request.
 pub struct Snapshot {
@@ -27,6 +31,8 @@ pub struct Snapshot {
     pub table: RouteTable,
     /// The upstreams by [`UpstreamId::index`]; a free slot is `None`.
     pub upstreams: Vector<Option<Arc<Upstream>>>,
+    /// What went through routes and releases so far.
+    pub traffic: TrafficIndex,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Arc<AddressSet>,
     /// Where addresses are.
@@ -40,6 +46,7 @@ impl Snapshot {
             generation: 0,
             table: RouteTable::default(),
             upstreams: Vector::new(),
+            traffic: TrafficIndex::default(),
             trusted_proxies: Arc::default(),
             geo: None,
         }

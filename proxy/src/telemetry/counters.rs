@@ -3,14 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use http::StatusCode;
-
 use crate::data_path::error::RequestError;
-use crate::snapshot::add;
-
-/// Upper bounds of the request duration buckets, in seconds: a factor of about 2.5 from one to the next.
-pub const DURATION_BOUNDS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+use crate::snapshot::{Ended, Tally, TallyTotals, add};
 
 /// The counters of one worker.
 #[derive(Default)]
@@ -25,10 +19,8 @@ pub struct WorkerCounters {
     head_timeouts: AtomicU64,
     requests_began: AtomicU64,
     requests_ended: AtomicU64,
-    statuses: [AtomicU64; 5],
+    tally: Tally,
     errors: [AtomicU64; RequestError::ALL.len()],
-    durations: [AtomicU64; DURATION_BOUNDS.len() + 1],
-    duration_us: AtomicU64,
     request_bytes: AtomicU64,
     response_bytes: AtomicU64,
     tunnels_opened: AtomicU64,
@@ -57,14 +49,10 @@ pub struct Totals {
     pub requests_began: u64,
     /// Requests that are over.
     pub requests_ended: u64,
-    /// Ended requests by status class: 1xx, 2xx, 3xx, 4xx, 5xx.
-    pub statuses: [u64; 5],
+    /// Ended requests by status class and duration.
+    pub tally: TallyTotals,
     /// Ended requests that Serin could not serve, in the order of the reasons.
     pub errors: [u64; RequestError::ALL.len()],
-    /// Ended requests by duration, by [`DURATION_BOUNDS`] and above.
-    pub durations: [u64; DURATION_BOUNDS.len() + 1],
-    /// Sum of all durations in microseconds.
-    pub duration_us: u64,
     /// Body bytes of requests.
     pub request_bytes: u64,
     /// Body bytes of responses.
@@ -114,22 +102,12 @@ impl WorkerCounters {
         add(&self.requests_began, 1);
     }
 
-    pub(crate) fn request_ended(
-        &self,
-        status: StatusCode,
-        error: Option<RequestError>,
-        duration_us: u64,
-        sent: u64,
-        received: u64,
-    ) {
+    pub(crate) fn request_ended(&self, ended: Ended, error: Option<RequestError>, sent: u64, received: u64) {
         add(&self.requests_ended, 1);
-        add(&self.statuses[usize::from(status.as_u16() / 100).clamp(1, 5) - 1], 1);
+        self.tally.count(ended);
         if let Some(error) = error {
             add(&self.errors[error.index()], 1);
         }
-        let seconds = duration_us as f64 / 1e6;
-        add(&self.durations[DURATION_BOUNDS.partition_point(|bound| *bound < seconds)], 1);
-        add(&self.duration_us, duration_us);
         add(&self.request_bytes, sent);
         add(&self.response_bytes, received);
     }
@@ -161,10 +139,8 @@ impl WorkerCounters {
         one(&mut sum.head_timeouts, &self.head_timeouts);
         one(&mut sum.requests_began, &self.requests_began);
         one(&mut sum.requests_ended, &self.requests_ended);
-        each(&mut sum.statuses, &self.statuses);
+        self.tally.add_to(&mut sum.tally);
         each(&mut sum.errors, &self.errors);
-        each(&mut sum.durations, &self.durations);
-        one(&mut sum.duration_us, &self.duration_us);
         one(&mut sum.request_bytes, &self.request_bytes);
         one(&mut sum.response_bytes, &self.response_bytes);
         one(&mut sum.tunnels_opened, &self.tunnels_opened);

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use metrics::{Label, Unit, counter, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::counters::{DURATION_BOUNDS, Totals, WorkerCounters};
+use super::counters::{Totals, WorkerCounters};
 use super::names::{self, Kind};
+use super::tallies::{self, CLASSES};
 use crate::data_path::error::RequestError;
 use crate::snapshot::{Member, Snapshot};
 
@@ -37,7 +38,7 @@ pub fn render(workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
         publish_rules(facts);
     });
     let mut text = recorder.handle().render();
-    render_durations(&totals, &mut text);
+    tallies::render(&totals.tally, &facts.snapshot.traffic, &mut text);
     render_head_seconds(facts.snapshot, &mut text);
     text
 }
@@ -67,7 +68,7 @@ fn publish_totals(totals: &Totals) {
     level(names::CONNECTIONS_PARKED, totals.connections_parked);
     level(names::REQUESTS_IN_FLIGHT, totals.requests_began.saturating_sub(totals.requests_ended));
     level(names::TUNNELS_OPEN, totals.tunnels_opened.saturating_sub(totals.tunnels_closed));
-    for (class, value) in CLASSES.into_iter().zip(totals.statuses) {
+    for (class, value) in CLASSES.into_iter().zip(totals.tally.statuses) {
         counter!(names::REQUESTS, "code" => class).absolute(value);
     }
     for (error, value) in RequestError::ALL.into_iter().zip(totals.errors) {
@@ -129,23 +130,6 @@ fn render_head_seconds(snapshot: &Snapshot, text: &mut String) {
     }
 }
 
-fn help(name: &str) -> &'static str {
+pub(super) fn help(name: &str) -> &'static str {
     names::ALL.iter().find(|metric| metric.name == name).map_or("", |metric| metric.help)
 }
-
-/// The recorder takes single observations only, but what there is are counts by bucket; so this one is written here.
-fn render_durations(totals: &Totals, text: &mut String) {
-    use std::fmt::Write;
-    let name = names::REQUEST_DURATION;
-    let mut below = 0;
-    let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} histogram", help(name));
-    for (bound, count) in DURATION_BOUNDS.iter().zip(totals.durations) {
-        below += count;
-        let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {below}");
-    }
-    let all: u64 = totals.durations.iter().sum();
-    let _ = writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {all}");
-    let _ = writeln!(text, "{name}_sum {}\n{name}_count {all}", totals.duration_us as f64 / 1e6);
-}
-
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];

@@ -4,4 +4,5 @@ pub mod access_log;
 pub mod counters;
 pub mod metrics;
 pub mod names;
+mod tallies;
 pub mod tracing;

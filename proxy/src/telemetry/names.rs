@@ -50,6 +50,10 @@ metrics! {
     REQUESTS_IN_FLIGHT = "serin_requests_in_flight", Gauge, [], "Requests under way.";
     REQUEST_ERRORS = "serin_request_errors_total", Counter, ["reason"], "Requests that Serin could not serve as the endpoint would have, by reason.";
     REQUEST_DURATION = "serin_request_duration_seconds", Histogram, [], "Time from a request's head to the end of its response.";
+    ROUTE_REQUESTS = "serin_route_requests_total", Counter, ["route", "code"], "Requests of a route that are over, by status class. The series of a route stay for a minute after it has gone.";
+    ROUTE_DURATION = "serin_route_request_duration_seconds", Histogram, ["route"], "Time from a request's head to the end of its response, by route.";
+    RELEASE_REQUESTS = "serin_release_requests_total", Counter, ["release", "group", "code"], "Requests that a release placed, by status class and the group whose upstream served.";
+    RELEASE_DURATION = "serin_release_request_duration_seconds", Histogram, ["release", "group"], "Time from a request's head to the end of its response, by release and group.";
     REQUEST_BYTES = "serin_request_body_bytes_total", Counter, [], "Body bytes received from clients.";
     RESPONSE_BYTES = "serin_response_body_bytes_total", Counter, [], "Body bytes received from endpoints for clients.";
     TUNNELS_OPEN = "serin_tunnels_open", Gauge, [], "Upgraded connections (WebSocket) open now.";

@@ -37,3 +37,4 @@ mod reload;
 mod shortage;
 mod soak;
 mod state;
+mod traffic;

@@ -93,6 +93,11 @@ impl RouteTable {
         self.routes.iter().map(|(_, route)| &**route)
     }
 
+    /// One more than the largest index a [`RouteId`] of this table can have; for arrays beside it.
+    pub fn route_slots(&self) -> usize {
+        self.routes.capacity()
+    }
+
     /// One upstream.
     pub fn upstream(&self, id: UpstreamId) -> Option<&Arc<Upstream>> {
         self.upstreams.at(id.index())
@@ -126,6 +131,11 @@ impl RouteTable {
     /// The releases, by name.
     pub fn releases(&self) -> impl Iterator<Item = (ReleaseId, &Arc<CompiledRelease>)> {
         self.releases.iter().map(|(index, release)| (ReleaseId(index), release))
+    }
+
+    /// One more than the largest index a [`ReleaseId`] of this table can have; for arrays beside it.
+    pub fn release_slots(&self) -> usize {
+        self.releases.capacity()
     }
 
     /// Why routes and releases of the rules are not served: they name objects that are not there. Whoever assembles the

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use super::{ConnectionState, Phase};
 use crate::data_path::error::RequestError;
+use crate::snapshot::Ended;
 use crate::telemetry::access_log::{Outcome, Record};
 use crate::worker::Worker;
 
@@ -37,7 +38,7 @@ pub(super) async fn refuse(
     let began_ms = if state.phase() == Phase::Head { state.since_ms() } else { worker.clock.now_ms() };
     let duration_us = worker.clock.now_ms().saturating_sub(began_ms) * 1_000;
     worker.counters.request_began();
-    worker.counters.request_ended(error.status(), Some(error), duration_us, 0, 0);
+    worker.counters.request_ended(Ended::new(error.status(), duration_us), Some(error), 0, 0);
     worker.log.write(
         &Record::without_head(&worker.log, state.peer),
         &Outcome {

@@ -12,14 +12,17 @@ use std::task::Poll;
 use http::header::{self, HeaderValue};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
+use routing_rules::release::Group;
 use routing_rules::rules::Timeouts;
+use routing_rules::table::{ReleaseId, RouteId};
 use tokio::time::Instant;
 
 use crate::data_path::deadline::Registered;
 use crate::data_path::error::RequestError;
 use crate::data_path::http::{ConnectionState, Phase};
+use crate::snapshot::Ended;
 use crate::telemetry::access_log::{Outcome, Record};
-use crate::worker::Worker;
+use crate::worker::{HeldSnapshot, Worker};
 
 /// A request under way.
 pub(crate) struct Exchange {
@@ -47,6 +50,10 @@ pub(crate) struct Exchange {
     error: Cell<Option<RequestError>>,
     expired: Cell<Option<RequestError>>,
     request_id: RefCell<HeaderValue>,
+    /// The route that was found, in the snapshot it was found in.
+    route: RefCell<Option<(Rc<HeldSnapshot>, RouteId)>>,
+    /// The release and group that say who serves.
+    group: Cell<Option<(ReleaseId, Group)>>,
     record: RefCell<Record>,
 }
 
@@ -83,6 +90,8 @@ impl Life {
             error: Cell::new(None),
             expired: Cell::new(None),
             request_id: RefCell::new(worker.next_request_id()),
+            route: RefCell::new(None),
+            group: Cell::new(None),
             record: RefCell::new(Record::begin(&worker.log, request, connection.peer)),
         });
         let registered = worker.exchanges.insert(Rc::clone(&exchange));
@@ -133,6 +142,16 @@ impl Exchange {
     /// Adds to what the log will say.
     pub(crate) fn record(&self) -> std::cell::RefMut<'_, Record> {
         self.record.borrow_mut()
+    }
+
+    /// Whose traffic the request is.
+    pub(crate) fn set_route(&self, snapshot: &Rc<HeldSnapshot>, route: RouteId) {
+        *self.route.borrow_mut() = Some((Rc::clone(snapshot), route));
+    }
+
+    /// And of which group.
+    pub(crate) fn set_group(&self, release: ReleaseId, group: Group) {
+        self.group.set(Some((release, group)));
     }
 
     pub(crate) fn set_limits(&self, limits: &Timeouts) {
@@ -298,13 +317,9 @@ impl Exchange {
         let error = self.error.get();
         let status = self.status.get().or(error.map(RequestError::status)).unwrap_or(StatusCode::OK);
         let duration_us = self.started.elapsed().as_micros() as u64;
-        self.worker.counters.request_ended(
-            status,
-            error,
-            duration_us,
-            self.request_bytes.get(),
-            self.response_bytes.get(),
-        );
+        let ended = Ended::new(status, duration_us);
+        self.worker.counters.request_ended(ended, error, self.request_bytes.get(), self.response_bytes.get());
+        self.count_traffic(ended);
         self.worker.log.write(
             &self.record.borrow(),
             &Outcome {
@@ -318,6 +333,15 @@ impl Exchange {
                 retries: self.retries.get(),
             },
         );
+    }
+
+    fn count_traffic(&self, ended: Ended) {
+        let route = self.route.borrow();
+        let Some((snapshot, route)) = &*route else { return };
+        let group = self.group.get().and_then(|(release, group)| snapshot.traffic.group(release, group));
+        for traffic in snapshot.traffic.route(*route).into_iter().chain(group) {
+            traffic.count(self.worker.index, ended);
+        }
     }
 
     fn now_ms(&self) -> u64 {

@@ -156,6 +156,7 @@ fn plan(
     };
     let found = decide::find(&snapshot, &view).ok_or(RequestError::NoRoute)?;
     exchange.record().route(found.route().name().as_str());
+    exchange.set_route(&snapshot, found.id());
     let route = found.route().rules();
     if head.has_encoded_slash && !route.keeps_encoded_slashes() {
         return Err(RequestError::Malformed("encoded slash in the path"));
@@ -168,6 +169,9 @@ fn plan(
         _ => decide::place(&snapshot, &found, &view, &worker.moment()).ok_or(RequestError::NoEndpoint)?,
     };
     exchange.record().placement(&placement, |placement| placement.release_name(&snapshot));
+    if let Some((release, assignment)) = &placement.release {
+        exchange.set_group(*release, assignment.group);
+    }
     exchange.set_limits(route.timeouts());
     let (id, (upstream, placed)) = (found.id(), placement.keep(&snapshot, connection.is_secure()));
     let seen = head.seen;
