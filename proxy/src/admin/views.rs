@@ -115,7 +115,7 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
             let endpoints = upstream.endpoints.iter().map(|member| {
                 let totals = member.endpoint.totals();
                 let [_, success, redirection, client_error, server_error] = totals.statuses;
-                let answered: u64 = totals.statuses.iter().sum();
+                let timed = totals.heads_timed;
                 EndpointView {
                     address: member.endpoint.address(),
                     weight: member.weight,
@@ -123,7 +123,7 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                     requests: totals.requests,
                     errors: totals.errors,
                     responses: Responses { success, redirection, client_error, server_error },
-                    mean_head_ms: (answered > 0).then(|| totals.head_time_us as f64 / 1_000.0 / answered as f64),
+                    mean_head_ms: (timed > 0).then(|| totals.head_time_us as f64 / 1_000.0 / timed as f64),
                     connections_opened: totals.connects,
                     retries: totals.retries,
                 }

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use routing_rules::rules::{Filter, HeaderEdit};
 
 use super::decide::Decision;
-use super::error::RequestError;
+use super::error::{Blame, RequestError};
 use super::headers::{self, Seen};
 use super::request::{Exchange, Life, trailer_names};
 use super::upstream::Lease;
@@ -215,9 +215,20 @@ impl Relay {
         self.decision = None;
     }
 
+    /// The endpoint owes a part of the body.
+    fn count_cut(&self) {
+        if let Some(decision) = &self.decision {
+            decision.picked.endpoint().counters().failed();
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
         if let Some(error) = self.exchange.expired() {
             self.lease = None;
+            // A limit on the whole may end while it is the client that does not read.
+            if error.blame() == Blame::Upstream && self.exchange.is_waiting_for_endpoint() {
+                self.count_cut();
+            }
             return Poll::Ready(Some(Err(error)));
         }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
@@ -231,6 +242,10 @@ impl Relay {
             }
             Poll::Ready(Some(Err(_))) => {
                 self.lease = None;
+                // A request body that broke ends the connection to the endpoint too, and that is the client's doing.
+                if self.exchange.error().is_none() {
+                    self.count_cut();
+                }
                 Poll::Ready(Some(Err(self.exchange.fail(RequestError::ResponseCut))))
             }
             Poll::Ready(Some(Ok(frame))) => {

@@ -23,6 +23,7 @@ pub struct EndpointCounters {
     errors: AtomicU64,
     statuses: [AtomicU64; 5],
     head_time_us: AtomicU64,
+    heads_timed: AtomicU64,
     connects: AtomicU64,
     retries: AtomicU64,
 }
@@ -34,12 +35,14 @@ pub struct EndpointTotals {
     pub in_flight: u64,
     /// Attempts sent or tried, since the endpoint is known.
     pub requests: u64,
-    /// Attempts without a valid response head.
+    /// Attempts without a valid response head, and responses that the endpoint cut short.
     pub errors: u64,
     /// Responses by class: 1xx, 2xx, 3xx, 4xx, 5xx.
     pub statuses: [u64; 5],
-    /// Sum of the times from pick to response head, in microseconds, of all responses.
+    /// Sum of the times to the response head, in microseconds, from the pick or the end of the request's body.
     pub head_time_us: u64,
+    /// Of how many responses; those that came before the end of the request's body are not among them.
+    pub heads_timed: u64,
     /// Connections opened.
     pub connects: u64,
     /// Attempts that were repeated because a kept connection had been closed.
@@ -89,14 +92,17 @@ impl EndpointCounters {
         self.in_flight.store(self.in_flight.load(Relaxed).wrapping_sub(1), Relaxed);
     }
 
-    /// A response head came, this many microseconds after the pick.
-    pub fn answered(&self, status: http::StatusCode, head_time_us: u64) {
+    /// A response head came, this many microseconds after the pick or, if later, the end of the request's body.
+    pub fn answered(&self, status: http::StatusCode, head_time_us: Option<u64>) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         add(&self.statuses[class], 1);
-        add(&self.head_time_us, head_time_us);
+        if let Some(time_us) = head_time_us {
+            add(&self.head_time_us, time_us);
+            add(&self.heads_timed, 1);
+        }
     }
 
-    /// No valid response head came.
+    /// No valid response head came, or the response broke off.
     pub fn failed(&self) {
         add(&self.errors, 1);
     }
@@ -119,6 +125,7 @@ impl EndpointCounters {
             *total += class.load(Relaxed);
         }
         sum.head_time_us += self.head_time_us.load(Relaxed);
+        sum.heads_timed += self.heads_timed.load(Relaxed);
         sum.connects += self.connects.load(Relaxed);
         sum.retries += self.retries.load(Relaxed);
     }

@@ -90,6 +90,7 @@ fn publish_endpoints(snapshot: &Snapshot) {
                 counter!(names::ENDPOINT_REQUESTS, labels).absolute(value);
             }
             counter!(names::ENDPOINT_ERRORS, labels.iter()).absolute(totals.errors);
+            counter!(names::ENDPOINT_HEADS_TIMED, labels.iter()).absolute(totals.heads_timed);
             gauge!(names::ENDPOINT_IN_FLIGHT, labels.iter()).set(totals.in_flight as f64);
             counter!(names::ENDPOINT_CONNECTS, labels.iter()).absolute(totals.connects);
             counter!(names::ENDPOINT_RETRIES, labels.iter()).absolute(totals.retries);

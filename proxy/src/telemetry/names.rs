@@ -59,9 +59,10 @@ metrics! {
     TUNNELS_OPEN = "serin_tunnels_open", Gauge, [], "Upgraded connections (WebSocket) open now.";
     TUNNELS_IDLE = "serin_tunnels_idle_closed_total", Counter, [], "Upgraded connections closed because nothing moved.";
     ENDPOINT_REQUESTS = "serin_endpoint_requests_total", Counter, ["upstream", "endpoint", "code"], "Responses of an endpoint, by status class.";
-    ENDPOINT_ERRORS = "serin_endpoint_errors_total", Counter, ["upstream", "endpoint"], "Requests to an endpoint that got no valid response head.";
+    ENDPOINT_ERRORS = "serin_endpoint_errors_total", Counter, ["upstream", "endpoint"], "Requests to an endpoint that got no valid response head, or a response that the endpoint cut short.";
     ENDPOINT_IN_FLIGHT = "serin_endpoint_requests_in_flight", Gauge, ["upstream", "endpoint"], "Requests under way at an endpoint.";
-    ENDPOINT_HEAD_SECONDS = "serin_endpoint_response_head_seconds_total", Counter, ["upstream", "endpoint"], "Sum of the times to the response head; divided by the responses it is their mean.";
+    ENDPOINT_HEAD_SECONDS = "serin_endpoint_response_head_seconds_total", Counter, ["upstream", "endpoint"], "Sum of the times to the response head, from the request's head or, if it has a body, the body's end.";
+    ENDPOINT_HEADS_TIMED = "serin_endpoint_response_heads_timed_total", Counter, ["upstream", "endpoint"], "Response heads in that sum; those that came before the end of the request are not. The quotient is the mean.";
     ENDPOINT_CONNECTS = "serin_endpoint_connections_opened_total", Counter, ["upstream", "endpoint"], "Connections opened to an endpoint.";
     ENDPOINT_RETRIES = "serin_endpoint_retries_total", Counter, ["upstream", "endpoint"], "Requests sent again because a kept connection had been closed.";
     LOG_DROPPED = "serin_access_log_lines_dropped_total", Counter, [], "Access log lines dropped because the sink was blocked.";

@@ -28,6 +28,7 @@ mod reference;
 
 mod access_log;
 mod admin;
+mod blame;
 mod cli;
 mod demo;
 mod diff;

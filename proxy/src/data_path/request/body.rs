@@ -152,7 +152,7 @@ impl Stream {
 
     fn end(&mut self) {
         self.ended = true;
-        self.exchange.request_complete();
+        self.exchange.body_complete();
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::data_path::deadline::Registered;
 use crate::data_path::error::RequestError;
-use crate::data_path::http::{ConnectionState, Phase};
+use crate::data_path::http::{ConnectionState, Order, Phase};
 use crate::snapshot::Ended;
 use crate::telemetry::access_log::{Outcome, Record};
 use crate::worker::{HeldSnapshot, Worker};
@@ -41,6 +41,9 @@ pub(crate) struct Exchange {
     body_moved_ms: Cell<u64>,
     /// For how long they were awaited before.
     waited_for_client_ms: Cell<u64>,
+    /// When the endpoint could know the whole request; for a request without a body, its begin.
+    endpoint_since: Cell<Instant>,
+    answered: Cell<bool>,
     head_time_us: Cell<Option<u64>>,
     response_bytes: Cell<u64>,
     /// Since when the endpoint's next body bytes are awaited; 0 if they are not.
@@ -70,10 +73,11 @@ impl Life {
         connection.enter(Phase::Busy, now_ms);
         connection.serves(request.version());
         worker.counters.request_began();
+        let started = Instant::now();
         let exchange = Rc::new(Exchange {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
-            started: Instant::now(),
+            started,
             started_ms: now_ms,
             limits: Cell::new(Timeouts::default()),
             expects_continue: request.headers().contains_key(header::EXPECT),
@@ -82,6 +86,8 @@ impl Life {
             waits_for_client_ms: Cell::new(0),
             body_moved_ms: Cell::new(now_ms),
             waited_for_client_ms: Cell::new(0),
+            endpoint_since: Cell::new(started),
+            answered: Cell::new(false),
             head_time_us: Cell::new(None),
             response_bytes: Cell::new(0),
             waits_for_endpoint_ms: Cell::new(0),
@@ -165,6 +171,12 @@ impl Exchange {
         self.request_complete_ms.set(self.now_ms().max(1));
     }
 
+    /// The last byte of the body came: what follows is the endpoint's time.
+    pub(crate) fn body_complete(&self) {
+        self.endpoint_since.set(Instant::now());
+        self.request_complete();
+    }
+
     pub(crate) fn is_request_complete(&self) -> bool {
         self.request_complete_ms.get() > 0
     }
@@ -206,11 +218,14 @@ impl Exchange {
 
     // The response.
 
-    /// A response head came. Returns the time since the request began, in microseconds.
-    pub(crate) fn response_head_came(&self) -> u64 {
-        let time_us = self.started.elapsed().as_micros() as u64;
-        self.head_time_us.set(Some(time_us));
-        time_us
+    /// A response head came. Returns how long the endpoint took for it, in microseconds; `None` if it did not wait for
+    /// the end of the request, because then the client's pace is in that time.
+    pub(crate) fn response_head_came(&self) -> Option<u64> {
+        self.answered.set(true);
+        if self.is_request_complete() {
+            self.head_time_us.set(Some(self.endpoint_since.get().elapsed().as_micros() as u64));
+        }
+        self.head_time_us.get()
     }
 
     pub(crate) fn set_status(&self, status: StatusCode) {
@@ -226,6 +241,11 @@ impl Exchange {
         if self.waits_for_endpoint_ms.get() == 0 {
             self.waits_for_endpoint_ms.set(self.now_ms().max(1));
         }
+    }
+
+    /// Whether it is the endpoint that keeps the response from going on.
+    pub(crate) fn is_waiting_for_endpoint(&self) -> bool {
+        self.waits_for_endpoint_ms.get() > 0
     }
 
     pub(crate) fn count_retry(&self) {
@@ -274,7 +294,11 @@ impl Exchange {
         }
         if let Some(error) = self.late(now_ms) {
             self.expired.set(Some(self.fail(error)));
-            self.connection.wake();
+            match self.connection.write_blocked_since_ms() {
+                // While its answer cannot be written, nobody asks the body and so nobody sees the limit.
+                Some(_) => self.connection.order(Order::Close),
+                None => self.connection.wake(),
+            }
         }
     }
 
@@ -282,7 +306,7 @@ impl Exchange {
         let limits = self.limits.get();
         let over =
             |since_ms: u64, limit: std::time::Duration| now_ms.saturating_sub(since_ms) as u128 >= limit.as_millis();
-        let answered = self.head_time_us.get().is_some();
+        let answered = self.answered.get();
         if limits.total.is_some_and(|total| over(self.started_ms, total)) {
             return Some(if answered { RequestError::ResponseCut } else { RequestError::ResponseTimeout });
         }
