@@ -272,19 +272,36 @@ fn interim_answers_do_not_disturb_the_final_one() {
     assert_eq!(origin.log().accepted, 1);
 }
 
-/// A limit on their number would be better, but costs an allocation per request: hyper tells of interim answers only
-/// through a callback in the request's extensions. The request's time limit ends an endless row of them.
-#[test]
-fn interim_answers_are_dropped_however_many() {
-    let origin = Origin::start(|visit| {
-        for _ in 0..200 {
-            visit.write("HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n")?;
+/// As many interim answers as the target says, then the final one.
+fn hinting() -> Origin {
+    Origin::start(|visit| {
+        let count = visit.request.target.trim_start_matches('/').parse().unwrap_or(u32::MAX);
+        for place in 0..count {
+            visit.write(match place % 2 {
+                0 => "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n",
+                _ => "HTTP/1.1 100 Continue\r\n\r\n",
+            })?;
         }
         visit.answer(200, &[], b"final")
-    });
+    })
+}
+
+#[test]
+fn interim_answers_are_dropped_up_to_a_limit_for_each_request() {
+    let origin = hinting();
     let serin = Serin::in_front_of(&origin, "");
-    let reply = serin.client().get("/");
-    assert_eq!((reply.status, reply.interim.len()), (200, 0));
+    let mut client = serin.client();
+    for _ in 0..3 {
+        let reply = client.get("/32");
+        assert_eq!((reply.status, reply.text(), reply.interim.len()), (200, "final", 0));
+    }
+    assert_eq!(origin.log().accepted, 1, "the connection is as good as before");
+    for target in ["/33", "/endless"] {
+        assert_eq!(client.get(target).status, 502, "{target}");
+        origin.wait_within(PATIENCE, "the endpoint's connection is closed", |log| log.open == 0);
+    }
+    assert_eq!(serin.metric("serin_endpoint_errors_total"), 2.0);
+    assert_eq!(client.get("/1").status, 200);
 }
 
 /// The endpoint answers when it has seen the head and `read` bytes of the body, and reads no more.

@@ -1,5 +1,5 @@
 //! The socket of an endpoint. It counts what comes, because after the first byte of a response a request is never
-//! repeated, and it keeps the head it writes, so that until then it can be.
+//! repeated and interim answers must end, and it keeps the head it writes, so that until then the request can be.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -10,12 +10,14 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::interim::{Interim, TooMany};
 use crate::connect::poll_write_gathered;
 
 /// What went over a connection; shared with its lease.
 #[derive(Default)]
 pub(crate) struct Traffic {
     received: Cell<u64>,
+    interim: Cell<Interim>,
     keeps_sent: Cell<bool>,
     sent: RefCell<Sent>,
 }
@@ -39,9 +41,11 @@ impl Traffic {
         self.received.get()
     }
 
-    /// From here on, what is written is kept or not. Only for requests without a body: a head has a limit.
-    pub(crate) fn keep_sent(&self, keep: bool) {
-        self.keeps_sent.set(keep);
+    /// A request is about to be sent. If it may have to be sent again, what is written is kept; only for requests
+    /// without a body, since a head has a limit.
+    pub(crate) fn expect_answer(&self, keep_sent: bool) {
+        self.interim.set(Interim::expected());
+        self.keeps_sent.set(keep_sent);
         let mut sent = self.sent.borrow_mut();
         sent.bytes.clear();
         sent.bytes.shrink_to(LARGE_HEAD);
@@ -51,6 +55,14 @@ impl Traffic {
     /// What was to be written since then.
     pub(crate) fn sent(&self) -> Vec<u8> {
         std::mem::take(&mut self.sent.borrow_mut().bytes)
+    }
+
+    fn came(&self, bytes: &[u8]) -> io::Result<()> {
+        self.received.set(self.received.get() + bytes.len() as u64);
+        let mut interim = self.interim.get();
+        let looked = interim.look(bytes);
+        self.interim.set(interim);
+        looked.map_err(|TooMany| io::Error::new(io::ErrorKind::InvalidData, "too many interim answers"))
     }
 
     fn writes<'b>(&self, bufs: impl Iterator<Item = &'b [u8]>, poll: &Poll<io::Result<usize>>) {
@@ -85,8 +97,7 @@ impl AsyncRead for EndpointIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let count = buf.filled().len() - before;
-        self.traffic.received.set(self.traffic.received.get() + count as u64);
+        self.traffic.came(&buf.filled()[before..])?;
         poll
     }
 }

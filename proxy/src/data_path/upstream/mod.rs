@@ -1,5 +1,6 @@
 //! From a decision to a response head: an upstream as this worker knows it, kept connections, sending.
 
+mod interim;
 mod io;
 mod local;
 mod pool;

@@ -29,7 +29,7 @@ pub(crate) async fn send(
 ) -> Result<(Response<Incoming>, Lease), RequestError> {
     if let Some(mut lease) = endpoint.pool.take(endpoint) {
         let repeatable = is_repeatable(&request);
-        lease.connection.traffic.keep_sent(repeatable);
+        lease.connection.traffic.expect_answer(repeatable);
         let received_before = lease.connection.traffic.received();
         let answer = exchange.unless_expired(pin!(lease.connection.sender.try_send_request(request))).await?;
         request = match answer {
@@ -47,6 +47,7 @@ pub(crate) async fn send(
     }
     // Boxed because it is rare, and would make the future of every request larger.
     let mut lease = Box::pin(open(endpoint, exchange, connect_timeout)).await?;
+    lease.connection.traffic.expect_answer(false);
     match exchange.unless_expired(pin!(lease.connection.sender.try_send_request(request))).await? {
         Ok(response) => Ok((response, lease)),
         Err(refused) => Err(failure(refused.error(), exchange)),
