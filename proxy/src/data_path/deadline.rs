@@ -71,11 +71,16 @@ impl Default for ConnectionLimits {
 
 /// What a connection should do now, if anything.
 pub(crate) fn look_at_connection(state: &ConnectionState, limits: &ConnectionLimits, now_ms: u64) -> Option<Order> {
-    if let Some(since) = state.write_blocked_since_ms() {
-        return (now_ms.saturating_sub(since) >= limits.write_stall_ms).then_some(Order::Close);
-    }
     let lasted = now_ms.saturating_sub(state.since_ms());
+    let blocked = state.write_blocked_since_ms().map(|since| now_ms.saturating_sub(since));
+    if blocked.is_some_and(|blocked| blocked >= limits.write_stall_ms) {
+        return Some(Order::Close);
+    }
     match state.phase() {
+        // With requests waiting behind this one, or a body that nobody takes, hyper does not read, and would not see
+        // that the client has gone.
+        Phase::Busy if lasted >= LOOK_AFTER_MS && !state.is_reading() => Some(Order::Look),
+        _ if blocked.is_some() => None,
         Phase::Head => (lasted >= limits.head_ms).then_some(Order::RefuseHead),
         Phase::Idle => (lasted >= limits.park_ms).then_some(Order::Park),
         Phase::Parked => (lasted >= limits.idle_ms).then_some(Order::Close),
@@ -97,3 +102,6 @@ pub(crate) fn sweep_connections(connections: &Registry<ConnectionState>, limits:
 pub(crate) fn sweep_exchanges(exchanges: &Registry<Exchange>, now_ms: u64) {
     exchanges.for_each(|exchange| exchange.expire_if_late(now_ms));
 }
+
+/// A request under way for so long is worth a look whether its client is still there.
+const LOOK_AFTER_MS: u64 = 250;

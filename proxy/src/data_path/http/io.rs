@@ -1,16 +1,17 @@
 //! The client's socket as hyper sees it: it reports progress to [`ConnectionState`], can give back bytes that were
 //! read before hyper took over, and keeps back what hyper would say by itself to a head it cannot read.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::ConnectionState;
@@ -66,6 +67,7 @@ impl AsyncRead for Watched {
         if buf.filled().len() > before {
             self.state.received(self.clock.now_ms());
         }
+        self.state.reads(poll.is_pending());
         poll
     }
 }
@@ -73,7 +75,18 @@ impl AsyncRead for Watched {
 impl Watched {
     fn watch_write(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.state.write_blocked(poll.is_pending(), self.clock.now_ms());
+        if poll.is_pending() {
+            self.look()?;
+        }
         poll
+    }
+
+    /// Fails if the sweep wants to know whether the client is still there, and it is not.
+    fn look(&self) -> io::Result<()> {
+        match self.state.take_look() && has_ended(&self.stream) {
+            true => Err(io::ErrorKind::ConnectionAborted.into()),
+            false => Ok(()),
+        }
     }
 
     /// Nobody awaits an answer, so this one is hyper's own; it is taken and not sent.
@@ -113,7 +126,7 @@ impl AsyncWrite for Watched {
     /// hyper flushes when it has written all it has.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.state.all_written();
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.look())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -122,6 +135,16 @@ impl AsyncWrite for Watched {
             Some(_) => Poll::Ready(Ok(())),
             None => Pin::new(&mut self.stream).poll_shutdown(cx),
         }
+    }
+}
+
+/// Whether the client has closed its side or reset the connection, although bytes may be left to read. The runtime knows
+/// from its last look at the sockets; nothing is asked of the system.
+fn has_ended(stream: &TcpStream) -> bool {
+    let mut nobody = Context::from_waker(Waker::noop());
+    match pin!(stream.ready(Interest::READABLE)).poll(&mut nobody) {
+        Poll::Ready(ready) => ready.is_ok_and(|ready| ready.is_read_closed()),
+        Poll::Pending => false,
     }
 }
 

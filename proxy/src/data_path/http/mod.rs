@@ -81,6 +81,8 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
                     Pin::new(&mut connection).graceful_shutdown();
                 }
                 Order::Drain => {}
+                // Done by the socket, which hyper flushes whenever it is woken.
+                Order::Look => state.look(),
                 order => return Poll::Ready(Ended::Ordered(order)),
             }
         }
@@ -108,7 +110,7 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
                 linger(stream).await;
             }
         }
-        Ended::Ordered(Order::Close | Order::Drain) => {}
+        Ended::Ordered(Order::Close | Order::Drain | Order::Look) => {}
         Ended::Done(Ok(())) => match tunnel {
             Some(tunnel) => Box::pin(tunnel::run(&worker, &state, stream, unread, tunnel)).await,
             None => close(stream, &state).await,
@@ -136,7 +138,7 @@ fn park(worker: Rc<Worker>, stream: TcpStream, state: Rc<ConnectionState>, regis
         let ready = poll_fn(|cx| {
             state.keep_waker(cx.waker());
             match state.take_order() {
-                Some(Order::Park) | None => stream.poll_read_ready(cx).map(|ready| ready.is_ok()),
+                Some(Order::Park | Order::Look) | None => stream.poll_read_ready(cx).map(|ready| ready.is_ok()),
                 Some(Order::Close | Order::Drain | Order::RefuseHead) => Poll::Ready(false),
             }
         })

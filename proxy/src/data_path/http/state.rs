@@ -31,6 +31,8 @@ pub(crate) enum Phase {
 /// What the sweep asks of a connection's task, by growing weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Order {
+    /// See whether the client is still there.
+    Look,
     /// Leave hyper and wait with the socket alone.
     Park,
     /// Answer 408 and close: the head did not come in time.
@@ -50,6 +52,10 @@ pub(crate) struct ConnectionState {
     since_ms: Cell<u64>,
     /// When a write first found the socket full, until one succeeds; 0 = not blocked.
     write_blocked_ms: Cell<u64>,
+    /// Whether hyper waits for bytes, and so will see the end of the connection by itself.
+    is_reading: Cell<bool>,
+    /// Whether the socket is to be asked instead.
+    looks: Cell<bool>,
     order: Cell<Option<Order>>,
     draining: Cell<bool>,
     unread_body: Cell<bool>,
@@ -80,6 +86,8 @@ impl ConnectionState {
             phase: Cell::new(Phase::Idle),
             since_ms: Cell::new(now_ms),
             write_blocked_ms: Cell::new(0),
+            is_reading: Cell::new(false),
+            looks: Cell::new(false),
             order: Cell::new(None),
             draining: Cell::new(false),
             unread_body: Cell::new(false),
@@ -117,6 +125,25 @@ impl ConnectionState {
         if self.phase.get() == Phase::Idle {
             self.enter(Phase::Head, now_ms);
         }
+    }
+
+    /// A read found nothing and waits (`true`) or not.
+    pub(crate) fn reads(&self, waits: bool) {
+        self.is_reading.set(waits);
+    }
+
+    /// Whether somebody waits for bytes of the client.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.is_reading.get()
+    }
+
+    /// The socket is to be asked, once, whether the client is still there.
+    pub(crate) fn look(&self) {
+        self.looks.set(true);
+    }
+
+    pub(crate) fn take_look(&self) -> bool {
+        self.looks.replace(false)
     }
 
     /// A write went through (`false`) or found the socket full (`true`).
