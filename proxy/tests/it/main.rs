@@ -13,6 +13,7 @@ mod canary;
 mod deadlines;
 mod filters;
 mod forwarding;
+mod geo;
 mod keepalive;
 mod per_client;
 mod refusals;

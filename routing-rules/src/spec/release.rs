@@ -51,7 +51,7 @@ pub struct AudienceRuleSpec {
     pub percent: PercentSpec,
 }
 
-/// Place names as in the geo database, in English; ISO codes for countries and continents.
+/// Place names as in the geo database, in English; ISO codes for countries and subdivisions. What is given must all hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GeoSpec {
