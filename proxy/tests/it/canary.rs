@@ -1,8 +1,8 @@
-//! Releases as clients and endpoints see them: the group in headers, the pin, the override, and the same answer from
-//! every instance and after every restart.
+//! Releases as clients and endpoints see them: the group in headers, the pin, the override.
+
+mod lasting;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use crate::support::{Client, Origin, Reply, Serin};
 
@@ -44,9 +44,12 @@ fn user(client: &mut Client, name: &str) -> Reply {
     client.request("GET", "/", &[("x-user", name)], b"")
 }
 
-/// The group of each of 500 users.
 fn groups(serin: &Serin) -> BTreeMap<String, String> {
-    let mut client = serin.client();
+    groups_seen_by(serin.client())
+}
+
+/// The group of each of 500 users.
+fn groups_seen_by(mut client: Client) -> BTreeMap<String, String> {
     (0..500)
         .map(|number| format!("user-{number}"))
         .map(|name| {
@@ -106,41 +109,6 @@ fn the_share_is_that_of_the_rule_and_users_stay() {
     // 30 % of 500; five standard deviations of 10.2.
     assert!((99..=201).contains(&canary), "{canary}");
     assert_eq!(groups(&serin), first);
-}
-
-#[test]
-fn instances_with_the_same_secret_agree() {
-    let versions = Versions::start();
-    let folder = tempfile::tempdir().unwrap();
-    let secret = folder.path().join("secret");
-    std::fs::write(&secret, [7; 32]).unwrap();
-    let rules = format!("secret_file: \"{}\"\n{}", secret.display(), versions.rules(BY_USER));
-    let (one, other) = (Serin::serving(&rules), Serin::serving(&rules));
-    let groups = groups_of_both(&one, &other);
-    // A pin of one is good at the other, without the key that led to it.
-    let pinned = pin(&user(&mut one.client(), &one_in(&groups, "canary"))).expect("canary users get a pin");
-    let reply = other.client().request("GET", "/", &[("Cookie", &pinned)], b"");
-    assert_eq!(reply.text(), "canary");
-}
-
-fn groups_of_both(one: &Serin, other: &Serin) -> BTreeMap<String, String> {
-    let groups = self::groups(one);
-    assert_eq!(self::groups(other), groups);
-    groups
-}
-
-#[test]
-fn a_restart_keeps_groups_and_pins() {
-    let versions = Versions::start();
-    let state = tempfile::tempdir().unwrap();
-    let rules = |state: &Path| format!("state_dir: \"{}\"\n{}", state.display(), versions.rules(BY_USER));
-    let before = Serin::serving(&rules(state.path()));
-    let groups = self::groups(&before);
-    let pinned = pin(&user(&mut before.client(), &one_in(&groups, "canary"))).unwrap();
-    drop(before);
-    let after = Serin::serving(&rules(state.path()));
-    assert_eq!(self::groups(&after), groups);
-    assert_eq!(after.client().request("GET", "/", &[("Cookie", &pinned)], b"").text(), "canary");
 }
 
 #[test]
