@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
@@ -154,4 +154,28 @@ fn a_file_that_cannot_be_used_is_no_start_and_all_of_it_is_said() {
         assert!(text.contains(part), "{part}\nin\n{text}");
     }
     assert_eq!(stdout(&output), "");
+}
+
+/// The shells themselves judge what is printed for them; `zsh` and `fish` where they are installed.
+#[test]
+fn completions_are_what_the_shell_understands() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for shell in ["bash", "zsh", "fish"] {
+        let output = serin(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let script = stdout(&output);
+        for word in ["run", "check", "explain", "diff", "demo", "completions", "config", "state-dir"] {
+            assert!(script.contains(word), "{shell}: `{word}` is not completed");
+        }
+        let path = folder.path().join(shell);
+        fs::write(&path, script).expect("room");
+        match Command::new(shell).arg("-n").arg(&path).output() {
+            Ok(judged) => assert!(judged.status.success() && judged.stderr.is_empty(), "{shell}: {judged:?}"),
+            Err(error) => assert!(shell != "bash", "bash cannot be run: {error}"),
+        }
+    }
+    // What is right for a shell is wrong with half a line less, so the judge above judges.
+    fs::write(folder.path().join("bash"), "_serin() { case").expect("room");
+    assert!(!Command::new("bash").arg("-n").arg(folder.path().join("bash")).status().expect("bash runs").success());
+    assert_eq!(serin(&["completions", "no-shell"]).status.code(), Some(2));
 }
