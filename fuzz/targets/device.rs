@@ -1,4 +1,6 @@
 //! Any bytes as the fields that tell a device: it has one class, and the same one each time.
+//!
+//! Lines of the input are values of `FIELDS` in that order. An agent is given twice, because the first one counts.
 #![no_main]
 
 use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
@@ -18,9 +20,12 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(class.as_str().parse(), Ok(class));
 });
 
-const FIELDS: [HeaderName; 4] = [
+/// All that `DeviceClass::of` reads.
+const FIELDS: [HeaderName; 6] = [
     USER_AGENT,
     HeaderName::from_static("sec-ch-ua-mobile"),
     HeaderName::from_static("sec-ch-ua-platform"),
+    HeaderName::from_static("sec-ch-ua-form-factors"),
+    HeaderName::from_static("sec-ch-ua-model"),
     USER_AGENT,
 ];
