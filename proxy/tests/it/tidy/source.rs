@@ -95,10 +95,12 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     entries.sort();
     for path in entries {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // In a worktree `.git` is a file, and says where on this machine the rest is.
+        if ["target", ".git", "corpus", "artifacts"].contains(&name.as_str()) {
+            continue;
+        }
         if path.is_dir() && !path.is_symlink() {
-            if !["target", ".git", "corpus", "artifacts"].contains(&name.as_str()) {
-                found.extend(files(&path));
-            }
+            found.extend(files(&path));
         } else {
             found.push(path);
         }
