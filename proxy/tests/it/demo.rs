@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::reference::workspace;
+
 #[test]
 fn once_prints_one_table_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
@@ -20,6 +22,42 @@ fn once_prints_one_table_and_leaves_nothing_behind() {
     // All five are used.
     assert!(!text.contains(" 0.0 %"), "{text}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the temporary folder is still there");
+}
+
+/// The README's picture has numbers and ports of its own; every head, label and unit stands where the program puts it.
+#[test]
+fn the_picture_in_the_readme_is_what_once_prints() {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).unwrap();
+    let picture =
+        readme.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).expect("README has a picture");
+    let folder = tempfile::tempdir().unwrap();
+    let output = demo(folder.path(), &["--once"]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(shape(picture), shape(&printed), "\nREADME:\n{picture}\nprinted:\n{printed}");
+}
+
+/// Heads as they are, to the column. Of other lines their words, numbers as `0` and without bars.
+fn shape(text: &str) -> Vec<String> {
+    let line = |line: &str| {
+        if !line.contains(|char: char| char.is_ascii_digit()) {
+            return line.trim_end().to_owned();
+        }
+        let words = line.split_whitespace().filter(|word| !word.chars().all(|char| "#.".contains(char)));
+        let word = |word: &str| {
+            let is_number = word.starts_with(|char: char| char.is_ascii_digit());
+            if is_number { "0".to_owned() } else { word.to_owned() }
+        };
+        words.map(word).collect::<Vec<_>>().join(" ")
+    };
+    text.trim_matches('\n').lines().map(line).collect()
+}
+
+#[test]
+fn shapes_of_lines() {
+    let line = "   stable  127.0.0.1:44487      1,542    8.6 ms    19.9 %  ###....";
+    assert_eq!(shape(line), ["stable 0 0 0 ms 0 %"]);
+    assert_eq!(shape("\n a  b \n\n"), [" a  b"]);
+    assert_ne!(shape("median    share"), shape("median   share"));
 }
 
 #[test]
