@@ -9,8 +9,9 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::load::{self, Edge, Failures, Outcome, Plan, Shape};
-use crate::peers::{Bench, Installed};
+use crate::peers::{Bench, Installed, Proxy, Started};
 use crate::process::Interrupt;
+use crate::reload::Reloads;
 use crate::usage::{self, CpuReading, CpuTime, Memory};
 
 /// A kind of load.
@@ -30,6 +31,8 @@ pub enum Case {
     Paced,
     #[value(name = "idle")]
     Idle,
+    #[value(name = "reload")]
+    Reload,
 }
 
 /// Which number of a case is compared.
@@ -41,6 +44,8 @@ pub enum Figure {
     P99,
     /// Memory per idle connection, KiB.
     PerConnection,
+    /// The p99 with reloads as a multiple of the same proxy's without, just before.
+    P99TimesQuiet,
 }
 
 impl Case {
@@ -55,6 +60,7 @@ impl Case {
             Self::OneEach => "1k-close",
             Self::Paced => "p99",
             Self::Idle => "idle",
+            Self::Reload => "reload",
         }
     }
 
@@ -68,6 +74,7 @@ impl Case {
             Self::OneEach => "1 KiB, one request per connection, 64 at a time",
             Self::Paced => "1 KiB at 70 % of saturation, 64 connections",
             Self::Idle => "idle keep-alive connections, each after one request",
+            Self::Reload => "50 reloads a second under 1 KiB at 70 % of saturation, 64 connections",
         }
     }
 
@@ -76,8 +83,15 @@ impl Case {
         match self {
             Self::Paced => Figure::P99,
             Self::Idle => Figure::PerConnection,
+            Self::Reload => Figure::P99TimesQuiet,
             _ => Figure::Cpu,
         }
+    }
+
+    /// Serin's reloads are compared with Serin without: what others call a reload starts processes and ends connections.
+    #[must_use]
+    pub fn measures(self, proxy: Proxy) -> bool {
+        self != Self::Reload || proxy == Proxy::Serin
     }
 
     fn path(self) -> (&'static str, u64) {
@@ -96,6 +110,7 @@ impl Figure {
             Self::Cpu => "processor time per request, µs (user, then system)",
             Self::P99 => "99th percentile of latency, µs, from when a request was due; median of quarter seconds",
             Self::PerConnection => "resident memory per connection, KiB",
+            Self::P99TimesQuiet => "99th percentile of latency while reloading, as a multiple of that without reloads",
         }
     }
 
@@ -105,7 +120,7 @@ impl Figure {
     pub fn disturbance(self, sample: &Sample) -> f64 {
         match self {
             Self::Cpu => sample.disturbance,
-            Self::P99 => sample.disturbance.max(sample.load_disturbance),
+            Self::P99 | Self::P99TimesQuiet => sample.disturbance.max(sample.load_disturbance),
             Self::PerConnection => 0.0,
         }
     }
@@ -116,6 +131,7 @@ impl Figure {
             Self::Cpu => sample.cpu_us(),
             Self::P99 => sample.typical_p99_us,
             Self::PerConnection => sample.per_connection_kib,
+            Self::P99TimesQuiet => sample.typical_p99_us / sample.quiet.typical_p99_us.max(f64::MIN_POSITIVE),
         }
     }
 }
@@ -140,6 +156,9 @@ pub struct Sample {
     pub per_connection_kib: f64,
     /// The same, pages shared with other processes counted in proportion.
     pub per_connection_pss_kib: f64,
+    /// The same load without reloads (case reload).
+    pub quiet: Quiet,
+    pub reloads_per_s: f64,
     pub failures: Failures,
     /// How much of its core the proxy used, 0 to 1.
     pub core_use: f64,
@@ -147,6 +166,13 @@ pub struct Sample {
     pub disturbance: f64,
     /// How much of the endpoint's and the generator's cores somebody else used meanwhile, 0 to 1.
     pub load_disturbance: f64,
+}
+
+/// What a measurement with reloads is compared with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quiet {
+    pub cpu_us: f64,
+    pub typical_p99_us: f64,
 }
 
 impl Sample {
@@ -179,20 +205,21 @@ pub fn measure(
 ) -> io::Result<Sample> {
     let started = bench.start(proxy, interrupt)?;
     let pids = usage::tree(started.running.pid());
-    let measurement = Measurement { bench, pids: &pids, target: started.target, lengths, interrupt };
+    let measurement = Measurement { bench, pids: &pids, started: &started, lengths, interrupt };
     match case {
         Case::Small | Case::Medium | Case::Large => measurement.loaded(case, Shape::Closed, 64),
         Case::Many => measurement.loaded(case, Shape::Closed, 1_000),
         Case::OneEach => measurement.loaded(case, Shape::OneEach, 64),
         Case::Paced => measurement.paced(),
         Case::Idle => measurement.idle(),
+        Case::Reload => measurement.reloading(),
     }
 }
 
 struct Measurement<'m> {
     bench: &'m Bench,
     pids: &'m [u32],
-    target: std::net::SocketAddrV4,
+    started: &'m Started,
     lengths: Lengths,
     interrupt: &'m Interrupt,
 }
@@ -201,7 +228,7 @@ impl Measurement<'_> {
     fn loaded(&self, case: Case, shape: Shape, connections: usize) -> io::Result<Sample> {
         let (path, body) = case.path();
         let plan = Plan {
-            target: self.target,
+            target: self.started.target,
             path: path.to_owned(),
             body,
             connections,
@@ -228,11 +255,26 @@ impl Measurement<'_> {
 
     /// Latency at 70 % of what this proxy carries, found out just before: minutes later the machine may be another.
     fn paced(&self) -> io::Result<Sample> {
+        let offered = self.saturation()? * 0.7;
+        Ok(Sample { offered, ..self.loaded(Case::Paced, Shape::Paced(offered), 64)? })
+    }
+
+    fn saturation(&self) -> io::Result<f64> {
         let short = Lengths { window: self.lengths.window / 2, ..self.lengths };
         let saturated = Measurement { lengths: short, ..*self };
-        let saturation = saturated.loaded(Case::Small, Shape::Closed, 64)?.rate;
-        let offered = saturation * 0.7;
-        Ok(Sample { offered, ..self.loaded(Case::Paced, Shape::Paced(offered), 64)? })
+        Ok(saturated.loaded(Case::Small, Shape::Closed, 64)?.rate)
+    }
+
+    /// The same load twice on one proxy, first without reloads.
+    fn reloading(&self) -> io::Result<Sample> {
+        let offered = self.saturation()? * 0.7;
+        let paced = || self.loaded(Case::Reload, Shape::Paced(offered), 64);
+        let before = paced()?;
+        let reloads = Reloads::start(self.started)?;
+        let sample = paced()?;
+        let reloads_per_s = reloads.end()?;
+        let quiet = Quiet { cpu_us: before.cpu_us(), typical_p99_us: before.typical_p99_us };
+        Ok(Sample { offered, quiet, reloads_per_s, failures: before.failures.and(sample.failures), ..sample })
     }
 
     fn idle(&self) -> io::Result<Sample> {
@@ -240,11 +282,11 @@ impl Measurement<'_> {
         let (path, body) = Case::Idle.path();
         // Code and tables that the first requests touch are not the connections' memory.
         for _ in 0..200 {
-            load::probe(self.target, path, body)?;
+            load::probe(self.started.target, path, body)?;
         }
         self.interrupt.sleep(Duration::from_secs(1))?;
         let before = Memory::of(self.pids);
-        let idle = load::Idle::open(self.target, path, body, count, self.interrupt)?;
+        let idle = load::Idle::open(self.started.target, path, body, count, self.interrupt)?;
         self.interrupt.sleep(self.lengths.idle_for)?;
         let after = Memory::of(self.pids);
         #[expect(clippy::cast_precision_loss, reason = "KiB of a process")]

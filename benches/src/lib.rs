@@ -1,7 +1,8 @@
 //! Serin side by side with other reverse proxies: one machine, one run, the same endpoint and the same load.
 //!
 //! The programs are in `src/bin`; `side-by-side` runs the others. Modules in the order a measurement meets them:
-//! a proxy is found and configured (`peers`), started on its core (`process`), loaded (`load`), watched (`usage`),
+//! a proxy is found and configured (`peers`), started on its core (`process`), loaded (`load`) and perhaps given other
+//! rules meanwhile (`reload`), watched (`usage`),
 //! and what came out is compared (`compare`) and written down (`report`, `plot`).
 //!
 //! Nothing here speaks to anything but 127.0.0.0/8, and everything started is ended by its process id.
@@ -12,6 +13,7 @@ pub mod peers;
 pub mod process;
 
 pub mod load;
+pub mod reload;
 pub mod usage;
 
 pub mod compare;

@@ -64,6 +64,18 @@ impl Failures {
     pub fn total(self) -> u64 {
         self.connect + self.cut + self.status + self.length + self.late
     }
+
+    /// Of two runs.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            connect: self.connect + other.connect,
+            cut: self.cut + other.cut,
+            status: self.status + other.status,
+            length: self.length + other.length,
+            late: self.late + other.late,
+        }
+    }
 }
 
 /// What came back.

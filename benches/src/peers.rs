@@ -146,6 +146,10 @@ pub struct Installed {
 pub struct Started {
     pub running: Running,
     pub target: SocketAddrV4,
+    /// Of those that have one.
+    pub admin: SocketAddrV4,
+    /// Where its configuration is.
+    pub folder: PathBuf,
 }
 
 /// What all measurements of a run share: the endpoint, the folder, the cores.
@@ -194,10 +198,11 @@ impl Bench {
     /// With its last words when it ends or does not answer in time.
     pub fn start(&self, installed: &Installed, interrupt: &Interrupt) -> io::Result<Started> {
         let target = local(process::free_port()?);
+        let admin = local(process::free_port()?);
         let place = Place {
             folder: self.folder.path(),
             listen: target,
-            admin_port: process::free_port()?,
+            admin_port: admin.port(),
             endpoint: self.endpoints[0],
             canary: self.endpoints[1],
             connections: self.open_files.saturating_sub(1_000),
@@ -205,7 +210,7 @@ impl Bench {
         let command = installed.proxy.command(&installed.program, &place)?;
         let mut running = Running::start(command, self.cores[0], self.folder.path(), installed.proxy.name())?;
         answer(&mut running, target, installed.proxy.ready_line(), interrupt)?;
-        Ok(Started { running, target })
+        Ok(Started { running, target, admin, folder: self.folder.path().to_owned() })
     }
 }
 

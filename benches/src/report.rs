@@ -160,6 +160,15 @@ impl Report<'_> {
                 ("RSS MiB", |sample| mib(sample.memory.rss_kib)),
                 ("PSS MiB", |sample| mib(sample.memory.pss_kib)),
             ],
+            Figure::P99TimesQuiet => &[
+                ("reloads/s", |sample| format!("{:.0}", sample.reloads_per_s)),
+                ("p99 without µs", |sample| format!("{:.0}", sample.quiet.typical_p99_us)),
+                ("p99 µs", |sample| format!("{:.0}", sample.typical_p99_us)),
+                ("p99.9 µs", |sample| format!("{:.0}", sample.p999_us)),
+                ("CPU without µs", |sample| format!("{:.1}", sample.quiet.cpu_us)),
+                ("CPU µs", |sample| format!("{:.1}", sample.cpu_us())),
+                ("answered/s", |sample| format!("{:.0}", sample.rate)),
+            ],
         };
         let names: String = columns.iter().map(|(name, _)| format!(" {name} |")).collect();
         let mut text = format!(
@@ -275,17 +284,12 @@ fn verdict_row(verdict: &Verdict, failures: u64) -> String {
     );
     let outcome = match verdict.margin() {
         None => "not measured".to_owned(),
+        Some(_) if failures > 0 => format!("**missed: {failures} failures**"),
         Some(margin) if margin >= 0.0 => format!("met by {:.0} %", margin * 100.0),
         Some(margin) => format!("**missed by {:.0} %**", -margin * 100.0),
     };
-    let failed = if failures > 0 { format!(", **{failures} failures**") } else { String::new() };
-    let unit = if bar.against == Against::Absolute { " KiB" } else { "" };
-    format!(
-        "| {} ({}) | {with} | {:.2}{unit} | {measured} | {outcome}{failed} |",
-        short(figure),
-        bar.case.name(),
-        bar.at_most
-    )
+    let unit = if figure == Figure::PerConnection { " KiB" } else { "" };
+    format!("| {} ({}) | {with} | {:.2}{unit} | {measured} | {outcome} |", short(figure), bar.case.name(), bar.at_most)
 }
 
 fn short(figure: Figure) -> &'static str {
@@ -293,6 +297,7 @@ fn short(figure: Figure) -> &'static str {
         Figure::Cpu => "processor time per request",
         Figure::P99 => "p99",
         Figure::PerConnection => "memory of an idle connection",
+        Figure::P99TimesQuiet => "p99 while reloading, by p99 without",
     }
 }
 

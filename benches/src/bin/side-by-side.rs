@@ -106,6 +106,9 @@ fn measure_all(
         for (turn, &case) in args.cases.iter().enumerate() {
             for index in 0..proxies.len() {
                 let installed = &proxies[(index + round + turn) % proxies.len()];
+                if !case.measures(installed.proxy) {
+                    continue;
+                }
                 let result = measure(bench, installed, case, lengths, interrupt);
                 // An interruption ends the run; anything else is this proxy's own result.
                 interrupt.check()?;
