@@ -8,14 +8,17 @@ use crate::Outcome;
 use crate::install::{self, Needed};
 use crate::shell::{cargo, line, say};
 
-/// Programs that tests start. `cargo test` alone runs all tests that start none.
-const PROGRAMS: [Needed; 0] = [];
+/// Programs that tests start. `cargo test` alone does without them where it can, and says so.
+const PROGRAMS: [Needed; 3] = [("wrk", "wrk"), ("bash", "bash"), ("kill", "procps")];
+
+/// Tells tests that a program that is missing is a failure.
+const REQUIRED: &str = "SERIN_TEST_PROGRAMS_REQUIRED";
 
 /// Arguments go to `cargo test`.
 pub(crate) fn test(args: &[String]) -> Outcome {
     install::packages(&PROGRAMS)?;
     let mut command = cargo(["test", "--workspace", "--no-fail-fast"]);
-    command.args(args);
+    command.args(args).env(REQUIRED, "1");
     #[expect(clippy::disallowed_types, reason = "a person waits in real time")]
     let started = std::time::Instant::now();
     let summary = watch(&mut command)?;

@@ -73,6 +73,10 @@ impl Program {
         program
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn ready(&self) -> &str {
         &self.ready
     }
@@ -100,6 +104,13 @@ impl Program {
 
     pub(crate) fn admin(&self, target: &str) -> Reply {
         admin(self.address("admin"), target)
+    }
+
+    /// A metric without labels.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let metrics = self.admin("/metrics").text().to_owned();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {metrics}"))
     }
 
     /// Sends a signal, for example `TERM`.
@@ -143,25 +154,44 @@ pub(crate) fn replace(path: &Path, text: &str) {
 
 /// An endpoint that answers with its name and remembers nothing, for very many requests.
 pub(crate) fn tireless_endpoint(name: &'static str) -> SocketAddr {
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+    serve_tirelessly(move |_| answer.clone())
+}
+
+/// As a [`tireless_endpoint`], but what it answers is the request's own field of this name, as `x-seen`.
+pub(crate) fn echoing_endpoint(field: &'static str) -> SocketAddr {
+    serve_tirelessly(move |head| {
+        let lines = head.lines().filter_map(|line| line.split_once(':'));
+        let value = lines
+            .filter(|(name, _)| name.eq_ignore_ascii_case(field))
+            .map(|(_, value)| value.trim())
+            .collect::<Vec<_>>();
+        format!("HTTP/1.1 200 OK\r\nx-seen: {}\r\nContent-Length: 0\r\n\r\n", value.join(","))
+    })
+}
+
+/// Requests have no body.
+fn serve_tirelessly(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
     let address = listener.local_addr().expect("a bound listener has an address");
+    let answer = Arc::new(answer);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            thread::spawn(move || answer_all(stream, name));
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || answer_all(stream, &*answer));
         }
     });
     address
 }
 
-fn answer_all(mut stream: TcpStream, name: &str) {
+fn answer_all(mut stream: TcpStream, answer: &dyn Fn(&str) -> String) {
     let _ = stream.set_nodelay(true);
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
     let mut unread = Vec::new();
     let mut buffer = [0; 8 << 10];
     loop {
         while let Some(end) = super::find(&unread, b"\r\n\r\n") {
-            unread.drain(..end + 4);
-            if stream.write_all(answer.as_bytes()).is_err() {
+            let head: Vec<u8> = unread.drain(..end + 4).collect();
+            if stream.write_all(answer(&String::from_utf8_lossy(&head)).as_bytes()).is_err() {
                 return;
             }
         }

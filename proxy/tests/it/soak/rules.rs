@@ -1,0 +1,71 @@
+//! What the file says in each round: something of everything changes, and all of it is right.
+
+use std::net::SocketAddr;
+
+/// Whom the rules name.
+#[derive(Clone, Copy)]
+pub(super) struct Endpoints {
+    pub(super) stable: [SocketAddr; 3],
+    pub(super) canary: SocketAddr,
+    /// Answers with the request's own `x-round` as `x-seen`.
+    pub(super) echo: SocketAddr,
+}
+
+impl Endpoints {
+    /// Routes, filters, weights, endpoints and the percent of a release are others in every round.
+    pub(super) fn rules(&self, round: u64) -> String {
+        format!(
+            "listeners: {{web: {{address: \"127.0.0.1:0\"}}}}\nadmin: {{address: \"127.0.0.1:0\"}}\nworkers: 2\n\
+             routes:\n  all: {{{all}, filters: [{{set_response_header: {{x-round: \"{round}\"}}}}]}}\n\
+             \x20 round: {{paths: [{{exact: /round}}], upstream: echo, filters: [\
+             {{set_request_header: {{x-round: \"{round}\"}}}}, {{set_response_header: {{x-round: \"{round}\"}}}}]}}\n\
+             {other}upstreams:\n  app: {{endpoints: [{stable}]}}\n  canary: {{endpoints: [\"{}\"]}}\n\
+             \x20 echo: {{endpoints: [\"{}\"]}}\n{nowhere}\
+             releases:\n  next: {{stable: app, canary: canary, audience: [{{name: all, percent: {}}}]}}\n",
+            self.canary,
+            self.echo,
+            round * 7 % 101,
+            all = destination(round),
+            other = other_routes(round),
+            stable = self.stable(round),
+            nowhere = unused_upstreams(round),
+        )
+    }
+
+    /// Two or three of the endpoints, turning, one with another weight each time.
+    fn stable(&self, round: u64) -> String {
+        let turn = usize::try_from(round % 3).expect("it is small");
+        let weighted = format!("{{address: \"{}\", weight: {}}}", self.stable[turn], 1 + round % 5);
+        let plain = format!("\"{}\"", self.stable[(turn + 1) % 3]);
+        match round % 2 {
+            0 => format!("{weighted}, {plain}"),
+            _ => format!("{weighted}, {plain}, \"{}\"", self.stable[(turn + 2) % 3]),
+        }
+    }
+}
+
+fn destination(round: u64) -> String {
+    match round % 3 {
+        0 => "upstream: app".into(),
+        1 => "upstream: app, release: next".into(),
+        _ => format!("split: [{{upstream: app, weight: {}}}, {{upstream: canary, weight: 1}}]", 1 + round % 9),
+    }
+}
+
+/// Up to seven routes of other hosts, one of them with a name that was never there before.
+fn other_routes(round: u64) -> String {
+    let host = |number: u64| match number {
+        0 => format!("h{round}.test"),
+        _ => format!("*.n{number}.test"),
+    };
+    let route = |number| {
+        let paths = format!("[{{prefix: /p{}}}, {{regex: \"^/r{round}/[0-9]+$\"}}]", round % 11);
+        format!("  other-{number}: {{hosts: [\"{}\"], paths: {paths}, upstream: gone-{}}}\n", host(number), round % 50)
+    };
+    (0..=round % 7).map(route).collect()
+}
+
+/// Endpoints come and go all the time, as pods do. Nobody is sent to these.
+fn unused_upstreams(round: u64) -> String {
+    format!("  gone-{}: {{endpoints: [\"127.1.0.1:{}\"]}}\n", round % 50, 1 + round % 60_000)
+}
