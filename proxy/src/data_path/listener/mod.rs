@@ -151,6 +151,9 @@ async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context:
         let error = match socket.accept().await {
             Ok((stream, peer)) if worker.has_room_for(&stream) => {
                 http::accept(worker, context, stream, peer);
+                // The first worker to wake would otherwise take all of a burst before the others are awake, and
+                // connections that are kept stay where they are.
+                tokio::task::yield_now().await;
                 continue;
             }
             Ok(_) => io::Error::other("the descriptors left are reserved"),
