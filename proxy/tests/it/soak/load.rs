@@ -50,6 +50,22 @@ impl Load {
     }
 }
 
+impl Outcome {
+    /// All answers of several loads, the p99 of the one in the middle, and the last report.
+    pub(super) fn of_all(outcomes: &[Self]) -> Self {
+        let mut p99s: Vec<Duration> = outcomes.iter().map(|outcome| outcome.p99).collect();
+        p99s.sort_unstable();
+        let last = outcomes.last().expect("there was load");
+        Self {
+            by: last.by,
+            answers: outcomes.iter().map(|outcome| outcome.answers).sum(),
+            failures: outcomes.iter().map(|outcome| outcome.failures).sum(),
+            p99: p99s[p99s.len() / 2],
+            report: last.report.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} answers, {} failed, p99 {:.2?} ({})", self.answers, self.failures, self.p99, self.by)

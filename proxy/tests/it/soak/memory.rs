@@ -2,18 +2,16 @@
 
 use std::fmt;
 use std::fs;
-use std::time::Duration;
 
 /// One look at the proxy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sample {
-    pub(super) at: Duration,
     pub(super) reloads: u64,
     pub(super) resident_kib: u64,
 }
 
-/// Looks in their order; at least one once something reads them.
-#[derive(Debug, Default)]
+/// Looks in their order; at least one.
+#[derive(Debug)]
 pub(super) struct Samples(Vec<Sample>);
 
 /// What memory did.
@@ -24,28 +22,35 @@ pub(super) struct Growth {
     slope: Option<f64>,
 }
 
+impl From<Sample> for Samples {
+    fn from(first: Sample) -> Self {
+        Self(vec![first])
+    }
+}
+
 impl Samples {
     pub(super) fn push(&mut self, sample: Sample) {
         self.0.push(sample);
     }
 
-    pub(super) fn first(&self) -> Sample {
-        *self.0.first().expect("somebody looked")
+    /// From the first look to the last.
+    pub(super) fn reloads(&self) -> u64 {
+        self.last().reloads - self.first().reloads
     }
 
-    pub(super) fn last(&self) -> Sample {
-        *self.0.last().expect("somebody looked")
+    fn first(&self) -> Sample {
+        *self.0.first().expect("there is one from the beginning")
     }
 
-    pub(super) fn seconds(&self) -> f64 {
-        (self.last().at - self.first().at).as_secs_f64()
+    fn last(&self) -> Sample {
+        *self.0.last().expect("there is one from the beginning")
     }
 
     pub(super) fn growth(&self) -> Growth {
         let (first, last) = (self.first(), self.last());
         let warm: Vec<Sample> =
             self.0.iter().filter(|sample| sample.reloads - first.reloads >= WARM_UP).copied().collect();
-        let is_long = last.reloads - first.reloads >= 2 * WARM_UP;
+        let is_long = self.reloads() >= 2 * WARM_UP;
         Growth { first, last, slope: is_long.then(|| slope(&warm)) }
     }
 }
@@ -104,7 +109,7 @@ const MOST_GROWTH_KIB: u64 = 32 << 10;
 
 #[test]
 fn the_slope_is_that_of_the_line() {
-    let at = |reloads, resident_kib| Sample { at: Duration::ZERO, reloads, resident_kib };
+    let at = |reloads, resident_kib| Sample { reloads, resident_kib };
     let rising: Vec<Sample> = (0..10).map(|step| at(step * 500, 9_000 + step * 20)).collect();
     assert!((slope(&rising) - 40.0).abs() < 1e-6);
     // Ups and downs are no rise.
@@ -115,9 +120,8 @@ fn the_slope_is_that_of_the_line() {
 #[test]
 fn a_long_run_is_judged_by_its_slope() {
     let leaking = |kib_each: u64| {
-        let mut samples = Samples::default();
-        let sample = |reloads| Sample { at: Duration::ZERO, reloads, resident_kib: 20_000 + reloads * kib_each };
-        (0..10).for_each(|step| samples.push(sample(step * 1_000)));
+        let sample = |reloads| Sample { reloads, resident_kib: 20_000 + reloads * kib_each };
+        let samples = Samples((0..10).map(|step| sample(step * 1_000)).collect());
         samples.growth().slope.expect("long enough")
     };
     assert!(leaking(0) < MOST_SLOPE && leaking(1) > MOST_SLOPE);

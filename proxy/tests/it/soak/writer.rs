@@ -16,11 +16,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(config: PathBuf, endpoints: Endpoints) -> Self {
+    /// Goes on after round `last`.
+    pub(super) fn start(config: PathBuf, endpoints: Endpoints, last: u64) -> Self {
         let running = Arc::new(AtomicBool::new(true));
         let goes_on = Arc::clone(&running);
         let thread = std::thread::spawn(move || {
-            let (mut round, mut next) = (0, Instant::now());
+            let (mut round, mut next) = (last, Instant::now());
             while goes_on.load(Ordering::Relaxed) {
                 round += 1;
                 replace(&config, &endpoints.rules(round));
