@@ -100,9 +100,9 @@ pub(super) fn resident_kib(process: u32) -> u64 {
 /// An endpoint that is gone is remembered for a minute: until then memory grows with every new one, and must.
 const WARM_UP: u64 = 3_500;
 
-/// KiB per 1,000 reloads that are noise of the allocator: a rule set of this size leaked each time would be hundreds
+/// KiB per 1,000 reloads that are noise of the allocator: a rule set of this size leaked each time would be tens
 /// of times as much.
-const MOST_SLOPE: f64 = 64.0;
+const MOST_SLOPE: f64 = 256.0;
 
 /// In a run that is too short for a line.
 const MOST_GROWTH_KIB: u64 = 32 << 10;
