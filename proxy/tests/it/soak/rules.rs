@@ -37,7 +37,7 @@ impl Endpoints {
     fn stable(&self, round: u64) -> String {
         let first = usize::try_from(round / 10 % 3).expect("it is small");
         let [weighted, plain, last] = [first, first + 1, first + 2].map(|turn| self.stable[turn % 3]);
-        let last = if round / 10 % 2 == 0 { format!(", \"{last}\"") } else { String::new() };
+        let last = if (round / 10).is_multiple_of(2) { format!(", \"{last}\"") } else { String::new() };
         format!("{{address: \"{weighted}\", weight: {}}}, \"{plain}\"{last}", 1 + round % 5)
     }
 }
