@@ -1,5 +1,7 @@
 //! Owns every thread and long-lived task: starts them, drains them, stops them.
 
+mod listeners;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,18 +18,19 @@ use crate::control_path::catalog::{Catalog, Document};
 use crate::control_path::check::check;
 use crate::control_path::decode::Problem;
 use crate::control_path::geo::CityDatabase;
-use crate::control_path::publish::{Listeners, Publisher};
+use crate::control_path::publish::Publisher;
 use crate::control_path::secret;
 use crate::control_path::source::Text;
 use crate::control_path::source::file::{FileSet, FileWatch};
 use crate::control_path::state_dir::StateDir;
 pub use crate::data_path::deadline::ConnectionLimits;
-use crate::data_path::listener::{self, OpenListener};
+use crate::data_path::listener;
 use crate::settings::Settings;
 use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::telemetry::access_log::LogSink;
 use crate::telemetry::counters::WorkerCounters;
 use crate::worker::{Command, WorkerHandle, WorkerOptions};
+use listeners::WorkerListeners;
 
 /// How to start.
 #[derive(Clone, Debug, Default)]
@@ -137,7 +140,7 @@ impl Server {
         let geo = geo.map(|geo| Arc::new(geo) as Arc<dyn GeoDatabase>);
         let assembler = Assembler::new(workers, context, settings.trusted(), geo);
         let commands = handles.iter().map(WorkerHandle::sender).collect();
-        let listeners = Box::new(WorkerListeners { workers: commands });
+        let listeners = Box::new(WorkerListeners::new(commands));
         let mut publisher = Publisher::new(settings.clone(), assembler, Arc::clone(&snapshots), listeners, state_dir);
         if let Some(catalog) = stored {
             publisher.restore(catalog);
@@ -286,29 +289,6 @@ fn connections_per_worker(workers: usize) -> usize {
     usize::try_from(usable).unwrap_or(usize::MAX).max(workers) / workers
 }
 
-/// Listeners are opened on all workers at once.
-struct WorkerListeners {
-    workers: Vec<mpsc::UnboundedSender<Command>>,
-}
-
-impl Listeners for WorkerListeners {
-    fn open(&mut self, name: &Arc<str>, address: SocketAddr) -> std::io::Result<SocketAddr> {
-        let socket = listener::bind(address)?;
-        let bound = socket.local_addr()?;
-        let copies: Result<Vec<_>, _> = self.workers.iter().map(|_| socket.try_clone()).collect();
-        for (worker, socket) in self.workers.iter().zip(copies?) {
-            let _ = worker.send(Command::Open(OpenListener { name: Arc::clone(name), socket }));
-        }
-        Ok(bound)
-    }
-
-    fn close(&mut self, name: &Arc<str>) {
-        for worker in &self.workers {
-            let _ = worker.send(Command::Close(Arc::clone(name)));
-        }
-    }
-}
-
 /// The control thread.
 struct Control {
     shared: Arc<Shared>,
@@ -353,6 +333,7 @@ impl Control {
         tracing::info!(delay = %settings.delay, deadline = %settings.deadline, "draining");
         let steps = async {
             tokio::time::sleep(settings.delay.duration()).await;
+            self.shared.publisher().release_listeners();
             self.shared.command_all(|| Command::Drain);
             let deadline = tokio::time::Instant::now() + settings.deadline.duration();
             while tokio::time::Instant::now() < deadline && !self.shared.workers().iter().all(WorkerHandle::is_finished)

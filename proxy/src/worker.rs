@@ -4,6 +4,7 @@
 //! the thread shares; [`WorkerHandle`] is how the rest of the process talks to it.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,8 +44,10 @@ pub(crate) struct WorkerOptions {
 pub(crate) enum Command {
     /// Accept connections.
     Open(OpenListener),
-    /// Stop accepting on a listener and let its connections finish.
-    Close(Arc<str>),
+    /// Accept under another name at this address.
+    Rename(SocketAddr, Arc<str>),
+    /// Stop accepting at this address and let its connections finish.
+    Close(SocketAddr),
     /// Stop accepting and let everything finish.
     Drain,
     /// Close everything now.
@@ -209,11 +212,21 @@ impl Worker {
         });
     }
 
-    /// Lets connections end after the request they are serving.
+    /// Lets connections end after the request they are serving, and now if there is none.
     pub(crate) fn drain_connections(&self, of: Option<&Rc<ListenerContext>>) {
+        self.for_each_connection(of, |state| state.order(Order::Drain));
+    }
+
+    /// Lets connections end with the next response, which tells the client: one that is just about to send a request
+    /// loses nothing.
+    pub(crate) fn close_after_response(&self, of: &Rc<ListenerContext>) {
+        self.for_each_connection(Some(of), ConnectionState::close_after_response);
+    }
+
+    fn for_each_connection(&self, of: Option<&Rc<ListenerContext>>, mut act: impl FnMut(&ConnectionState)) {
         self.connections.for_each(|state| {
             if of.is_none_or(|listener| Rc::ptr_eq(&state.listener, listener)) {
-                state.order(Order::Drain);
+                act(state);
             }
         });
     }
@@ -289,7 +302,8 @@ async fn run(
             }
             command = inbox.recv() => match command {
                 Some(Command::Open(listener)) => worker.listeners.open(&worker, listener),
-                Some(Command::Close(name)) => worker.listeners.close(&name),
+                Some(Command::Rename(bound, name)) => worker.listeners.rename(&worker, bound, &name),
+                Some(Command::Close(bound)) => worker.listeners.close(bound),
                 Some(Command::Drain) => {
                     drained_at.get_or_insert(count);
                     worker.listeners.close_all();

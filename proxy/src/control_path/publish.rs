@@ -1,11 +1,12 @@
 //! Puts rules in force: catalog, snapshot, listeners, stored copy. The only place that swaps.
 
-use std::collections::{BTreeMap, HashSet};
+mod listeners;
+
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use routing_rules::rules::{Kind, Listener, Name};
+use routing_rules::rules::{Kind, Name};
 
 use super::assemble::Assembler;
 use super::catalog::{Catalog, Document};
@@ -15,26 +16,8 @@ use super::source::Text;
 use super::state_dir::StateDir;
 use crate::settings::Settings;
 use crate::snapshot::SnapshotCell;
-
-/// Opens and closes listeners on all workers.
-pub trait Listeners: Send {
-    /// Binds and accepts. Returns the address, whose port is real where 0 was asked for.
-    ///
-    /// # Errors
-    /// The address cannot be bound.
-    fn open(&mut self, name: &Arc<str>, address: SocketAddr) -> std::io::Result<SocketAddr>;
-
-    /// Stops to accept and lets connections finish.
-    fn close(&mut self, name: &Arc<str>);
-
-    /// Whether an address could be bound now.
-    ///
-    /// # Errors
-    /// What binding would say.
-    fn probe(&self, address: SocketAddr) -> std::io::Result<()> {
-        std::net::TcpListener::bind(address).map(drop)
-    }
-}
+pub use listeners::Listeners;
+use listeners::{OpenListeners, Refused};
 
 /// The control path's state.
 pub struct Publisher {
@@ -44,8 +27,7 @@ pub struct Publisher {
     catalog: Catalog,
     assembler: Assembler,
     snapshots: Arc<SnapshotCell>,
-    listeners: Box<dyn Listeners>,
-    open: BTreeMap<Name, OpenedListener>,
+    listeners: OpenListeners,
     saver: Option<Saver>,
     texts: Vec<Text>,
     settings_problems: Vec<Problem>,
@@ -53,11 +35,6 @@ pub struct Publisher {
     listener_problems: Vec<Problem>,
     problems: Vec<Problem>,
     stale: bool,
-}
-
-struct OpenedListener {
-    rules: Arc<Listener>,
-    bound: SocketAddr,
 }
 
 impl Publisher {
@@ -79,8 +56,7 @@ impl Publisher {
             catalog: Catalog::default(),
             assembler,
             snapshots,
-            listeners,
-            open: BTreeMap::new(),
+            listeners: OpenListeners::new(listeners),
             saver,
             texts: Vec::new(),
             settings_problems: Vec::new(),
@@ -104,7 +80,7 @@ impl Publisher {
         } else if self.listener_problems.is_empty() {
             return;
         }
-        self.open_and_close();
+        self.follow_listeners();
         self.report(changed);
     }
 
@@ -120,7 +96,12 @@ impl Publisher {
 
     /// The open listeners and their real addresses.
     pub fn open_listeners(&self) -> impl Iterator<Item = (&Name, SocketAddr)> {
-        self.open.iter().map(|(name, listener)| (name, listener.bound))
+        self.listeners.iter()
+    }
+
+    /// Leaves the listeners to the workers, which are about to stop accepting.
+    pub fn release_listeners(&mut self) {
+        self.listeners.release();
     }
 
     fn read(&mut self, texts: Vec<Text>) {
@@ -168,58 +149,11 @@ impl Publisher {
         self.snapshots.store(Arc::new(snapshot));
     }
 
-    /// A listener whose new address cannot be had keeps its old one.
-    fn open_and_close(&mut self) {
-        self.listener_problems.clear();
-        let wanted: BTreeMap<Name, Arc<Listener>> =
-            self.catalog.rules().listeners().map(|listener| (listener.name().clone(), Arc::clone(listener))).collect();
-        let unwanted = |(name, open): &(&Name, &OpenedListener)| {
-            wanted.get(*name).is_none_or(|listener| listener.address() != open.rules.address())
-        };
-        let unwanted: BTreeMap<Name, SocketAddr> =
-            self.open.iter().filter(unwanted).map(|(name, open)| (name.clone(), open.bound)).collect();
-        let mut closed = false;
-        for name in unwanted.keys() {
-            if let Some(rules) = wanted.get(name)
-                && !unwanted.values().any(|freed| *freed == rules.address())
-                && let Err(error) = self.listeners.probe(rules.address())
-            {
-                self.note_refused(rules, &format!("{error}; the old address stays open"));
-                continue;
-            }
-            self.listeners.close(&name.as_str().into());
-            self.open.remove(name);
-            closed = true;
-        }
-        for (name, rules) in wanted {
-            if self.open.contains_key(&name) {
-                continue;
-            }
-            match self.bind(&name, rules.address(), closed) {
-                Ok(bound) => drop(self.open.insert(name, OpenedListener { rules, bound })),
-                Err(error) => self.note_refused(&rules, &error.to_string()),
-            }
-        }
-    }
-
-    /// An address that another listener has just left is free as soon as all workers have let go of it.
-    fn bind(&mut self, name: &Name, address: SocketAddr, wait: bool) -> std::io::Result<SocketAddr> {
-        let name = name.as_str().into();
-        let mut tries = if wait { 40 } else { 1 };
-        loop {
-            tries -= 1;
-            match self.listeners.open(&name, address) {
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries > 0 => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                result => return result,
-            }
-        }
-    }
-
-    fn note_refused(&mut self, rules: &Listener, reason: &str) {
-        let reason = format!("cannot listen on {}: {reason}", rules.address());
-        self.listener_problems.push(self.catalog.problem(Kind::Listener, rules.name().as_str(), "address", reason));
+    fn follow_listeners(&mut self) {
+        let refused = self.listeners.follow(self.catalog.rules());
+        let problem =
+            |Refused { rules, reason }| self.catalog.problem(Kind::Listener, rules.name().as_str(), "address", reason);
+        self.listener_problems = refused.into_iter().map(problem).collect();
     }
 
     fn report(&mut self, changed: bool) {

@@ -30,6 +30,7 @@ mod cli;
 mod demo;
 mod diff;
 mod drain;
+mod listeners;
 mod rejected;
 mod reload;
 mod soak;

@@ -1,6 +1,7 @@
 //! Reloads without end, under load: nothing is lost, nothing grows.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ fn seconds() -> u64 {
     std::env::var("SERIN_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
 }
 
-fn rules(endpoint: std::net::SocketAddr, round: u64) -> String {
+fn rules(endpoint: SocketAddr, round: u64) -> String {
     format!(
         "listeners: {{web: {{address: \"127.0.0.1:0\"}}}}\nadmin: {{address: \"127.0.0.1:0\"}}\nworkers: 1\n\
          routes: {{all: {{upstream: app}}, other: {{hosts: [\"h{round}.test\"], upstream: u{}}}}}\n\
@@ -148,11 +149,15 @@ struct Updates {
 struct Nowhere;
 
 impl serin_proxy::control_path::publish::Listeners for Nowhere {
-    fn open(&mut self, _: &Arc<str>, address: std::net::SocketAddr) -> std::io::Result<std::net::SocketAddr> {
+    fn open(&mut self, _: &Arc<str>, address: SocketAddr, _: &[SocketAddr]) -> std::io::Result<SocketAddr> {
         Ok(address)
     }
 
-    fn close(&mut self, _: &Arc<str>) {}
+    fn rename(&mut self, _: SocketAddr, _: &Arc<str>) {}
+
+    fn close(&mut self, _: SocketAddr) {}
+
+    fn release(&mut self) {}
 }
 
 impl Updates {

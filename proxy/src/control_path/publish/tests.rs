@@ -23,21 +23,28 @@ struct Sketch {
 }
 
 impl Listeners for Sketch {
-    fn open(&mut self, name: &Arc<str>, address: SocketAddr) -> io::Result<SocketAddr> {
-        self.probe(address)?;
-        self.events.lock().unwrap().push(format!("+{name}:{}", address.port()));
+    fn open(&mut self, name: &Arc<str>, address: SocketAddr, _: &[SocketAddr]) -> io::Result<SocketAddr> {
+        if self.taken.lock().unwrap().contains(&address.port()) {
+            return Err(io::Error::other("taken"));
+        }
+        self.note(format!("+{name}:{}", address.port()));
         Ok(address)
     }
 
-    fn close(&mut self, name: &Arc<str>) {
-        self.events.lock().unwrap().push(format!("-{name}"));
+    fn rename(&mut self, bound: SocketAddr, name: &Arc<str>) {
+        self.note(format!("{}={name}", bound.port()));
     }
 
-    fn probe(&self, address: SocketAddr) -> io::Result<()> {
-        match self.taken.lock().unwrap().contains(&address.port()) {
-            true => Err(io::Error::other("taken")),
-            false => Ok(()),
-        }
+    fn close(&mut self, bound: SocketAddr) {
+        self.note(format!("-{}", bound.port()));
+    }
+
+    fn release(&mut self) {}
+}
+
+impl Sketch {
+    fn note(&self, event: String) {
+        self.events.lock().unwrap().push(event);
     }
 }
 
@@ -72,42 +79,58 @@ impl Bench {
     }
 }
 
-fn listener(name: &str, port: u16) -> String {
-    format!("listeners: {{{name}: {{address: \"127.0.0.1:{port}\"}}}}")
+fn listeners(all: &[(&str, u16)]) -> String {
+    let one = |(name, port): &(&str, u16)| format!("{name}: {{address: \"127.0.0.1:{port}\"}}");
+    format!("listeners: {{{}}}", all.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
 #[test]
-fn listeners_follow_the_rules() {
+fn listeners_follow_the_rules_and_open_before_they_close() {
     let mut bench = Bench::new(None);
-    assert_eq!(bench.update(&listener("a", 1)), "+a:1");
-    assert_eq!(bench.update(&listener("a", 2)), "-a +a:2");
-    assert_eq!(bench.update(&listener("b", 2)), "-a +b:2");
-    assert_eq!(bench.update(""), "-b");
+    assert_eq!(bench.update(&listeners(&[("a", 1)])), "+a:1");
+    assert_eq!(bench.update(&listeners(&[("a", 2)])), "+a:2 -1");
+    assert_eq!(bench.update(&listeners(&[("b", 2)])), "2=b");
+    assert_eq!(bench.update(""), "-2");
 }
 
 #[test]
 fn a_listener_whose_new_address_is_taken_keeps_its_old_one() {
     let mut bench = Bench::new(None);
-    bench.update(&listener("a", 1));
+    bench.update(&listeners(&[("a", 1)]));
     bench.sketch.taken.lock().unwrap().insert(2);
-    assert_eq!(bench.update(&listener("a", 2)), "");
+    assert_eq!(bench.update(&listeners(&[("a", 2)])), "");
     let problem = "main:1:26: listeners.a.address: cannot listen on 127.0.0.1:2: taken; the old address stays open";
     assert_eq!(bench.problems(), problem);
     // As soon as it is free, without any edit.
-    assert_eq!(bench.update(&listener("a", 2)), "");
+    assert_eq!(bench.update(&listeners(&[("a", 2)])), "");
     bench.sketch.taken.lock().unwrap().clear();
-    assert_eq!(bench.update(&listener("a", 2)), "-a +a:2");
+    assert_eq!(bench.update(&listeners(&[("a", 2)])), "+a:2 -1");
     assert_eq!(bench.problems(), "");
 }
 
 #[test]
 fn listeners_may_exchange_their_addresses() {
     let mut bench = Bench::new(None);
-    let two =
-        |a: u16, b: u16| format!("listeners: {{a: {{address: \"127.0.0.1:{a}\"}}, b: {{address: \"127.0.0.1:{b}\"}}}}");
-    bench.update(&two(1, 2));
+    bench.update(&listeners(&[("a", 1), ("b", 2)]));
+    assert_eq!(bench.update(&listeners(&[("a", 2), ("b", 1)])), "2=a 1=b");
+    assert_eq!(bench.update(&listeners(&[("a", 3), ("b", 2)])), "+a:3 -1 2=b");
+}
+
+#[test]
+fn who_waits_for_the_address_of_one_that_cannot_move_stays_too() {
+    let mut bench = Bench::new(None);
+    bench.update(&listeners(&[("a", 1), ("b", 2)]));
+    bench.sketch.taken.lock().unwrap().insert(3);
+    assert_eq!(bench.update(&listeners(&[("a", 2), ("b", 3), ("c", 1)])), "");
+    assert_eq!(
+        bench.problems(),
+        "main:1:26: listeners.a.address: cannot listen on 127.0.0.1:2: another listener has it; the old address stays open\n\
+         main:1:58: listeners.b.address: cannot listen on 127.0.0.1:3: taken; the old address stays open\n\
+         main:1:90: listeners.c.address: cannot listen on 127.0.0.1:1: another listener has it"
+    );
     bench.sketch.taken.lock().unwrap().clear();
-    assert_eq!(bench.update(&two(2, 1)), "-a -b +a:2 +b:1");
+    assert_eq!(bench.update(&listeners(&[("a", 2), ("b", 3), ("c", 1)])), "+b:3 2=a 1=c");
+    assert_eq!(bench.problems(), "");
 }
 
 #[test]
