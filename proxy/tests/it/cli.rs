@@ -89,6 +89,16 @@ fn rule_files_are_checked_too() {
 }
 
 #[test]
+fn a_wrong_release_is_one_problem_however_many_routes_name_it() {
+    let (_folder, path) = write(&GOOD.replace("phases: [10]", "phases: [10, 1]"));
+    let output = run("check", &path, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let place = format!("{}:4:83: releases.next.phases[1]", path.display());
+    let expected = format!("{place}: phases must grow, but 1 follows 10; so routes.shop is not in force\n1 problem\n");
+    assert_eq!(stdout(&output), expected);
+}
+
+#[test]
 fn a_missing_file_is_a_problem_and_a_wrong_flag_is_usage() {
     let output = run("check", Path::new("/nowhere/serin.yaml"), &[]);
     assert_eq!(output.status.code(), Some(1));

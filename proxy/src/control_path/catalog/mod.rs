@@ -6,6 +6,8 @@
 
 mod reading;
 
+mod findings;
+
 mod references;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +19,9 @@ use routing_rules::spec::{ListenerSpec, ReleaseSpec, RouteSpec, Spec, UpstreamSp
 
 use super::decode::{self, Node, Problem};
 use super::source::Text;
+use findings::Findings;
 use reading::Reading;
+use references::Mending;
 
 /// One text from a source, read as a tree.
 pub struct Document {
@@ -97,7 +101,7 @@ impl Catalog {
         specs.extend(spec.routes.iter().map(|(name, spec)| (name, ObjectSpec::Route(Box::new(spec.clone())))));
         specs.extend(spec.upstreams.iter().map(|(name, spec)| (name, ObjectSpec::Upstream(spec.clone()))));
         specs.extend(spec.releases.iter().map(|(name, spec)| (name, ObjectSpec::Release(Box::new(spec.clone())))));
-        let (mut entries, mut problems) = (Entries::new(), Vec::new());
+        let (mut entries, mut findings) = (Entries::new(), Findings::default());
         for (name, spec) in specs {
             let mut errors = Vec::new();
             if let Some(object) = spec.validate(name, &mut errors) {
@@ -105,10 +109,10 @@ impl Catalog {
                 let entry = Entry { spec: Arc::new(spec), object, document: Arc::clone(document), is_stored: true };
                 entries.insert(key, Arc::new(entry));
             }
-            problems.extend(errors.into_iter().map(|error| unplaced(document, error.at, error.reason)));
+            findings.extend(errors.into_iter().map(|error| unplaced(document, error.at, error.reason)));
         }
         let mut catalog = Self::default();
-        catalog.take(entries, problems);
+        catalog.take(entries, findings);
         catalog
     }
 
@@ -164,26 +168,30 @@ impl Catalog {
     }
 
     fn settle(&mut self) -> bool {
-        let (entries, problems) = self.merge();
-        self.take(entries, problems)
+        let (entries, findings) = self.merge();
+        self.take(entries, findings)
     }
 
     /// Holds what the texts say against each other and against what is in force. The first document that names an
     /// object wins, also when what it says is wrong or cannot be read now: otherwise a slip of the pen in one file
     /// would put another file's version in force.
-    fn merge(&self) -> (Entries, Vec<Problem>) {
+    fn merge(&self) -> (Entries, Findings) {
         let mut claims = Claims::new();
-        let mut problems = Vec::new();
+        let mut findings = Findings::default();
         for reading in &self.readings {
             let document = &reading.text.name;
-            problems.extend(reading.problems.iter().cloned());
+            let first = findings.count();
+            findings.extend(reading.problems.iter().cloned());
             for (key, written) in &reading.objects {
                 if let Some((first, _)) = claims.get(key) {
                     let reason = format!("already defined in {first}, which comes first and wins");
-                    problems.push(written.problem(document, key, reason));
+                    findings.add(written.problem(document, key, reason));
                     continue;
                 }
                 let entry = written.entry.clone().or_else(|| self.last_good(key, document));
+                if let (None, Some(problem)) = (&entry, written.first_problem) {
+                    findings.blame(key.clone(), first + problem);
+                }
                 claims.insert(key.clone(), (Arc::clone(document), entry));
             }
             if reading.keeps_last {
@@ -194,7 +202,7 @@ impl Catalog {
             self.keep(&mut claims, |entry| entry.is_stored);
         }
         let entries = claims.into_iter().filter_map(|(key, (_, entry))| Some((key, entry?))).collect();
-        (entries, problems)
+        (entries, findings)
     }
 
     fn keep(&self, claims: &mut Claims, which: impl Fn(&Entry) -> bool) {
@@ -214,7 +222,7 @@ impl Catalog {
     }
 
     /// Puts objects in force, except for what refers to nothing. Returns whether the rules changed.
-    fn take(&mut self, mut entries: Entries, mut problems: Vec<Problem>) -> bool {
+    fn take(&mut self, mut entries: Entries, mut findings: Findings) -> bool {
         let mut rules = self.rules.clone();
         for key in self.entries.keys().filter(|key| !entries.contains_key(*key)) {
             rules.remove(key.0, &key.1);
@@ -222,16 +230,21 @@ impl Catalog {
         for (_, entry) in entries.iter().filter(|(key, entry)| !self.is_in_force(key, entry)) {
             rules.insert(entry.object.clone());
         }
-        let mut places = Places::new(&self.readings);
-        references::mend(&self.entries, &mut entries, &mut rules, &mut places, &mut problems);
-        problems.sort_by(|a, b| (&a.source, a.line, a.column).cmp(&(&b.source, b.line, b.column)));
+        Mending {
+            before: &self.entries,
+            entries: &mut entries,
+            rules: &mut rules,
+            places: &mut Places::new(&self.readings),
+            findings: &mut findings,
+        }
+        .run();
         let changed =
             entries.len() != self.entries.len() || entries.iter().any(|(key, entry)| !self.is_in_force(key, entry));
         if changed {
             self.rules = rules;
         }
         self.entries = Arc::new(entries);
-        self.problems = problems;
+        self.problems = findings.finish();
         changed
     }
 

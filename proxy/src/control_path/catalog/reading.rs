@@ -42,6 +42,8 @@ pub(super) struct WrittenObject {
     column: u32,
     /// Nothing if it is wrong.
     pub(super) entry: Option<Arc<Entry>>,
+    /// The first of its problems, as a place in the reading's list.
+    pub(super) first_problem: Option<usize>,
 }
 
 impl WrittenObject {
@@ -100,10 +102,12 @@ impl Reading {
         for (name, node) in objects {
             let key: Key = (kind, name.into());
             let path = format!("{}.{name}", kind.map_name());
+            let first = self.problems.len();
             let spec = decode::decode::<S>(&self.text.name, node, &path, &mut self.problems).map(&wrap);
             let entry = spec.and_then(|spec| self.entry(root, &key, spec, in_force));
             let (line, column) = map.key_position(name).unwrap_or_default();
-            self.objects.push((key, WrittenObject { line, column, entry: entry.map(Arc::new) }));
+            let first_problem = (self.problems.len() > first).then_some(first);
+            self.objects.push((key, WrittenObject { line, column, entry: entry.map(Arc::new), first_problem }));
         }
     }
 

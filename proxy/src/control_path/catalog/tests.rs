@@ -372,9 +372,65 @@ releases:
   r: {stable: u, canary: v, audience: [{name: all}], phases: [1], sticky: {key: [client_ip]}}
 >>>>
 upstream u 1
-main:2:29: routes.a.release: there is no release `r`; not in force until there is one
-main:5:26: releases.r.canary: there is no upstream `v`; not in force until there is one
+main:5:26: releases.r.canary: there is no upstream `v`; not in force until there is one; so routes.a is not in force
 "#,
+    );
+}
+
+#[test]
+fn what_follows_from_a_wrong_object_is_said_there_and_is_no_problem_of_its_own() {
+    check(
+        r#"
+--- main
+routes:
+  a: {upstream: u, release: r}
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}, v: {endpoints: ["127.0.0.1:2"]}}
+releases:
+  r: {stable: u, canary: v, audience: [{name: all}], phases: [10, 1], sticky: {key: [client_ip]}}
+>>>>
+upstream u 1
+upstream v 2
+main:5:67: releases.r.phases[1]: phases must grow, but 1 follows 10; so routes.a is not in force
+====
+--- main
+routes:
+  a: {upstream: u}
+  b: {upstream: v}
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}, v: {endpoints: ["127.0.0.1:2"]}}
+>>>>
+route a > u
+route b > v
+upstream u 1
+upstream v 2
+====
+--- main
+routes:
+  a: {upstream: u, release: r}
+  b: {upstream: w}
+  c: {upstream: w}
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}, v: {endpoints: ["127.0.0.1:2"]}, w: {endpoints: [x]}}
+releases:
+  r: {stable: u, canary: w, audience: [{name: all}], phases: [1], sticky: {key: [client_ip]}}
+  s: {stable: u, canary: w, audience: [{name: all}], phases: [1], sticky: {key: [client_ip]}}
+>>>>
+route a > u
+route b > v
+upstream u 1
+upstream v 2
+main:5:95: upstreams.w.endpoints[0]: `x` is not an address such as 10.0.0.1:8080 or [2001:db8::1]:8080; so routes.c, releases.r and releases.s are not in force, and routes.a and routes.b stay as before
+"#,
+    );
+}
+
+#[test]
+fn a_cause_with_very_many_consequences_is_one_short_line() {
+    let mut catalog = Catalog::default();
+    let routes: String = (0..50).map(|index| format!("  r{index:02}: {{upstream: u}}\n")).collect();
+    catalog.update_texts(&texts(&format!("--- main\nupstreams: {{u: {{endpoints: [x]}}}}\nroutes:\n{routes}")), None);
+    let [problem] = catalog.problems() else { panic!("{:?}", catalog.problems()) };
+    assert!(
+        problem.reason.ends_with("; so routes.r00, routes.r01, routes.r02 and 47 more are not in force"),
+        "{problem}"
     );
 }
 
