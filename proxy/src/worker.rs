@@ -26,6 +26,7 @@ use crate::data_path::upstream::{self, LocalUpstreams};
 use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::telemetry::access_log::LogWriter;
 use crate::telemetry::counters::WorkerCounters;
+use crate::thread::{self, Failures};
 
 /// What a worker is started with.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) max_connections: usize,
     /// Where access log lines go.
     pub(crate) log: crate::telemetry::access_log::LogSink,
+    /// Where it is told that the thread has ended without being asked to.
+    pub(crate) failures: Failures,
 }
 
 /// What the server asks of a worker.
@@ -59,7 +62,7 @@ pub(crate) struct WorkerHandle {
     commands: mpsc::UnboundedSender<Command>,
     /// What the worker counts.
     pub(crate) counters: Arc<WorkerCounters>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 /// What the code on a worker's thread shares.
@@ -184,13 +187,14 @@ impl Worker {
     fn sweep(&self, count: u64, limits: &ConnectionLimits) {
         self.clock.tick();
         let now_ms = self.clock.now_ms();
+        // Also a worker without requests lets go of replaced rules, so that they can be freed.
+        let snapshot = self.snapshot();
         deadline::sweep_exchanges(&self.exchanges, now_ms);
         if count.is_multiple_of(5) {
             deadline::sweep_connections(&self.connections, limits, now_ms);
             self.log.flush();
         }
         if count.is_multiple_of(20) {
-            let snapshot = self.snapshot();
             self.upstreams.tidy(|index| snapshot.upstreams.get(index)?.as_ref(), || self.draw(), now_ms);
         }
     }
@@ -233,7 +237,7 @@ impl Worker {
 }
 
 impl WorkerHandle {
-    /// Starts a worker thread.
+    /// Starts a worker thread, and returns when it can serve.
     ///
     /// # Errors
     /// The thread or its runtime cannot be made.
@@ -241,16 +245,20 @@ impl WorkerHandle {
         let counters = Arc::new(WorkerCounters::default());
         let (commands, inbox) = mpsc::unbounded_channel();
         let shared = Arc::clone(&counters);
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let mut runtime = runtime;
-            let built = runtime.enable_all().build_local(Default::default());
-            match built {
-                Ok(runtime) => runtime.block_on(run(index, options, shared, inbox)),
-                Err(error) => tracing::error!(worker = index, %error, "the worker's runtime could not be made"),
+        let (tell, made) = std::sync::mpsc::channel();
+        let failures = options.failures.clone();
+        let thread = thread::start(&format!("worker-{index}"), failures, move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+            match runtime {
+                Ok(runtime) => {
+                    let _ = tell.send(Ok(()));
+                    runtime.block_on(run(index, options, shared, inbox));
+                }
+                Err(error) => drop(tell.send(Err(error))),
             }
         })?;
-        Ok(Self { commands, counters, thread: Some(thread) })
+        made.recv().unwrap_or_else(|_| Err(std::io::Error::other("it ended at once")))?;
+        Ok(Self { commands, counters, thread })
     }
 
     /// A way to send commands from elsewhere.
@@ -264,17 +272,14 @@ impl WorkerHandle {
     }
 
     /// Waits until the worker has ended, after [`Command::Drain`] or [`Command::Stop`]. Blocks.
-    pub(crate) fn join(mut self) {
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("a worker thread panicked");
-        }
+    pub(crate) fn join(self) {
+        // Why it ended, if not because it was asked to, has been told to whoever asked for failures.
+        let _ = self.thread.join();
     }
 
     /// Whether the worker's thread has ended.
     pub(crate) fn is_finished(&self) -> bool {
-        self.thread.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
+        self.thread.is_finished()
     }
 }
 
@@ -313,7 +318,6 @@ async fn run(
             },
         }
     }
-    worker.log.flush();
 }
 
 /// How often deadlines are looked at.

@@ -2,11 +2,13 @@
 
 mod listeners;
 
+mod retired;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use routing_rules::rules::{Kind, Name};
+use routing_rules::rules::Kind;
 
 use super::assemble::Assembler;
 use super::catalog::{Catalog, Document};
@@ -18,6 +20,7 @@ use crate::settings::Settings;
 use crate::snapshot::SnapshotCell;
 pub use listeners::Listeners;
 use listeners::{OpenListeners, Refused};
+use retired::Retired;
 
 /// The control path's state.
 pub struct Publisher {
@@ -33,8 +36,19 @@ pub struct Publisher {
     settings_problems: Vec<Problem>,
     /// Of listeners that could not be opened; tried again with every update.
     listener_problems: Vec<Problem>,
-    problems: Vec<Problem>,
+    problems: Arc<Vec<Problem>>,
     stale: bool,
+    retired: Retired,
+}
+
+/// How the control path is doing.
+pub struct Status {
+    /// What is wrong with what is written, and with what was asked of the operating system.
+    pub problems: Arc<Vec<Problem>>,
+    /// Whether the rules in force come from the state folder.
+    pub stale: bool,
+    /// The open listeners and their real addresses, by name.
+    pub listeners: Vec<(String, SocketAddr)>,
 }
 
 impl Publisher {
@@ -61,8 +75,9 @@ impl Publisher {
             texts: Vec::new(),
             settings_problems: Vec::new(),
             listener_problems: Vec::new(),
-            problems: Vec::new(),
+            problems: Arc::default(),
             stale: false,
+            retired: Retired::default(),
         }
     }
 
@@ -74,9 +89,18 @@ impl Publisher {
 
     /// Takes what the sources say now. Costs next to nothing if it is what they said before.
     pub fn update(&mut self, texts: Vec<Text>) {
+        self.update_parsed(texts, None);
+    }
+
+    /// Takes what the sources say at first, of which the main file has been parsed already.
+    pub fn begin(&mut self, texts: Vec<Text>, main: Option<Document>) {
+        self.update_parsed(texts, main);
+    }
+
+    fn update_parsed(&mut self, texts: Vec<Text>, main: Option<Document>) {
         let changed = texts != self.texts;
         if changed {
-            self.read(texts);
+            self.read(texts, main);
         } else if self.listener_problems.is_empty() {
             return;
         }
@@ -84,28 +108,35 @@ impl Publisher {
         self.report(changed);
     }
 
-    /// What is wrong with what is written, and with what was asked of the operating system.
-    pub fn problems(&self) -> &[Problem] {
-        &self.problems
+    /// How things are, for whoever wants to know.
+    pub fn status(&self) -> Status {
+        let listeners = self.listeners.iter().map(|(name, bound)| (name.to_string(), bound)).collect();
+        Status { problems: Arc::clone(&self.problems), stale: self.stale, listeners }
     }
 
-    /// Whether the rules in force come from the state folder.
-    pub fn is_stale(&self) -> bool {
-        self.stale
+    /// Whether there are replaced snapshots that [`Publisher::free_retired`] has to look at.
+    pub fn has_retired(&self) -> bool {
+        !self.retired.is_empty()
     }
 
-    /// The open listeners and their real addresses.
-    pub fn open_listeners(&self) -> impl Iterator<Item = (&Name, SocketAddr)> {
-        self.listeners.iter()
+    /// Frees replaced snapshots that nobody reads any more. Takes long if they are large.
+    pub fn free_retired(&mut self) {
+        self.retired.free();
     }
 
-    /// Leaves the listeners to the workers, which are about to stop accepting.
-    pub fn release_listeners(&mut self) {
-        self.listeners.release();
+    /// An update went wrong inside. What was in force is.
+    pub fn note_panic(&mut self, message: &str) {
+        let source = self.texts.first().map_or_else(|| "".into(), |main| Arc::clone(&main.name));
+        let reason = format!("Serin failed on this edit: {message}; the rules in force stay. Please report this");
+        let problem = Problem { source, line: 0, column: 0, path: String::new(), reason };
+        tracing::error!("{problem}");
+        let others = self.problems.iter().filter(|other| **other != problem).cloned();
+        self.problems = Arc::new(others.chain([problem.clone()]).collect());
     }
 
-    fn read(&mut self, texts: Vec<Text>) {
-        let main = texts.first().filter(|main| self.texts.first() != Some(main)).map(Document::parse);
+    fn read(&mut self, texts: Vec<Text>, parsed: Option<Document>) {
+        let main = texts.first().filter(|main| self.texts.first() != Some(main));
+        let main = main.map(|main| parsed.filter(|parsed| parsed.is_of(main)).unwrap_or_else(|| Document::parse(main)));
         let main_was_good = main.as_ref().map(|main| main.tree.is_ok());
         let trust_changed = main.as_ref().is_some_and(|main| self.read_settings(main));
         let rules_changed = self.catalog.update_texts(&texts, main);
@@ -146,7 +177,7 @@ impl Publisher {
 
     fn swap(&mut self) {
         let snapshot = self.assembler.next(&self.snapshots.load(), self.catalog.rules());
-        self.snapshots.store(Arc::new(snapshot));
+        self.retired.push(self.snapshots.swap(Arc::new(snapshot)));
     }
 
     fn follow_listeners(&mut self) {
@@ -177,7 +208,7 @@ impl Publisher {
                 "rules in force"
             );
         }
-        self.problems = problems;
+        self.problems = Arc::new(problems);
     }
 }
 

@@ -156,8 +156,6 @@ impl serin_proxy::control_path::publish::Listeners for Nowhere {
     fn rename(&mut self, _: SocketAddr, _: &Arc<str>) {}
 
     fn close(&mut self, _: SocketAddr) {}
-
-    fn release(&mut self) {}
 }
 
 impl Updates {

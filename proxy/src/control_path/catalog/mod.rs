@@ -51,6 +51,11 @@ impl Document {
         });
         Self { name: Arc::clone(name), tree, is_main: text.is_main, text: text.clone() }
     }
+
+    /// Whether this is what a text says.
+    pub(super) fn is_of(&self, text: &Text) -> bool {
+        self.text == *text
+    }
 }
 
 /// The rules in force and what is wrong with what was written.
@@ -130,7 +135,7 @@ impl Catalog {
             before.map(|reading| (Arc::clone(&reading.text.name), reading)).collect();
         let mut reading_of = |text: &Text| {
             before.remove(&text.name).filter(|reading| reading.text == *text).unwrap_or_else(|| {
-                let document = parsed.take_if(|document| document.text == *text);
+                let document = parsed.take_if(|document| document.is_of(text));
                 Reading::new(document.unwrap_or_else(|| Document::parse(text)), &self.entries)
             })
         };

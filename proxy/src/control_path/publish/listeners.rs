@@ -24,9 +24,6 @@ pub trait Listeners: Send {
 
     /// Stops to accept and lets connections finish.
     fn close(&mut self, bound: SocketAddr);
-
-    /// Leaves all listeners to the workers: when they stop to accept, the addresses are free.
-    fn release(&mut self);
 }
 
 /// What is open, by name.
@@ -72,11 +69,6 @@ impl OpenListeners {
         self.open.iter().map(|(name, opened)| (name, opened.bound))
     }
 
-    /// See [`Listeners::release`].
-    pub(super) fn release(&mut self) {
-        self.listeners.release();
-    }
-
     /// Opens, renames and closes. Returns what could not be done.
     pub(super) fn follow(&mut self, rules: &RuleSet) -> Vec<Refused> {
         let wanted: BTreeMap<&Name, &Arc<Listener>> =
@@ -94,6 +86,7 @@ impl OpenListeners {
             }
         }
         change.settle();
+        change.refused.sort_by(|one, other| one.rules.name().cmp(other.rules.name()));
         self.carry_out(change)
     }
 

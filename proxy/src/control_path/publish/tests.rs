@@ -38,8 +38,6 @@ impl Listeners for Sketch {
     fn close(&mut self, bound: SocketAddr) {
         self.note(format!("-{}", bound.port()));
     }
-
-    fn release(&mut self) {}
 }
 
 impl Sketch {
@@ -71,7 +69,7 @@ impl Bench {
     }
 
     fn problems(&self) -> String {
-        self.publisher.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        self.publisher.status().problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     fn generation(&self) -> u64 {
@@ -125,8 +123,8 @@ fn who_waits_for_the_address_of_one_that_cannot_move_stays_too() {
     assert_eq!(
         bench.problems(),
         "main:1:26: listeners.a.address: cannot listen on 127.0.0.1:2: another listener has it; the old address stays open\n\
-         main:1:58: listeners.b.address: cannot listen on 127.0.0.1:3: taken; the old address stays open\n\
-         main:1:90: listeners.c.address: cannot listen on 127.0.0.1:1: another listener has it"
+         main:1:55: listeners.b.address: cannot listen on 127.0.0.1:3: taken; the old address stays open\n\
+         main:1:84: listeners.c.address: cannot listen on 127.0.0.1:1: another listener has it"
     );
     bench.sketch.taken.lock().unwrap().clear();
     assert_eq!(bench.update(&listeners(&[("a", 2), ("b", 3), ("c", 1)])), "+b:3 2=a 1=c");
@@ -156,6 +154,50 @@ fn trusted_proxies_take_effect_at_once_and_other_settings_are_checked() {
     bench.update("trusted_proxies: [192.0.2.1]\nworkers: 2\n");
     assert!(bench.snapshots.load().trusts([192, 0, 2, 1].into()));
     assert!(!bench.snapshots.load().trusts([10, 1, 1, 1].into()));
+    assert_eq!(bench.problems(), "");
+}
+
+#[test]
+fn the_last_to_let_go_of_replaced_rules_is_the_publisher() {
+    let mut bench = Bench::new(None);
+    bench.update("upstreams: {u: {endpoints: []}}");
+    let held = bench.snapshots.load_full();
+    let watched = Arc::downgrade(&held);
+    bench.update("upstreams: {v: {endpoints: []}}");
+    bench.publisher.free_retired();
+    drop(held);
+    assert!(watched.upgrade().is_some(), "whoever drops it frees nothing");
+    assert!(bench.publisher.has_retired());
+    bench.publisher.free_retired();
+    assert!(watched.upgrade().is_none());
+    assert!(!bench.publisher.has_retired());
+}
+
+#[test]
+fn however_long_requests_take_the_number_of_kept_rules_is_bounded() {
+    let mut bench = Bench::new(None);
+    let mut held = Vec::new();
+    for port in 1..=300 {
+        bench.update(&format!("upstreams: {{u: {{endpoints: [\"127.0.0.1:{port}\"]}}}}"));
+        held.push(bench.snapshots.load_full());
+    }
+    let counts: Vec<usize> = held.iter().map(Arc::strong_count).collect();
+    assert_eq!(counts.iter().filter(|count| **count > 1).count(), 257, "256 replaced ones and the one in force");
+    assert!(counts[..43].iter().all(|count| *count == 1), "the oldest are left to who holds them");
+}
+
+#[test]
+fn an_edit_that_makes_serin_panic_leaves_what_is_in_force() {
+    let mut bench = Bench::new(None);
+    bench.update("upstreams: {u: {endpoints: []}}");
+    for _ in 0..2 {
+        bench.publisher.note_panic("no luck");
+    }
+    assert_eq!(
+        bench.problems(),
+        "main: Serin failed on this edit: no luck; the rules in force stay. Please report this"
+    );
+    bench.update("upstreams: {v: {endpoints: []}}");
     assert_eq!(bench.problems(), "");
 }
 
@@ -214,6 +256,6 @@ fn ten_thousand_problems_are_reported_in_time() {
     }
     let began = Instant::now();
     bench.update(&main);
-    assert_eq!(bench.publisher.problems().len(), 10_000);
+    assert_eq!(bench.publisher.status().problems.len(), 10_000);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
