@@ -6,28 +6,34 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use routing_rules::rules::{Dangling, RuleSet};
+use routing_rules::rules::{Dangling, Name, RuleSet};
 
 use super::findings::Findings;
 use super::{Entries, Entry, Key, Places};
 
 /// Objects on their way into force.
-pub(super) struct Mending<'m> {
+pub(super) struct Mending<'m, 'r> {
     /// What was in force.
     pub(super) before: &'m Entries,
     pub(super) entries: &'m mut Entries,
     /// The rules made of the entries.
     pub(super) rules: &'m mut RuleSet,
-    pub(super) places: &'m mut Places<'m>,
+    pub(super) places: &'m mut Places<'r>,
     pub(super) findings: &'m mut Findings,
+    /// Objects whose references may lead nowhere now.
+    pub(super) check: BTreeSet<Key>,
+    /// Objects that are not in force as they are written, because of references.
+    pub(super) unsettled: &'m mut BTreeSet<Key>,
 }
 
-impl Mending<'_> {
+impl Mending<'_, '_> {
     /// Mends until all references lead somewhere. What was in force had no loose ends, so every round takes something new
     /// out or puts something old back, and there is only so much of either.
     pub(super) fn run(mut self) {
         loop {
-            let dangling = self.rules.dangling();
+            let check = std::mem::take(&mut self.check);
+            let dangling: Vec<Dangling> =
+                check.iter().flat_map(|(kind, name)| self.rules.dangling_of(*kind, name)).collect();
             if dangling.is_empty() {
                 return;
             }
@@ -45,7 +51,9 @@ impl Mending<'_> {
         let error = reference.error();
         if let Some(kept) = self.before.get(&to) {
             self.rules.insert(kept.object.clone());
-            self.entries.insert(to, Arc::clone(kept));
+            self.entries.insert(to.clone(), Arc::clone(kept));
+            self.unsettled.insert(to.clone());
+            self.check.insert(to);
             let reason = format!("{}; it was removed but is still used, and stays as it was", error.reason);
             self.findings.add(self.places.problem(&document, error.at, reason));
             return None;
@@ -68,13 +76,16 @@ impl Mending<'_> {
         match self.last_good(&key) {
             Some(last_good) => {
                 self.rules.insert(last_good.object.clone());
-                self.entries.insert(key, last_good);
+                self.entries.insert(key.clone(), last_good);
+                self.check.insert(key.clone());
             }
             None => {
                 self.rules.remove(key.0, &key.1);
                 self.entries.remove(&key);
+                self.check.extend(users(self.rules, &key));
             }
         }
+        self.unsettled.insert(key);
     }
 
     /// The version before this one, if this one is new.
@@ -85,4 +96,10 @@ impl Mending<'_> {
             Arc::new(Entry { document, is_stored, ..Entry::clone(before) })
         })
     }
+}
+
+/// The objects that name this one.
+pub(super) fn users(rules: &RuleSet, (kind, name): &Key) -> Vec<Key> {
+    let Ok(name) = Name::new(name) else { return Vec::new() };
+    rules.users(*kind, &name).map(|(kind, name)| (*kind, name.as_str().into())).collect()
 }

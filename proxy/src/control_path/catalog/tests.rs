@@ -56,6 +56,13 @@ fn shown(catalog: &Catalog) -> String {
     shown
 }
 
+/// Makes the next update take every text for changed.
+fn read_all_again(catalog: &mut Catalog) {
+    for reading in &mut catalog.claims.readings {
+        reading.text.is_main ^= true;
+    }
+}
+
 /// Applies revisions, separated by `====`, and compares what is in force after each with the block behind its `>>>>`.
 /// The lazy and the eager way of reading must agree.
 fn check(steps: &str) {
@@ -64,7 +71,8 @@ fn check(steps: &str) {
         let (revision, expected) = step.split_once(">>>>").expect("a step has an expectation");
         let texts = texts(revision.trim_start());
         lazy.update_texts(&texts, texts.first().map(Document::parse));
-        eager.update(texts.iter().map(Document::parse).collect());
+        read_all_again(&mut eager);
+        eager.update_texts(&texts, None);
         let expected: String = expected.trim().lines().map(|line| format!("{}\n", line.trim())).collect();
         for catalog in [&lazy, &eager] {
             let found = shown(catalog);
@@ -538,4 +546,65 @@ fn a_problem_of_use_is_placed() {
     catalog.update_texts(&texts("--- main\nlisteners:\n  web: {address: \"127.0.0.1:80\"}\n"), None);
     let problem = catalog.problem(routing_rules::rules::Kind::Listener, "web", "address", "taken".into());
     assert_eq!(problem.to_string(), "main:2:18: listeners.web.address: taken");
+}
+
+/// Texts that come, go, break and are mended in any order: what is in force has no loose ends, and looking only at what
+/// changed finds the same as looking at everything.
+#[test]
+fn looking_at_changes_only_finds_what_looking_at_everything_finds() {
+    let mut seed = 1_u64;
+    let mut draw = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % below
+    };
+    for _ in 0..300 {
+        let (mut lazy, mut eager) = (Catalog::default(), Catalog::default());
+        let mut revision: Vec<Text> = Vec::new();
+        for step in 0..8 {
+            let name = ["main", "b", "rules.d/c", "rules.d"][draw(4)];
+            let content = random_text(&mut draw);
+            revision.retain(|text| &*text.name != name);
+            if draw(5) > 0 {
+                revision.insert(draw(revision.len() + 1), text(name, &content));
+            }
+            let before = lazy.rules().clone();
+            let changed = lazy.update_texts(&revision, None);
+            read_all_again(&mut eager);
+            eager.update_texts(&revision, None);
+            assert_eq!(shown(&lazy), shown(&eager), "{step}: {revision:?}");
+            let is_same = lazy.rules().routes().eq(before.routes()) && lazy.rules().upstreams().eq(before.upstreams());
+            assert!(changed || is_same, "{step}: {revision:?}");
+            assert_eq!(lazy.rules().dangling(), [], "{step}: {revision:?}");
+        }
+    }
+}
+
+fn random_text(draw: &mut impl FnMut(usize) -> usize) -> String {
+    let broken = ["GONE", "routes: [", "rotues: {}", "- x"];
+    if draw(6) == 0 {
+        return broken[draw(broken.len())].into();
+    }
+    let mut content = String::new();
+    for (map, names) in [("routes", ["r", "s"]), ("upstreams", ["u", "v"]), ("releases", ["x", "y"])] {
+        if draw(4) == 0 {
+            continue;
+        }
+        writeln!(content, "{map}:").unwrap();
+        for name in names {
+            if draw(3) == 0 {
+                continue;
+            }
+            let body = match map {
+                "routes" => format!("upstream: {}, release: {}", ["u", "v", "w"][draw(3)], ["x", "y", "z"][draw(3)]),
+                "upstreams" => format!("endpoints: [\"127.0.0.1:{}\"]", draw(4)),
+                _ => format!(
+                    "stable: {}, canary: {}, audience: [{{name: a, percent: 1}}]",
+                    ["u", "v"][draw(2)],
+                    ["v", "w"][draw(2)]
+                ),
+            };
+            writeln!(content, "  {name}: {{{body}}}").unwrap();
+        }
+    }
+    content
 }

@@ -259,3 +259,27 @@ fn ten_thousand_problems_are_reported_in_time() {
     assert_eq!(bench.publisher.status().problems.len(), 10_000);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
+
+/// However many routes there are beside it, a change costs what it changes.
+#[test]
+fn an_endpoint_among_very_many_routes_changes_quickly() {
+    let mut bench = Bench::new(None);
+    let mut routes = String::from("routes:\n");
+    for index in 0..20_000 {
+        routes.push_str(&format!("  r{index}: {{hosts: [h{index}.test], upstream: u}}\n"));
+    }
+    let text = |name: &str, content: &str| Text { name: name.into(), content: Ok(content.into()), is_main: false };
+    let mut texts = vec![text("main", ""), text("routes", &routes), text("endpoints", "")];
+    let mut change = |port: u16| {
+        texts[2] = text("endpoints", &format!("upstreams: {{u: {{endpoints: [\"127.0.0.1:{port}\"]}}}}"));
+        let began = Instant::now();
+        bench.publisher.update(texts.clone());
+        began.elapsed()
+    };
+    let all = change(1);
+    let one = (2..12).map(&mut change).min().unwrap();
+    assert!(one < all / 50, "{one:?} for an endpoint, {all:?} for everything");
+    let snapshot = bench.snapshots.load();
+    let upstream = snapshot.upstreams.iter().flatten().next().unwrap();
+    assert_eq!((snapshot.table.routes().count(), upstream.endpoints[0].endpoint.address().port()), (20_000, 11));
+}
