@@ -7,25 +7,24 @@ use libfuzzer_sys::fuzz_target;
 use routing_rules::release::ReleaseContext;
 use routing_rules::rules::RuleSet;
 use routing_rules::table::RouteTable;
-use serin_proxy::control_path::catalog::{Catalog, Document};
+use serin_proxy::control_path::catalog::Catalog;
 use serin_proxy::control_path::source::Text;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (before, after) = text.split_once(NEXT_REVISION).unwrap_or((text, text));
     let mut catalog = Catalog::default();
-    catalog.update(documents(before));
+    catalog.update_texts(&texts(before), None);
     let first = check(&catalog, &RouteTable::default());
-    catalog.update(documents(after));
+    catalog.update_texts(&texts(after), None);
     check(&catalog, &first);
 });
 
 /// Separates two revisions of one file in an input.
 const NEXT_REVISION: &str = "\n=====\n";
 
-fn documents(text: &str) -> Vec<Document> {
-    let text = Text { name: "serin.yaml".into(), content: Ok(Arc::from(text)), is_main: true };
-    vec![Document::parse(&text)]
+fn texts(text: &str) -> [Text; 1] {
+    [Text { name: "serin.yaml".into(), content: Ok(Arc::from(text)), is_main: true }]
 }
 
 /// What is in force leads nowhere wrong, is served whole, and is what a cold start would restore.

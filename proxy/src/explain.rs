@@ -7,6 +7,8 @@ use std::time::SystemTime;
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request};
+/// Which table of devices decides; instances that differ may see one user differently.
+pub use routing_rules::release::DEVICE_TABLE_VERSION;
 use routing_rules::release::Moment;
 use routing_rules::request::RequestView;
 use routing_rules::rules::Target;

@@ -12,4 +12,5 @@ pub mod server;
 pub mod settings;
 pub mod snapshot;
 pub mod telemetry;
+pub(crate) mod thread;
 pub(crate) mod worker;

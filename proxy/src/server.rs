@@ -1,34 +1,37 @@
 //! Owns every thread and long-lived task: starts them, drains them, stops them.
 
+mod start;
+
+mod listeners;
+
+mod rules;
+
+mod control;
+
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use routing_rules::release::{ReleaseContext, Secret};
-use routing_rules::request::GeoDatabase;
+use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
-use crate::admin::{self, AdminState, Readiness};
-use crate::control_path::assemble::Assembler;
-use crate::control_path::catalog::{Catalog, Document};
-use crate::control_path::check::check;
+use crate::admin::Readiness;
 use crate::control_path::decode::Problem;
-use crate::control_path::geo::CityDatabase;
-use crate::control_path::publish::{Listeners, Publisher};
-use crate::control_path::secret;
-use crate::control_path::source::Text;
+use crate::control_path::publish::{Publisher, Status};
 use crate::control_path::source::file::{FileSet, FileWatch};
-use crate::control_path::state_dir::StateDir;
 pub use crate::data_path::deadline::ConnectionLimits;
-use crate::data_path::listener::{self, OpenListener, PerClient};
-use crate::settings::Settings;
+use crate::data_path::listener::{self, PerClient};
+use crate::settings::ShutdownSettings;
 use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::telemetry::access_log::LogSink;
 use crate::telemetry::counters::WorkerCounters;
+pub use crate::thread::Failure;
 use crate::worker::{Command, WorkerHandle, WorkerOptions};
+use control::Control;
+use listeners::{HeldSockets, WorkerListeners};
+use rules::RulesThread;
+use start::Start;
 
 /// How to start.
 #[derive(Clone, Debug, Default)]
@@ -62,15 +65,17 @@ fn join(problems: &[Problem]) -> String {
 /// A running proxy.
 pub struct Server {
     shared: Arc<Shared>,
-    control: Option<std::thread::JoinHandle<()>>,
+    shutdown: ShutdownSettings,
+    sockets: HeldSockets,
+    control: Option<std::thread::JoinHandle<Result<(), Failure>>>,
     orders: mpsc::UnboundedSender<Order>,
     admin: Option<SocketAddr>,
 }
 
-/// What admin and control share.
+/// What the threads of the control path share.
 pub(crate) struct Shared {
     pub(crate) snapshots: Arc<SnapshotCell>,
-    pub(crate) publisher: Mutex<Publisher>,
+    pub(crate) status: ArcSwap<Status>,
     pub(crate) workers: Mutex<Vec<WorkerHandle>>,
     pub(crate) log: LogSink,
     pub(crate) readiness: watch::Sender<Readiness>,
@@ -88,11 +93,6 @@ pub enum Order {
 }
 
 impl Shared {
-    pub(crate) fn publisher(&self) -> MutexGuard<'_, Publisher> {
-        // A panic while holding the lock cannot leave a half-made change: the swap is one store.
-        self.publisher.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn workers(&self) -> MutexGuard<'_, Vec<WorkerHandle>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,44 +105,55 @@ impl Shared {
     fn command_all(&self, command: impl Fn() -> Command) {
         self.workers().iter().for_each(|worker| worker.command(command()));
     }
+
+    fn have_workers_ended(&self) -> bool {
+        self.workers().iter().all(WorkerHandle::is_finished)
+    }
+
+    /// Waits until the workers have ended, after [`Command::Drain`] or [`Command::Stop`]. Blocks.
+    fn join_workers(&self) {
+        let workers = std::mem::take(&mut *self.workers());
+        workers.into_iter().for_each(WorkerHandle::join);
+    }
 }
 
 impl Server {
     /// Starts a proxy and returns when it serves. Logging is up to the caller.
     ///
     /// # Errors
-    /// Nothing to serve: the main file cannot be used, and no rules are stored.
+    /// Nothing to serve: the main file cannot be used, and no rules are stored. Or the operating system gives too little.
     pub fn start(options: StartOptions) -> Result<Self, StartError> {
-        let Start { settings, stored } = read_start(&options.config, options.state_dir.as_ref())?;
-        let state_dir = settings.state_dir.as_deref().map(StateDir::open).transpose();
-        let state_dir = state_dir.map_err(|error| StartError::System("state_dir".into(), error))?;
-        let log = settings.access_log.as_ref().map(LogSink::open).transpose();
-        let log = log.map_err(|error| StartError::System("access_log".into(), error))?.unwrap_or_else(LogSink::off);
-        let geo =
-            settings.geo.as_ref().map(|geo| CityDatabase::open(&geo.database)).transpose().map_err(StartError::Geo)?;
-        let secret = secret(&settings, state_dir.as_ref())?;
+        let Start { settings, stored, main } = start::read(&options.config, options.state_dir.as_ref())?;
+        let state_dir = start::state_dir(&settings)?;
+        let log = start::access_log(&settings)?;
+        let worker_count = settings.worker_count();
+        let assembler = start::assembler(&settings, state_dir.as_ref(), worker_count)?;
+        let admin = settings.admin.as_ref().map(|admin| listener::bind(admin.address)).transpose();
+        let admin = admin.map_err(system("admin address"))?;
+        let admin_address = admin.as_ref().and_then(|socket| socket.local_addr().ok());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(system("control thread"))?;
 
-        let workers = settings.worker_count();
-        let descriptors = descriptors();
-        let connections = connections(descriptors);
+        let descriptors = start::descriptors();
+        let connections = start::connections(descriptors);
         let snapshots = Arc::new(SnapshotCell::from_pointee(Snapshot::empty()));
+        let (tell_failure, failures) = mpsc::unbounded_channel();
         let worker_options = WorkerOptions {
             snapshots: Arc::clone(&snapshots),
             limits: options.limits,
-            max_connections: connections.max(workers) / workers,
+            max_connections: connections.max(worker_count) / worker_count,
             reserved_from: RawFd::try_from(descriptors).unwrap_or(RawFd::MAX),
-            clients: Arc::new(PerClient::new(connections_per_client(&settings, connections))),
+            clients: Arc::new(PerClient::new(start::connections_per_client(&settings, connections))),
             log: log.clone(),
+            failures: tell_failure.clone(),
         };
-        let handles: Result<Vec<_>, _> =
-            (0..workers).map(|index| WorkerHandle::start(index, worker_options.clone())).collect();
-        let handles = handles.map_err(|error| StartError::System("worker thread".into(), error))?;
+        let workers: Result<Vec<_>, _> =
+            (0..worker_count).map(|index| WorkerHandle::start(index, worker_options.clone())).collect();
+        let workers = workers.map_err(system("worker thread"))?;
 
-        let context = ReleaseContext { secret, ..ReleaseContext::default() };
-        let geo = geo.map(|geo| Arc::new(geo) as Arc<dyn GeoDatabase>);
-        let assembler = Assembler::new(workers, context, settings.trusted(), geo);
-        let commands = handles.iter().map(WorkerHandle::sender).collect();
-        let listeners = Box::new(WorkerListeners { workers: commands });
+        let sockets = HeldSockets::default();
+        let commands = workers.iter().map(WorkerHandle::sender).collect();
+        let listeners = Box::new(WorkerListeners::new(commands, sockets.clone()));
         let mut publisher = Publisher::new(settings.clone(), assembler, Arc::clone(&snapshots), listeners, state_dir);
         if let Some(catalog) = stored {
             publisher.restore(catalog);
@@ -150,35 +161,29 @@ impl Server {
         let files = FileSet::new(&options.config, &settings.sources.files);
         // The watch begins before the first read, so that no change falls between them.
         let watch = FileWatch::new(files.clone());
-        publisher.update(files.read());
+        publisher.begin(files.read(), main);
 
-        let (readiness, _) = watch::channel(Readiness::Ready);
         let shared = Arc::new(Shared {
             snapshots,
-            publisher: Mutex::new(publisher),
-            workers: Mutex::new(handles),
+            status: ArcSwap::from_pointee(publisher.status()),
+            workers: Mutex::new(workers),
             log,
-            readiness,
+            readiness: watch::Sender::default(),
         });
-        Self::run(shared, settings, watch)
-    }
-
-    fn run(shared: Arc<Shared>, settings: Settings, watch: FileWatch) -> Result<Self, StartError> {
-        let admin = settings.admin.as_ref().map(|admin| listener::bind(admin.address)).transpose();
-        let admin = admin.map_err(|error| StartError::System("admin address".into(), error))?;
-        let admin_address = admin.as_ref().and_then(|socket| socket.local_addr().ok());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| StartError::System("control runtime".into(), error))?;
+        let rules = RulesThread::start(publisher, Arc::clone(&shared), tell_failure);
+        let rules = rules.map_err(system("rules thread"))?;
         let (orders, inbox) = mpsc::unbounded_channel();
-        let control = Control { shared: Arc::clone(&shared), settings, watch, admin, inbox };
-        let thread = std::thread::Builder::new().name("control".into()).spawn(move || runtime.block_on(control.run()));
-        let thread = thread.map_err(|error| StartError::System("control thread".into(), error))?;
-        Ok(Self { shared, control: Some(thread), orders, admin: admin_address })
+        let (shutdown, held) = (settings.shutdown, sockets.clone());
+        let control =
+            Control { shared: Arc::clone(&shared), shutdown, watch, rules, sockets: held, admin, inbox, failures };
+        let control = std::thread::Builder::new().name("control".into()).spawn(move || runtime.block_on(control.run()));
+        let control = Some(control.map_err(system("control thread"))?);
+        Ok(Self { shared, shutdown, sockets, control, orders, admin: admin_address })
     }
 
     /// The addresses of the open listeners, by name.
     pub fn listeners(&self) -> Vec<(String, SocketAddr)> {
-        self.shared.publisher().open_listeners().map(|(name, address)| (name.to_string(), address)).collect()
+        self.shared.status.load().listeners.clone()
     }
 
     /// The address of the admin API.
@@ -188,7 +193,7 @@ impl Server {
 
     /// What is wrong with what is written.
     pub fn problems(&self) -> Vec<Problem> {
-        self.shared.publisher().problems().to_vec()
+        self.shared.status.load().problems.to_vec()
     }
 
     /// The rules in force.
@@ -207,198 +212,48 @@ impl Server {
     }
 
     /// Waits until the server has ended, after [`Order::Drain`] or [`Order::Stop`].
-    pub fn join(mut self) {
-        self.wait();
+    ///
+    /// # Errors
+    /// It has ended because one of its threads had.
+    pub fn join(mut self) -> Result<(), Failure> {
+        self.wait()
     }
 
-    fn wait(&mut self) {
-        if let Some(control) = self.control.take()
-            && control.join().is_err()
-        {
-            tracing::error!("the control thread panicked");
+    fn wait(&mut self) -> Result<(), Failure> {
+        let Some(control) = self.control.take() else { return Ok(()) };
+        control.join().unwrap_or_else(|panic| {
+            let failure = Failure::of_panic("control", &*panic);
+            tracing::error!("{failure}; the process drains and ends with an error");
+            self.end_without_control();
+            Err(failure)
+        })
+    }
+
+    /// Nobody is left to hear orders: requests under way finish, and that is all.
+    fn end_without_control(&self) {
+        self.sockets.release();
+        self.shared.command_all(|| Command::Drain);
+        let deadline = tokio::time::Instant::now() + self.shutdown.deadline.duration();
+        while tokio::time::Instant::now() < deadline && !self.shared.have_workers_ended() {
+            std::thread::sleep(control::LOOK_AGAIN);
         }
+        self.shared.command_all(|| Command::Stop);
+        self.shared.join_workers();
+        self.shared.log.flush();
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.order(Order::Stop);
-        self.wait();
+        // Whoever wants to know asks with `join`.
+        let _ = self.wait();
     }
 }
 
-/// What is known before anything is started.
-struct Start {
-    settings: Settings,
-    stored: Option<Catalog>,
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+    move |error| StartError::System(what.into(), error)
 }
 
-/// Settings from the main file, or from the state folder if the file cannot be used; and the stored rules, which fill
-/// in for whatever in the files is wrong.
-fn read_start(main: &Path, state_dir: Option<&PathBuf>) -> Result<Start, StartError> {
-    let mut problems = Vec::new();
-    let settings = FileSet::new(main, &[]).read().first().and_then(|text| settings_of(text, &mut problems));
-    let folder = state_dir.cloned().or_else(|| settings.as_ref().and_then(|settings| settings.state_dir.clone()));
-    let stored = folder.as_ref().and_then(|folder| StateDir::open(folder).ok()?.restore().ok());
-    let catalog = stored.as_ref().map(|stored| Catalog::restored(&stored.rules, &"stored rules".into()));
-    let mut settings = match (settings, stored) {
-        (Some(settings), _) => settings,
-        (None, Some(stored)) => {
-            tracing::error!("{}", join(&problems));
-            tracing::warn!(saved_at = stored.saved_at, "starting with the rules in the state folder");
-            stored.settings
-        }
-        (None, None) => return Err(StartError::Rules(check(main).problems)),
-    };
-    settings.state_dir = folder;
-    Ok(Start { settings, stored: catalog })
-}
-
-fn settings_of(text: &Text, problems: &mut Vec<Problem>) -> Option<Settings> {
-    let document = Document::parse(text);
-    match document.tree {
-        Ok(root) => {
-            let mut settings = Settings::decode(&document.name, &root, problems)?;
-            settings.resolve_beside(&document.name);
-            Some(settings)
-        }
-        Err(problem) => {
-            problems.push(problem);
-            None
-        }
-    }
-}
-
-/// The key that signs pins: from its file, else kept in the state folder, else of this process only.
-fn secret(settings: &Settings, state_dir: Option<&StateDir>) -> Result<Secret, StartError> {
-    let system = |what: &str, error| StartError::System(what.to_owned(), error);
-    if let Some(path) = &settings.secret_file {
-        let bytes = std::fs::read(path).map_err(|error| system("secret_file", error))?;
-        return secret::of_file(&bytes).map_err(|reason| system("secret_file", std::io::Error::other(reason)));
-    }
-    let bytes = match state_dir {
-        Some(state_dir) => state_dir.secret().map_err(|error| system("state_dir", error))?,
-        None => crate::random::secret().map_err(|error| system("secret", error))?,
-    };
-    Ok(Secret::from_bytes(bytes))
-}
-
-/// How many descriptors clients and endpoints may use. The rest is for files and the admin API, which must work when
-/// everything else is short.
-fn descriptors() -> u64 {
-    let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024);
-    limit - RESERVED_DESCRIPTORS.min(limit / 4)
-}
-
-/// How many connections of clients there may be. A quarter of the descriptors is left for connections to endpoints:
-/// only requests under way need one, and most client connections are idle most of the time.
-fn connections(descriptors: u64) -> usize {
-    usize::try_from(descriptors / 4 * 3).unwrap_or(usize::MAX)
-}
-
-/// Whoever takes all he may leaves a quarter to the others.
-fn connections_per_client(settings: &Settings, connections: usize) -> usize {
-    let default = (connections / 4 * 3).clamp(1, MAX_PER_CLIENT);
-    settings.limits.connections_per_client.unwrap_or(default)
-}
-
-/// Listeners are opened on all workers at once.
-struct WorkerListeners {
-    workers: Vec<mpsc::UnboundedSender<Command>>,
-}
-
-impl Listeners for WorkerListeners {
-    fn open(&mut self, name: &Arc<str>, address: SocketAddr) -> std::io::Result<SocketAddr> {
-        let socket = listener::bind(address)?;
-        let bound = socket.local_addr()?;
-        let copies: Result<Vec<_>, _> = self.workers.iter().map(|_| socket.try_clone()).collect();
-        for (worker, socket) in self.workers.iter().zip(copies?) {
-            let _ = worker.send(Command::Open(OpenListener { name: Arc::clone(name), socket }));
-        }
-        Ok(bound)
-    }
-
-    fn close(&mut self, name: &Arc<str>) {
-        for worker in &self.workers {
-            let _ = worker.send(Command::Close(Arc::clone(name)));
-        }
-    }
-}
-
-/// The control thread.
-struct Control {
-    shared: Arc<Shared>,
-    settings: Settings,
-    watch: FileWatch,
-    admin: Option<std::net::TcpListener>,
-    inbox: mpsc::UnboundedReceiver<Order>,
-}
-
-impl Control {
-    async fn run(mut self) {
-        // Ends with this function.
-        let mut background = JoinSet::new();
-        if let Some(socket) = self.admin.take() {
-            let state = AdminState::new(Arc::clone(&self.shared));
-            background.spawn(async move {
-                if let Err(error) = admin::serve(socket, state).await {
-                    tracing::error!(%error, "the admin API has ended");
-                }
-            });
-        }
-        loop {
-            tokio::select! {
-                texts = self.watch.changed() => self.shared.publisher().update(texts),
-                order = self.inbox.recv() => match order {
-                    Some(Order::Reload) => {
-                        self.shared.log.reopen();
-                        let texts = self.watch.reread().await;
-                        self.shared.publisher().update(texts);
-                    }
-                    Some(Order::Drain) => break,
-                    Some(Order::Stop) | None => return self.stop().await,
-                },
-            }
-        }
-        self.drain().await;
-    }
-
-    async fn drain(mut self) {
-        let settings = self.settings.shutdown;
-        self.shared.readiness.send_replace(Readiness::Draining);
-        tracing::info!(delay = %settings.delay, deadline = %settings.deadline, "draining");
-        let steps = async {
-            tokio::time::sleep(settings.delay.duration()).await;
-            self.shared.command_all(|| Command::Drain);
-            let deadline = tokio::time::Instant::now() + settings.deadline.duration();
-            while tokio::time::Instant::now() < deadline && !self.shared.workers().iter().all(WorkerHandle::is_finished)
-            {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        // A second order to end cuts the wait short.
-        let second = async { while self.inbox.recv().await == Some(Order::Reload) {} };
-        tokio::select! {
-            () = steps => {}
-            () = second => tracing::warn!("stopping at once"),
-        }
-        self.stop().await;
-    }
-
-    async fn stop(self) {
-        self.shared.command_all(|| Command::Stop);
-        let workers = std::mem::take(&mut *self.shared.workers());
-        let log = self.shared.log.clone();
-        let ended = tokio::task::spawn_blocking(move || {
-            workers.into_iter().for_each(WorkerHandle::join);
-            log.flush();
-        });
-        let _ = ended.await;
-    }
-}
-
-/// Descriptors for files and the admin API; at most a quarter of all.
-const RESERVED_DESCRIPTORS: u64 = 256;
-
-/// Connections of one client, where the settings say nothing else. Far more than an office behind one address needs.
-const MAX_PER_CLIENT: usize = 20_000;
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! the thread shares; [`WorkerHandle`] is how the rest of the process talks to it.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
@@ -26,6 +27,7 @@ use crate::data_path::upstream::{self, LocalUpstreams};
 use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::telemetry::access_log::LogWriter;
 use crate::telemetry::counters::WorkerCounters;
+use crate::thread::{self, Failures};
 
 /// What a worker is started with.
 #[derive(Clone)]
@@ -42,14 +44,18 @@ pub(crate) struct WorkerOptions {
     pub(crate) reserved_from: RawFd,
     /// Where access log lines go.
     pub(crate) log: crate::telemetry::access_log::LogSink,
+    /// Where it is told that the thread has ended without being asked to.
+    pub(crate) failures: Failures,
 }
 
 /// What the server asks of a worker.
 pub(crate) enum Command {
     /// Accept connections.
     Open(OpenListener),
-    /// Stop accepting on a listener and let its connections finish.
-    Close(Arc<str>),
+    /// Accept under another name at this address.
+    Rename(SocketAddr, Arc<str>),
+    /// Stop accepting at this address and let its connections finish.
+    Close(SocketAddr),
     /// Stop accepting and let everything finish.
     Drain,
     /// Close everything now.
@@ -61,7 +67,7 @@ pub(crate) struct WorkerHandle {
     commands: mpsc::UnboundedSender<Command>,
     /// What the worker counts.
     pub(crate) counters: Arc<WorkerCounters>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 /// What the code on a worker's thread shares.
@@ -195,13 +201,14 @@ impl Worker {
     fn sweep(&self, count: u64, limits: &ConnectionLimits) {
         self.clock.tick();
         let now_ms = self.clock.now_ms();
+        // Also a worker without requests lets go of replaced rules, so that they can be freed.
+        let snapshot = self.snapshot();
         deadline::sweep_exchanges(&self.exchanges, now_ms);
         if count.is_multiple_of(5) {
             deadline::sweep_connections(&self.connections, limits, now_ms);
             self.log.flush();
         }
         if count.is_multiple_of(20) {
-            let snapshot = self.snapshot();
             self.upstreams.tidy(|index| snapshot.upstreams.get(index)?.as_ref(), || self.draw(), now_ms);
         }
     }
@@ -242,18 +249,28 @@ impl Worker {
         });
     }
 
-    /// Lets connections end after the request they are serving.
+    /// Lets connections end after the request they are serving, and now if there is none.
     pub(crate) fn drain_connections(&self, of: Option<&Rc<ListenerContext>>) {
+        self.for_each_connection(of, |state| state.order(Order::Drain));
+    }
+
+    /// Lets connections end with the next response, which tells the client: one that is just about to send a request
+    /// loses nothing.
+    pub(crate) fn close_after_response(&self, of: &Rc<ListenerContext>) {
+        self.for_each_connection(Some(of), ConnectionState::close_after_response);
+    }
+
+    fn for_each_connection(&self, of: Option<&Rc<ListenerContext>>, mut act: impl FnMut(&ConnectionState)) {
         self.connections.for_each(|state| {
             if of.is_none_or(|listener| Rc::ptr_eq(&state.listener, listener)) {
-                state.order(Order::Drain);
+                act(state);
             }
         });
     }
 }
 
 impl WorkerHandle {
-    /// Starts a worker thread.
+    /// Starts a worker thread, and returns when it can serve.
     ///
     /// # Errors
     /// The thread or its runtime cannot be made.
@@ -261,16 +278,20 @@ impl WorkerHandle {
         let counters = Arc::new(WorkerCounters::default());
         let (commands, inbox) = mpsc::unbounded_channel();
         let shared = Arc::clone(&counters);
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let mut runtime = runtime;
-            let built = runtime.enable_all().build_local(Default::default());
-            match built {
-                Ok(runtime) => runtime.block_on(run(index, options, shared, inbox)),
-                Err(error) => tracing::error!(worker = index, %error, "the worker's runtime could not be made"),
+        let (tell, made) = std::sync::mpsc::channel();
+        let failures = options.failures.clone();
+        let thread = thread::start(&format!("worker-{index}"), failures, move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+            match runtime {
+                Ok(runtime) => {
+                    let _ = tell.send(Ok(()));
+                    runtime.block_on(run(index, options, shared, inbox));
+                }
+                Err(error) => drop(tell.send(Err(error))),
             }
         })?;
-        Ok(Self { commands, counters, thread: Some(thread) })
+        made.recv().unwrap_or_else(|_| Err(std::io::Error::other("it ended at once")))?;
+        Ok(Self { commands, counters, thread })
     }
 
     /// A way to send commands from elsewhere.
@@ -284,17 +305,14 @@ impl WorkerHandle {
     }
 
     /// Waits until the worker has ended, after [`Command::Drain`] or [`Command::Stop`]. Blocks.
-    pub(crate) fn join(mut self) {
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("a worker thread panicked");
-        }
+    pub(crate) fn join(self) {
+        // Why it ended, if not because it was asked to, has been told to whoever asked for failures.
+        let _ = self.thread.join();
     }
 
     /// Whether the worker's thread has ended.
     pub(crate) fn is_finished(&self) -> bool {
-        self.thread.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
+        self.thread.is_finished()
     }
 }
 
@@ -322,7 +340,8 @@ async fn run(
             }
             command = inbox.recv() => match command {
                 Some(Command::Open(listener)) => worker.listeners.open(&worker, listener),
-                Some(Command::Close(name)) => worker.listeners.close(&name),
+                Some(Command::Rename(bound, name)) => worker.listeners.rename(&worker, bound, &name),
+                Some(Command::Close(bound)) => worker.listeners.close(bound),
                 Some(Command::Drain) => {
                     drained_at.get_or_insert(count);
                     worker.listeners.close_all();
@@ -332,7 +351,6 @@ async fn run(
             },
         }
     }
-    worker.log.flush();
 }
 
 /// How often deadlines are looked at.

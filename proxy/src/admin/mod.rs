@@ -23,12 +23,12 @@ use crate::server::Shared;
 use crate::telemetry::metrics::{self, Facts};
 
 /// Whether new requests are welcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// They are.
-    Ready,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
     /// The process is about to end.
-    Draining,
+    pub draining: bool,
+    /// And this is why, if nobody has asked for it.
+    pub failure: Option<String>,
 }
 
 /// What the handlers share.
@@ -91,32 +91,29 @@ fn check_origin(headers: &HeaderMap) -> Result<(), StatusCode> {
 }
 
 async fn readyz(State(state): State<AdminState>) -> Response {
-    let readiness = *state.shared.readiness.borrow();
-    let publisher = state.shared.publisher();
-    let listening = publisher.open_listeners().next().is_some();
-    let mut reasons: Vec<&str> = Vec::new();
-    if readiness == Readiness::Draining {
+    let Readiness { draining, failure } = state.shared.readiness.borrow().clone();
+    let status = state.shared.status.load();
+    let mut reasons: Vec<&str> = failure.iter().map(String::as_str).collect();
+    if draining {
         reasons.push("draining");
     }
-    if !listening {
+    if status.listeners.is_empty() {
         reasons.push("no listener is open");
     }
     let body = json!({
         "ready": reasons.is_empty(),
         "reasons": reasons,
-        "stale": publisher.is_stale(),
-        "rejected": publisher.problems().len(),
+        "stale": status.stale,
+        "rejected": status.problems.len(),
     });
-    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(body)).into_response()
+    let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(body)).into_response()
 }
 
 async fn metrics_text(State(state): State<AdminState>) -> impl IntoResponse {
     let snapshot = state.shared.snapshots.load_full();
-    let (rejected, stale) = {
-        let publisher = state.shared.publisher();
-        (publisher.problems().len(), publisher.is_stale())
-    };
+    let status = state.shared.status.load_full();
+    let (rejected, stale) = (status.problems.len(), status.stale);
     let facts = Facts { snapshot: &snapshot, rejected, stale, log_lines_dropped: state.shared.log.dropped() };
     let text = metrics::render(&state.shared.counters(), &facts);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
@@ -135,8 +132,8 @@ async fn releases(State(state): State<AdminState>) -> impl IntoResponse {
 }
 
 async fn rejected(State(state): State<AdminState>) -> impl IntoResponse {
-    let publisher = state.shared.publisher();
-    Json(json!({"stale": publisher.is_stale(), "problems": publisher.problems()}))
+    let status = state.shared.status.load();
+    Json(json!({"stale": status.stale, "problems": *status.problems}))
 }
 
 /// `GET /api/v1/explain?url=http://shop.example.com/&ip=10.8.0.1`

@@ -9,12 +9,14 @@ mod run;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use serin_proxy::explain::DEVICE_TABLE_VERSION;
 
 /// An L7 reverse proxy whose canary releases are first class.
 #[derive(Parser)]
-#[command(name = "serin", version, about, max_term_width = 100)]
+#[command(name = "serin", version, long_version = VERSIONS.as_str(), about, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,6 +48,10 @@ struct ConfigArg {
     #[arg(long, short, value_name = "FILE", default_value = "serin.yaml", env = "SERIN_CONFIG")]
     config: PathBuf,
 }
+
+/// `serin --version`: also what decides groups and is compiled in. Instances that differ here may disagree about users.
+static VERSIONS: LazyLock<String> =
+    LazyLock::new(|| format!("{}\ndevice table {DEVICE_TABLE_VERSION}", env!("CARGO_PKG_VERSION")));
 
 /// The answer was no.
 const NO: u8 = 1;

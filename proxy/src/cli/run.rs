@@ -43,8 +43,13 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
         return ExitCode::from(NO);
     }
     say(ready_line(&server));
-    server.join();
-    ExitCode::SUCCESS
+    match server.join() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(failure);
+            ExitCode::from(NO)
+        }
+    }
 }
 
 /// `serin ready: web 127.0.0.1:8080, admin 127.0.0.1:9900`

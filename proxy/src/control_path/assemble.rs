@@ -1,11 +1,10 @@
 //! From rules to a snapshot, carrying over what did not change and what endpoints have learned.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imbl::Vector;
 use routing_rules::balance::Schedule;
 use routing_rules::release::ReleaseContext;
 use routing_rules::request::GeoDatabase;
@@ -21,10 +20,14 @@ pub struct Assembler {
     context: ReleaseContext,
     trusted_proxies: Arc<AddressSet>,
     geo: Option<Arc<dyn GeoDatabase>>,
-    endpoints: HashMap<(Name, SocketAddr), Known>,
+    endpoints: HashMap<Identity, Known>,
+    /// Endpoints that went out of use, the earliest first; some may be in use again.
+    unused: VecDeque<(Instant, Identity)>,
     traffic: TrafficMemory,
-    built_from: Vector<Option<Arc<rules::Upstream>>>,
 }
+
+/// An upstream's name and an address.
+type Identity = (Name, SocketAddr);
 
 struct Known {
     endpoint: Arc<Endpoint>,
@@ -39,15 +42,9 @@ impl Assembler {
         trusted_proxies: AddressSet,
         geo: Option<Arc<dyn GeoDatabase>>,
     ) -> Self {
-        Self {
-            workers,
-            context,
-            trusted_proxies: Arc::new(trusted_proxies),
-            geo,
-            endpoints: HashMap::new(),
-            traffic: TrafficMemory::new(workers),
-            built_from: Vector::new(),
-        }
+        let (endpoints, unused) = (HashMap::new(), VecDeque::new());
+        let traffic = TrafficMemory::new(workers);
+        Self { workers, context, trusted_proxies: Arc::new(trusted_proxies), geo, endpoints, unused, traffic }
     }
 
     /// Believes the forwarding headers of these peers from the next snapshot on.
@@ -59,35 +56,43 @@ impl Assembler {
     pub fn next(&mut self, before: &Snapshot, rules: &RuleSet) -> Snapshot {
         let table = before.table.update(rules, &self.context);
         let mut upstreams = before.upstreams.clone();
-        let slots = table.upstream_slots();
-        while upstreams.len() < slots {
+        while upstreams.len() < table.upstream_slots() {
             upstreams.push_back(None);
-            self.built_from.push_back(None);
         }
-        let mut present = vec![false; slots];
-        for (id, rules) in table.upstreams() {
-            present[id.index()] = true;
-            let same = self.built_from[id.index()].as_ref().is_some_and(|built| Arc::ptr_eq(built, rules));
-            if !same {
-                upstreams[id.index()] = Some(Arc::new(self.upstream(rules)));
-                self.built_from[id.index()] = Some(Arc::clone(rules));
-            }
+        let changed: Vec<&Name> = before.table.rules().changed_upstreams(rules).collect();
+        // A number that becomes free may be another one's already, so what has gone goes first.
+        for name in changed.iter().filter(|name| rules.upstream(name.as_str()).is_none()) {
+            let place = before.table.upstream_id(name.as_str()).and_then(|id| upstreams.get_mut(id.index()));
+            self.replace(place, None);
         }
-        for (index, _) in present.iter().enumerate().filter(|(_, present)| !**present) {
-            if self.built_from[index].is_some() {
-                upstreams[index] = None;
-                self.built_from[index] = None;
-            }
+        for rules in changed.iter().filter_map(|name| rules.upstream(name.as_str())) {
+            let place = table.upstream_id(rules.name().as_str()).and_then(|id| upstreams.get_mut(id.index()));
+            self.replace(place, Some(rules));
         }
-        self.forget_old_endpoints(&upstreams);
+        self.forget_old_endpoints();
         Snapshot {
             generation: before.generation + 1,
-            traffic: self.traffic.next(&before.traffic, &table),
+            traffic: self.traffic.next(before, &table),
             table,
             upstreams,
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             geo: self.geo.clone(),
         }
+    }
+
+    /// Builds an upstream, and notes the endpoints that its former version had and it has not.
+    fn replace(&mut self, place: Option<&mut Option<Arc<Upstream>>>, rules: Option<&Arc<rules::Upstream>>) {
+        let Some(place) = place else { return };
+        let old = place.take();
+        let before: Vec<Identity> = old.iter().flat_map(|upstream| &upstream.endpoints).map(identity).collect();
+        let now = Instant::now();
+        for identity in &before {
+            self.endpoints.entry(identity.clone()).and_modify(|known| known.unused_since = Some(now));
+        }
+        *place = rules.map(|rules| Arc::new(self.upstream(rules)));
+        let is_unused = |known: Option<&Known>| known.is_some_and(|known| known.unused_since.is_some());
+        let unused = before.into_iter().filter(|identity| is_unused(self.endpoints.get(identity)));
+        self.unused.extend(unused.map(|identity| (now, identity)));
     }
 
     fn upstream(&mut self, rules: &rules::Upstream) -> Upstream {
@@ -113,24 +118,21 @@ impl Assembler {
     }
 
     /// An endpoint that comes back within a minute is still the same.
-    fn forget_old_endpoints(&mut self, upstreams: &Vector<Option<Arc<Upstream>>>) {
-        let used: usize = upstreams.iter().flatten().map(|upstream| upstream.endpoints.len()).sum();
-        if used == self.endpoints.len() {
-            return;
-        }
-        let in_use: std::collections::HashSet<*const Endpoint> = upstreams
-            .iter()
-            .flatten()
-            .flat_map(|upstream| upstream.endpoints.iter().map(|member| Arc::as_ptr(&member.endpoint)))
-            .collect();
+    fn forget_old_endpoints(&mut self) {
         let now = Instant::now();
-        self.endpoints.retain(|_, known| {
-            if in_use.contains(&Arc::as_ptr(&known.endpoint)) {
-                return true;
+        while let Some((since, _)) = self.unused.front().filter(|(since, _)| now.duration_since(*since) >= REMEMBER) {
+            let since = *since;
+            let Some((_, identity)) = self.unused.pop_front() else { return };
+            // One that has come back meanwhile is in use, or has gone again later.
+            if self.endpoints.get(&identity).is_some_and(|known| known.unused_since == Some(since)) {
+                self.endpoints.remove(&identity);
             }
-            now.duration_since(*known.unused_since.get_or_insert(now)) < REMEMBER
-        });
+        }
     }
+}
+
+fn identity(member: &Member) -> Identity {
+    (member.endpoint.upstream().clone(), member.endpoint.address())
 }
 
 /// How long an endpoint is remembered after it has gone.

@@ -1,11 +1,14 @@
 //! Puts rules in force: catalog, snapshot, listeners, stored copy. The only place that swaps.
 
-use std::collections::{BTreeMap, HashSet};
+mod listeners;
+
+mod retired;
+
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use routing_rules::rules::{Kind, Listener, Name};
+use routing_rules::rules::Kind;
 
 use super::assemble::Assembler;
 use super::catalog::{Catalog, Document};
@@ -15,26 +18,9 @@ use super::source::Text;
 use super::state_dir::StateDir;
 use crate::settings::Settings;
 use crate::snapshot::SnapshotCell;
-
-/// Opens and closes listeners on all workers.
-pub trait Listeners: Send {
-    /// Binds and accepts. Returns the address, whose port is real where 0 was asked for.
-    ///
-    /// # Errors
-    /// The address cannot be bound.
-    fn open(&mut self, name: &Arc<str>, address: SocketAddr) -> std::io::Result<SocketAddr>;
-
-    /// Stops to accept and lets connections finish.
-    fn close(&mut self, name: &Arc<str>);
-
-    /// Whether an address could be bound now.
-    ///
-    /// # Errors
-    /// What binding would say.
-    fn probe(&self, address: SocketAddr) -> std::io::Result<()> {
-        std::net::TcpListener::bind(address).map(drop)
-    }
-}
+pub use listeners::Listeners;
+use listeners::{OpenListeners, Refused};
+use retired::Retired;
 
 /// The control path's state.
 pub struct Publisher {
@@ -44,20 +30,25 @@ pub struct Publisher {
     catalog: Catalog,
     assembler: Assembler,
     snapshots: Arc<SnapshotCell>,
-    listeners: Box<dyn Listeners>,
-    open: BTreeMap<Name, OpenedListener>,
+    listeners: OpenListeners,
     saver: Option<Saver>,
     texts: Vec<Text>,
     settings_problems: Vec<Problem>,
     /// Of listeners that could not be opened; tried again with every update.
     listener_problems: Vec<Problem>,
-    problems: Vec<Problem>,
+    problems: Arc<Vec<Problem>>,
     stale: bool,
+    retired: Retired,
 }
 
-struct OpenedListener {
-    rules: Arc<Listener>,
-    bound: SocketAddr,
+/// How the control path is doing.
+pub struct Status {
+    /// What is wrong with what is written, and with what was asked of the operating system.
+    pub problems: Arc<Vec<Problem>>,
+    /// Whether the rules in force come from the state folder.
+    pub stale: bool,
+    /// The open listeners and their real addresses, by name.
+    pub listeners: Vec<(String, SocketAddr)>,
 }
 
 impl Publisher {
@@ -79,14 +70,14 @@ impl Publisher {
             catalog: Catalog::default(),
             assembler,
             snapshots,
-            listeners,
-            open: BTreeMap::new(),
+            listeners: OpenListeners::new(listeners),
             saver,
             texts: Vec::new(),
             settings_problems: Vec::new(),
             listener_problems: Vec::new(),
-            problems: Vec::new(),
+            problems: Arc::default(),
             stale: false,
+            retired: Retired::default(),
         }
     }
 
@@ -98,33 +89,54 @@ impl Publisher {
 
     /// Takes what the sources say now. Costs next to nothing if it is what they said before.
     pub fn update(&mut self, texts: Vec<Text>) {
+        self.update_parsed(texts, None);
+    }
+
+    /// Takes what the sources say at first, of which the main file has been parsed already.
+    pub fn begin(&mut self, texts: Vec<Text>, main: Option<Document>) {
+        self.update_parsed(texts, main);
+    }
+
+    fn update_parsed(&mut self, texts: Vec<Text>, main: Option<Document>) {
         let changed = texts != self.texts;
         if changed {
-            self.read(texts);
+            self.read(texts, main);
         } else if self.listener_problems.is_empty() {
             return;
         }
-        self.open_and_close();
+        self.follow_listeners();
         self.report(changed);
     }
 
-    /// What is wrong with what is written, and with what was asked of the operating system.
-    pub fn problems(&self) -> &[Problem] {
-        &self.problems
+    /// How things are, for whoever wants to know.
+    pub fn status(&self) -> Status {
+        let listeners = self.listeners.iter().map(|(name, bound)| (name.to_string(), bound)).collect();
+        Status { problems: Arc::clone(&self.problems), stale: self.stale, listeners }
     }
 
-    /// Whether the rules in force come from the state folder.
-    pub fn is_stale(&self) -> bool {
-        self.stale
+    /// Whether there are replaced snapshots that [`Publisher::free_retired`] has to look at.
+    pub fn has_retired(&self) -> bool {
+        !self.retired.is_empty()
     }
 
-    /// The open listeners and their real addresses.
-    pub fn open_listeners(&self) -> impl Iterator<Item = (&Name, SocketAddr)> {
-        self.open.iter().map(|(name, listener)| (name, listener.bound))
+    /// Frees replaced snapshots that nobody reads any more. Takes long if they are large.
+    pub fn free_retired(&mut self) {
+        self.retired.free();
     }
 
-    fn read(&mut self, texts: Vec<Text>) {
-        let main = texts.first().filter(|main| self.texts.first() != Some(main)).map(Document::parse);
+    /// An update went wrong inside. What was in force is.
+    pub fn note_panic(&mut self, message: &str) {
+        let source = self.texts.first().map_or_else(|| "".into(), |main| Arc::clone(&main.name));
+        let reason = format!("Serin failed on this edit: {message}; the rules in force stay. Please report this");
+        let problem = Problem { source, line: 0, column: 0, path: String::new(), reason };
+        tracing::error!("{problem}");
+        let others = self.problems.iter().filter(|other| **other != problem).cloned();
+        self.problems = Arc::new(others.chain([problem.clone()]).collect());
+    }
+
+    fn read(&mut self, texts: Vec<Text>, parsed: Option<Document>) {
+        let main = texts.first().filter(|main| self.texts.first() != Some(main));
+        let main = main.map(|main| parsed.filter(|parsed| parsed.is_of(main)).unwrap_or_else(|| Document::parse(main)));
         let main_was_good = main.as_ref().map(|main| main.tree.is_ok());
         let trust_changed = main.as_ref().is_some_and(|main| self.read_settings(main));
         let rules_changed = self.catalog.update_texts(&texts, main);
@@ -165,61 +177,14 @@ impl Publisher {
 
     fn swap(&mut self) {
         let snapshot = self.assembler.next(&self.snapshots.load(), self.catalog.rules());
-        self.snapshots.store(Arc::new(snapshot));
+        self.retired.push(self.snapshots.swap(Arc::new(snapshot)));
     }
 
-    /// A listener whose new address cannot be had keeps its old one.
-    fn open_and_close(&mut self) {
-        self.listener_problems.clear();
-        let wanted: BTreeMap<Name, Arc<Listener>> =
-            self.catalog.rules().listeners().map(|listener| (listener.name().clone(), Arc::clone(listener))).collect();
-        let unwanted = |(name, open): &(&Name, &OpenedListener)| {
-            wanted.get(*name).is_none_or(|listener| listener.address() != open.rules.address())
-        };
-        let unwanted: BTreeMap<Name, SocketAddr> =
-            self.open.iter().filter(unwanted).map(|(name, open)| (name.clone(), open.bound)).collect();
-        let mut closed = false;
-        for name in unwanted.keys() {
-            if let Some(rules) = wanted.get(name)
-                && !unwanted.values().any(|freed| *freed == rules.address())
-                && let Err(error) = self.listeners.probe(rules.address())
-            {
-                self.note_refused(rules, &format!("{error}; the old address stays open"));
-                continue;
-            }
-            self.listeners.close(&name.as_str().into());
-            self.open.remove(name);
-            closed = true;
-        }
-        for (name, rules) in wanted {
-            if self.open.contains_key(&name) {
-                continue;
-            }
-            match self.bind(&name, rules.address(), closed) {
-                Ok(bound) => drop(self.open.insert(name, OpenedListener { rules, bound })),
-                Err(error) => self.note_refused(&rules, &error.to_string()),
-            }
-        }
-    }
-
-    /// An address that another listener has just left is free as soon as all workers have let go of it.
-    fn bind(&mut self, name: &Name, address: SocketAddr, wait: bool) -> std::io::Result<SocketAddr> {
-        let name = name.as_str().into();
-        let mut tries = if wait { 40 } else { 1 };
-        loop {
-            tries -= 1;
-            match self.listeners.open(&name, address) {
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries > 0 => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                result => return result,
-            }
-        }
-    }
-
-    fn note_refused(&mut self, rules: &Listener, reason: &str) {
-        let reason = format!("cannot listen on {}: {reason}", rules.address());
-        self.listener_problems.push(self.catalog.problem(Kind::Listener, rules.name().as_str(), "address", reason));
+    fn follow_listeners(&mut self) {
+        let refused = self.listeners.follow(self.catalog.rules());
+        let problem =
+            |Refused { rules, reason }| self.catalog.problem(Kind::Listener, rules.name().as_str(), "address", reason);
+        self.listener_problems = refused.into_iter().map(problem).collect();
     }
 
     fn report(&mut self, changed: bool) {
@@ -243,7 +208,7 @@ impl Publisher {
                 "rules in force"
             );
         }
-        self.problems = problems;
+        self.problems = Arc::new(problems);
     }
 }
 

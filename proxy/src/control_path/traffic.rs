@@ -8,10 +8,10 @@ use std::sync::Arc;
 use imbl::Vector;
 use routing_rules::release::Group;
 use routing_rules::rules::Name;
-use routing_rules::table::RouteTable;
+use routing_rules::table::{ReleaseId, RouteId, RouteTable};
 use tokio::time::Instant;
 
-use crate::snapshot::{Retired, Traffic, TrafficIndex};
+use crate::snapshot::{Retired, Snapshot, Traffic, TrafficIndex};
 
 /// The counts of what has gone lately.
 pub(super) struct TrafficMemory {
@@ -19,42 +19,48 @@ pub(super) struct TrafficMemory {
     retired: HashMap<(Option<Group>, Name), Retired>,
 }
 
+/// A name whose object may have come or gone, with the slots it had and has.
+struct Change<'r> {
+    name: &'r Name,
+    before: Option<usize>,
+    now: Option<usize>,
+}
+
 impl TrafficMemory {
     pub(super) fn new(workers: usize) -> Self {
         Self { workers, retired: HashMap::new() }
     }
 
-    /// The index for the table that follows the one `before` belongs to.
-    pub(super) fn next(&mut self, before: &TrafficIndex, table: &RouteTable) -> TrafficIndex {
-        let TrafficIndex { mut routes, mut stable, mut canary, .. } = before.clone();
+    /// The index for the table that follows the one of the snapshot `before`.
+    pub(super) fn next(&mut self, before: &Snapshot, table: &RouteTable) -> TrafficIndex {
+        let TrafficIndex { mut routes, mut stable, mut canary, .. } = before.traffic.clone();
         self.retired.retain(|_, retired| retired.is_remembered());
-        let names = || table.routes().map(|route| (route.id().index(), route.name()));
-        self.align(&mut routes, None, table.route_slots(), names());
-        let names = || table.releases().map(|(id, release)| (id.index(), release.assigner.rules().name()));
-        self.align(&mut stable, Some(Group::Stable), table.release_slots(), names());
-        self.align(&mut canary, Some(Group::Canary), table.release_slots(), names());
+        let (old, new) = (before.table.rules(), table.rules());
+        let slot = |table: &RouteTable, name: &Name| table.route_id(name.as_str()).map(RouteId::index);
+        let change = |name| Change { name, before: slot(&before.table, name), now: slot(table, name) };
+        let changes: Vec<_> = old.changed_routes(new).map(change).collect();
+        self.align(&mut routes, None, &changes);
+        let slot = |table: &RouteTable, name: &Name| table.release_id(name.as_str()).map(ReleaseId::index);
+        let change = |name| Change { name, before: slot(&before.table, name), now: slot(table, name) };
+        let changes: Vec<_> = old.changed_releases(new).map(change).collect();
+        self.align(&mut stable, Some(Group::Stable), &changes);
+        self.align(&mut canary, Some(Group::Canary), &changes);
         TrafficIndex { routes, stable, canary, retired: self.retired.values().cloned().collect() }
     }
 
-    /// Gives every name its counts in its slot, and retires the others'.
-    fn align<'t>(
-        &mut self,
-        places: &mut Vector<Option<Arc<Traffic>>>,
-        group: Option<Group>,
-        slots: usize,
-        names: impl Iterator<Item = (usize, &'t Name)>,
-    ) {
-        let mut wanted = vec![None; slots.max(places.len())];
-        names.for_each(|(index, name)| wanted[index] = Some(name));
-        for (index, name) in wanted.into_iter().enumerate() {
-            if index == places.len() {
+    /// Gives every name that came its counts in its slot, and retires those of names that went.
+    fn align(&mut self, places: &mut Vector<Option<Arc<Traffic>>>, group: Option<Group>, changes: &[Change<'_>]) {
+        let moved = || changes.iter().filter(|change| change.before != change.now);
+        // A slot that becomes free may be another name's already, so what has gone goes first.
+        for place in moved().filter_map(|change| change.before) {
+            let old = places.get_mut(place).and_then(Option::take);
+            old.into_iter().for_each(|traffic| self.retire(group, traffic));
+        }
+        for (name, place) in moved().filter_map(|change| Some((change.name, change.now?))) {
+            while places.len() <= place {
                 places.push_back(None);
             }
-            if places[index].as_ref().map(|traffic| traffic.name()) != name {
-                let old = places[index].take();
-                old.into_iter().for_each(|traffic| self.retire(group, traffic));
-                places[index] = name.map(|name| self.recall(group, name));
-            }
+            places[place] = Some(self.recall(group, name));
         }
     }
 

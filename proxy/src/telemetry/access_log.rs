@@ -14,11 +14,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::data_path::decide::Placement;
 use crate::data_path::error::RequestError;
@@ -98,14 +99,27 @@ impl LogSink {
         self.dropped.load(Relaxed)
     }
 
-    /// Waits until everything handed over so far is written, or for two seconds. Blocks.
+    /// Waits until everything handed over so far is written, or for some seconds if the sink is blocked. Blocks.
     pub fn flush(&self) {
         if let Some(queue) = &self.queue {
             let (done, wait) = sync_channel(1);
-            if queue.try_send(Message::Flush(done)).is_ok() {
-                let _ = wait.recv_timeout(std::time::Duration::from_secs(2));
+            if send_at_last(queue, Message::Flush(done)) {
+                let _ = wait.recv_timeout(LONGEST_END);
             }
         }
+    }
+}
+
+/// Hands over what is the last of its kind: waits for room, but not for ever. Blocks. Returns whether there was room.
+fn send_at_last(queue: &SyncSender<Message>, mut message: Message) -> bool {
+    let deadline = Instant::now() + LONGEST_END;
+    loop {
+        match queue.try_send(message) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(back)) if Instant::now() < deadline => message = back,
+            Err(_) => return false,
+        }
+        std::thread::sleep(LOOK_AGAIN);
     }
 }
 
@@ -239,18 +253,25 @@ impl LogWriter {
     }
 
     fn hand_over(&self, lines: &mut Lines) {
+        self.send(lines, |queue, message| queue.try_send(message).is_ok());
+    }
+
+    fn send(&self, lines: &mut Lines, send: impl FnOnce(&SyncSender<Message>, Message) -> bool) {
         let Lines { text, count } = std::mem::take(lines);
         let Some(queue) = &self.sink.queue else { return };
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(Message::Lines(text, count))
-        {
+        if !send(queue, Message::Lines(text, count)) {
             self.sink.dropped.fetch_add(count, Relaxed);
         }
     }
 }
 
 impl Drop for LogWriter {
+    /// The worker has ended, so nobody else waits for the sink now.
     fn drop(&mut self) {
-        self.flush();
+        let mut lines = self.lines.take();
+        if !lines.text.is_empty() {
+            self.send(&mut lines, send_at_last);
+        }
     }
 }
 
@@ -481,8 +502,17 @@ fn visible(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
+/// How long the end of the process waits for a sink that takes nothing.
+const LONGEST_END: Duration = Duration::from_secs(2);
+
+/// How often a full queue is looked at then.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// Buffers on their way to the writer thread.
 const QUEUE: usize = 256;
 
 /// A worker hands over its buffer when it is this large, in bytes.
 const CHUNK: usize = 32 << 10;
+
+#[cfg(test)]
+mod tests;

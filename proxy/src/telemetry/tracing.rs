@@ -1,5 +1,6 @@
 //! The process's own log, on stderr: readable on a terminal, JSON otherwise. `SERIN_LOG` sets the level.
 
+use std::backtrace::Backtrace;
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
@@ -12,4 +13,9 @@ pub fn start() {
         true => log.compact().try_init(),
         false => log.json().flatten_event(true).try_init(),
     };
+    // A panic is a fault of Serin's, and belongs where operators look for faults.
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        tracing::error!(thread = thread.name(), backtrace = %Backtrace::capture(), "{panic}");
+    }));
 }

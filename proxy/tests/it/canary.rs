@@ -4,7 +4,8 @@ mod lasting;
 
 use std::collections::BTreeMap;
 
-use crate::support::{Client, Origin, Reply, Serin};
+use crate::support::control::replace;
+use crate::support::{Client, Origin, PATIENCE, Reply, Serin, eventually};
 
 /// Answers with its own name and tells what the proxy said about the group.
 fn version(name: &'static str) -> Origin {
@@ -66,6 +67,38 @@ fn one_in(groups: &BTreeMap<String, String>, group: &str) -> String {
 fn pin(reply: &Reply) -> Option<String> {
     let line = reply.header_lines("set-cookie").into_iter().find(|line| line.starts_with("serin-pin-v2="))?;
     Some(line.split(';').next()?.to_owned())
+}
+
+/// What has the same name, stable and canary is the same release (specification of the analysis, §9): a slip of the pen
+/// must not deal everybody anew.
+#[test]
+fn a_release_that_comes_back_deals_as_before_and_another_salt_deals_anew() {
+    let versions = Versions::start();
+    let serin = Serin::serving(&versions.rules(BY_USER));
+    let with_release = std::fs::read_to_string(serin.config()).expect("it is there");
+    let before = groups(&serin);
+    let user_of_canary = one_in(&before, "canary");
+    let pinned = pin(&user(&mut serin.client(), &user_of_canary)).expect("canary users get a pin");
+
+    let without = with_release.replace(", release: v2", "");
+    replace(
+        &serin.config(),
+        without.lines().filter(|line| !line.starts_with("releases:")).collect::<Vec<_>>().join("\n").as_str(),
+    );
+    eventually(PATIENCE, "no release", || user(&mut serin.client(), &user_of_canary).text() == "stable");
+    replace(&serin.config(), &with_release);
+    eventually(PATIENCE, "the release", || user(&mut serin.client(), &user_of_canary).text() == "canary");
+    assert_eq!(groups(&serin), before);
+
+    let anew = with_release.replace("sticky: {", "sticky: {salt: 6d0c6a0e9f1b4c57a3e2d81f40b7c9aa, ");
+    replace(&serin.config(), &anew);
+    eventually(PATIENCE, "the other salt", || groups(&serin) != before);
+    let after = groups(&serin);
+    let in_both = after.iter().filter(|(name, group)| *group == "canary" && before[*name] == "canary").count();
+    assert!((20..=75).contains(&in_both), "30 % of 30 % of 500 are 45, not {in_both}");
+    let left = after.iter().find(|(name, group)| *group == "stable" && before[*name] == "canary").expect("many").0;
+    let reply = serin.client().request("GET", "/", &[("x-user", left), ("cookie", &pinned)], b"");
+    assert_eq!(reply.text(), "stable", "pins end with their salt");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The commands through the real program: what they print and their exit codes.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -34,6 +35,41 @@ const GOOD: &str = "listeners: {web: {address: \"127.0.0.1:0\"}}\n\
     upstreams: {old: {endpoints: [\"127.0.0.1:1\"]}, new: {endpoints: [\"127.0.0.1:2\"]}}\n\
     releases: {next: {stable: old, canary: new, audience: [{name: all}], phases: [10], \
     sticky: {key: [{header: x-user}]}, override: {header: x-group}}}\n";
+
+#[test]
+fn the_version_names_what_decides_groups_too() {
+    let number = env!("CARGO_PKG_VERSION");
+    let table = routing_rules::release::DEVICE_TABLE_VERSION;
+    assert_eq!(stdout(&serin(&["--version"])), format!("serin {number}\ndevice table {table}\n"));
+    assert_eq!(stdout(&serin(&["-V"])), format!("serin {number}\n"));
+}
+
+/// Whatever there is too little of, Serin serves or says what it could not get; it never serves with fewer threads.
+#[test]
+fn too_few_descriptors_are_no_start_and_it_is_said_for_what() {
+    let (_folder, path) = write(&format!("{GOOD}workers: 8\nadmin: {{address: \"127.0.0.1:0\"}}\n"));
+    let mut said = std::collections::BTreeSet::new();
+    for descriptors in (8..=64).step_by(4) {
+        let script = "ulimit -n $0 && exec \"$1\" run --config \"$2\"";
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script, &descriptors.to_string(), env!("CARGO_BIN_EXE_serin")]).arg(&path);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a shell");
+        let mut ready = String::new();
+        let stdout = child.stdout.as_mut().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut ready).expect("text");
+        if ready.starts_with("serin ready") {
+            child.kill().expect("our own child");
+            child.wait().expect("our own child");
+            continue;
+        }
+        let output = child.wait_with_output().expect("our own child");
+        assert_eq!(output.status.code(), Some(1), "{descriptors}: {output:?}");
+        let reason = stderr(&output).lines().last().unwrap_or_default().to_owned();
+        assert!(reason.contains("Too many open files"), "{descriptors}: {output:?}");
+        said.insert(reason.split(':').next().unwrap_or_default().to_owned());
+    }
+    assert!(said.contains("worker thread"), "{said:?}");
+}
 
 #[test]
 fn a_good_file_is_said_to_be_good() {
@@ -86,6 +122,16 @@ fn rule_files_are_checked_too() {
         assert!(text.contains(part), "{part}\nin\n{text}");
     }
     assert!(text.ends_with("3 problems\n"), "{text}");
+}
+
+#[test]
+fn a_wrong_release_is_one_problem_however_many_routes_name_it() {
+    let (_folder, path) = write(&GOOD.replace("phases: [10]", "phases: [10, 1]"));
+    let output = run("check", &path, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let place = format!("{}:4:83: releases.next.phases[1]", path.display());
+    let expected = format!("{place}: phases must grow, but 1 follows 10; so routes.shop is not in force\n1 problem\n");
+    assert_eq!(stdout(&output), expected);
 }
 
 #[test]

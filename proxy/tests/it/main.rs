@@ -34,6 +34,7 @@ mod cli;
 mod demo;
 mod diff;
 mod drain;
+mod listeners;
 mod rejected;
 mod reload;
 mod shortage;

@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("serin::main", &["serin::cli"]),
     ("serin::cli", &["serin_proxy"]),
     ("serin_proxy::server", &["serin_proxy", "routing_rules"]),
-    ("serin_proxy::worker", &["serin_proxy::data_path", SNAPSHOT, RANDOM, RELEASE]),
+    ("serin_proxy::worker", &["serin_proxy::data_path", SNAPSHOT, RANDOM, THREAD, RELEASE]),
     // The two paths share the snapshot and do not know each other. The worker is the data path's thread and context.
     ("serin_proxy::data_path", &["serin_proxy::worker", SNAPSHOT, CONNECT, RANDOM, TABLE, RELEASE, BALANCE, REQUEST]),
     ("serin_proxy::control_path", &[SNAPSHOT, CONNECT, RANDOM, "routing_rules"]),
@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (SNAPSHOT, &[TABLE, RELEASE, BALANCE, REQUEST]),
     (CONNECT, &[]),
     (RANDOM, &[]),
+    (THREAD, &[]),
     (TELEMETRY, &[SNAPSHOT, TABLE]),
     ("serin_proxy::settings", &["routing_rules::rules", "routing_rules::spec"]),
     // They answer questions: about the snapshot, or about files that might become one.
@@ -44,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const SNAPSHOT: &str = "serin_proxy::snapshot";
 const CONNECT: &str = "serin_proxy::connect";
 const RANDOM: &str = "serin_proxy::random";
+const THREAD: &str = "serin_proxy::thread";
 const TELEMETRY: &str = "serin_proxy::telemetry";
 const TABLE: &str = "routing_rules::table";
 const RELEASE: &str = "routing_rules::release";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::assignment::CookiesToSet;
 use super::audience::Facts;
 use super::bucket::Cut;
+use super::device::DeviceClass;
 use super::key::{KeyMatch, UserIds};
 use super::pin::{Pin, Pins, RuleTag};
 use super::{Assignment, Bucket, Group, Reason, ReleaseState, Secret, Status};
@@ -63,6 +64,9 @@ impl Assigner {
             RuleShare { percent, cut: Cut::new(percent, sticky.range), tag: RuleTag::of(&rule.name) }
         });
         let wants_ids = sticky.key.contains(&KeySource::SerinId);
+        if rules.audience().iter().any(|rule| !rule.conditions.device.is_empty()) {
+            DeviceClass::prepare();
+        }
         Self {
             status: state.status,
             shares: shares.collect(),

@@ -5,8 +5,9 @@
 //! trusts what it is told, so a device condition chooses an audience and never protects anything.
 //!
 //! Invariants: no allocation, no panic on any bytes, and time linear in the agent, of which only the first 1,024 bytes are
-//! read. The automaton (1.2 MB) is built once in a process, in about two milliseconds ([`DeviceClass::prepare`]). A needle or a rule
-//! that changes what real agents get moves users between groups, so it comes with a new [`DEVICE_TABLE_VERSION`].
+//! read. The automaton (1.2 MB) is built once in a process, in about two milliseconds, when the first rule with devices is
+//! compiled. A needle or a rule that changes what real agents get moves users between groups, so it comes with a new
+//! [`DEVICE_TABLE_VERSION`].
 //!
 //! Where an agent does not decide, this is what was chosen:
 //!
@@ -41,7 +42,7 @@ use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName};
 
 /// The version of the needles and of the rules over them. Two instances with different versions may put the same user on
-/// different devices, so the version is shown where releases are compared.
+/// different devices; `serin --version` shows which one it has.
 pub const DEVICE_TABLE_VERSION: u32 = 1;
 
 /// What kind of device sent a request; the module's documentation says how doubtful agents are decided.
@@ -100,8 +101,8 @@ impl DeviceClass {
         }
     }
 
-    /// Builds the automaton, if nothing has yet. Whoever compiles a rule with devices calls it, so that no request waits for it.
-    pub fn prepare() {
+    /// Builds the automaton, if nothing has yet. Compiling a rule with devices does, so that no request waits for it.
+    pub(super) fn prepare() {
         LazyLock::force(&NEEDLES);
     }
 

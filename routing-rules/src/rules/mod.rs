@@ -14,10 +14,12 @@ mod release;
 mod route;
 mod text;
 mod upstream;
+mod uses;
 
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 use crate::RuleError;
 use crate::spec::Spec;
@@ -34,6 +36,8 @@ pub use route::{
 };
 pub use text::TextPattern;
 pub use upstream::{Endpoint, Upstream, Weight};
+pub use uses::Id;
+use uses::Uses;
 
 /// One object of any kind.
 #[derive(Clone, Debug)]
@@ -77,6 +81,26 @@ impl Kind {
 }
 
 impl Object {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Listener(_) => Kind::Listener,
+            Self::Route(_) => Kind::Route,
+            Self::Upstream(_) => Kind::Upstream,
+            Self::Release(_) => Kind::Release,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        match self {
+            Self::Listener(listener) => listener.name(),
+            Self::Route(route) => route.name(),
+            Self::Upstream(upstream) => upstream.name(),
+            Self::Release(release) => release.name(),
+        }
+    }
+
     /// Whether both are the very same object, not merely equal ones.
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
@@ -122,6 +146,7 @@ pub struct RuleSet {
     pub(crate) routes: OrdMap<Name, Arc<Route>>,
     pub(crate) upstreams: OrdMap<Name, Arc<Upstream>>,
     pub(crate) releases: OrdMap<Name, Arc<Release>>,
+    uses: Uses,
 }
 
 impl RuleSet {
@@ -131,39 +156,50 @@ impl RuleSet {
         let mut problems = Vec::new();
         let mut set = Self::default();
         for (name, spec) in &spec.listeners {
-            set.listeners.extend(Listener::new(name, spec, &mut problems).map(named(Listener::name)));
+            set.insert_some(Listener::new(name, spec, &mut problems).map(|listener| Object::Listener(listener.into())));
         }
         for (name, spec) in &spec.routes {
-            set.routes.extend(Route::new(name, spec, &mut problems).map(named(Route::name)));
+            set.insert_some(Route::new(name, spec, &mut problems).map(|route| Object::Route(route.into())));
         }
         for (name, spec) in &spec.upstreams {
-            set.upstreams.extend(Upstream::new(name, spec, &mut problems).map(named(Upstream::name)));
+            set.insert_some(Upstream::new(name, spec, &mut problems).map(|upstream| Object::Upstream(upstream.into())));
         }
         for (name, spec) in &spec.releases {
-            set.releases.extend(Release::new(name, spec, &mut problems).map(named(Release::name)));
+            set.insert_some(Release::new(name, spec, &mut problems).map(|release| Object::Release(release.into())));
         }
         problems.extend(set.dangling().iter().map(Dangling::error));
         (set, problems)
     }
 
+    fn insert_some(&mut self, object: Option<Object>) {
+        object.into_iter().for_each(|object| self.insert(object));
+    }
+
     /// Puts an object in, in the place of one with the same kind and name.
     pub fn insert(&mut self, object: Object) {
-        match object {
-            Object::Listener(listener) => drop(self.listeners.insert(listener.name().clone(), listener)),
-            Object::Route(route) => drop(self.routes.insert(route.name().clone(), route)),
-            Object::Upstream(upstream) => drop(self.upstreams.insert(upstream.name().clone(), upstream)),
-            Object::Release(release) => drop(self.releases.insert(release.name().clone(), release)),
-        }
+        let new = object.clone();
+        let old = match object {
+            Object::Listener(listener) => {
+                self.listeners.insert(listener.name().clone(), listener).map(Object::Listener)
+            }
+            Object::Route(route) => self.routes.insert(route.name().clone(), route).map(Object::Route),
+            Object::Upstream(upstream) => {
+                self.upstreams.insert(upstream.name().clone(), upstream).map(Object::Upstream)
+            }
+            Object::Release(release) => self.releases.insert(release.name().clone(), release).map(Object::Release),
+        };
+        self.uses.change(old.as_ref(), Some(&new));
     }
 
     /// Takes an object out.
     pub fn remove(&mut self, kind: Kind, name: &str) {
-        match kind {
-            Kind::Listener => drop(self.listeners.remove(name)),
-            Kind::Route => drop(self.routes.remove(name)),
-            Kind::Upstream => drop(self.upstreams.remove(name)),
-            Kind::Release => drop(self.releases.remove(name)),
-        }
+        let old = match kind {
+            Kind::Listener => self.listeners.remove(name).map(Object::Listener),
+            Kind::Route => self.routes.remove(name).map(Object::Route),
+            Kind::Upstream => self.upstreams.remove(name).map(Object::Upstream),
+            Kind::Release => self.releases.remove(name).map(Object::Release),
+        };
+        self.uses.change(old.as_ref(), None);
     }
 
     /// An object, if it is there.
@@ -183,21 +219,33 @@ impl RuleSet {
         routes.chain(releases).filter(|reference| !self.contains(reference.to, &reference.to_name)).collect()
     }
 
-    /// The references of one route that lead nowhere.
-    pub fn dangling_of_route(&self, route: &Route) -> Vec<RuleError> {
-        self.missing(self.references_of_route(route))
+    /// The references of one object that lead nowhere; none if the object is not in the set.
+    pub fn dangling_of(&self, kind: Kind, name: &str) -> Vec<Dangling> {
+        let route = self.routes.get(name).filter(|_| kind == Kind::Route);
+        let release = self.releases.get(name).filter(|_| kind == Kind::Release);
+        let of_route = route.into_iter().flat_map(|route| self.references_of_route(route));
+        let of_release = release.into_iter().flat_map(|release| self.references_of_release(release));
+        of_route.chain(of_release).filter(|reference| !self.contains(reference.to, &reference.to_name)).collect()
     }
 
-    /// The references of one release that lead nowhere.
-    pub fn dangling_of_release(&self, release: &Release) -> Vec<RuleError> {
-        self.missing(self.references_of_release(release))
+    /// The objects that name this one, whether or not it is there.
+    pub fn users(&self, kind: Kind, name: &Name) -> impl Iterator<Item = &Id> {
+        self.uses.users(kind, name)
     }
 
-    fn missing(&self, references: impl Iterator<Item = Dangling>) -> Vec<RuleError> {
-        references
-            .filter(|reference| !self.contains(reference.to, &reference.to_name))
-            .map(|reference| reference.error())
-            .collect()
+    /// The names of upstreams that another set has in another version, or has not, or has besides.
+    pub fn changed_upstreams<'s>(&'s self, next: &'s Self) -> impl Iterator<Item = &'s Name> {
+        changed(&self.upstreams, &next.upstreams)
+    }
+
+    /// The same for routes.
+    pub fn changed_routes<'s>(&'s self, next: &'s Self) -> impl Iterator<Item = &'s Name> {
+        changed(&self.routes, &next.routes)
+    }
+
+    /// The same for releases.
+    pub fn changed_releases<'s>(&'s self, next: &'s Self) -> impl Iterator<Item = &'s Name> {
+        changed(&self.releases, &next.releases)
     }
 
     fn contains(&self, kind: Kind, name: &Name) -> bool {
@@ -273,6 +321,11 @@ impl RuleSet {
     }
 }
 
-fn named<T>(name: impl Fn(&T) -> &Name) -> impl FnOnce(T) -> (Name, Arc<T>) {
-    move |object| (name(&object).clone(), Arc::new(object))
+fn changed<'s, T: PartialEq>(
+    before: &'s OrdMap<Name, Arc<T>>,
+    next: &'s OrdMap<Name, Arc<T>>,
+) -> impl Iterator<Item = &'s Name> {
+    before.diff(next).map(|item| match item {
+        DiffItem::Add(name, _) | DiffItem::Remove(name, _) | DiffItem::Update { new: (name, _), .. } => name,
+    })
 }

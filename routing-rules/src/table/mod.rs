@@ -37,7 +37,7 @@ use crate::request::RequestView;
 use crate::rules::{Dangling, Kind, Name, RuleSet, Upstream};
 use hosts::HostIndex;
 use slots::Slots;
-use update::{Update, Use};
+use update::Update;
 
 pub use compiled::{CompiledRelease, CompiledRoute, CompiledTarget};
 pub use precedence::Precedence;
@@ -52,8 +52,6 @@ pub struct RouteTable {
     routes: Slots<Arc<CompiledRoute>>,
     upstreams: Slots<Arc<Upstream>>,
     releases: Slots<Arc<CompiledRelease>>,
-    /// Who names whom, compiled or not: what must be looked at again when an object appears or goes.
-    uses: OrdSet<Use>,
     skipped: OrdSet<(Kind, Name)>,
 }
 
@@ -86,6 +84,11 @@ impl RouteTable {
     /// One route.
     pub fn route(&self, id: RouteId) -> Option<&CompiledRoute> {
         self.routes.at(id.index()).map(|route| &**route)
+    }
+
+    /// The id of a route in this table.
+    pub fn route_id(&self, name: &str) -> Option<RouteId> {
+        self.routes.index_of(name).map(RouteId)
     }
 
     /// The routes that are served, by name.

@@ -5,7 +5,6 @@
 //! appeared or went touches everything that names it.
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
@@ -13,16 +12,7 @@ use imbl::ordmap::DiffItem;
 use super::slots::RouteId;
 use super::{CompiledRelease, CompiledRoute, RouteTable};
 use crate::release::ReleaseContext;
-use crate::rules::{Kind, Name, PathPattern, Release, Route, RuleSet, Target};
-
-/// One object names another.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Use {
-    /// Who is named.
-    of: (Kind, Name),
-    /// Who names it. Nothing stands for the place before the first.
-    by: Option<(Kind, Name)>,
-}
+use crate::rules::{Kind, Name, PathPattern, Route, RuleSet};
 
 /// An update on its way.
 pub(super) struct Update<'a> {
@@ -96,8 +86,7 @@ impl<'a> Update<'a> {
 
     fn apply_releases(&mut self) {
         for name in std::mem::take(&mut self.releases) {
-            let (old, new) = (self.before.rules.releases.get(&name), self.rules.releases.get(&name));
-            self.move_uses(Kind::Release, &name, old.map(uses_of_release), new.map(uses_of_release));
+            let new = self.rules.releases.get(&name);
             let compiled = new.and_then(|rules| CompiledRelease::new(rules, &self.next.upstreams, self.context));
             self.note_skipped(Kind::Release, &name, new.is_some() && compiled.is_none());
             let was_there = self.next.releases.index_of(name.as_str()).is_some();
@@ -123,8 +112,7 @@ impl<'a> Update<'a> {
             }
         }
         for name in &names {
-            let (old, new) = (self.before.rules.routes.get(name), self.rules.routes.get(name));
-            self.move_uses(Kind::Route, name, old.map(uses_of_route), new.map(uses_of_route));
+            let new = self.rules.routes.get(name);
             let compiled = new.and_then(|rules| self.compile_route(rules)).map(Arc::new);
             self.note_skipped(Kind::Route, name, new.is_some() && compiled.is_none());
             match compiled {
@@ -152,28 +140,12 @@ impl<'a> Update<'a> {
     /// Everything that names an object must be compiled again. Rules that are new or changed are known already, so the
     /// uses of the old ones are enough.
     fn touch_users(&mut self, kind: Kind, name: &Name) {
-        let of = (kind, name.clone());
-        let start = Use { of: of.clone(), by: None };
-        let users = self.before.uses.range((Bound::Excluded(start), Bound::Unbounded));
-        for (kind, name) in users.take_while(|found| found.of == of).filter_map(|found| found.by.as_ref()) {
+        for (kind, name) in self.before.rules.users(kind, name) {
             match kind {
                 Kind::Release => drop(self.releases.insert(name.clone())),
                 Kind::Route => drop(self.routes.insert(name.clone())),
                 Kind::Listener | Kind::Upstream => {}
             }
-        }
-    }
-
-    fn move_uses(&mut self, kind: Kind, name: &Name, old: Option<Vec<(Kind, Name)>>, new: Option<Vec<(Kind, Name)>>) {
-        if old == new {
-            return;
-        }
-        let by = Some((kind, name.clone()));
-        for of in old.into_iter().flatten() {
-            self.next.uses.remove(&Use { of, by: by.clone() });
-        }
-        for of in new.into_iter().flatten() {
-            self.next.uses.insert(Use { of, by: by.clone() });
         }
     }
 
@@ -189,21 +161,6 @@ fn name_of<'i, V>(item: &DiffItem<'i, 'i, Name, V>) -> &'i Name {
     match item {
         DiffItem::Add(name, _) | DiffItem::Remove(name, _) | DiffItem::Update { new: (name, _), .. } => name,
     }
-}
-
-fn uses_of_release(release: &Arc<Release>) -> Vec<(Kind, Name)> {
-    vec![(Kind::Upstream, release.stable().clone()), (Kind::Upstream, release.canary().clone())]
-}
-
-fn uses_of_route(route: &Arc<Route>) -> Vec<(Kind, Name)> {
-    let mut uses = match route.target() {
-        Target::Upstream(name) => vec![(Kind::Upstream, name.clone())],
-        Target::Split(parts) => parts.iter().map(|part| (Kind::Upstream, part.upstream.clone())).collect(),
-        Target::Redirect(_) => Vec::new(),
-    };
-    uses.extend(route.releases().iter().map(|name| (Kind::Release, name.clone())));
-    uses.extend(route.listeners().iter().map(|name| (Kind::Listener, name.clone())));
-    uses
 }
 
 fn has_regex(route: &CompiledRoute) -> bool {

@@ -6,18 +6,26 @@
 
 mod reading;
 
+mod claims;
+
+mod findings;
+
 mod references;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use routing_rules::RuleError;
 use routing_rules::rules::{Kind, Listener, Object, Release, Route, RuleSet, Upstream};
 use routing_rules::spec::{ListenerSpec, ReleaseSpec, RouteSpec, Spec, UpstreamSpec};
 
 use super::decode::{self, Node, Problem};
 use super::source::Text;
+use claims::{Claims, Touched};
+use findings::Findings;
 use reading::Reading;
+use references::Mending;
 
 /// One text from a source, read as a tree.
 pub struct Document {
@@ -47,28 +55,34 @@ impl Document {
         });
         Self { name: Arc::clone(name), tree, is_main: text.is_main, text: text.clone() }
     }
+
+    /// Whether this is what a text says.
+    pub(super) fn is_of(&self, text: &Text) -> bool {
+        self.text == *text
+    }
 }
 
 /// The rules in force and what is wrong with what was written.
 #[derive(Default)]
 pub struct Catalog {
-    /// What the texts say, in the order of the sources. Kept so that a text that did not change is not read again.
-    readings: Vec<Reading>,
-    entries: Arc<Entries>,
+    claims: Claims,
+    entries: Entries,
     rules: RuleSet,
     problems: Vec<Problem>,
+    /// Objects that are not in force as they are written, or that several texts name: looked at with every change.
+    unsettled: BTreeSet<Key>,
+    /// Where paths in texts that did not change lead.
+    placed: HashMap<(Arc<str>, String), Problem>,
 }
 
 /// The objects in force as they were written, to be stored. Costs nothing to take.
 #[derive(Clone, Default)]
-pub struct Written(Arc<Entries>);
+pub struct Written(Entries);
 
-type Entries = BTreeMap<Key, Arc<Entry>>;
+/// Persistent, so that a change shares what it does not concern.
+type Entries = OrdMap<Key, Arc<Entry>>;
 
 type Key = (Kind, Arc<str>);
-
-/// Which document decides about an object, and what it says, if that is anything.
-type Claims = BTreeMap<Key, (Arc<str>, Option<Arc<Entry>>)>;
 
 /// One object in force.
 #[derive(Clone)]
@@ -97,41 +111,30 @@ impl Catalog {
         specs.extend(spec.routes.iter().map(|(name, spec)| (name, ObjectSpec::Route(Box::new(spec.clone())))));
         specs.extend(spec.upstreams.iter().map(|(name, spec)| (name, ObjectSpec::Upstream(spec.clone()))));
         specs.extend(spec.releases.iter().map(|(name, spec)| (name, ObjectSpec::Release(Box::new(spec.clone())))));
-        let (mut entries, mut problems) = (Entries::new(), Vec::new());
+        let (mut changes, mut findings) = (Vec::new(), Findings::default());
         for (name, spec) in specs {
             let mut errors = Vec::new();
             if let Some(object) = spec.validate(name, &mut errors) {
                 let key = (spec.kind(), name.as_str().into());
                 let entry = Entry { spec: Arc::new(spec), object, document: Arc::clone(document), is_stored: true };
-                entries.insert(key, Arc::new(entry));
+                changes.push((key, Some(Arc::new(entry))));
             }
-            problems.extend(errors.into_iter().map(|error| unplaced(document, error.at, error.reason)));
+            findings.extend(errors.into_iter().map(|error| unplaced(document, error.at, error.reason)));
         }
         let mut catalog = Self::default();
-        catalog.take(entries, problems);
+        catalog.take(changes, findings);
         catalog
-    }
-
-    /// Takes a new revision of all documents of all sources, in the order of the sources.
-    pub fn update(&mut self, documents: Vec<Document>) {
-        self.readings = documents.into_iter().map(|document| Reading::new(document, &self.entries)).collect();
-        self.settle();
     }
 
     /// Takes a new revision of all texts of all sources, in the order of the sources, and parses only what has changed.
     /// A text that was parsed already may be given as a document too. Returns whether the rules in force changed.
     pub fn update_texts(&mut self, texts: &[Text], mut parsed: Option<Document>) -> bool {
-        let before = std::mem::take(&mut self.readings).into_iter();
-        let mut before: HashMap<Arc<str>, Reading> =
-            before.map(|reading| (Arc::clone(&reading.text.name), reading)).collect();
-        let mut reading_of = |text: &Text| {
-            before.remove(&text.name).filter(|reading| reading.text == *text).unwrap_or_else(|| {
-                let document = parsed.take_if(|document| document.text == *text);
-                Reading::new(document.unwrap_or_else(|| Document::parse(text)), &self.entries)
-            })
-        };
-        self.readings = texts.iter().map(&mut reading_of).collect();
-        self.settle()
+        let entries = &self.entries;
+        let touched = self.claims.update(texts, |text| {
+            let document = parsed.take_if(|document| document.is_of(text));
+            Reading::new(document.unwrap_or_else(|| Document::parse(text)), entries)
+        });
+        self.settle(touched)
     }
 
     /// The rules in force.
@@ -146,7 +149,7 @@ impl Catalog {
 
     /// The objects in force as they were written.
     pub fn written(&self) -> Written {
-        Written(Arc::clone(&self.entries))
+        Written(self.entries.clone())
     }
 
     /// The rules in force as a spec.
@@ -160,78 +163,79 @@ impl Catalog {
             Some(entry) => Arc::clone(&entry.document),
             None => "".into(),
         };
-        Places::new(&self.readings).problem(&document, format!("{}.{name}.{field}", kind.map_name()), reason)
+        Places::new(&self.claims.readings, HashMap::new()).problem(
+            &document,
+            format!("{}.{name}.{field}", kind.map_name()),
+            reason,
+        )
     }
 
-    fn settle(&mut self) -> bool {
-        let (entries, problems) = self.merge();
-        self.take(entries, problems)
-    }
-
-    /// Holds what the texts say against each other and against what is in force. The first document that names an
-    /// object wins, also when what it says is wrong or cannot be read now: otherwise a slip of the pen in one file
-    /// would put another file's version in force.
-    fn merge(&self) -> (Entries, Vec<Problem>) {
-        let mut claims = Claims::new();
-        let mut problems = Vec::new();
-        for reading in &self.readings {
-            let document = &reading.text.name;
-            problems.extend(reading.problems.iter().cloned());
-            for (key, written) in &reading.objects {
-                if let Some((first, _)) = claims.get(key) {
-                    let reason = format!("already defined in {first}, which comes first and wins");
-                    problems.push(written.problem(document, key, reason));
-                    continue;
-                }
-                let entry = written.entry.clone().or_else(|| self.last_good(key, document));
-                claims.insert(key.clone(), (Arc::clone(document), entry));
+    fn settle(&mut self, touched: Touched) -> bool {
+        let mut keys = touched.keys;
+        keys.append(&mut self.unsettled);
+        if touched.all {
+            keys.extend(self.entries.keys().cloned());
+        }
+        self.placed.retain(|(document, _), _| !touched.documents.contains(document));
+        let mut findings = self.claims.findings(&self.entries);
+        let mut changes = Vec::new();
+        for key in keys {
+            let claim = self.claims.resolve(&key, &self.entries, &mut findings);
+            if claim.is_contested {
+                self.unsettled.insert(key.clone());
             }
-            if reading.keeps_last {
-                self.keep(&mut claims, |entry| reading.covers(entry));
-            }
+            changes.push((key, claim.entry));
         }
-        if self.readings.iter().any(|reading| reading.keeps_last) {
-            self.keep(&mut claims, |entry| entry.is_stored);
-        }
-        let entries = claims.into_iter().filter_map(|(key, (_, entry))| Some((key, entry?))).collect();
-        (entries, problems)
-    }
-
-    fn keep(&self, claims: &mut Claims, which: impl Fn(&Entry) -> bool) {
-        for (key, entry) in self.entries.iter().filter(|(_, entry)| which(entry)) {
-            claims.entry(key.clone()).or_insert_with(|| (Arc::clone(&entry.document), Some(Arc::clone(entry))));
-        }
-    }
-
-    /// The version in force, from now on that of the document that has just failed to replace it.
-    fn last_good(&self, key: &Key, document: &Arc<str>) -> Option<Arc<Entry>> {
-        let entry = self.entries.get(key)?;
-        let is_at_home = entry.document == *document && !entry.is_stored;
-        Some(match is_at_home {
-            true => Arc::clone(entry),
-            false => Arc::new(Entry { document: Arc::clone(document), is_stored: false, ..Entry::clone(entry) }),
-        })
+        self.take(changes, findings)
     }
 
     /// Puts objects in force, except for what refers to nothing. Returns whether the rules changed.
-    fn take(&mut self, mut entries: Entries, mut problems: Vec<Problem>) -> bool {
-        let mut rules = self.rules.clone();
-        for key in self.entries.keys().filter(|key| !entries.contains_key(*key)) {
-            rules.remove(key.0, &key.1);
+    fn take(&mut self, changes: Vec<(Key, Option<Arc<Entry>>)>, mut findings: Findings) -> bool {
+        let (mut entries, mut rules) = (self.entries.clone(), self.rules.clone());
+        let (mut check, mut gone) = (BTreeSet::new(), Vec::new());
+        let mut concerned = BTreeSet::new();
+        for (key, entry) in changes {
+            match entry {
+                Some(entry) if self.is_in_force(&key, &entry) => drop(entries.insert(key.clone(), entry)),
+                Some(entry) => {
+                    rules.insert(entry.object.clone());
+                    entries.insert(key.clone(), entry);
+                    check.insert(key.clone());
+                }
+                None if entries.remove(&key).is_some() => {
+                    rules.remove(key.0, &key.1);
+                    gone.push(key.clone());
+                }
+                None => {}
+            }
+            concerned.insert(key);
         }
-        for (_, entry) in entries.iter().filter(|(key, entry)| !self.is_in_force(key, entry)) {
-            rules.insert(entry.object.clone());
+        check.extend(gone.iter().flat_map(|key| references::users(&rules, key)));
+        let mut places = Places::new(&self.claims.readings, std::mem::take(&mut self.placed));
+        let mut unsettled = BTreeSet::new();
+        Mending {
+            before: &self.entries,
+            entries: &mut entries,
+            rules: &mut rules,
+            places: &mut places,
+            findings: &mut findings,
+            check,
+            unsettled: &mut unsettled,
         }
-        let mut places = Places::new(&self.readings);
-        references::mend(&self.entries, &mut entries, &mut rules, &mut places, &mut problems);
-        problems.sort_by(|a, b| (&a.source, a.line, a.column).cmp(&(&b.source, b.line, b.column)));
-        let changed =
-            entries.len() != self.entries.len() || entries.iter().any(|(key, entry)| !self.is_in_force(key, entry));
+        .run();
+        self.placed = places.known;
+        concerned.extend(unsettled.iter().cloned());
+        self.unsettled.append(&mut unsettled);
+        let is_same = |key: &Key| match (self.entries.get(key), entries.get(key)) {
+            (Some(before), Some(now)) => before.object.is_same(&now.object),
+            (before, now) => before.is_none() && now.is_none(),
+        };
+        let changed = !concerned.iter().all(is_same);
         if changed {
             self.rules = rules;
         }
-        self.entries = Arc::new(entries);
-        self.problems = problems;
+        self.entries = entries;
+        self.problems = findings.finish();
         changed
     }
 
@@ -277,25 +281,37 @@ impl ObjectSpec {
     }
 }
 
-/// Finds where in a text a path leads. Trees are large and such problems rare, so texts are parsed again for them.
+/// Finds where in a text a path leads. Trees are large and such problems rare, so texts are parsed again for them, once.
 struct Places<'r> {
     readings: &'r [Reading],
     trees: HashMap<Arc<str>, Option<Node>>,
+    /// Problems that were placed before, by document and path.
+    known: HashMap<(Arc<str>, String), Problem>,
 }
 
 impl<'r> Places<'r> {
-    fn new(readings: &'r [Reading]) -> Self {
-        Self { readings, trees: HashMap::new() }
+    fn new(readings: &'r [Reading], known: HashMap<(Arc<str>, String), Problem>) -> Self {
+        Self { readings, trees: HashMap::new(), known }
     }
 
     fn problem(&mut self, document: &Arc<str>, path: String, reason: String) -> Problem {
+        let place = (Arc::clone(document), path);
+        if let Some(known) = self.known.get(&place) {
+            return Problem { reason, ..known.clone() };
+        }
+        let problem = self.find(document, &place.1, reason);
+        self.known.insert(place, problem.clone());
+        problem
+    }
+
+    fn find(&mut self, document: &Arc<str>, path: &str, reason: String) -> Problem {
         let tree = self.trees.entry(Arc::clone(document)).or_insert_with(|| {
             let reading = self.readings.iter().find(|reading| reading.text.name == *document)?;
             Document::parse(&reading.text).tree.ok()
         });
         match tree {
-            Some(root) => root.problem(document, &path, reason),
-            None => unplaced(document, path, reason),
+            Some(root) => root.problem(document, path, reason),
+            None => unplaced(document, path.to_owned(), reason),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What one text says, object by object, regardless of all other texts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use routing_rules::rules::Kind;
@@ -29,9 +30,11 @@ struct RuleMaps {
 /// A text and what it says.
 pub(super) struct Reading {
     pub(super) text: Text,
-    /// The objects it names, in the order of their maps.
-    pub(super) objects: Vec<(Key, WrittenObject)>,
+    /// The objects it names.
+    pub(super) objects: BTreeMap<Key, WrittenObject>,
     pub(super) problems: Vec<Problem>,
+    /// Objects that are wrong, with the first problem of each as a place in the list.
+    pub(super) wrong: Vec<(Key, usize)>,
     /// Some of it could not be read, so what it said before stands.
     pub(super) keeps_last: bool,
 }
@@ -55,7 +58,13 @@ impl WrittenObject {
 impl Reading {
     /// Reads a document. What says the same as an object in force becomes that very object.
     pub(super) fn new(document: Document, in_force: &Entries) -> Self {
-        let mut reading = Self { text: document.text, objects: Vec::new(), problems: Vec::new(), keeps_last: false };
+        let mut reading = Self {
+            text: document.text,
+            objects: BTreeMap::new(),
+            problems: Vec::new(),
+            wrong: Vec::new(),
+            keeps_last: false,
+        };
         match document.tree {
             Ok(root) => reading.read(&root, in_force),
             Err(problem) => {
@@ -64,6 +73,11 @@ impl Reading {
             }
         }
         reading
+    }
+
+    /// What it says about an object, if that is right.
+    pub(super) fn entry(&self, key: &Key) -> Option<&Arc<Entry>> {
+        self.objects.get(key)?.entry.as_ref()
     }
 
     /// Whether an object in force was written here: in this document, or below this folder if it is one.
@@ -100,14 +114,18 @@ impl Reading {
         for (name, node) in objects {
             let key: Key = (kind, name.into());
             let path = format!("{}.{name}", kind.map_name());
+            let first = self.problems.len();
             let spec = decode::decode::<S>(&self.text.name, node, &path, &mut self.problems).map(&wrap);
-            let entry = spec.and_then(|spec| self.entry(root, &key, spec, in_force));
+            let entry = spec.and_then(|spec| self.validate(root, &key, spec, in_force));
             let (line, column) = map.key_position(name).unwrap_or_default();
-            self.objects.push((key, WrittenObject { line, column, entry: entry.map(Arc::new) }));
+            if entry.is_none() && self.problems.len() > first {
+                self.wrong.push((key.clone(), first));
+            }
+            self.objects.insert(key, WrittenObject { line, column, entry: entry.map(Arc::new) });
         }
     }
 
-    fn entry(&mut self, root: &Node, key: &Key, spec: ObjectSpec, in_force: &Entries) -> Option<Entry> {
+    fn validate(&mut self, root: &Node, key: &Key, spec: ObjectSpec, in_force: &Entries) -> Option<Entry> {
         let source = &self.text.name;
         let document = Arc::clone(source);
         if let Some(known) = in_force.get(key).filter(|known| *known.spec == spec) {

@@ -56,6 +56,13 @@ fn shown(catalog: &Catalog) -> String {
     shown
 }
 
+/// Makes the next update take every text for changed.
+fn read_all_again(catalog: &mut Catalog) {
+    for reading in &mut catalog.claims.readings {
+        reading.text.is_main ^= true;
+    }
+}
+
 /// Applies revisions, separated by `====`, and compares what is in force after each with the block behind its `>>>>`.
 /// The lazy and the eager way of reading must agree.
 fn check(steps: &str) {
@@ -64,7 +71,8 @@ fn check(steps: &str) {
         let (revision, expected) = step.split_once(">>>>").expect("a step has an expectation");
         let texts = texts(revision.trim_start());
         lazy.update_texts(&texts, texts.first().map(Document::parse));
-        eager.update(texts.iter().map(Document::parse).collect());
+        read_all_again(&mut eager);
+        eager.update_texts(&texts, None);
         let expected: String = expected.trim().lines().map(|line| format!("{}\n", line.trim())).collect();
         for catalog in [&lazy, &eager] {
             let found = shown(catalog);
@@ -372,9 +380,65 @@ releases:
   r: {stable: u, canary: v, audience: [{name: all}], phases: [1], sticky: {key: [client_ip]}}
 >>>>
 upstream u 1
-main:2:29: routes.a.release: there is no release `r`; not in force until there is one
-main:5:26: releases.r.canary: there is no upstream `v`; not in force until there is one
+main:5:26: releases.r.canary: there is no upstream `v`; not in force until there is one; so routes.a is not in force
 "#,
+    );
+}
+
+#[test]
+fn what_follows_from_a_wrong_object_is_said_there_and_is_no_problem_of_its_own() {
+    check(
+        r#"
+--- main
+routes:
+  a: {upstream: u, release: r}
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}, v: {endpoints: ["127.0.0.1:2"]}}
+releases:
+  r: {stable: u, canary: v, audience: [{name: all}], phases: [10, 1], sticky: {key: [client_ip]}}
+>>>>
+upstream u 1
+upstream v 2
+main:5:67: releases.r.phases[1]: phases must grow, but 1 follows 10; so routes.a is not in force
+====
+--- main
+routes:
+  a: {upstream: u}
+  b: {upstream: v}
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}, v: {endpoints: ["127.0.0.1:2"]}}
+>>>>
+route a > u
+route b > v
+upstream u 1
+upstream v 2
+====
+--- main
+routes:
+  a: {upstream: u, release: r}
+  b: {upstream: w}
+  c: {upstream: w}
+upstreams: {u: {endpoints: ["127.0.0.1:1"]}, v: {endpoints: ["127.0.0.1:2"]}, w: {endpoints: [x]}}
+releases:
+  r: {stable: u, canary: w, audience: [{name: all}], phases: [1], sticky: {key: [client_ip]}}
+  s: {stable: u, canary: w, audience: [{name: all}], phases: [1], sticky: {key: [client_ip]}}
+>>>>
+route a > u
+route b > v
+upstream u 1
+upstream v 2
+main:5:95: upstreams.w.endpoints[0]: `x` is not an address such as 10.0.0.1:8080 or [2001:db8::1]:8080; so routes.c, releases.r and releases.s are not in force, and routes.a and routes.b stay as before
+"#,
+    );
+}
+
+#[test]
+fn a_cause_with_very_many_consequences_is_one_short_line() {
+    let mut catalog = Catalog::default();
+    let routes: String = (0..50).map(|index| format!("  r{index:02}: {{upstream: u}}\n")).collect();
+    catalog.update_texts(&texts(&format!("--- main\nupstreams: {{u: {{endpoints: [x]}}}}\nroutes:\n{routes}")), None);
+    let [problem] = catalog.problems() else { panic!("{:?}", catalog.problems()) };
+    assert!(
+        problem.reason.ends_with("; so routes.r00, routes.r01, routes.r02 and 47 more are not in force"),
+        "{problem}"
     );
 }
 
@@ -482,4 +546,65 @@ fn a_problem_of_use_is_placed() {
     catalog.update_texts(&texts("--- main\nlisteners:\n  web: {address: \"127.0.0.1:80\"}\n"), None);
     let problem = catalog.problem(routing_rules::rules::Kind::Listener, "web", "address", "taken".into());
     assert_eq!(problem.to_string(), "main:2:18: listeners.web.address: taken");
+}
+
+/// Texts that come, go, break and are mended in any order: what is in force has no loose ends, and looking only at what
+/// changed finds the same as looking at everything.
+#[test]
+fn looking_at_changes_only_finds_what_looking_at_everything_finds() {
+    let mut seed = 1_u64;
+    let mut draw = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % below
+    };
+    for _ in 0..300 {
+        let (mut lazy, mut eager) = (Catalog::default(), Catalog::default());
+        let mut revision: Vec<Text> = Vec::new();
+        for step in 0..8 {
+            let name = ["main", "b", "rules.d/c", "rules.d"][draw(4)];
+            let content = random_text(&mut draw);
+            revision.retain(|text| &*text.name != name);
+            if draw(5) > 0 {
+                revision.insert(draw(revision.len() + 1), text(name, &content));
+            }
+            let before = lazy.rules().clone();
+            let changed = lazy.update_texts(&revision, None);
+            read_all_again(&mut eager);
+            eager.update_texts(&revision, None);
+            assert_eq!(shown(&lazy), shown(&eager), "{step}: {revision:?}");
+            let is_same = lazy.rules().routes().eq(before.routes()) && lazy.rules().upstreams().eq(before.upstreams());
+            assert!(changed || is_same, "{step}: {revision:?}");
+            assert_eq!(lazy.rules().dangling(), [], "{step}: {revision:?}");
+        }
+    }
+}
+
+fn random_text(draw: &mut impl FnMut(usize) -> usize) -> String {
+    let broken = ["GONE", "routes: [", "rotues: {}", "- x"];
+    if draw(6) == 0 {
+        return broken[draw(broken.len())].into();
+    }
+    let mut content = String::new();
+    for (map, names) in [("routes", ["r", "s"]), ("upstreams", ["u", "v"]), ("releases", ["x", "y"])] {
+        if draw(4) == 0 {
+            continue;
+        }
+        writeln!(content, "{map}:").unwrap();
+        for name in names {
+            if draw(3) == 0 {
+                continue;
+            }
+            let body = match map {
+                "routes" => format!("upstream: {}, release: {}", ["u", "v", "w"][draw(3)], ["x", "y", "z"][draw(3)]),
+                "upstreams" => format!("endpoints: [\"127.0.0.1:{}\"]", draw(4)),
+                _ => format!(
+                    "stable: {}, canary: {}, audience: [{{name: a, percent: 1}}]",
+                    ["u", "v"][draw(2)],
+                    ["v", "w"][draw(2)]
+                ),
+            };
+            writeln!(content, "  {name}: {{{body}}}").unwrap();
+        }
+    }
+    content
 }

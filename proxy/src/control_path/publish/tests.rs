@@ -23,21 +23,26 @@ struct Sketch {
 }
 
 impl Listeners for Sketch {
-    fn open(&mut self, name: &Arc<str>, address: SocketAddr) -> io::Result<SocketAddr> {
-        self.probe(address)?;
-        self.events.lock().unwrap().push(format!("+{name}:{}", address.port()));
+    fn open(&mut self, name: &Arc<str>, address: SocketAddr, _: &[SocketAddr]) -> io::Result<SocketAddr> {
+        if self.taken.lock().unwrap().contains(&address.port()) {
+            return Err(io::Error::other("taken"));
+        }
+        self.note(format!("+{name}:{}", address.port()));
         Ok(address)
     }
 
-    fn close(&mut self, name: &Arc<str>) {
-        self.events.lock().unwrap().push(format!("-{name}"));
+    fn rename(&mut self, bound: SocketAddr, name: &Arc<str>) {
+        self.note(format!("{}={name}", bound.port()));
     }
 
-    fn probe(&self, address: SocketAddr) -> io::Result<()> {
-        match self.taken.lock().unwrap().contains(&address.port()) {
-            true => Err(io::Error::other("taken")),
-            false => Ok(()),
-        }
+    fn close(&mut self, bound: SocketAddr) {
+        self.note(format!("-{}", bound.port()));
+    }
+}
+
+impl Sketch {
+    fn note(&self, event: String) {
+        self.events.lock().unwrap().push(event);
     }
 }
 
@@ -64,7 +69,7 @@ impl Bench {
     }
 
     fn problems(&self) -> String {
-        self.publisher.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        self.publisher.status().problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     fn generation(&self) -> u64 {
@@ -72,42 +77,58 @@ impl Bench {
     }
 }
 
-fn listener(name: &str, port: u16) -> String {
-    format!("listeners: {{{name}: {{address: \"127.0.0.1:{port}\"}}}}")
+fn listeners(all: &[(&str, u16)]) -> String {
+    let one = |(name, port): &(&str, u16)| format!("{name}: {{address: \"127.0.0.1:{port}\"}}");
+    format!("listeners: {{{}}}", all.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
 #[test]
-fn listeners_follow_the_rules() {
+fn listeners_follow_the_rules_and_open_before_they_close() {
     let mut bench = Bench::new(None);
-    assert_eq!(bench.update(&listener("a", 1)), "+a:1");
-    assert_eq!(bench.update(&listener("a", 2)), "-a +a:2");
-    assert_eq!(bench.update(&listener("b", 2)), "-a +b:2");
-    assert_eq!(bench.update(""), "-b");
+    assert_eq!(bench.update(&listeners(&[("a", 1)])), "+a:1");
+    assert_eq!(bench.update(&listeners(&[("a", 2)])), "+a:2 -1");
+    assert_eq!(bench.update(&listeners(&[("b", 2)])), "2=b");
+    assert_eq!(bench.update(""), "-2");
 }
 
 #[test]
 fn a_listener_whose_new_address_is_taken_keeps_its_old_one() {
     let mut bench = Bench::new(None);
-    bench.update(&listener("a", 1));
+    bench.update(&listeners(&[("a", 1)]));
     bench.sketch.taken.lock().unwrap().insert(2);
-    assert_eq!(bench.update(&listener("a", 2)), "");
+    assert_eq!(bench.update(&listeners(&[("a", 2)])), "");
     let problem = "main:1:26: listeners.a.address: cannot listen on 127.0.0.1:2: taken; the old address stays open";
     assert_eq!(bench.problems(), problem);
     // As soon as it is free, without any edit.
-    assert_eq!(bench.update(&listener("a", 2)), "");
+    assert_eq!(bench.update(&listeners(&[("a", 2)])), "");
     bench.sketch.taken.lock().unwrap().clear();
-    assert_eq!(bench.update(&listener("a", 2)), "-a +a:2");
+    assert_eq!(bench.update(&listeners(&[("a", 2)])), "+a:2 -1");
     assert_eq!(bench.problems(), "");
 }
 
 #[test]
 fn listeners_may_exchange_their_addresses() {
     let mut bench = Bench::new(None);
-    let two =
-        |a: u16, b: u16| format!("listeners: {{a: {{address: \"127.0.0.1:{a}\"}}, b: {{address: \"127.0.0.1:{b}\"}}}}");
-    bench.update(&two(1, 2));
+    bench.update(&listeners(&[("a", 1), ("b", 2)]));
+    assert_eq!(bench.update(&listeners(&[("a", 2), ("b", 1)])), "2=a 1=b");
+    assert_eq!(bench.update(&listeners(&[("a", 3), ("b", 2)])), "+a:3 -1 2=b");
+}
+
+#[test]
+fn who_waits_for_the_address_of_one_that_cannot_move_stays_too() {
+    let mut bench = Bench::new(None);
+    bench.update(&listeners(&[("a", 1), ("b", 2)]));
+    bench.sketch.taken.lock().unwrap().insert(3);
+    assert_eq!(bench.update(&listeners(&[("a", 2), ("b", 3), ("c", 1)])), "");
+    assert_eq!(
+        bench.problems(),
+        "main:1:26: listeners.a.address: cannot listen on 127.0.0.1:2: another listener has it; the old address stays open\n\
+         main:1:55: listeners.b.address: cannot listen on 127.0.0.1:3: taken; the old address stays open\n\
+         main:1:84: listeners.c.address: cannot listen on 127.0.0.1:1: another listener has it"
+    );
     bench.sketch.taken.lock().unwrap().clear();
-    assert_eq!(bench.update(&two(2, 1)), "-a -b +a:2 +b:1");
+    assert_eq!(bench.update(&listeners(&[("a", 2), ("b", 3), ("c", 1)])), "+b:3 2=a 1=c");
+    assert_eq!(bench.problems(), "");
 }
 
 #[test]
@@ -133,6 +154,50 @@ fn trusted_proxies_take_effect_at_once_and_other_settings_are_checked() {
     bench.update("trusted_proxies: [192.0.2.1]\nworkers: 2\n");
     assert!(bench.snapshots.load().trusts([192, 0, 2, 1].into()));
     assert!(!bench.snapshots.load().trusts([10, 1, 1, 1].into()));
+    assert_eq!(bench.problems(), "");
+}
+
+#[test]
+fn the_last_to_let_go_of_replaced_rules_is_the_publisher() {
+    let mut bench = Bench::new(None);
+    bench.update("upstreams: {u: {endpoints: []}}");
+    let held = bench.snapshots.load_full();
+    let watched = Arc::downgrade(&held);
+    bench.update("upstreams: {v: {endpoints: []}}");
+    bench.publisher.free_retired();
+    drop(held);
+    assert!(watched.upgrade().is_some(), "whoever drops it frees nothing");
+    assert!(bench.publisher.has_retired());
+    bench.publisher.free_retired();
+    assert!(watched.upgrade().is_none());
+    assert!(!bench.publisher.has_retired());
+}
+
+#[test]
+fn however_long_requests_take_the_number_of_kept_rules_is_bounded() {
+    let mut bench = Bench::new(None);
+    let mut held = Vec::new();
+    for port in 1..=300 {
+        bench.update(&format!("upstreams: {{u: {{endpoints: [\"127.0.0.1:{port}\"]}}}}"));
+        held.push(bench.snapshots.load_full());
+    }
+    let counts: Vec<usize> = held.iter().map(Arc::strong_count).collect();
+    assert_eq!(counts.iter().filter(|count| **count > 1).count(), 257, "256 replaced ones and the one in force");
+    assert!(counts[..43].iter().all(|count| *count == 1), "the oldest are left to who holds them");
+}
+
+#[test]
+fn an_edit_that_makes_serin_panic_leaves_what_is_in_force() {
+    let mut bench = Bench::new(None);
+    bench.update("upstreams: {u: {endpoints: []}}");
+    for _ in 0..2 {
+        bench.publisher.note_panic("no luck");
+    }
+    assert_eq!(
+        bench.problems(),
+        "main: Serin failed on this edit: no luck; the rules in force stay. Please report this"
+    );
+    bench.update("upstreams: {v: {endpoints: []}}");
     assert_eq!(bench.problems(), "");
 }
 
@@ -191,6 +256,30 @@ fn ten_thousand_problems_are_reported_in_time() {
     }
     let began = Instant::now();
     bench.update(&main);
-    assert_eq!(bench.publisher.problems().len(), 10_000);
+    assert_eq!(bench.publisher.status().problems.len(), 10_000);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+/// However many routes there are beside it, a change costs what it changes.
+#[test]
+fn an_endpoint_among_very_many_routes_changes_quickly() {
+    let mut bench = Bench::new(None);
+    let mut routes = String::from("routes:\n");
+    for index in 0..20_000 {
+        routes.push_str(&format!("  r{index}: {{hosts: [h{index}.test], upstream: u}}\n"));
+    }
+    let text = |name: &str, content: &str| Text { name: name.into(), content: Ok(content.into()), is_main: false };
+    let mut texts = vec![text("main", ""), text("routes", &routes), text("endpoints", "")];
+    let mut change = |port: u16| {
+        texts[2] = text("endpoints", &format!("upstreams: {{u: {{endpoints: [\"127.0.0.1:{port}\"]}}}}"));
+        let began = Instant::now();
+        bench.publisher.update(texts.clone());
+        began.elapsed()
+    };
+    let all = change(1);
+    let one = (2..12).map(&mut change).min().unwrap();
+    assert!(one < all / 50, "{one:?} for an endpoint, {all:?} for everything");
+    let snapshot = bench.snapshots.load();
+    let upstream = snapshot.upstreams.iter().flatten().next().unwrap();
+    assert_eq!((snapshot.table.routes().count(), upstream.endpoints[0].endpoint.address().port()), (20_000, 11));
 }

@@ -192,10 +192,15 @@ impl ConnectionState {
     /// Leaves an order and wakes the connection's task. A weightier order that waits already stays.
     pub(crate) fn order(&self, order: Order) {
         if order == Order::Drain {
-            self.draining.set(true);
+            self.close_after_response();
         }
         self.order.set(self.order.get().max(Some(order)));
         self.wake();
+    }
+
+    /// The next response closes the connection, and says so.
+    pub(crate) fn close_after_response(&self) {
+        self.draining.set(true);
     }
 
     pub(crate) fn take_order(&self) -> Option<Order> {

@@ -1,6 +1,7 @@
 //! Accepts connections. Every worker accepts from the same listening socket, so a busy worker takes fewer, and no
 //! connection that waits in the socket's queue is lost when a worker stops accepting.
 
+mod bind;
 mod per_client;
 
 use std::cell::RefCell;
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::http;
 use crate::worker::Worker;
+pub(crate) use bind::{bind, bind_beside, refuse_new};
 
 use per_client::ClientKey;
 pub(crate) use per_client::PerClient;
@@ -23,6 +25,8 @@ pub(crate) use per_client::PerClient;
 pub(crate) struct OpenListener {
     /// The listener's name.
     pub(crate) name: Arc<str>,
+    /// Where it is bound.
+    pub(crate) bound: SocketAddr,
     /// The bound socket; each worker gets a duplicate.
     pub(crate) socket: StdListener,
 }
@@ -57,42 +61,31 @@ impl Drop for Place {
     }
 }
 
-/// The listeners one worker accepts from.
+/// The listeners one worker accepts from. An address has one socket at most; names may change.
 #[derive(Default)]
 pub(crate) struct LocalListeners {
-    /// Dropping the sender tells the accepting task to end.
-    open: RefCell<Vec<(Arc<str>, oneshot::Sender<()>)>>,
+    open: RefCell<Vec<LocalListener>>,
 }
 
-/// Binds an address so that all workers can accept from it.
-///
-/// # Errors
-/// What the operating system says, for example that the address is in use.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<StdListener> {
-    let domain = socket2::Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
-    // A restart must not wait for connections of the old process to leave TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // Accepted sockets inherit these from the listening one, which saves as many system calls per connection.
-    // A response head and its body leave in one write; waiting for more would only add latency.
-    socket.set_tcp_nodelay(true)?;
-    socket
-        .set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
+struct LocalListener {
+    bound: SocketAddr,
+    context: Rc<CurrentContext>,
+    end: oneshot::Sender<End>,
+}
+
+/// What new connections of a listener get.
+type CurrentContext = RefCell<Rc<ListenerContext>>;
+
+/// How accepting ends. Without a word it ends at once.
+enum End {
+    /// No new handshake begins, and those that have begun are awaited.
+    Softly,
 }
 
 impl LocalListeners {
     /// Starts to accept.
     pub(crate) fn open(&self, worker: &Rc<Worker>, listener: OpenListener) {
-        let OpenListener { name, socket } = listener;
-        let port = socket.local_addr().map_or(0, |address| address.port());
+        let OpenListener { name, bound, socket } = listener;
         let socket = match TcpListener::from_std(socket) {
             Ok(socket) => socket,
             Err(error) => {
@@ -101,15 +94,27 @@ impl LocalListeners {
             }
         };
         let clients = Arc::clone(&worker.clients);
-        let context = Rc::new(ListenerContext { name: Arc::clone(&name), port, clients });
-        let (close, closed) = oneshot::channel();
-        tokio::task::spawn_local(accept_all(Rc::clone(worker), socket, context, closed));
-        self.open.borrow_mut().push((name, close));
+        let context = Rc::new(RefCell::new(Rc::new(ListenerContext { name, port: bound.port(), clients })));
+        let (end, ended) = oneshot::channel();
+        tokio::task::spawn_local(accept_all(Rc::clone(worker), socket, Rc::clone(&context), ended));
+        self.open.borrow_mut().push(LocalListener { bound, context, end });
     }
 
-    /// Stops to accept on one listener.
-    pub(crate) fn close(&self, name: &str) {
-        self.open.borrow_mut().retain(|(open, _)| **open != *name);
+    /// Goes on accepting under another name. Connections that came under the old one end with their next response.
+    pub(crate) fn rename(&self, worker: &Worker, bound: SocketAddr, name: &Arc<str>) {
+        for listener in self.open.borrow().iter().filter(|listener| listener.bound == bound) {
+            let clients = Arc::clone(&worker.clients);
+            let context = Rc::new(ListenerContext { name: Arc::clone(name), port: bound.port(), clients });
+            worker.close_after_response(&listener.context.replace(context));
+        }
+    }
+
+    /// Stops to accept at one address.
+    pub(crate) fn close(&self, bound: SocketAddr) {
+        let closing = self.open.borrow_mut().extract_if(.., |open| open.bound == bound).collect::<Vec<_>>();
+        for listener in closing {
+            let _ = listener.end.send(End::Softly);
+        }
     }
 
     /// Stops to accept.
@@ -121,12 +126,18 @@ impl LocalListeners {
 async fn accept_all(
     worker: Rc<Worker>,
     socket: TcpListener,
-    context: Rc<ListenerContext>,
-    closed: oneshot::Receiver<()>,
+    context: Rc<CurrentContext>,
+    mut ended: oneshot::Receiver<End>,
 ) {
-    tokio::select! {
-        () = accept_until_closed(&worker, &socket, &context) => {}
-        _ = closed => {}
+    let end = tokio::select! {
+        () = accept_until_closed(&worker, &socket, &context) => None,
+        end = &mut ended => end.ok(),
+    };
+    let context = Rc::clone(&context.borrow());
+    if let Some(End::Softly) = end {
+        worker.close_after_response(&context);
+        let last = RefCell::new(Rc::clone(&context));
+        let _ = tokio::time::timeout(LAST_HANDSHAKES, accept_until_closed(&worker, &socket, &last)).await;
     }
     // Connections that the kernel has already accepted for us would be reset with the socket: take them first. The
     // bare socket is asked, because tokio knows only of those it has been told of.
@@ -140,7 +151,7 @@ async fn accept_all(
     worker.drain_connections(Some(&context));
 }
 
-async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context: &Rc<ListenerContext>) {
+async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context: &CurrentContext) {
     loop {
         if worker.connections.len() >= worker.max_connections {
             worker.counters.connection_limit_reached();
@@ -150,7 +161,7 @@ async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context:
         }
         let error = match socket.accept().await {
             Ok((stream, peer)) if worker.has_room_for(&stream) => {
-                http::accept(worker, context, stream, peer);
+                http::accept(worker, &context.borrow(), stream, peer);
                 // The first worker to wake would otherwise take all of a burst before the others are awake, and
                 // connections that are kept stay where they are.
                 tokio::task::yield_now().await;
@@ -162,7 +173,7 @@ async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context:
         };
         // Out of descriptors or memory. Trying again at once would spin; closing idle connections helps.
         worker.counters.accept_failed();
-        tracing::warn!(listener = %context.name, %error, "cannot accept a connection");
+        tracing::warn!(listener = %context.borrow().name, %error, "cannot accept a connection");
         worker.make_room();
         tokio::time::sleep(PAUSE).await;
     }
@@ -174,17 +185,10 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// After this time without a byte the kernel asks a client's host whether it is still there.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(45);
-
-/// And asks again this often, nine times at most.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A connection whose peer acknowledges nothing for so long is given up.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
-
-/// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4_096;
+/// How long a closing listener waits for handshakes under way and for requests on idle connections: several round trips
+/// around the world. Clients repeat the first packet of a handshake after a second, when what takes the listener's place
+/// answers.
+pub(crate) const LAST_HANDSHAKES: Duration = Duration::from_millis(400);
 
 /// How long accepting rests when there is no room.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -47,11 +47,13 @@ struct Updates {
 struct Nowhere;
 
 impl Listeners for Nowhere {
-    fn open(&mut self, _: &Arc<str>, address: SocketAddr) -> std::io::Result<SocketAddr> {
+    fn open(&mut self, _: &Arc<str>, address: SocketAddr, _: &[SocketAddr]) -> std::io::Result<SocketAddr> {
         Ok(address)
     }
 
-    fn close(&mut self, _: &Arc<str>) {}
+    fn rename(&mut self, _: SocketAddr, _: &Arc<str>) {}
+
+    fn close(&mut self, _: SocketAddr) {}
 }
 
 impl Updates {
@@ -71,6 +73,7 @@ impl Updates {
             let more = Text { name: "more".into(), content: Ok(format!("# {round}").as_str().into()), is_main: false };
             self.publisher.update(vec![main, more]);
         }
-        assert!(self.publisher.problems().is_empty(), "{:?}", self.publisher.problems());
+        let problems = self.publisher.status().problems;
+        assert!(problems.is_empty(), "{problems:?}");
     }
 }

@@ -1,0 +1,172 @@
+//! Which text decides about an object.
+//!
+//! The first document that names an object wins, also when what it says is wrong or cannot be read now: otherwise a slip
+//! of the pen in one file would put another file's version in force. A change costs what the changed texts say, not what
+//! all of them do.
+
+use std::collections::{BTreeSet, HashMap, hash_map};
+use std::sync::Arc;
+
+use super::findings::Findings;
+use super::reading::Reading;
+use super::{Entries, Entry, Key};
+use crate::control_path::source::Text;
+
+/// What the texts say, and which of them name an object.
+#[derive(Default)]
+pub(super) struct Claims {
+    /// In the order of the sources. Kept so that a text that did not change is not read again.
+    pub(super) readings: Vec<Reading>,
+    places: HashMap<Arc<str>, usize>,
+    named: HashMap<Key, Vec<Arc<str>>>,
+}
+
+/// What to look at again after a change of the texts.
+#[derive(Default)]
+pub(super) struct Touched {
+    /// Objects that changed texts name, or named.
+    pub(super) keys: BTreeSet<Key>,
+    /// Texts that keep what they said have become so or have changed, so what is in force may hang on others now.
+    pub(super) all: bool,
+    /// Texts that are new, changed or gone.
+    pub(super) documents: BTreeSet<Arc<str>>,
+}
+
+/// What the texts want for one object.
+pub(super) struct Claim {
+    pub(super) entry: Option<Arc<Entry>>,
+    /// Several texts name it.
+    pub(super) is_contested: bool,
+}
+
+impl Claims {
+    /// Takes a new revision of all texts, and reads those that have changed.
+    pub(super) fn update(&mut self, texts: &[Text], mut read: impl FnMut(&Text) -> Reading) -> Touched {
+        let mut touched = Touched::default();
+        let kept_before = self.keepers().map(|(_, reading)| reading.text.clone()).collect::<Vec<_>>();
+        let before = std::mem::take(&mut self.readings).into_iter();
+        let mut before: HashMap<Arc<str>, Reading> =
+            before.map(|reading| (Arc::clone(&reading.text.name), reading)).collect();
+        let mut came_or_went = false;
+        for text in texts {
+            let old = before.remove(&text.name);
+            came_or_went |= old.is_none();
+            let reading = match old {
+                Some(reading) if reading.text == *text => reading,
+                old => {
+                    let new = read(text);
+                    self.exchange(&text.name, old.as_ref(), Some(&new), &mut touched);
+                    new
+                }
+            };
+            self.readings.push(reading);
+        }
+        came_or_went |= !before.is_empty();
+        for (name, gone) in &before {
+            self.exchange(name, Some(gone), None, &mut touched);
+        }
+        let names = self.readings.iter().map(|reading| Arc::clone(&reading.text.name));
+        self.places = names.zip(0..).collect();
+        let keeps_others = came_or_went && self.keepers().next().is_some();
+        touched.all = keeps_others || !self.keepers().map(|(_, reading)| &reading.text).eq(&kept_before);
+        touched
+    }
+
+    /// One version of a text takes the place of another.
+    fn exchange(&mut self, name: &Arc<str>, old: Option<&Reading>, new: Option<&Reading>, touched: &mut Touched) {
+        touched.documents.insert(Arc::clone(name));
+        let written = |reading: Option<&Reading>, key: &Key| reading.and_then(|reading| reading.entry(key).cloned());
+        let has =
+            |reading: Option<&Reading>, key: &Key| reading.is_some_and(|reading| reading.objects.contains_key(key));
+        for key in old.into_iter().flat_map(|reading| reading.objects.keys()).filter(|key| !has(new, key)) {
+            if let hash_map::Entry::Occupied(mut names) = self.named.entry(key.clone()) {
+                names.get_mut().retain(|other| other != name);
+                if names.get().is_empty() {
+                    names.remove();
+                }
+            }
+            touched.keys.insert(key.clone());
+        }
+        for key in new.into_iter().flat_map(|reading| reading.objects.keys()) {
+            if !has(old, key) {
+                self.named.entry(key.clone()).or_default().push(Arc::clone(name));
+            }
+            let is_same = match (written(old, key), written(new, key)) {
+                (Some(old), Some(new)) => old.object.is_same(&new.object),
+                _ => false,
+            };
+            if !is_same {
+                touched.keys.insert(key.clone());
+            }
+        }
+    }
+
+    /// The problems of the texts themselves, and the objects they keep from being in force.
+    pub(super) fn findings(&self, in_force: &Entries) -> Findings {
+        let mut findings = Findings::default();
+        for (place, reading) in self.readings.iter().enumerate() {
+            let first = findings.count();
+            findings.extend(reading.problems.iter().cloned());
+            for (key, problem) in &reading.wrong {
+                if !in_force.contains_key(key) && self.places_of(key).min() == Some(place) {
+                    findings.blame(key.clone(), first + problem);
+                }
+            }
+        }
+        findings
+    }
+
+    /// What the texts want for an object.
+    pub(super) fn resolve(&self, key: &Key, in_force: &Entries, findings: &mut Findings) -> Claim {
+        let current = in_force.get(key);
+        let keeping = self.keepers().filter(|(_, reading)| current.is_some_and(|entry| self.keeps(reading, entry)));
+        let places: BTreeSet<usize> = self.places_of(key).chain(keeping.map(|(place, _)| place)).collect();
+        let Some(&first) = places.first() else {
+            let is_kept = |entry: &&Arc<Entry>| entry.is_stored && self.keepers().next().is_some();
+            return Claim { entry: current.filter(is_kept).cloned(), is_contested: false };
+        };
+        let reading = &self.readings[first];
+        let (document, entry) = match reading.objects.get(key) {
+            Some(written) => {
+                let document = &reading.text.name;
+                (document, written.entry.clone().or_else(|| Some(last_good(current?, document))))
+            }
+            // Only a reading that covers what is in force is here without a word about it.
+            None => (current.map_or(&reading.text.name, |entry| &entry.document), current.cloned()),
+        };
+        let mut is_contested = false;
+        for reading in places.iter().skip(1).map(|place| &self.readings[*place]) {
+            let Some(written) = reading.objects.get(key) else { continue };
+            let reason = format!("already defined in {document}, which comes first and wins");
+            findings.add(written.problem(&reading.text.name, key, reason));
+            is_contested = true;
+        }
+        Claim { entry, is_contested }
+    }
+
+    fn places_of(&self, key: &Key) -> impl Iterator<Item = usize> {
+        let names = self.named.get(key).into_iter().flatten();
+        names.filter_map(|name| self.places.get(name).copied())
+    }
+
+    /// Whether an object in force stays because of a text. A folder that is gone speaks for the files that were in it, but not
+    /// for one that is there.
+    fn keeps(&self, reading: &Reading, entry: &Entry) -> bool {
+        let is_own = reading.text.name == entry.document;
+        reading.covers(entry) && (is_own || !self.places.contains_key(&entry.document))
+    }
+
+    /// The texts that cannot be read in full, so that what they said before stands.
+    fn keepers(&self) -> impl Iterator<Item = (usize, &Reading)> {
+        self.readings.iter().enumerate().filter(|(_, reading)| reading.keeps_last)
+    }
+}
+
+/// The version in force, from now on that of the document that has just failed to replace it.
+fn last_good(current: &Arc<Entry>, document: &Arc<str>) -> Arc<Entry> {
+    let is_at_home = current.document == *document && !current.is_stored;
+    match is_at_home {
+        true => Arc::clone(current),
+        false => Arc::new(Entry { document: Arc::clone(document), is_stored: false, ..Entry::clone(current) }),
+    }
+}

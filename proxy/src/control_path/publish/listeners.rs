@@ -1,0 +1,150 @@
+//! Makes the open listeners those of the rules.
+//!
+//! What is new is opened before anything closes, so a listener that moves is served at either place at any moment, and
+//! one whose new address cannot be had keeps its old one. A socket whose address another listener takes over stays open
+//! and changes its name.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use routing_rules::rules::{Listener, Name, RuleSet};
+
+/// Opens and closes listeners on all workers.
+pub trait Listeners: Send {
+    /// Binds and accepts. Returns the address, whose port is real where 0 was asked for. Listeners at the addresses
+    /// `leaving` are about to be closed and must not stand in the way.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    fn open(&mut self, name: &Arc<str>, address: SocketAddr, leaving: &[SocketAddr]) -> std::io::Result<SocketAddr>;
+
+    /// Goes on accepting under another name; connections that came under the old one end with their next response.
+    fn rename(&mut self, bound: SocketAddr, name: &Arc<str>);
+
+    /// Stops to accept and lets connections finish.
+    fn close(&mut self, bound: SocketAddr);
+}
+
+/// What is open, by name.
+pub(super) struct OpenListeners {
+    listeners: Box<dyn Listeners>,
+    open: BTreeMap<Name, Opened>,
+}
+
+struct Opened {
+    rules: Arc<Listener>,
+    bound: SocketAddr,
+}
+
+/// A listener that is not where the rules want it.
+pub(super) struct Refused {
+    pub(super) rules: Arc<Listener>,
+    pub(super) reason: String,
+}
+
+/// From what is open to what the rules say.
+#[derive(Default)]
+struct Change {
+    /// Open listeners that the rules no longer have, or have somewhere else.
+    leaving: BTreeMap<Name, SocketAddr>,
+    arrived: Vec<Opened>,
+    takeovers: Vec<Takeover>,
+    refused: Vec<Refused>,
+}
+
+/// A listener wants the address that another one leaves.
+struct Takeover {
+    to: Opened,
+    from: Name,
+}
+
+impl OpenListeners {
+    pub(super) fn new(listeners: Box<dyn Listeners>) -> Self {
+        Self { listeners, open: BTreeMap::new() }
+    }
+
+    /// Names and real addresses.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, SocketAddr)> {
+        self.open.iter().map(|(name, opened)| (name, opened.bound))
+    }
+
+    /// Opens, renames and closes. Returns what could not be done.
+    pub(super) fn follow(&mut self, rules: &RuleSet) -> Vec<Refused> {
+        let wanted: BTreeMap<&Name, &Arc<Listener>> =
+            rules.listeners().map(|listener| (listener.name(), listener)).collect();
+        let is_at = |opened: &Opened, rules: &Listener| opened.rules.address() == rules.address();
+        let stays = |name: &Name, opened: &Opened| wanted.get(name).is_some_and(|listener| is_at(opened, listener));
+        let leaving = self.open.iter().filter(|(name, opened)| !stays(name, opened));
+        let mut change = Change {
+            leaving: leaving.map(|(name, opened)| (name.clone(), opened.bound)).collect(),
+            ..Change::default()
+        };
+        for (name, rules) in wanted {
+            if !self.open.get(name).is_some_and(|opened| is_at(opened, rules)) {
+                self.place(rules, &mut change);
+            }
+        }
+        change.settle();
+        change.refused.sort_by(|one, other| one.rules.name().cmp(other.rules.name()));
+        self.carry_out(change)
+    }
+
+    /// Finds a place for a new listener, or for one that moves.
+    fn place(&mut self, rules: &Arc<Listener>, change: &mut Change) {
+        let address = rules.address();
+        let rules = Arc::clone(rules);
+        if let Some((from, bound)) = change.leaving.iter().find(|(_, bound)| **bound == address) {
+            let (from, to) = (from.clone(), Opened { rules, bound: *bound });
+            return change.takeovers.push(Takeover { to, from });
+        }
+        let leaving: Vec<SocketAddr> = change.leaving.values().copied().collect();
+        match self.listeners.open(&rules.name().as_str().into(), address, &leaving) {
+            Ok(bound) => change.arrived.push(Opened { rules, bound }),
+            Err(error) => change.refuse(rules, &error.to_string()),
+        }
+    }
+
+    fn carry_out(&mut self, change: Change) -> Vec<Refused> {
+        let Change { leaving, arrived, takeovers, refused } = change;
+        for (name, bound) in leaving {
+            self.open.remove(&name);
+            if !takeovers.iter().any(|takeover| takeover.to.bound == bound) {
+                self.listeners.close(bound);
+            }
+        }
+        for Takeover { to, from } in takeovers {
+            // A listener at port 0 whose port was written down later stays what it is.
+            if to.rules.name() != &from {
+                self.listeners.rename(to.bound, &to.rules.name().as_str().into());
+            }
+            self.open.insert(to.rules.name().clone(), to);
+        }
+        self.open.extend(arrived.into_iter().map(|opened| (opened.rules.name().clone(), opened)));
+        refused
+    }
+}
+
+impl Change {
+    /// Who is refused stays, so nobody else can have that address either.
+    fn settle(&mut self) {
+        let is_possible = |change: &Self, index: usize| {
+            let Takeover { to, from } = &change.takeovers[index];
+            let is_first = change.takeovers[..index].iter().all(|earlier| earlier.to.bound != to.bound);
+            is_first && change.leaving.contains_key(from)
+        };
+        while let Some(index) = (0..self.takeovers.len()).find(|index| !is_possible(self, *index)) {
+            let Takeover { to, .. } = self.takeovers.remove(index);
+            self.refuse(to.rules, "another listener has it");
+        }
+    }
+
+    fn refuse(&mut self, rules: Arc<Listener>, reason: &str) {
+        let stays = self.leaving.remove(rules.name()).is_some();
+        let reason = match stays {
+            true => format!("cannot listen on {}: {reason}; the old address stays open", rules.address()),
+            false => format!("cannot listen on {}: {reason}", rules.address()),
+        };
+        self.refused.push(Refused { rules, reason });
+    }
+}

@@ -1,0 +1,122 @@
+//! What is read before anything is started: settings, stored rules, the secret, how much there is room for.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use routing_rules::release::{ReleaseContext, Secret};
+use routing_rules::request::GeoDatabase;
+
+use super::{StartError, join, system};
+use crate::control_path::assemble::Assembler;
+use crate::control_path::catalog::{Catalog, Document};
+use crate::control_path::check::check;
+use crate::control_path::decode::Problem;
+use crate::control_path::geo::CityDatabase;
+use crate::control_path::secret;
+use crate::control_path::source::file::FileSet;
+use crate::control_path::state_dir::StateDir;
+use crate::settings::Settings;
+use crate::telemetry::access_log::LogSink;
+
+/// What is known before anything is started.
+pub(super) struct Start {
+    pub(super) settings: Settings,
+    pub(super) stored: Option<Catalog>,
+    /// The main file, so that it is parsed once.
+    pub(super) main: Option<Document>,
+}
+
+/// Settings from the main file, or from the state folder if the file cannot be used; and the stored rules, which fill
+/// in for whatever in the files is wrong.
+pub(super) fn read(main: &Path, state_dir: Option<&PathBuf>) -> Result<Start, StartError> {
+    let mut problems = Vec::new();
+    let document = FileSet::new(main, &[]).read().first().map(Document::parse);
+    let settings = document.as_ref().and_then(|document| settings_of(document, &mut problems));
+    let folder = state_dir.cloned().or_else(|| settings.as_ref().and_then(|settings| settings.state_dir.clone()));
+    let stored = folder.as_ref().and_then(|folder| StateDir::open(folder).ok()?.restore().ok());
+    let catalog = stored.as_ref().map(|stored| Catalog::restored(&stored.rules, &"stored rules".into()));
+    let mut settings = match (settings, stored) {
+        (Some(settings), _) => settings,
+        (None, Some(stored)) => {
+            tracing::error!("{}", join(&problems));
+            tracing::warn!(saved_at = stored.saved_at, "starting with the rules in the state folder");
+            stored.settings
+        }
+        (None, None) => return Err(StartError::Rules(check(main).problems)),
+    };
+    settings.state_dir = folder;
+    Ok(Start { settings, stored: catalog, main: document })
+}
+
+fn settings_of(document: &Document, problems: &mut Vec<Problem>) -> Option<Settings> {
+    match &document.tree {
+        Ok(root) => {
+            let mut settings = Settings::decode(&document.name, root, problems)?;
+            settings.resolve_beside(&document.name);
+            Some(settings)
+        }
+        Err(problem) => {
+            problems.push(problem.clone());
+            None
+        }
+    }
+}
+
+pub(super) fn state_dir(settings: &Settings) -> Result<Option<StateDir>, StartError> {
+    settings.state_dir.as_deref().map(StateDir::open).transpose().map_err(system("state_dir"))
+}
+
+pub(super) fn access_log(settings: &Settings) -> Result<LogSink, StartError> {
+    let log = settings.access_log.as_ref().map(LogSink::open).transpose().map_err(system("access_log"))?;
+    Ok(log.unwrap_or_else(LogSink::off))
+}
+
+pub(super) fn assembler(
+    settings: &Settings,
+    state_dir: Option<&StateDir>,
+    workers: usize,
+) -> Result<Assembler, StartError> {
+    let geo =
+        settings.geo.as_ref().map(|geo| CityDatabase::open(&geo.database)).transpose().map_err(StartError::Geo)?;
+    let geo = geo.map(|geo| Arc::new(geo) as Arc<dyn GeoDatabase>);
+    let context = ReleaseContext { secret: secret(settings, state_dir)?, ..ReleaseContext::default() };
+    Ok(Assembler::new(workers, context, settings.trusted(), geo))
+}
+
+/// The key that signs pins: from its file, else kept in the state folder, else of this process only.
+fn secret(settings: &Settings, state_dir: Option<&StateDir>) -> Result<Secret, StartError> {
+    if let Some(path) = &settings.secret_file {
+        let bytes = std::fs::read(path).map_err(system("secret_file"))?;
+        return secret::of_file(&bytes).map_err(std::io::Error::other).map_err(system("secret_file"));
+    }
+    let bytes = match state_dir {
+        Some(state_dir) => state_dir.secret().map_err(system("state_dir"))?,
+        None => crate::random::secret().map_err(system("secret"))?,
+    };
+    Ok(Secret::from_bytes(bytes))
+}
+
+/// How many descriptors clients and endpoints may use. The rest is for files and the admin API, which must work when
+/// everything else is short.
+pub(super) fn descriptors() -> u64 {
+    let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024);
+    limit - RESERVED_DESCRIPTORS.min(limit / 4)
+}
+
+/// How many connections of clients there may be. A quarter of the descriptors is left for connections to endpoints:
+/// only requests under way need one, and most client connections are idle most of the time.
+pub(super) fn connections(descriptors: u64) -> usize {
+    usize::try_from(descriptors / 4 * 3).unwrap_or(usize::MAX)
+}
+
+/// Whoever takes all he may leaves a quarter to the others.
+pub(super) fn connections_per_client(settings: &Settings, connections: usize) -> usize {
+    let default = (connections / 4 * 3).clamp(1, MAX_PER_CLIENT);
+    settings.limits.connections_per_client.unwrap_or(default)
+}
+
+/// Descriptors for files and the admin API; at most a quarter of all.
+const RESERVED_DESCRIPTORS: u64 = 256;
+
+/// Connections of one client, where the settings say nothing else. Far more than an office behind one address needs.
+const MAX_PER_CLIENT: usize = 20_000;

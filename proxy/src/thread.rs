@@ -1,0 +1,65 @@
+//! Threads that say so when they end without having been asked to.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{Builder, JoinHandle};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+/// A thread of the process has ended, and the process with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {thread} thread has ended: {reason}")]
+pub struct Failure {
+    thread: String,
+    reason: String,
+}
+
+/// Where failures are told.
+pub(crate) type Failures = UnboundedSender<Failure>;
+
+impl Failure {
+    pub(crate) fn of_panic(thread: &str, panic: &(dyn Any + Send)) -> Self {
+        Self { thread: thread.to_owned(), reason: message(panic).to_owned() }
+    }
+}
+
+/// Starts a thread. What it might have left half done when it panics is nobody's but its own.
+///
+/// # Errors
+/// The operating system gives no thread.
+pub(crate) fn start(
+    name: &str,
+    failures: Failures,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let thread = name.to_owned();
+    Builder::new().name(thread.clone()).spawn(move || {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
+            // Without a listener the process is ending anyway.
+            let _ = failures.send(Failure::of_panic(&thread, &*panic));
+        }
+    })
+}
+
+/// What a panic says.
+pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::start;
+
+    #[test]
+    fn a_thread_that_panics_says_why_and_one_that_ends_says_nothing() {
+        let (failures, mut told) = unbounded_channel();
+        start("good", failures.clone(), || {}).unwrap().join().unwrap();
+        assert!(told.try_recv().is_err());
+        start("bad", failures, || panic!("no {}", "luck")).unwrap().join().unwrap();
+        assert_eq!(told.try_recv().unwrap().to_string(), "the bad thread has ended: no luck");
+    }
+}

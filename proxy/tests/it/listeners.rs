@@ -1,0 +1,162 @@
+//! Listeners move while requests are served.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use crate::support::control::replace;
+use crate::support::{Client, Origin, PATIENCE, Serin, Then, eventually, get};
+
+fn rules(listeners: &str, origin: &Origin) -> String {
+    format!(
+        "listeners: {{{listeners}}}\nworkers: 2\nroutes: {{all: {{upstream: app}}}}\n\
+         upstreams: {{app: {{endpoints: [\"{}\"]}}}}\n",
+        origin.address()
+    )
+}
+
+fn at(name: &str, address: &str) -> String {
+    format!("{name}: {{address: \"{address}\"}}")
+}
+
+fn keeping(name: &'static str) -> Origin {
+    Origin::start(move |visit| {
+        visit.read_body()?;
+        visit.answer(200, &[], name.as_bytes()).map(|_| Then::Keep)
+    })
+}
+
+/// Writes rules and waits until the listeners are where these want them. Any problem on the way is a failure.
+fn edit(serin: &Serin, text: &str, expected: &[(&str, &str)]) {
+    replace(&serin.config(), text);
+    let expected: Vec<_> = expected.iter().map(|(name, at)| ((*name).to_owned(), at.parse().unwrap())).collect();
+    eventually(PATIENCE, text, || serin.server().listeners() == expected);
+    assert!(serin.server().problems().is_empty(), "{:?}", serin.server().problems());
+}
+
+/// One request on each of very many connections while something happens. None may be lost.
+fn under_load(address: SocketAddr, happens: impl FnOnce()) {
+    let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Relaxed) {
+                    assert_eq!(get(address, "/").text(), "app");
+                    served.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        scope.spawn(|| {
+            let mut client = Client::connect(address);
+            while !over.load(Relaxed) {
+                let reply = client.get("/");
+                assert_eq!(reply.text(), "app");
+                if reply.announces_close() {
+                    client = Client::connect(address);
+                }
+            }
+        });
+        let over = Over(&over);
+        eventually(PATIENCE, "load", || served.load(Relaxed) > 10);
+        happens();
+        let before = served.load(Relaxed);
+        eventually(PATIENCE, "load afterwards", || served.load(Relaxed) > before + 10);
+        drop(over);
+    });
+}
+
+/// Ends the load, also where what happens fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+#[test]
+fn a_listener_moves_to_an_address_that_covers_its_old_one_and_back() {
+    let origin = keeping("app");
+    let serin = Serin::start(&rules(&at("web", "127.0.0.1:0"), &origin));
+    let address = serin.address();
+    let (narrow, wide) = (address.to_string(), format!("0.0.0.0:{}", address.port()));
+    under_load(address, || {
+        for _ in 0..3 {
+            for place in [&wide, &narrow] {
+                edit(&serin, &rules(&at("web", place), &origin), &[("web", place)]);
+            }
+        }
+    });
+    assert_eq!(get(address, "/").text(), "app");
+}
+
+#[test]
+fn a_listener_moves_between_the_internet_protocols_on_one_port() {
+    let origin = keeping("app");
+    let serin = Serin::start(&rules(&at("web", "127.0.0.1:0"), &origin));
+    let port = serin.address().port();
+    for place in [format!("[::]:{port}"), format!("[::1]:{port}"), format!("0.0.0.0:{port}")] {
+        edit(&serin, &rules(&at("web", &place), &origin), &[("web", &place)]);
+        let reachable = if place.starts_with('[') { format!("[::1]:{port}") } else { format!("127.0.0.1:{port}") };
+        assert_eq!(get(reachable.parse().unwrap(), "/").text(), "app", "{place}");
+    }
+}
+
+#[test]
+fn listeners_exchange_their_ports_and_names_without_a_gap() {
+    let origin = keeping("app");
+    let serin = Serin::start(&rules(&[at("a", "127.0.0.1:0"), at("b", "127.0.0.1:0")].join(", "), &origin));
+    let ports: Vec<String> = serin.server().listeners().iter().map(|(_, address)| address.to_string()).collect();
+    let (one, two) = (&*ports[0], &*ports[1]);
+    under_load(one.parse().unwrap(), || {
+        for (a, b) in [(two, one), (one, two), (two, one)] {
+            edit(&serin, &rules(&[at("a", a), at("b", b)].join(", "), &origin), &[("a", a), ("b", b)]);
+        }
+        edit(&serin, &rules(&at("c", one), &origin), &[("c", one)]);
+    });
+}
+
+/// The listener's name is a condition of routes, so it has to change with the address.
+#[test]
+fn requests_of_a_socket_that_changed_hands_meet_the_routes_of_its_new_listener() {
+    let (a, b) = (keeping("a"), keeping("b"));
+    let serin = Serin::start(&rules(&[at("a", "127.0.0.1:0"), at("b", "127.0.0.1:0")].join(", "), &a));
+    let ports: Vec<SocketAddr> = serin.server().listeners().iter().map(|(_, address)| *address).collect();
+    let text = |first: SocketAddr, second: SocketAddr| {
+        format!(
+            "listeners: {{{}, {}}}\nworkers: 2\nroutes:\n  a: {{listeners: [a], upstream: a}}\n  b: {{listeners: [b], upstream: b}}\n\
+             upstreams: {{a: {{endpoints: [\"{}\"]}}, b: {{endpoints: [\"{}\"]}}}}\n",
+            at("a", &first.to_string()),
+            at("b", &second.to_string()),
+            a.address(),
+            b.address()
+        )
+    };
+    for (first, second) in [(ports[0], ports[1]), (ports[1], ports[0])] {
+        edit(&serin, &text(first, second), &[("a", &first.to_string()), ("b", &second.to_string())]);
+        eventually(PATIENCE, "a's requests", || get(first, "/").text() == "a");
+        eventually(PATIENCE, "b's requests", || get(second, "/").text() == "b");
+    }
+}
+
+#[test]
+fn an_address_that_somebody_else_has_leaves_the_listener_where_it_is() {
+    let origin = keeping("app");
+    let serin = Serin::start(&rules(&at("web", "127.0.0.1:0"), &origin));
+    let address = serin.address();
+    // Covers the wildcard, but not the listener's own address.
+    let other = TcpListener::bind(("127.0.0.2", address.port())).expect("nobody else has this port there");
+    let wide = format!("0.0.0.0:{}", address.port());
+    let text = rules(&at("web", &wide), &origin);
+    replace(&serin.config(), &text);
+    eventually(PATIENCE, "a problem", || !serin.server().problems().is_empty());
+    let problems = serin.server().problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let place = format!("{}:1:28: listeners.web.address: cannot listen on {wide}: ", serin.config().display());
+    assert!(problems.starts_with(&place) && problems.ends_with("; the old address stays open"), "{problems}");
+    assert_eq!(serin.server().listeners(), [("web".to_owned(), address)]);
+    assert_eq!(get(address, "/").text(), "app");
+    drop(other);
+    replace(&serin.config(), &format!("# tried again\n{text}"));
+    eventually(PATIENCE, "the move", || serin.server().listeners()[0].1.to_string() == wide);
+    assert!(serin.server().problems().is_empty(), "{:?}", serin.server().problems());
+    assert_eq!(get(address, "/").text(), "app");
+}
