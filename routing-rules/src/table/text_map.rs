@@ -1,24 +1,24 @@
 //! A persistent map by text that is small while it has few entries.
 //!
 //! Most hosts have a handful of paths, and a node of a hash trie is a kilobyte; a hundred thousand hosts would
-//! fill the caches with empty places. Up to [`FEW`] entries are therefore a plain list.
-
-use std::sync::Arc;
+//! fill the caches with empty places. Up to [`FEW`] entries are therefore a plain list, and short texts, as nearly all hosts
+//! and segments are, lie in the entries themselves: with many routes each look elsewhere is a wait for memory.
 
 use foldhash::quality::FixedState;
 use imbl::GenericHashMap;
 use imbl::shared_ptr::DefaultSharedPtr;
+use smol_str::SmolStr;
 
-/// Up to here comparing lengths and then texts is about as fast as hashing one.
-const FEW: usize = 8;
+/// Up to here comparing lengths and then texts is about as fast as hashing one, and waits less for memory.
+const FEW: usize = 16;
 
 /// The seed is fixed, as everything here must be the same on every instance. That is safe because the keys are
 /// those of the rules: a client chooses what is looked up, never what is stored.
-type HashMap<V> = GenericHashMap<Arc<str>, V, FixedState, DefaultSharedPtr>;
+type HashMap<V> = GenericHashMap<SmolStr, V, FixedState, DefaultSharedPtr>;
 
 #[derive(Clone, Debug)]
 pub(super) enum TextMap<V: Clone> {
-    Few(Vec<(Arc<str>, V)>),
+    Few(Vec<(SmolStr, V)>),
     Many(HashMap<V>),
 }
 
