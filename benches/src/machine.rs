@@ -16,10 +16,12 @@ pub fn describe() -> Vec<(&'static str, String)> {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib =
         memory.lines().next().and_then(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0);
+    // The rest of the release names a build.
+    let version = name.release().to_string_lossy().split('.').take(2).collect::<Vec<_>>().join(".");
     vec![
         ("processor", format!("{model}, {} cores{guest}", std::thread::available_parallelism().map_or(0, usize::from))),
         ("memory", format!("{} GiB", kib >> 20)),
-        ("kernel", format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy())),
+        ("kernel", format!("{} {version}", name.sysname().to_string_lossy())),
         ("compiler", first_line(Command::new("rustc").arg("--version")).unwrap_or_else(|| "unknown".to_owned())),
         ("load before the run", fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()),
     ]
