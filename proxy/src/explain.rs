@@ -12,12 +12,13 @@ pub use routing_rules::release::DEVICE_TABLE_VERSION;
 use routing_rules::release::Moment;
 use routing_rules::request::RequestView;
 use routing_rules::rules::Target;
+use routing_rules::table::{CompiledTarget, UpstreamId};
 use serde::{Deserialize, Serialize};
 
 use crate::data_path::decide;
 use crate::data_path::headers;
-use crate::data_path::request::Head;
-use crate::snapshot::Snapshot;
+use crate::data_path::request::{self, Head};
+use crate::snapshot::{Member, Snapshot};
 
 /// A request to explain.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,7 +66,10 @@ pub struct Explanation {
     /// The upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
-    /// Its endpoints with their shares of the requests.
+    /// The upstreams of a split, one of which is drawn for each request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<UpstreamShare>,
+    /// The endpoints with their shares of the requests.
     pub endpoints: Vec<EndpointShare>,
     /// What the client gets instead of an endpoint's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +83,7 @@ pub struct ReleaseExplanation {
     pub name: String,
     /// `stable` or `canary`.
     pub group: &'static str,
-    /// A stable word: override, pin, rule, no_rule, no_key, inactive.
+    /// A stable word: override, pin, rule, no_rule, no_key, inactive, canary_down.
     pub reason: &'static str,
     /// The same in words, with rule, percent and bucket.
     pub text: String,
@@ -93,6 +97,15 @@ pub struct ReleaseExplanation {
     pub percent: String,
 }
 
+/// One upstream of a split and its share.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UpstreamShare {
+    /// The upstream.
+    pub name: String,
+    /// Its share of the route's requests, in percent.
+    pub percent: f64,
+}
+
 /// One endpoint and its share.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EndpointShare {
@@ -100,7 +113,7 @@ pub struct EndpointShare {
     pub address: std::net::SocketAddr,
     /// Its configured weight.
     pub weight: u16,
-    /// Its share of the upstream's requests, in percent.
+    /// Its share of the requests, in percent.
     pub percent: f64,
 }
 
@@ -150,7 +163,7 @@ impl Question {
 pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, BadQuestion> {
     let parts = question.parts()?;
     let head =
-        Head::check(&parts).map_err(|error| BadQuestion(format!("{} {}", error.status().as_u16(), error.token())))?;
+        Head::check(&parts).map_err(|error| BadQuestion(format!("{} {}", error.status().as_u16(), error.reason())))?;
     let client =
         headers::client_address(&parts.headers, question.ip.to_canonical(), |address| snapshot.trusts(address));
     let view = RequestView {
@@ -170,6 +183,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
         route: None,
         release: None,
         upstream: None,
+        split: Vec::new(),
         endpoints: Vec::new(),
         answer: None,
     };
@@ -183,18 +197,20 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
         return Ok(explanation);
     }
     if let Target::Redirect(redirect) = found.route().rules().target() {
-        explanation.answer = Some(format!("{} redirect", redirect.status.as_u16()));
+        let port = port_of(snapshot, view.listener);
+        let location = request::location(redirect, &head, port);
+        explanation.answer = Some(format!("{} redirect to {location}", redirect.status.as_u16()));
         return Ok(explanation);
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let moment = Moment { unix_secs: now.as_secs(), draw: [crate::random::seed(), crate::random::seed()] };
     let placement = decide::place(snapshot, &found, &view, &moment);
     let Some(placement) = placement else { return Ok(explanation) };
-    if let Some((_, assignment)) = &placement.release {
+    if let (Some((_, assignment)), Some((group, reason))) = (&placement.release, placement.group()) {
         explanation.release = Some(ReleaseExplanation {
             name: placement.release_name(snapshot).unwrap_or_default().into(),
-            group: assignment.group.as_str(),
-            reason: assignment.reason.as_str(),
+            group: group.as_str(),
+            reason,
             text: match placement.canary_is_down {
                 true => format!("{assignment}; the canary has no endpoint, so stable serves"),
                 false => assignment.to_string(),
@@ -204,19 +220,42 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
             percent: assignment.share.to_string(),
         });
     }
-    if let Some(upstream) = snapshot.upstream(placement.upstream) {
-        explanation.upstream = Some(upstream.name.to_string());
-        let total: f64 = upstream.endpoints.iter().map(|member| f64::from(member.weight)).sum();
-        explanation.endpoints.extend(upstream.endpoints.iter().map(|member| EndpointShare {
-            address: member.endpoint.address(),
-            weight: member.weight,
-            percent: if total > 0.0 { 100.0 * f64::from(member.weight) / total } else { 0.0 },
-        }));
+    match (found.route().target(), found.route().rules().target(), &placement.release) {
+        (CompiledTarget::Split { upstreams, .. }, Target::Split(parts), None) => {
+            let total: f64 = parts.iter().map(|part| f64::from(part.weight)).sum();
+            for (part, upstream) in parts.iter().zip(upstreams) {
+                let percent = 100.0 * f64::from(part.weight) / total;
+                explanation.split.push(UpstreamShare { name: part.upstream.to_string(), percent });
+                explanation.endpoints.extend(shares(snapshot, *upstream, percent));
+            }
+        }
+        _ => {
+            explanation.upstream = snapshot.upstream(placement.upstream).map(|upstream| upstream.name.to_string());
+            explanation.endpoints.extend(shares(snapshot, placement.upstream, 100.0));
+        }
     }
     if explanation.endpoints.iter().all(|endpoint| endpoint.weight == 0) {
         explanation.answer = Some("503 no endpoint available".into());
     }
     Ok(explanation)
+}
+
+/// The endpoints of an upstream that gets `percent` of the requests.
+fn shares(snapshot: &Snapshot, upstream: UpstreamId, percent: f64) -> Vec<EndpointShare> {
+    let Some(upstream) = snapshot.upstream(upstream) else { return Vec::new() };
+    let total: f64 = upstream.endpoints.iter().map(|member| f64::from(member.weight)).sum();
+    let share = |member: &Member| EndpointShare {
+        address: member.endpoint.address(),
+        weight: member.weight,
+        percent: if total > 0.0 { percent * f64::from(member.weight) / total } else { 0.0 },
+    };
+    upstream.endpoints.iter().map(share).collect()
+}
+
+/// The port a listener was given; that of HTTP if it is not known.
+fn port_of(snapshot: &Snapshot, listener: &str) -> u16 {
+    let mut listeners = snapshot.table.rules().listeners();
+    listeners.find(|known| known.name().as_str() == listener).map_or(80, |known| known.address().port())
 }
 
 /// The listener asked for, else the only one there is: most files have one, and routes may name it.
@@ -237,6 +276,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(upstream) = &self.upstream {
             writeln!(f, "upstream  {upstream}")?;
+        }
+        for part in &self.split {
+            writeln!(f, "split     {} {:.1} %", part.name, part.percent)?;
         }
         for endpoint in &self.endpoints {
             writeln!(f, "endpoint  {} weight {} ({:.1} %)", endpoint.address, endpoint.weight, endpoint.percent)?;

@@ -112,8 +112,9 @@ impl Shared {
 
     /// Waits until the workers have ended, after [`Command::Drain`] or [`Command::Stop`]. Blocks.
     fn join_workers(&self) {
-        let workers = std::mem::take(&mut *self.workers());
-        workers.into_iter().for_each(WorkerHandle::join);
+        let threads: Vec<_> = self.workers().iter_mut().filter_map(WorkerHandle::take_thread).collect();
+        // Why one ended, if not because it was asked to, has been told to whoever asked for failures.
+        threads.into_iter().for_each(|thread| drop(thread.join()));
     }
 }
 

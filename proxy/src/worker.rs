@@ -67,7 +67,8 @@ pub(crate) struct WorkerHandle {
     commands: mpsc::UnboundedSender<Command>,
     /// What the worker counts.
     pub(crate) counters: Arc<WorkerCounters>,
-    thread: std::thread::JoinHandle<()>,
+    /// `None` once somebody waits for it.
+    thread: Option<std::thread::JoinHandle<()>>,
 }
 
 /// What the code on a worker's thread shares.
@@ -230,7 +231,9 @@ impl Worker {
 
     /// Closes the connections that have been idle for longest, a sixteenth of all, to make room.
     pub(crate) fn shed_idle(&self) {
-        let is_idle = |state: &ConnectionState| matches!(state.phase(), Phase::Parked | Phase::Idle);
+        // The end of an answer may still wait for a client that reads slowly.
+        let is_idle =
+            |state: &ConnectionState| matches!(state.phase(), Phase::Parked | Phase::Idle) && !state.owes_answer();
         let mut since = Vec::new();
         self.connections.for_each(|state| since.extend(is_idle(state).then(|| state.since_ms())));
         if since.is_empty() {
@@ -250,19 +253,19 @@ impl Worker {
     }
 
     /// Lets connections end after the request they are serving, and now if there is none.
-    pub(crate) fn drain_connections(&self, of: Option<&Rc<ListenerContext>>) {
+    pub(crate) fn drain_connections(&self, of: Option<&ListenerContext>) {
         self.for_each_connection(of, |state| state.order(Order::Drain));
     }
 
-    /// Lets connections end with the next response, which tells the client: one that is just about to send a request
-    /// loses nothing.
-    pub(crate) fn close_after_response(&self, of: &Rc<ListenerContext>) {
+    /// Lets connections end with the next response, which tells the client, so that one that is just about to send a
+    /// request loses nothing. Those that then fall idle are closed instead of parked.
+    pub(crate) fn close_after_response(&self, of: &ListenerContext) {
         self.for_each_connection(Some(of), ConnectionState::close_after_response);
     }
 
-    fn for_each_connection(&self, of: Option<&Rc<ListenerContext>>, mut act: impl FnMut(&ConnectionState)) {
+    fn for_each_connection(&self, of: Option<&ListenerContext>, mut act: impl FnMut(&ConnectionState)) {
         self.connections.for_each(|state| {
-            if of.is_none_or(|listener| Rc::ptr_eq(&state.listener, listener)) {
+            if of.is_none_or(|listener| Rc::ptr_eq(&state.listener.bound, &listener.bound)) {
                 act(state);
             }
         });
@@ -291,7 +294,7 @@ impl WorkerHandle {
             }
         })?;
         made.recv().unwrap_or_else(|_| Err(std::io::Error::other("it ended at once")))?;
-        Ok(Self { commands, counters, thread })
+        Ok(Self { commands, counters, thread: Some(thread) })
     }
 
     /// A way to send commands from elsewhere.
@@ -304,15 +307,15 @@ impl WorkerHandle {
         let _ = self.commands.send(command);
     }
 
-    /// Waits until the worker has ended, after [`Command::Drain`] or [`Command::Stop`]. Blocks.
-    pub(crate) fn join(self) {
-        // Why it ended, if not because it was asked to, has been told to whoever asked for failures.
-        let _ = self.thread.join();
+    /// The thread, for the one who waits until it has ended, after [`Command::Drain`] or [`Command::Stop`]. What the
+    /// worker counted can be read further on.
+    pub(crate) fn take_thread(&mut self) -> Option<std::thread::JoinHandle<()>> {
+        self.thread.take()
     }
 
     /// Whether the worker's thread has ended.
     pub(crate) fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
     }
 }
 

@@ -75,6 +75,7 @@ impl Assembler {
             traffic: self.traffic.next(before, &table),
             table,
             upstreams,
+            listeners: Arc::clone(&before.listeners),
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             geo: self.geo.clone(),
         }

@@ -176,12 +176,17 @@ impl Publisher {
     }
 
     fn swap(&mut self) {
-        let snapshot = self.assembler.next(&self.snapshots.load(), self.catalog.rules());
+        let mut snapshot = self.assembler.next(&self.snapshots.load(), self.catalog.rules());
+        snapshot.listeners = self.listeners.names_under(self.catalog.rules());
         self.retired.push(self.snapshots.swap(Arc::new(snapshot)));
     }
 
     fn follow_listeners(&mut self) {
         let refused = self.listeners.follow(self.catalog.rules());
+        let (current, names) = (self.snapshots.load_full(), self.listeners.names());
+        if *current.listeners != *names {
+            self.retired.push(self.snapshots.swap(Arc::new(current.with_listeners(names))));
+        }
         let problem =
             |Refused { rules, reason }| self.catalog.problem(Kind::Listener, rules.name().as_str(), "address", reason);
         self.listener_problems = refused.into_iter().map(problem).collect();

@@ -27,7 +27,7 @@ pub(crate) struct Decision {
 pub(crate) struct Placement<'s> {
     pub(crate) upstream: UpstreamId,
     pub(crate) release: Option<(ReleaseId, Assignment<'s>)>,
-    /// The user belongs to the canary group, but its upstream has no endpoint, so stable serves.
+    /// The user is assigned to the canary group, but its upstream has no endpoint, so stable serves.
     pub(crate) canary_is_down: bool,
 }
 
@@ -87,15 +87,14 @@ pub(crate) fn place<'s>(
     let mut first = None;
     for id in route.releases() {
         let Some(release) = snapshot.table.release(*id) else { continue };
-        let mut assignment = release.assigner.assign(request, moment);
+        let assignment = release.assigner.assign(request, moment);
         let wants_canary = assignment.group == Group::Canary;
         if wants_canary && snapshot.upstream(release.canary).is_some_and(|canary| canary.takes_requests()) {
             let release_says = Some((*id, assignment));
             return Some(Placement { upstream: release.canary, release: release_says, canary_is_down: false });
         }
-        // A canary without an endpoint must not be its users' problem.
-        assignment.group = Group::Stable;
-        // With several releases the first one speaks for a user whom none takes.
+        // A canary without an endpoint must not be its users' problem. With several releases the first one speaks for a
+        // user whom none takes.
         first.get_or_insert((release.stable, *id, assignment, wants_canary));
     }
     Some(match first {
@@ -107,6 +106,15 @@ pub(crate) fn place<'s>(
 }
 
 impl Placement<'_> {
+    /// The group that serves, and why, as one of a few words.
+    pub(crate) fn group(&self) -> Option<(Group, &'static str)> {
+        let (_, assignment) = self.release.as_ref()?;
+        Some(match self.canary_is_down {
+            true => (Group::Stable, "canary_down"),
+            false => (assignment.group, assignment.reason.as_str()),
+        })
+    }
+
     /// The name of the release that had a say.
     pub(crate) fn release_name(&self, snapshot: &Snapshot) -> Option<Box<str>> {
         let (id, _) = self.release.as_ref()?;
@@ -115,11 +123,12 @@ impl Placement<'_> {
 
     /// What is kept once the snapshot's borrow ends.
     pub(crate) fn keep(self, snapshot: &Snapshot, secure: bool) -> (UpstreamId, Option<Placed>) {
-        let placed = self.release.and_then(|(id, assignment)| {
+        let group = self.group();
+        let placed = self.release.zip(group).and_then(|((id, assignment), (group, _))| {
             let name = snapshot.table.release(id)?.assigner.rules().name();
             Some(Placed {
                 release: id,
-                group: assignment.group,
+                group,
                 name: HeaderValue::from_str(name.as_str()).ok()?,
                 // Not a canary user today: the pin is for those who were served by it.
                 cookies: if self.canary_is_down { Vec::new() } else { assignment.cookies(secure).collect() },

@@ -175,7 +175,7 @@ impl RequestError {
     }
 
     /// What the client reads.
-    fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Malformed(reason) => reason,
             Self::ConnectMethod => "CONNECT is not served",

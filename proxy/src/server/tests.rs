@@ -133,6 +133,7 @@ fn a_panic_costs_one_request_and_nothing_else() {
         generation: now.generation + 1,
         table: now.table.clone(),
         traffic: now.traffic.clone(),
+        listeners: Arc::clone(&now.listeners),
         upstreams: now.upstreams.clone(),
         trusted_proxies: Arc::clone(&now.trusted_proxies),
         geo: Some(Arc::new(Trap)),

@@ -8,7 +8,7 @@ mod endpoint;
 mod tally;
 mod traffic;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -33,6 +33,9 @@ pub struct Snapshot {
     pub upstreams: Vector<Option<Arc<Upstream>>>,
     /// What went through routes and releases so far.
     pub traffic: TrafficIndex,
+    /// Which listener an open address belongs to. Here, because routes may name listeners: when one takes the address of
+    /// another, connections that stay must meet its routes with the same snapshot.
+    pub listeners: Arc<[(SocketAddr, Name)]>,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Arc<AddressSet>,
     /// Where addresses are.
@@ -47,6 +50,7 @@ impl Snapshot {
             table: RouteTable::default(),
             upstreams: Vector::new(),
             traffic: TrafficIndex::default(),
+            listeners: Arc::default(),
             trusted_proxies: Arc::default(),
             geo: None,
         }
@@ -55,6 +59,24 @@ impl Snapshot {
     /// An upstream of this snapshot's table.
     pub fn upstream(&self, id: UpstreamId) -> Option<&Arc<Upstream>> {
         self.upstreams.get(id.index())?.as_ref()
+    }
+
+    /// The same rules with other names for the open addresses.
+    pub fn with_listeners(&self, listeners: Arc<[(SocketAddr, Name)]>) -> Self {
+        Self {
+            generation: self.generation,
+            table: self.table.clone(),
+            upstreams: self.upstreams.clone(),
+            traffic: self.traffic.clone(),
+            listeners,
+            trusted_proxies: Arc::clone(&self.trusted_proxies),
+            geo: self.geo.clone(),
+        }
+    }
+
+    /// The listener an open address belongs to.
+    pub fn listener_at(&self, bound: SocketAddr) -> Option<&Name> {
+        self.listeners.iter().find(|(address, _)| *address == bound).map(|(_, name)| name)
     }
 
     /// Whether the forwarding headers of a peer are believed.

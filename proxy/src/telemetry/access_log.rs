@@ -370,11 +370,11 @@ impl Record {
         name: impl FnOnce(&Placement<'_>) -> Option<Box<str>>,
     ) {
         let Some(facts) = &mut self.facts else { return };
-        let Some((_, assignment)) = &placement.release else { return };
+        let (Some((_, assignment)), Some((group, reason))) = (&placement.release, placement.group()) else { return };
         facts.release = name(placement).map(|name| ReleaseFacts {
             name,
-            group: assignment.group.as_str(),
-            reason: assignment.reason.as_str(),
+            group: group.as_str(),
+            reason,
             rule: assignment.rule.map(Into::into),
             bucket: assignment.bucket.map(|bucket| bucket.line()),
         });

@@ -102,6 +102,26 @@ fn a_listener_moves_between_the_internet_protocols_on_one_port() {
 }
 
 #[test]
+fn connections_of_a_renamed_listener_stay_and_meet_the_routes_of_its_new_name() {
+    let origin = keeping("app");
+    let rules = |name: &str, address: &str| {
+        let text = rules(&at(name, address), &origin);
+        text.replace("all: {", &format!("all: {{listeners: [{name}], "))
+    };
+    let serin = Serin::start(&rules("web", "127.0.0.1:0"));
+    let address = serin.address().to_string();
+    let mut early = serin.client();
+    assert_eq!(early.get("/").text(), "app");
+    under_load(serin.address(), || {
+        for name in ["web", "edge", "web", "edge"] {
+            edit(&serin, &rules(name, &address), &[(name, &address)]);
+            let reply = early.get("/");
+            assert_eq!((reply.text(), reply.announces_close()), ("app", false), "{name}");
+        }
+    });
+}
+
+#[test]
 fn listeners_exchange_their_ports_and_names_without_a_gap() {
     let origin = keeping("app");
     let serin = Serin::start(&rules(&[at("a", "127.0.0.1:0"), at("b", "127.0.0.1:0")].join(", "), &origin));

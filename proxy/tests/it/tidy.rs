@@ -109,6 +109,7 @@ const BRAIN_CRATES: &[&str] = &[
     "serde",
     "sha2",
     "siphasher",
+    "smol_str",
     "thiserror",
 ];
 

@@ -168,11 +168,24 @@ impl<'de> Deserializer<'de> for Value<'de> {
         }
     }
 
+    /// serde would also take fields by their order from a sequence; what has names is written with them.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match &self.node.kind {
+            Kind::Sequence(_) => Err(Error::invalid_type(Unexpected::Seq, &"a mapping")),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_unit()
     }
 
-    forward_to_deserialize_any! { unit unit_struct seq tuple tuple_struct map struct }
+    forward_to_deserialize_any! { unit unit_struct seq tuple tuple_struct map }
 }
 
 const ONE_KEY: &str = "a name or a mapping with one key";

@@ -324,6 +324,8 @@ fn types_that_serde_buffers_or_converts() {
 
     assert_eq!(value::<Range>("{start: 1, to: 2}"), Range { from: 1, to: 2 });
     check::<Vec<Range>>("- {from: 2, to: 1}", &["f:1:3: [0]: empty range: 2 is not below 1"]);
+    // Fields have names; serde alone would take them by their order too.
+    check::<Vec<Range>>("[[1, 2]]", &["f:1:2: [0]: expected a mapping, found a sequence"]);
     // The conversion sees a stand-in for `x`; what it says of that is not the operator's problem.
     check::<Vec<Range>>(
         "- {start: x, to: 0}\n- {to: 0}",

@@ -19,7 +19,7 @@ pub trait Listeners: Send {
     /// The address cannot be bound.
     fn open(&mut self, name: &Arc<str>, address: SocketAddr, leaving: &[SocketAddr]) -> std::io::Result<SocketAddr>;
 
-    /// Goes on accepting under another name; connections that came under the old one end with their next response.
+    /// Goes on accepting under another name.
     fn rename(&mut self, bound: SocketAddr, name: &Arc<str>);
 
     /// Stops to accept and lets connections finish.
@@ -67,6 +67,23 @@ impl OpenListeners {
     /// Names and real addresses.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, SocketAddr)> {
         self.open.iter().map(|(name, opened)| (name, opened.bound))
+    }
+
+    /// Which listener each open address belongs to, by address.
+    pub(super) fn names(&self) -> Arc<[(SocketAddr, Name)]> {
+        self.named(|_| None)
+    }
+
+    /// The same as soon as these rules are in force, unless opening or moving fails.
+    pub(super) fn names_under(&self, rules: &RuleSet) -> Arc<[(SocketAddr, Name)]> {
+        self.named(|bound| rules.listeners().find(|listener| listener.address() == bound).map(|taker| taker.name()))
+    }
+
+    fn named<'r>(&self, taker: impl Fn(SocketAddr) -> Option<&'r Name>) -> Arc<[(SocketAddr, Name)]> {
+        let name = |(own, bound): (&Name, SocketAddr)| (bound, taker(bound).unwrap_or(own).clone());
+        let mut names: Vec<_> = self.iter().map(name).collect();
+        names.sort();
+        names.into()
     }
 
     /// Opens, renames and closes. Returns what could not be done.

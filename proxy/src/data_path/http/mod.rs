@@ -42,7 +42,7 @@ pub(crate) fn accept(
         worker.counters.client_limit_reached();
         return;
     };
-    let forwarding = ForwardingFacts::new(peer_ip, listener.port, "http");
+    let forwarding = ForwardingFacts::new(peer_ip, listener.bound.port(), "http");
     let now_ms = worker.clock.now_ms();
     let state = Rc::new(ConnectionState::new(peer_ip, forwarding, listener, place, &worker.counters, now_ms));
     let registered = worker.connections.insert(Rc::clone(&state));
@@ -96,7 +96,7 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
     // Taken on every way out: it holds the request, which holds the connection's state, which holds it.
     let tunnel = state.take_tunnel();
     match ended {
-        Ended::Ordered(Order::Park) if state.is_draining() => {}
+        Ended::Ordered(Order::Park) if unread.is_empty() && state.is_draining() => {}
         Ended::Ordered(Order::Park) if unread.is_empty() => park(worker, stream, state, registered),
         // Bytes of the next request are there already: not idle after all.
         Ended::Ordered(Order::Park) => {

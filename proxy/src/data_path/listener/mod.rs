@@ -34,7 +34,8 @@ pub(crate) struct OpenListener {
 /// What requests need to know of the listener they came through.
 pub(crate) struct ListenerContext {
     pub(crate) name: Arc<str>,
-    pub(crate) port: u16,
+    /// The same pointer for all names that one socket has had.
+    pub(crate) bound: Rc<SocketAddr>,
     clients: Arc<PerClient>,
 }
 
@@ -94,18 +95,18 @@ impl LocalListeners {
             }
         };
         let clients = Arc::clone(&worker.clients);
-        let context = Rc::new(RefCell::new(Rc::new(ListenerContext { name, port: bound.port(), clients })));
+        let context = Rc::new(RefCell::new(Rc::new(ListenerContext { name, bound: Rc::new(bound), clients })));
         let (end, ended) = oneshot::channel();
         tokio::task::spawn_local(accept_all(Rc::clone(worker), socket, Rc::clone(&context), ended));
         self.open.borrow_mut().push(LocalListener { bound, context, end });
     }
 
-    /// Goes on accepting under another name. Connections that came under the old one end with their next response.
+    /// Goes on accepting under another name.
     pub(crate) fn rename(&self, worker: &Worker, bound: SocketAddr, name: &Arc<str>) {
         for listener in self.open.borrow().iter().filter(|listener| listener.bound == bound) {
             let clients = Arc::clone(&worker.clients);
-            let context = Rc::new(ListenerContext { name: Arc::clone(name), port: bound.port(), clients });
-            worker.close_after_response(&listener.context.replace(context));
+            let bound = Rc::clone(&listener.context.borrow().bound);
+            listener.context.replace(Rc::new(ListenerContext { name: Arc::clone(name), bound, clients }));
         }
     }
 

@@ -273,8 +273,10 @@ impl Exchange {
     }
 
     /// Waits for a future unless a time limit ends first.
-    pub(crate) async fn unless_expired<T>(&self, future: Pin<&mut impl Future<Output = T>>) -> Result<T, RequestError> {
-        let mut future = future;
+    pub(crate) async fn unless_expired<T>(
+        &self,
+        mut future: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, RequestError> {
         poll_fn(|cx| match self.expired.get() {
             Some(error) => Poll::Ready(Err(error)),
             None => future.as_mut().poll(cx).map(Ok),

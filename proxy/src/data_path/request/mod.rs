@@ -151,7 +151,9 @@ fn plan(
         query: head.query.as_deref(),
         headers: &parts.headers,
         client,
-        listener: &connection.listener.name,
+        listener: snapshot
+            .listener_at(*connection.listener.bound)
+            .map_or(&*connection.listener.name, |name| name.as_str()),
         geo: snapshot.geo.as_deref(),
     };
     let found = decide::find(&snapshot, &view).ok_or(RequestError::NoRoute)?;
@@ -169,8 +171,8 @@ fn plan(
         _ => decide::place(&snapshot, &found, &view, &worker.moment()).ok_or(RequestError::NoEndpoint)?,
     };
     exchange.record().placement(&placement, |placement| placement.release_name(&snapshot));
-    if let Some((release, assignment)) = &placement.release {
-        exchange.set_group(*release, assignment.group);
+    if let (Some((release, _)), Some((group, _))) = (&placement.release, placement.group()) {
+        exchange.set_group(*release, group);
     }
     exchange.set_limits(route.timeouts());
     let (id, (upstream, placed)) = (found.id(), placement.keep(&snapshot, connection.is_secure()));
@@ -289,6 +291,16 @@ fn rewritten_uri(head: &Head<'_>, route: &Route) -> Result<Option<Uri>, RequestE
 }
 
 fn redirected(redirect: &Redirect, head: &Head<'_>, connection: &ConnectionState) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::text(bytes::Bytes::new()));
+    *response.status_mut() = redirect.status;
+    if let Ok(location) = HeaderValue::try_from(location(redirect, head, connection.listener.bound.port())) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// Where a redirect leads a client that came through this port.
+pub(crate) fn location(redirect: &Redirect, head: &Head<'_>, listener_port: u16) -> String {
     let scheme = redirect.scheme.as_ref().map_or("http", |scheme| scheme.as_str());
     let host = redirect.host.as_deref().unwrap_or(head.host.name());
     let default_port = if scheme == "https" { 443 } else { 80 };
@@ -296,9 +308,7 @@ fn redirected(redirect: &Redirect, head: &Head<'_>, connection: &ConnectionState
     let port = match (redirect.port, &redirect.scheme) {
         (Some(port), _) => port,
         (None, Some(_)) => default_port,
-        (None, None) => {
-            head.host.port().unwrap_or(if redirect.host.is_some() { default_port } else { connection.listener.port })
-        }
+        (None, None) => head.host.port().unwrap_or(if redirect.host.is_some() { default_port } else { listener_port }),
     };
     let port = if port == default_port || (redirect.port.is_none() && head.host.port().is_none()) {
         String::new()
@@ -307,15 +317,9 @@ fn redirected(redirect: &Redirect, head: &Head<'_>, connection: &ConnectionState
     };
     let path = redirect.path.as_deref().unwrap_or(&head.path);
     let query = head.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
-    let location = match host {
+    match host {
         // HTTP/1.0 without Host: only the client knows where it is.
         "" => format!("{path}{query}"),
         _ => format!("{scheme}://{host}{port}{path}{query}"),
-    };
-    let mut response = Response::new(ResponseBody::text(bytes::Bytes::new()));
-    *response.status_mut() = redirect.status;
-    if let Ok(location) = HeaderValue::try_from(location) {
-        response.headers_mut().insert(header::LOCATION, location);
     }
-    response
 }
