@@ -55,15 +55,15 @@ const CASES: &[&str] = &[
     // hosts
     r#"{"routes": {"r": {"upstream": "u", "hosts": ["A.example.", "*.Example", "*", "a.*.b", "*a.b", "a..b", "a:80", "", "*.", "http://a", "ä", "[::1"]}}, "upstreams": {"u": {}}}
     ---
-    routes.r.hosts[2]: `*`: `*` stands only for the whole first label, as in *.example.com
-    routes.r.hosts[3]: `a.*.b`: `*` stands only for the whole first label, as in *.example.com
-    routes.r.hosts[4]: `*a.b`: `*` stands only for the whole first label, as in *.example.com
+    routes.r.hosts[2]: `*`: `*` stands only for the whole first label, as in *.example.com; for any host leave `hosts` out
+    routes.r.hosts[3]: `a.*.b`: `*` stands only for the whole first label, as in *.example.com; for any host leave `hosts` out
+    routes.r.hosts[4]: `*a.b`: `*` stands only for the whole first label, as in *.example.com; for any host leave `hosts` out
     routes.r.hosts[5]: `a..b` has an empty label
     routes.r.hosts[6]: `a:80` has a port; routes match host names, listeners have ports
     routes.r.hosts[7]: a host name is empty
     routes.r.hosts[8]: a host name is empty
-    routes.r.hosts[9]: `http://a` has a port that is not a number from 1 to 65535
-    routes.r.hosts[10]: `ä` has a character that a host name cannot have
+    routes.r.hosts[9]: `http://a` is a URL; write the host name alone
+    routes.r.hosts[10]: `ä` has a character that a host name cannot have; names of other scripts are written as xn--…
     routes.r.hosts[11]: `[::1` has brackets without an IPv6 address in them"#,
     // paths
     r#"{"routes": {"r": {"upstream": "u", "paths": [{"exact": "/a//b"}, {"exact": "a"}, {"prefix": ""}, {"prefix": "/a?b"}, {"exact": "/a#b"}, {"exact": "/%zz"},

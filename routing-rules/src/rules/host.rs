@@ -20,17 +20,22 @@ impl HostPattern {
     /// # Errors
     /// Not a host name, or a `*` anywhere but as the whole first label.
     pub fn new(text: &str) -> Result<Self, String> {
+        if text.contains("://") {
+            return Err(format!("`{}` is a URL; write the host name alone", text.escape_debug()));
+        }
         let (wildcard, name) = match text.strip_prefix("*.") {
             Some(rest) => (true, rest),
             None => (false, text),
         };
         if name.contains('*') {
             return Err(format!(
-                "`{}`: `*` stands only for the whole first label, as in *.example.com",
+                "`{}`: `*` stands only for the whole first label, as in *.example.com; for any host leave `hosts` out",
                 text.escape_debug()
             ));
         }
-        let host = canonical::host(name.as_bytes()).map_err(|error| format!("`{}` {error}", text.escape_debug()))?;
+        let hint = if text.is_ascii() { "" } else { "; names of other scripts are written as xn--…" };
+        let wrong = |error| format!("`{}` {error}{hint}", text.escape_debug());
+        let host = canonical::host(name.as_bytes()).map_err(wrong)?;
         if host.port().is_some() {
             return Err(format!("`{text}` has a port; routes match host names, listeners have ports"));
         }

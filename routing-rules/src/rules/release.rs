@@ -198,7 +198,8 @@ fn audience(specs: &[AudienceRuleSpec], mut problems: Problems<'_>) -> Option<Ve
     let mut rules = Vec::new();
     for (index, spec) in specs.iter().enumerate() {
         let mut problems = problems.at(format_args!("[{index}]"));
-        if !seen.insert(spec.name.as_str()) {
+        // A rule without a name has a problem of its own.
+        if !seen.insert(spec.name.as_str()) && !spec.name.is_empty() {
             problems.at("name").report(format_args!("another rule is already called `{}`", spec.name.escape_debug()));
             continue;
         }

@@ -17,6 +17,9 @@ impl Span {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with('-') {
+            return Err(format!("duration `{text}` is negative"));
+        }
         let (number, unit) = split_unit(text);
         let unit_ms = match unit {
             "ms" => 1.0,

@@ -40,7 +40,10 @@ impl PerClient {
         let mut shard = self.shard(key);
         let open = shard.entry(key).or_default();
         if open.count >= self.limit {
-            if !std::mem::replace(&mut open.is_told, true) {
+            let is_told = std::mem::replace(&mut open.is_told, true);
+            // Whoever reads the messages may be slow, and others wait for this lock.
+            drop(shard);
+            if !is_told {
                 tracing::warn!(client = %key, limit = self.limit, "a client has its maximum of connections");
             }
             return None;

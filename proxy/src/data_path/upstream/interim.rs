@@ -18,6 +18,8 @@ enum At {
     Final,
     /// Within `HTTP/1.1 `, so far.
     Version(u8),
+    /// Behind the first digit of an interim status, and the second if it has come.
+    Code(Option<u8>),
     /// In the fields of an interim answer; at the beginning of a line or not.
     Fields { line_begins: bool },
 }
@@ -49,12 +51,16 @@ impl Interim {
             (At::Final, _) => At::Final,
             // Empty lines before a head are skipped by parsers.
             (At::Version(0), b'\r' | b'\n') => At::Version(0),
-            (At::Version(DIGIT), b'1') => {
+            (At::Version(DIGIT), b'1') => At::Code(None),
+            (At::Version(DIGIT), _) => At::Final,
+            (At::Version(place), _) => At::Version(place + 1),
+            (At::Code(None), digit) => At::Code(Some(digit)),
+            // 101 ends what is HTTP: what follows belongs to another protocol.
+            (At::Code(Some(b'0')), b'1') => At::Final,
+            (At::Code(Some(_)), _) => {
                 self.seen += 1;
                 At::Fields { line_begins: false }
             }
-            (At::Version(DIGIT), _) => At::Final,
-            (At::Version(place), _) => At::Version(place + 1),
             (At::Fields { line_begins: true }, b'\n') => At::Version(0),
             (At::Fields { .. }, b'\n') => At::Fields { line_begins: true },
             (fields @ At::Fields { .. }, b'\r') => fields,
@@ -93,6 +99,14 @@ mod tests {
             assert_eq!(looked(&format!("{}{FINAL}{body}", HINTS.repeat(3)), size), Ok(3));
             assert_eq!(looked(&format!("{}{FINAL}", HINTS.repeat(32)), size), Ok(32));
             assert_eq!(looked(&HINTS.repeat(33), size), Err(TooMany));
+        }
+    }
+
+    #[test]
+    fn what_follows_a_switch_of_protocols_is_not_looked_at() {
+        for size in [1, 10, 1_000] {
+            let text = format!("HTTP/1.1 101 Switching Protocols\r\n\r\n{}", HINTS.repeat(40));
+            assert_eq!(looked(&text, size), Ok(0));
         }
     }
 

@@ -46,6 +46,11 @@ impl Traffic {
     pub(crate) fn expect_answer(&self, keep_sent: bool) {
         self.interim.set(Interim::expected());
         self.keeps_sent.set(keep_sent);
+    }
+
+    /// The answer has begun: the request is not sent again.
+    pub(crate) fn answered(&self) {
+        self.keeps_sent.set(false);
         let mut sent = self.sent.borrow_mut();
         sent.bytes.clear();
         sent.bytes.shrink_to(LARGE_HEAD);

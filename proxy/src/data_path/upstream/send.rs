@@ -33,7 +33,10 @@ pub(crate) async fn send(
         let received_before = lease.connection.traffic.received();
         let answer = exchange.unless_expired(pin!(lease.connection.sender.try_send_request(request))).await?;
         request = match answer {
-            Ok(response) => return Ok((response, lease)),
+            Ok(response) => {
+                lease.connection.traffic.answered();
+                return Ok((response, lease));
+            }
             Err(mut refused) => match refused.take_message() {
                 Some(unsent) => unsent,
                 None if repeatable && lease.connection.traffic.received() == received_before => {
@@ -61,6 +64,8 @@ async fn open(endpoint: &Rc<LocalEndpoint>, exchange: &Rc<Exchange>, timeout: Du
     let stream = match exchange.unless_expired(dial).await? {
         Ok(stream) if worker.has_room_for(&stream) => stream,
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Err(RequestError::ConnectTimeout),
+        // Ports towards this one address: closing other connections would not bring them back.
+        Err(error) if error.raw_os_error() == Some(EADDRNOTAVAIL) => return Err(RequestError::Unavailable),
         Err(error) if !is_our_own(&error) => return Err(RequestError::Connect),
         Ok(_) | Err(_) => {
             worker.make_room();
@@ -77,11 +82,14 @@ async fn open(endpoint: &Rc<LocalEndpoint>, exchange: &Rc<Exchange>, timeout: Du
     Ok(Lease::new(connection, Rc::clone(endpoint)))
 }
 
-/// Whether this machine is out of something, for which no endpoint is to blame: descriptors (ENFILE, EMFILE), memory
-/// (ENOMEM, ENOBUFS), local ports (EADDRNOTAVAIL).
+/// Whether this machine is out of something, for which no endpoint is to blame: descriptors (ENFILE, EMFILE) or memory
+/// (ENOMEM, ENOBUFS).
 fn is_our_own(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(23 | 24 | 12 | 105 | 99))
+    matches!(error.raw_os_error(), Some(23 | 24 | 12 | 105))
 }
+
+/// No local port is left, or the address is of a family this machine does not have.
+const EADDRNOTAVAIL: i32 = 99;
 
 /// The client side of hyper as Serin uses it.
 pub(crate) fn builder() -> http1::Builder {
