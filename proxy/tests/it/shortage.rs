@@ -75,10 +75,11 @@ impl Short {
     }
 
     fn hold_recovery(&self) {
+        // A second is what it may take; another is for a machine that is busy with other tests.
         let since = Instant::now();
         assert_eq!(self.client().get("/").status, 200);
-        assert!(since.elapsed() < SECOND, "{:?}", since.elapsed());
-        eventually(SECOND, "all have left", || self.metric("serin_connections_open") <= 1.0);
+        assert!(since.elapsed() < 2 * SECOND, "{:?}", since.elapsed());
+        eventually(2 * SECOND, "all have left", || self.metric("serin_connections_open") <= 1.0);
         assert_eq!(self.metric("serin_requests_in_flight"), 0.0);
     }
 }

@@ -200,7 +200,13 @@ impl Client {
                 Some(true)
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
-            Err(_) => Some(false),
+            // A read with a time limit is not taken up again after a signal.
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.more_within(patience),
+            Err(error) => {
+                // Seen if the test fails.
+                println!("reading: {error}");
+                Some(false)
+            }
         }
     }
 
