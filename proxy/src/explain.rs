@@ -206,12 +206,13 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     let moment = Moment { unix_secs: now.as_secs(), draw: [crate::random::seed(), crate::random::seed()] };
     let placement = decide::place(snapshot, &found, &view, &moment);
     let Some(placement) = placement else { return Ok(explanation) };
-    if let (Some((_, assignment)), Some((group, reason))) = (&placement.release, placement.group()) {
+    if let Some(placing) = &placement.release {
+        let assignment = &placing.assignment;
         explanation.release = Some(ReleaseExplanation {
-            name: placement.release_name(snapshot).unwrap_or_default().into(),
-            group: group.as_str(),
-            reason,
-            text: match placement.canary_is_down {
+            name: placing.name(snapshot).unwrap_or_default().into(),
+            group: placing.group().as_str(),
+            reason: placing.reason(),
+            text: match placing.canary_is_down {
                 true => format!("{assignment}; the canary has no endpoint, so stable serves"),
                 false => assignment.to_string(),
             },

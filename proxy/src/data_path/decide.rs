@@ -26,7 +26,13 @@ pub(crate) struct Decision {
 /// Which upstream serves a request, and the release that had a say in it.
 pub(crate) struct Placement<'s> {
     pub(crate) upstream: UpstreamId,
-    pub(crate) release: Option<(ReleaseId, Assignment<'s>)>,
+    pub(crate) release: Option<Placing<'s>>,
+}
+
+/// What a release says of a user.
+pub(crate) struct Placing<'s> {
+    pub(crate) id: ReleaseId,
+    pub(crate) assignment: Assignment<'s>,
     /// The user is assigned to the canary group, but its upstream has no endpoint, so stable serves.
     pub(crate) canary_is_down: bool,
 }
@@ -90,48 +96,50 @@ pub(crate) fn place<'s>(
         let assignment = release.assigner.assign(request, moment);
         let wants_canary = assignment.group == Group::Canary;
         if wants_canary && snapshot.upstream(release.canary).is_some_and(|canary| canary.takes_requests()) {
-            let release_says = Some((*id, assignment));
-            return Some(Placement { upstream: release.canary, release: release_says, canary_is_down: false });
+            let placing = Placing { id: *id, assignment, canary_is_down: false };
+            return Some(Placement { upstream: release.canary, release: Some(placing) });
         }
         // A canary without an endpoint must not be its users' problem. With several releases the first one speaks for a
         // user whom none takes.
-        first.get_or_insert((release.stable, *id, assignment, wants_canary));
+        first.get_or_insert(Placement {
+            upstream: release.stable,
+            release: Some(Placing { id: *id, assignment, canary_is_down: wants_canary }),
+        });
     }
-    Some(match first {
-        Some((stable, id, assignment, canary_is_down)) => {
-            Placement { upstream: stable, release: Some((id, assignment)), canary_is_down }
-        }
-        None => Placement { upstream: own, release: None, canary_is_down: false },
-    })
+    Some(first.unwrap_or(Placement { upstream: own, release: None }))
+}
+
+impl Placing<'_> {
+    /// The group that serves.
+    pub(crate) fn group(&self) -> Group {
+        if self.canary_is_down { Group::Stable } else { self.assignment.group }
+    }
+
+    /// Why, as one of a few words.
+    pub(crate) fn reason(&self) -> &'static str {
+        if self.canary_is_down { "canary_down" } else { self.assignment.reason.as_str() }
+    }
+
+    /// The name of the release.
+    pub(crate) fn name(&self, snapshot: &Snapshot) -> Option<Box<str>> {
+        Some(snapshot.table.release(self.id)?.assigner.rules().name().as_str().into())
+    }
 }
 
 impl Placement<'_> {
-    /// The group that serves, and why, as one of a few words.
-    pub(crate) fn group(&self) -> Option<(Group, &'static str)> {
-        let (_, assignment) = self.release.as_ref()?;
-        Some(match self.canary_is_down {
-            true => (Group::Stable, "canary_down"),
-            false => (assignment.group, assignment.reason.as_str()),
-        })
-    }
-
-    /// The name of the release that had a say.
-    pub(crate) fn release_name(&self, snapshot: &Snapshot) -> Option<Box<str>> {
-        let (id, _) = self.release.as_ref()?;
-        Some(snapshot.table.release(*id)?.assigner.rules().name().as_str().into())
-    }
-
     /// What is kept once the snapshot's borrow ends.
     pub(crate) fn keep(self, snapshot: &Snapshot, secure: bool) -> (UpstreamId, Option<Placed>) {
-        let group = self.group();
-        let placed = self.release.zip(group).and_then(|((id, assignment), (group, _))| {
-            let name = snapshot.table.release(id)?.assigner.rules().name();
+        let placed = self.release.and_then(|placing| {
+            let name = snapshot.table.release(placing.id)?.assigner.rules().name();
             Some(Placed {
-                release: id,
-                group,
+                release: placing.id,
+                group: placing.group(),
                 name: HeaderValue::from_str(name.as_str()).ok()?,
                 // Not a canary user today: the pin is for those who were served by it.
-                cookies: if self.canary_is_down { Vec::new() } else { assignment.cookies(secure).collect() },
+                cookies: match placing.canary_is_down {
+                    true => Vec::new(),
+                    false => placing.assignment.cookies(secure).collect(),
+                },
             })
         });
         (self.upstream, placed)

@@ -21,7 +21,7 @@ use http::{Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::data_path::decide::Placement;
+use crate::data_path::decide::Placing;
 use crate::data_path::error::RequestError;
 use crate::data_path::request::Head;
 use crate::data_path::upstream::LocalEndpoint;
@@ -364,19 +364,14 @@ impl Record {
     }
 
     /// The group, if a release had a say.
-    pub(crate) fn placement(
-        &mut self,
-        placement: &Placement<'_>,
-        name: impl FnOnce(&Placement<'_>) -> Option<Box<str>>,
-    ) {
+    pub(crate) fn placing(&mut self, placing: &Placing<'_>, name: impl FnOnce() -> Option<Box<str>>) {
         let Some(facts) = &mut self.facts else { return };
-        let (Some((_, assignment)), Some((group, reason))) = (&placement.release, placement.group()) else { return };
-        facts.release = name(placement).map(|name| ReleaseFacts {
+        facts.release = name().map(|name| ReleaseFacts {
             name,
-            group: group.as_str(),
-            reason,
-            rule: assignment.rule.map(Into::into),
-            bucket: assignment.bucket.map(|bucket| bucket.line()),
+            group: placing.group().as_str(),
+            reason: placing.reason(),
+            rule: placing.assignment.rule.map(Into::into),
+            bucket: placing.assignment.bucket.map(|bucket| bucket.line()),
         });
     }
 

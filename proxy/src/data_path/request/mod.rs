@@ -170,9 +170,9 @@ fn plan(
         Target::Redirect(redirect) => return Ok(Plan::Answer(redirected(redirect, &head, connection))),
         _ => decide::place(&snapshot, &found, &view, &worker.moment()).ok_or(RequestError::NoEndpoint)?,
     };
-    exchange.record().placement(&placement, |placement| placement.release_name(&snapshot));
-    if let (Some((release, _)), Some((group, _))) = (&placement.release, placement.group()) {
-        exchange.set_group(*release, group);
+    if let Some(placing) = &placement.release {
+        exchange.record().placing(placing, || placing.name(&snapshot));
+        exchange.set_group(placing.id, placing.group());
     }
     exchange.set_limits(route.timeouts());
     let (id, (upstream, placed)) = (found.id(), placement.keep(&snapshot, connection.is_secure()));
