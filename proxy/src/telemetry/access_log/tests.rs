@@ -1,27 +1,30 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use super::{AccessLogSettings, Lines, LogFormat, LogSink, LogWriter, Message, QUEUE};
 
-/// Nobody reads yet: the writer waits with the first buffer, the others fill the queue.
-fn fill(sink: &LogSink) {
+/// A sink that nobody reads yet, and the writer of one line more: the sink's thread waits with the first buffer, the
+/// others fill the queue.
+fn full(path: &Path) -> (LogSink, LogWriter) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    let settings = AccessLogSettings { to: path.to_str().unwrap().into(), format: LogFormat::Json };
+    let sink = LogSink::open(&settings).unwrap();
     let queue = sink.queue.as_ref().unwrap();
     (0..=QUEUE).for_each(|_| queue.send(Message::Lines(b"before\n".to_vec(), 1)).unwrap());
+    let last = LogWriter::new(sink.clone());
+    *last.lines.borrow_mut() = Lines { text: b"last\n".to_vec(), count: 1 };
+    (sink, last)
 }
 
 #[test]
 fn the_last_lines_wait_for_a_sink_that_is_slow() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let settings = AccessLogSettings { to: path.to_str().unwrap().into(), format: LogFormat::Json };
-    let sink = LogSink::open(&settings).unwrap();
-    fill(&sink);
-    let last = LogWriter::new(sink.clone());
-    *last.lines.borrow_mut() = Lines { text: b"last\n".to_vec(), count: 1 };
+    let (sink, last) = full(&path);
     let (ending, ended) = channel();
     let reader = std::thread::spawn(move || {
         ended.recv().unwrap();
@@ -40,12 +43,7 @@ fn the_last_lines_wait_for_a_sink_that_is_slow() {
 fn a_sink_that_takes_nothing_does_not_hold_up_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let settings = AccessLogSettings { to: path.to_str().unwrap().into(), format: LogFormat::Json };
-    let sink = LogSink::open(&settings).unwrap();
-    fill(&sink);
-    let last = LogWriter::new(sink.clone());
-    *last.lines.borrow_mut() = Lines { text: b"last\n".to_vec(), count: 1 };
+    let (sink, last) = full(&path);
     let began = tokio::time::Instant::now();
     drop(last);
     sink.flush();
