@@ -343,7 +343,7 @@ async fn run(
             }
             command = inbox.recv() => match command {
                 Some(Command::Open(listener)) => worker.listeners.open(&worker, listener),
-                Some(Command::Rename(bound, name)) => worker.listeners.rename(&worker, bound, &name),
+                Some(Command::Rename(bound, name)) => worker.listeners.rename(bound, &name),
                 Some(Command::Close(bound)) => worker.listeners.close(bound),
                 Some(Command::Drain) => {
                     drained_at.get_or_insert(count);

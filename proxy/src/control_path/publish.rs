@@ -2,7 +2,7 @@
 
 mod listeners;
 
-mod retired;
+mod replaced;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::settings::Settings;
 use crate::snapshot::SnapshotCell;
 pub use listeners::Listeners;
 use listeners::{OpenListeners, Refused};
-use retired::Retired;
+use replaced::Replaced;
 
 /// The control path's state.
 pub struct Publisher {
@@ -38,7 +38,7 @@ pub struct Publisher {
     listener_problems: Vec<Problem>,
     problems: Arc<Vec<Problem>>,
     stale: bool,
-    retired: Retired,
+    replaced: Replaced,
 }
 
 /// How the control path is doing.
@@ -77,7 +77,7 @@ impl Publisher {
             listener_problems: Vec::new(),
             problems: Arc::default(),
             stale: false,
-            retired: Retired::default(),
+            replaced: Replaced::default(),
         }
     }
 
@@ -114,14 +114,14 @@ impl Publisher {
         Status { problems: Arc::clone(&self.problems), stale: self.stale, listeners }
     }
 
-    /// Whether there are replaced snapshots that [`Publisher::free_retired`] has to look at.
-    pub fn has_retired(&self) -> bool {
-        !self.retired.is_empty()
+    /// Whether there are replaced snapshots that [`Publisher::free_replaced`] has to look at.
+    pub fn has_replaced(&self) -> bool {
+        !self.replaced.is_empty()
     }
 
     /// Frees replaced snapshots that nobody reads any more. Takes long if they are large.
-    pub fn free_retired(&mut self) {
-        self.retired.free();
+    pub fn free_replaced(&mut self) {
+        self.replaced.free();
     }
 
     /// An update went wrong inside. What was in force is.
@@ -178,14 +178,14 @@ impl Publisher {
     fn swap(&mut self) {
         let mut snapshot = self.assembler.next(&self.snapshots.load(), self.catalog.rules());
         snapshot.listeners = self.listeners.names_under(self.catalog.rules());
-        self.retired.push(self.snapshots.swap(Arc::new(snapshot)));
+        self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
     }
 
     fn follow_listeners(&mut self) {
         let refused = self.listeners.follow(self.catalog.rules());
         let (current, names) = (self.snapshots.load_full(), self.listeners.names());
         if *current.listeners != *names {
-            self.retired.push(self.snapshots.swap(Arc::new(current.with_listeners(names))));
+            self.replaced.push(self.snapshots.swap(Arc::new(current.with_listeners(names))));
         }
         let problem =
             |Refused { rules, reason }| self.catalog.problem(Kind::Listener, rules.name().as_str(), "address", reason);

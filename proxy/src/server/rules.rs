@@ -46,14 +46,14 @@ impl RulesThread {
 
 fn run(mut publisher: Publisher, inbox: &Receiver<Vec<Text>>, shared: &Shared) {
     loop {
-        let received = match publisher.has_retired() {
+        let received = match publisher.has_replaced() {
             true => inbox.recv_timeout(LOOK_AGAIN),
             false => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match received {
             Ok(texts) => update(&mut publisher, inbox.try_iter().last().unwrap_or(texts)),
             Err(RecvTimeoutError::Timeout) => {
-                publisher.free_retired();
+                publisher.free_replaced();
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return,

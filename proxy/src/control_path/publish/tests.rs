@@ -164,13 +164,13 @@ fn the_last_to_let_go_of_replaced_rules_is_the_publisher() {
     let held = bench.snapshots.load_full();
     let watched = Arc::downgrade(&held);
     bench.update("upstreams: {v: {endpoints: []}}");
-    bench.publisher.free_retired();
+    bench.publisher.free_replaced();
     drop(held);
     assert!(watched.upgrade().is_some(), "whoever drops it frees nothing");
-    assert!(bench.publisher.has_retired());
-    bench.publisher.free_retired();
+    assert!(bench.publisher.has_replaced());
+    bench.publisher.free_replaced();
     assert!(watched.upgrade().is_none());
-    assert!(!bench.publisher.has_retired());
+    assert!(!bench.publisher.has_replaced());
 }
 
 #[test]

@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use super::deadline::Registered;
 use super::error::RequestError;
 use super::headers::ForwardingFacts;
-use super::listener::{ListenerContext, Place};
+use super::listener::{ClientPlace, ListenerContext};
 use super::{request, tunnel};
 use crate::worker::Worker;
 
@@ -38,7 +38,7 @@ pub(crate) fn accept(
     peer: std::net::SocketAddr,
 ) {
     let peer_ip = peer.ip().to_canonical();
-    let Some(place) = Place::take(listener, peer_ip, worker.snapshot().trusts(peer_ip)) else {
+    let Some(place) = ClientPlace::take(&worker.clients, peer_ip, worker.snapshot().trusts(peer_ip)) else {
         worker.counters.client_limit_reached();
         return;
     };

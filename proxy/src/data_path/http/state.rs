@@ -9,7 +9,7 @@ use std::task::Waker;
 use http::Version;
 
 use super::super::headers::ForwardingFacts;
-use super::super::listener::{ListenerContext, Place};
+use super::super::listener::{ClientPlace, ListenerContext};
 use super::super::tunnel::PendingTunnel;
 use crate::telemetry::counters::WorkerCounters;
 
@@ -65,7 +65,7 @@ pub(crate) struct ConnectionState {
     waker: RefCell<Option<Waker>>,
     tunnel: RefCell<Option<PendingTunnel>>,
     counters: Arc<WorkerCounters>,
-    _place: Place,
+    _place: ClientPlace,
 }
 
 impl ConnectionState {
@@ -73,7 +73,7 @@ impl ConnectionState {
         peer: IpAddr,
         forwarding: ForwardingFacts,
         listener: &Rc<ListenerContext>,
-        place: Place,
+        place: ClientPlace,
         counters: &Arc<WorkerCounters>,
         now_ms: u64,
     ) -> Self {

@@ -36,28 +36,27 @@ pub(crate) struct ListenerContext {
     pub(crate) name: Arc<str>,
     /// The same pointer for all names that one socket has had.
     pub(crate) bound: Rc<SocketAddr>,
-    clients: Arc<PerClient>,
 }
 
 /// A connection's place among those of its client; given back when dropped.
-pub(crate) struct Place {
-    listener: Rc<ListenerContext>,
+pub(crate) struct ClientPlace {
+    clients: Arc<PerClient>,
     /// `None` for a trusted proxy: behind its address are many clients, and they are its to limit.
     key: Option<ClientKey>,
 }
 
-impl Place {
+impl ClientPlace {
     /// `None` if the client has its maximum.
-    pub(crate) fn take(listener: &Rc<ListenerContext>, peer: IpAddr, is_trusted: bool) -> Option<Self> {
-        let key = if is_trusted { None } else { Some(listener.clients.enter(peer)?) };
-        Some(Self { listener: Rc::clone(listener), key })
+    pub(crate) fn take(clients: &Arc<PerClient>, peer: IpAddr, is_trusted: bool) -> Option<Self> {
+        let key = if is_trusted { None } else { Some(clients.enter(peer)?) };
+        Some(Self { clients: Arc::clone(clients), key })
     }
 }
 
-impl Drop for Place {
+impl Drop for ClientPlace {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            self.listener.clients.leave(key);
+            self.clients.leave(key);
         }
     }
 }
@@ -94,19 +93,17 @@ impl LocalListeners {
                 return;
             }
         };
-        let clients = Arc::clone(&worker.clients);
-        let context = Rc::new(RefCell::new(Rc::new(ListenerContext { name, bound: Rc::new(bound), clients })));
+        let context = Rc::new(RefCell::new(Rc::new(ListenerContext { name, bound: Rc::new(bound) })));
         let (end, ended) = oneshot::channel();
         tokio::task::spawn_local(accept_all(Rc::clone(worker), socket, Rc::clone(&context), ended));
         self.open.borrow_mut().push(LocalListener { bound, context, end });
     }
 
     /// Goes on accepting under another name.
-    pub(crate) fn rename(&self, worker: &Worker, bound: SocketAddr, name: &Arc<str>) {
+    pub(crate) fn rename(&self, bound: SocketAddr, name: &Arc<str>) {
         for listener in self.open.borrow().iter().filter(|listener| listener.bound == bound) {
-            let clients = Arc::clone(&worker.clients);
             let bound = Rc::clone(&listener.context.borrow().bound);
-            listener.context.replace(Rc::new(ListenerContext { name: Arc::clone(name), bound, clients }));
+            listener.context.replace(Rc::new(ListenerContext { name: Arc::clone(name), bound }));
         }
     }
 

@@ -15,7 +15,7 @@ use crate::connect::poll_write_gathered;
 
 /// What went over a connection; shared with its lease.
 #[derive(Default)]
-pub(crate) struct Traffic {
+pub(crate) struct Wire {
     received: Cell<u64>,
     interim: Cell<Interim>,
     keeps_sent: Cell<bool>,
@@ -32,10 +32,10 @@ struct Sent {
 /// A connection to an endpoint.
 pub(crate) struct EndpointIo {
     stream: TcpStream,
-    traffic: Rc<Traffic>,
+    wire: Rc<Wire>,
 }
 
-impl Traffic {
+impl Wire {
     /// Bytes received so far.
     pub(crate) fn received(&self) -> u64 {
         self.received.get()
@@ -86,11 +86,11 @@ impl Traffic {
 
 impl EndpointIo {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, traffic: Rc::default() }
+        Self { stream, wire: Rc::default() }
     }
 
-    pub(crate) fn traffic(&self) -> Rc<Traffic> {
-        Rc::clone(&self.traffic)
+    pub(crate) fn wire(&self) -> Rc<Wire> {
+        Rc::clone(&self.wire)
     }
 
     pub(crate) fn into_stream(self) -> TcpStream {
@@ -102,7 +102,7 @@ impl AsyncRead for EndpointIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.traffic.came(&buf.filled()[before..])?;
+        self.wire.came(&buf.filled()[before..])?;
         poll
     }
 }
@@ -110,7 +110,7 @@ impl AsyncRead for EndpointIo {
 impl AsyncWrite for EndpointIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.traffic.writes([buf].into_iter(), &poll);
+        self.wire.writes([buf].into_iter(), &poll);
         leave_to_reader(poll)
     }
 
@@ -120,7 +120,7 @@ impl AsyncWrite for EndpointIo {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = poll_write_gathered(&mut self.stream, cx, bufs);
-        self.traffic.writes(bufs.iter().map(|buf| &**buf), &poll);
+        self.wire.writes(bufs.iter().map(|buf| &**buf), &poll);
         leave_to_reader(poll)
     }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use hyper::client::conn::http1::SendRequest;
 
 use super::LocalEndpoint;
-use super::io::Traffic;
+use super::io::Wire;
 use crate::data_path::request::RequestBody;
 use crate::data_path::tunnel::{Driver, Handover};
 
@@ -28,7 +28,7 @@ struct Kept {
 pub(crate) struct EndpointConnection {
     pub(crate) sender: SendRequest<RequestBody>,
     /// What went over it.
-    pub(crate) traffic: Rc<Traffic>,
+    pub(crate) wire: Rc<Wire>,
     /// Where the socket arrives after an upgrade.
     pub(crate) handover: Handover,
     /// A connection that is given up ends at once: what is left of a request body must not go on to an endpoint whose

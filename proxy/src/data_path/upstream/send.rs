@@ -29,18 +29,18 @@ pub(crate) async fn send(
 ) -> Result<(Response<Incoming>, Lease), RequestError> {
     if let Some(mut lease) = endpoint.pool.take(endpoint) {
         let repeatable = is_repeatable(&request);
-        lease.connection.traffic.expect_answer(repeatable);
-        let received_before = lease.connection.traffic.received();
+        lease.connection.wire.expect_answer(repeatable);
+        let received_before = lease.connection.wire.received();
         let answer = exchange.unless_expired(pin!(lease.connection.sender.try_send_request(request))).await?;
         request = match answer {
             Ok(response) => {
-                lease.connection.traffic.answered();
+                lease.connection.wire.answered();
                 return Ok((response, lease));
             }
             Err(mut refused) => match refused.take_message() {
                 Some(unsent) => unsent,
-                None if repeatable && lease.connection.traffic.received() == received_before => {
-                    reread(&lease.connection.traffic.sent()).ok_or_else(|| failure(refused.error(), exchange))?
+                None if repeatable && lease.connection.wire.received() == received_before => {
+                    reread(&lease.connection.wire.sent()).ok_or_else(|| failure(refused.error(), exchange))?
                 }
                 None => return Err(failure(refused.error(), exchange)),
             },
@@ -50,7 +50,7 @@ pub(crate) async fn send(
     }
     // Boxed because it is rare, and would make the future of every request larger.
     let mut lease = Box::pin(open(endpoint, exchange, connect_timeout)).await?;
-    lease.connection.traffic.expect_answer(false);
+    lease.connection.wire.expect_answer(false);
     match exchange.unless_expired(pin!(lease.connection.sender.try_send_request(request))).await? {
         Ok(response) => Ok((response, lease)),
         Err(refused) => Err(failure(refused.error(), exchange)),
@@ -74,11 +74,11 @@ async fn open(endpoint: &Rc<LocalEndpoint>, exchange: &Rc<Exchange>, timeout: Du
     };
     endpoint.counters().connected();
     let io = EndpointIo::new(stream);
-    let traffic = io.traffic();
+    let wire = io.wire();
     let handshake = worker.http1_client.handshake(TokioIo::new(io)).await;
     let (sender, connection) = handshake.map_err(|_| RequestError::Connect)?;
     let (handover, driver) = tunnel::drive(connection);
-    let connection = EndpointConnection { sender, traffic, handover, _driver: driver };
+    let connection = EndpointConnection { sender, wire, handover, _driver: driver };
     Ok(Lease::new(connection, Rc::clone(endpoint)))
 }
 

@@ -10,9 +10,9 @@ use crate::snapshot::Snapshot;
 
 /// Replaced snapshots, the oldest first.
 #[derive(Default)]
-pub(super) struct Retired(VecDeque<Arc<Snapshot>>);
+pub(super) struct Replaced(VecDeque<Arc<Snapshot>>);
 
-impl Retired {
+impl Replaced {
     /// Keeps a snapshot that nobody can get any more.
     pub(super) fn push(&mut self, snapshot: Arc<Snapshot>) {
         self.0.push_back(snapshot);
