@@ -1,8 +1,10 @@
 //! Listeners move while requests are served.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
+use crate::support::client::request;
 use crate::support::control::replace;
 use crate::support::{Client, Origin, PATIENCE, Serin, Then, eventually, get};
 
@@ -180,3 +182,47 @@ fn an_address_that_somebody_else_has_leaves_the_listener_where_it_is() {
     assert!(serin.server().problems().is_empty(), "{:?}", serin.server().problems());
     assert_eq!(get(address, "/").text(), "app");
 }
+
+/// Requests that are there without end, on a few connections, until dropped.
+struct Flood(Vec<std::net::TcpStream>);
+
+impl Flood {
+    fn start(address: SocketAddr, connections: usize) -> Self {
+        let requests = request("GET", "/", &[("Host", "a")], b"").repeat(100);
+        Self(
+            (0..connections)
+                .map(|_| {
+                    let stream = std::net::TcpStream::connect(address).expect("the proxy accepts connections");
+                    let (mut out, mut answers) = (stream.try_clone().unwrap(), stream.try_clone().unwrap());
+                    let requests = requests.clone();
+                    std::thread::spawn(move || while out.write_all(&requests).is_ok() {});
+                    std::thread::spawn(move || std::io::copy(&mut answers, &mut std::io::sink()));
+                    stream
+                })
+                .collect(),
+        )
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|stream| drop(stream.shutdown(std::net::Shutdown::Both)));
+    }
+}
+
+/// A worker that always has requests looked at its listening socket so seldom that newcomers waited for seconds.
+#[test]
+fn a_worker_that_is_never_idle_takes_new_clients() {
+    let serin = Serin::serving("routes: {all: {filters: [{redirect: {scheme: https}}]}}\n");
+    let _flood = Flood::start(serin.address(), 8);
+    let served = || serin.metric("serin_requests_total");
+    eventually(PATIENCE, "a flood", || served() > 1_000.0);
+    let mut newcomers: Vec<Client> = (0..NEWCOMERS).map(|_| serin.client()).collect();
+    let before = served();
+    newcomers.iter_mut().for_each(|client| client.send(request("GET", "/", &[("Host", "a")], b"")));
+    newcomers.iter_mut().for_each(|client| assert_eq!(client.reply().status, 302));
+    let others = (served() - before) / f64::from(NEWCOMERS);
+    assert!(others < 300.0, "each newcomer had to wait for {others} requests of others");
+}
+
+const NEWCOMERS: u32 = 50;

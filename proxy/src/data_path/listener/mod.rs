@@ -150,7 +150,7 @@ async fn accept_all(
 }
 
 async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context: &CurrentContext) {
-    loop {
+    for count in 1u64.. {
         if worker.connections.len() >= worker.max_connections {
             worker.counters.connection_limit_reached();
             worker.shed_idle();
@@ -162,7 +162,9 @@ async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context:
                 http::accept(worker, &context.borrow(), stream, peer);
                 // The first worker to wake would otherwise take all of a burst before the others are awake, and
                 // connections that are kept stay where they are.
-                tokio::task::yield_now().await;
+                if count.is_multiple_of(BATCH) {
+                    tokio::task::yield_now().await;
+                }
                 continue;
             }
             Ok(_) => io::Error::other("the descriptors left are reserved"),
@@ -187,6 +189,10 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 /// around the world. Clients repeat the first packet of a handshake after a second, when what takes the listener's place
 /// answers.
 pub(crate) const LAST_HANDSHAKES: Duration = Duration::from_millis(400);
+
+/// How many connections are accepted in a row. Whoever yields goes on when the runtime has next looked at its sockets, and
+/// a busy one does that every 61 tasks: one at a time, a thousand new clients waited for seconds.
+const BATCH: u64 = 8;
 
 /// How long accepting rests when there is no room.
 const PAUSE: Duration = Duration::from_millis(50);
