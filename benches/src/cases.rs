@@ -25,6 +25,10 @@ pub enum Case {
     Large,
     #[value(name = "1k-1000")]
     Many,
+    #[value(name = "100k-1000")]
+    ManyMedium,
+    #[value(name = "1m-1000")]
+    ManyLarge,
     #[value(name = "1k-close")]
     OneEach,
     #[value(name = "p99")]
@@ -57,6 +61,8 @@ impl Case {
             Self::Medium => "100k-64",
             Self::Large => "1m-64",
             Self::Many => "1k-1000",
+            Self::ManyMedium => "100k-1000",
+            Self::ManyLarge => "1m-1000",
             Self::OneEach => "1k-close",
             Self::Paced => "p99",
             Self::Idle => "idle",
@@ -71,6 +77,8 @@ impl Case {
             Self::Medium => "100 KB, 64 connections",
             Self::Large => "1 MiB, 64 connections",
             Self::Many => "1 KiB, 1,000 connections",
+            Self::ManyMedium => "100 KB, 1,000 connections",
+            Self::ManyLarge => "1 MiB, 1,000 connections",
             Self::OneEach => "1 KiB, one request per connection, 64 at a time",
             Self::Paced => "1 KiB at 70 % of saturation, 64 connections",
             Self::Idle => "idle keep-alive connections, each after one request",
@@ -96,8 +104,8 @@ impl Case {
 
     fn path(self) -> (&'static str, u64) {
         match self {
-            Self::Medium => ("/100k", 100_000),
-            Self::Large => ("/1m", 1 << 20),
+            Self::Medium | Self::ManyMedium => ("/100k", 100_000),
+            Self::Large | Self::ManyLarge => ("/1m", 1 << 20),
             _ => ("/1k", 1 << 10),
         }
     }
@@ -208,7 +216,7 @@ pub fn measure(
     let measurement = Measurement { bench, pids: &pids, started: &started, lengths, interrupt };
     match case {
         Case::Small | Case::Medium | Case::Large => measurement.loaded(case, Shape::Closed, 64),
-        Case::Many => measurement.loaded(case, Shape::Closed, 1_000),
+        Case::Many | Case::ManyMedium | Case::ManyLarge => measurement.loaded(case, Shape::Closed, 1_000),
         Case::OneEach => measurement.loaded(case, Shape::OneEach, 64),
         Case::Paced => measurement.paced(),
         Case::Idle => measurement.idle(),
