@@ -52,8 +52,6 @@ pub(crate) struct WorkerOptions {
 pub(crate) enum Command {
     /// Accept connections.
     Open(OpenListener),
-    /// Accept under another name at this address.
-    Rename(SocketAddr, Arc<str>),
     /// Stop accepting at this address and let its connections finish.
     Close(SocketAddr),
     /// Stop accepting and let everything finish.
@@ -265,7 +263,7 @@ impl Worker {
 
     fn for_each_connection(&self, of: Option<&ListenerContext>, mut act: impl FnMut(&ConnectionState)) {
         self.connections.for_each(|state| {
-            if of.is_none_or(|listener| Rc::ptr_eq(&state.listener.bound, &listener.bound)) {
+            if of.is_none_or(|listener| std::ptr::eq(&*state.listener, listener)) {
                 act(state);
             }
         });
@@ -343,7 +341,6 @@ async fn run(
             }
             command = inbox.recv() => match command {
                 Some(Command::Open(listener)) => worker.listeners.open(&worker, listener),
-                Some(Command::Rename(bound, name)) => worker.listeners.rename(bound, &name),
                 Some(Command::Close(bound)) => worker.listeners.close(bound),
                 Some(Command::Drain) => {
                     drained_at.get_or_insert(count);

@@ -37,7 +37,7 @@ impl HeldSockets {
     }
 }
 
-/// Opens, renames and closes listeners on all workers at once.
+/// Opens and closes listeners on all workers at once.
 pub(super) struct WorkerListeners {
     workers: Vec<UnboundedSender<Command>>,
     held: HeldSockets,
@@ -86,12 +86,6 @@ impl Listeners for WorkerListeners {
             let _ = worker.send(Command::Open(OpenListener { name: Arc::clone(name), bound, socket }));
         }
         Ok(bound)
-    }
-
-    fn rename(&mut self, bound: SocketAddr, name: &Arc<str>) {
-        for worker in &self.workers {
-            let _ = worker.send(Command::Rename(bound, Arc::clone(name)));
-        }
     }
 
     fn close(&mut self, bound: SocketAddr) {

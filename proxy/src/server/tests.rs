@@ -171,8 +171,6 @@ impl Listeners for Slow {
         Ok(address)
     }
 
-    fn rename(&mut self, _: SocketAddr, _: &Arc<str>) {}
-
     fn close(&mut self, _: SocketAddr) {}
 }
 

@@ -33,9 +33,9 @@ pub(crate) struct OpenListener {
 
 /// What requests need to know of the listener they came through.
 pub(crate) struct ListenerContext {
+    /// The name it was opened with. The snapshot's name for the address counts for more, as soon as there is one.
     pub(crate) name: Arc<str>,
-    /// The same pointer for all names that one socket has had.
-    pub(crate) bound: Rc<SocketAddr>,
+    pub(crate) bound: SocketAddr,
 }
 
 /// A connection's place among those of its client; given back when dropped.
@@ -61,7 +61,7 @@ impl Drop for ClientPlace {
     }
 }
 
-/// The listeners one worker accepts from. An address has one socket at most; names may change.
+/// The listeners one worker accepts from. An address has one socket at most.
 #[derive(Default)]
 pub(crate) struct LocalListeners {
     open: RefCell<Vec<LocalListener>>,
@@ -69,12 +69,8 @@ pub(crate) struct LocalListeners {
 
 struct LocalListener {
     bound: SocketAddr,
-    context: Rc<CurrentContext>,
     end: oneshot::Sender<End>,
 }
-
-/// What new connections of a listener get.
-type CurrentContext = RefCell<Rc<ListenerContext>>;
 
 /// How accepting ends. Without a word it ends at once.
 enum End {
@@ -93,18 +89,10 @@ impl LocalListeners {
                 return;
             }
         };
-        let context = Rc::new(RefCell::new(Rc::new(ListenerContext { name, bound: Rc::new(bound) })));
+        let context = Rc::new(ListenerContext { name, bound });
         let (end, ended) = oneshot::channel();
-        tokio::task::spawn_local(accept_all(Rc::clone(worker), socket, Rc::clone(&context), ended));
-        self.open.borrow_mut().push(LocalListener { bound, context, end });
-    }
-
-    /// Goes on accepting under another name.
-    pub(crate) fn rename(&self, bound: SocketAddr, name: &Arc<str>) {
-        for listener in self.open.borrow().iter().filter(|listener| listener.bound == bound) {
-            let bound = Rc::clone(&listener.context.borrow().bound);
-            listener.context.replace(Rc::new(ListenerContext { name: Arc::clone(name), bound }));
-        }
+        tokio::task::spawn_local(accept_all(Rc::clone(worker), socket, context, ended));
+        self.open.borrow_mut().push(LocalListener { bound, end });
     }
 
     /// Stops to accept at one address.
@@ -124,18 +112,16 @@ impl LocalListeners {
 async fn accept_all(
     worker: Rc<Worker>,
     socket: TcpListener,
-    context: Rc<CurrentContext>,
+    context: Rc<ListenerContext>,
     mut ended: oneshot::Receiver<End>,
 ) {
     let end = tokio::select! {
         () = accept_until_closed(&worker, &socket, &context) => None,
         end = &mut ended => end.ok(),
     };
-    let context = Rc::clone(&context.borrow());
     if let Some(End::Softly) = end {
         worker.close_after_response(&context);
-        let last = RefCell::new(Rc::clone(&context));
-        let _ = tokio::time::timeout(LAST_HANDSHAKES, accept_until_closed(&worker, &socket, &last)).await;
+        let _ = tokio::time::timeout(LAST_HANDSHAKES, accept_until_closed(&worker, &socket, &context)).await;
     }
     // Connections that the kernel has already accepted for us would be reset with the socket: take them first. The
     // bare socket is asked, because tokio knows only of those it has been told of.
@@ -149,7 +135,7 @@ async fn accept_all(
     worker.drain_connections(Some(&context));
 }
 
-async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context: &CurrentContext) {
+async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context: &Rc<ListenerContext>) {
     loop {
         if worker.connections.len() >= worker.max_connections {
             worker.counters.connection_limit_reached();
@@ -159,7 +145,7 @@ async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context:
         }
         let error = match socket.accept().await {
             Ok((stream, peer)) if worker.has_room_for(&stream) => {
-                http::accept(worker, &context.borrow(), stream, peer);
+                http::accept(worker, context, stream, peer);
                 // The first worker to wake would otherwise take all of a burst before the others are awake, and
                 // connections that are kept stay where they are.
                 tokio::task::yield_now().await;
@@ -171,7 +157,7 @@ async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context:
         };
         // Out of descriptors or memory. Trying again at once would spin; closing idle connections helps.
         worker.counters.accept_failed();
-        tracing::warn!(listener = %context.borrow().name, %error, "cannot accept a connection");
+        tracing::warn!(listener = %context.name, %error, "cannot accept a connection");
         worker.make_room();
         tokio::time::sleep(PAUSE).await;
     }
