@@ -250,21 +250,11 @@ impl Worker {
         });
     }
 
-    /// Lets connections end after the request they are serving, and now if there is none.
-    pub(crate) fn drain_connections(&self, of: Option<&ListenerContext>) {
-        self.for_each_connection(of, |state| state.order(Order::Drain));
-    }
-
-    /// Lets connections end with the next response, which tells the client, so that one that is just about to send a
-    /// request loses nothing. Those that then fall idle are closed instead of parked.
-    pub(crate) fn close_after_response(&self, of: &ListenerContext) {
-        self.for_each_connection(Some(of), ConnectionState::close_after_response);
-    }
-
-    fn for_each_connection(&self, of: Option<&ListenerContext>, mut act: impl FnMut(&ConnectionState)) {
+    /// Lets the connections of a listener end after the request they are serving, and now if there is none.
+    pub(crate) fn drain_connections(&self, of: &ListenerContext) {
         self.connections.for_each(|state| {
-            if of.is_none_or(|listener| std::ptr::eq(&*state.listener, listener)) {
-                act(state);
+            if std::ptr::eq(&*state.listener, of) {
+                state.order(Order::Drain);
             }
         });
     }
@@ -328,14 +318,13 @@ async fn run(
     let mut ticks = tokio::time::interval(SWEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = 0u64;
-    let mut drained_at = None;
+    let mut is_draining = false;
     loop {
         tokio::select! {
             _ = ticks.tick() => {
                 count += 1;
                 worker.sweep(count, &limits);
-                // The second tick: by then the accepting tasks have emptied the sockets' queues.
-                if drained_at.is_some_and(|at| count > at + 1) && worker.connections.len() == 0 {
+                if is_draining && worker.listeners.have_ended() && worker.connections.len() == 0 {
                     break;
                 }
             }
@@ -343,9 +332,8 @@ async fn run(
                 Some(Command::Open(listener)) => worker.listeners.open(&worker, listener),
                 Some(Command::Close(bound)) => worker.listeners.close(bound),
                 Some(Command::Drain) => {
-                    drained_at.get_or_insert(count);
+                    is_draining = true;
                     worker.listeners.close_all();
-                    worker.drain_connections(None);
                 }
                 Some(Command::Stop) | None => break,
             },

@@ -28,6 +28,7 @@ impl HeldSockets {
     /// none is opened.
     pub(super) fn release(&self) {
         let mut sockets = self.lock();
+        sockets.by_address.iter().for_each(|(bound, socket)| close_softly(*bound, socket));
         sockets.by_address.clear();
         sockets.are_released = true;
     }
@@ -90,13 +91,18 @@ impl Listeners for WorkerListeners {
 
     fn close(&mut self, bound: SocketAddr) {
         let Some(socket) = self.held.lock().by_address.remove(&bound) else { return };
-        if let Err(error) = listener::refuse_new(&socket) {
-            tracing::debug!(%bound, %error, "a connection that opens just now may be reset");
-        }
+        close_softly(bound, &socket);
         for worker in &self.workers {
             let _ = worker.send(Command::Close(bound));
         }
         self.closed = Some(Instant::now());
+    }
+}
+
+/// Workers are about to accept the last connections of a socket, so none may begin.
+fn close_softly(bound: SocketAddr, socket: &TcpListener) {
+    if let Err(error) = listener::refuse_new(socket) {
+        tracing::debug!(%bound, %error, "a connection that opens just now may be reset");
     }
 }
 

@@ -4,7 +4,7 @@
 mod bind;
 mod per_client;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use super::http;
 use crate::worker::Worker;
@@ -36,6 +37,14 @@ pub(crate) struct ListenerContext {
     /// The name it was opened with. The snapshot's name for the address counts for more, as soon as there is one.
     pub(crate) name: Arc<str>,
     pub(crate) bound: SocketAddr,
+    is_closing: Cell<bool>,
+}
+
+impl ListenerContext {
+    /// Whether the listener accepts its last connections, all of which end with their next response.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.get()
+    }
 }
 
 /// A connection's place among those of its client; given back when dropped.
@@ -65,17 +74,13 @@ impl Drop for ClientPlace {
 #[derive(Default)]
 pub(crate) struct LocalListeners {
     open: RefCell<Vec<LocalListener>>,
+    /// A task for each socket. It ends some time after the listener has closed.
+    accepting: RefCell<JoinSet<()>>,
 }
 
 struct LocalListener {
     bound: SocketAddr,
-    end: oneshot::Sender<End>,
-}
-
-/// How accepting ends. Without a word it ends at once.
-enum End {
-    /// No new handshake begins, and those that have begun are awaited.
-    Softly,
+    end: oneshot::Sender<()>,
 }
 
 impl LocalListeners {
@@ -89,50 +94,73 @@ impl LocalListeners {
                 return;
             }
         };
-        let context = Rc::new(ListenerContext { name, bound });
+        let context = Rc::new(ListenerContext { name, bound, is_closing: Cell::new(false) });
         let (end, ended) = oneshot::channel();
-        tokio::task::spawn_local(accept_all(Rc::clone(worker), socket, context, ended));
+        self.accepting.borrow_mut().spawn_local(accept_all(Rc::clone(worker), socket, context, ended));
         self.open.borrow_mut().push(LocalListener { bound, end });
     }
 
     /// Stops to accept at one address.
     pub(crate) fn close(&self, bound: SocketAddr) {
-        let closing = self.open.borrow_mut().extract_if(.., |open| open.bound == bound).collect::<Vec<_>>();
-        for listener in closing {
-            let _ = listener.end.send(End::Softly);
-        }
+        self.close_those(|open| open.bound == bound);
     }
 
     /// Stops to accept.
     pub(crate) fn close_all(&self) {
-        self.open.borrow_mut().clear();
+        self.close_those(|_| true);
+    }
+
+    fn close_those(&self, goes: impl Fn(&LocalListener) -> bool) {
+        for listener in self.open.borrow_mut().extract_if(.., |open| goes(open)) {
+            let _ = listener.end.send(());
+        }
+    }
+
+    /// Whether nothing is accepted any more.
+    pub(crate) fn have_ended(&self) -> bool {
+        let mut accepting = self.accepting.borrow_mut();
+        while accepting.try_join_next().is_some() {}
+        accepting.is_empty()
     }
 }
 
+/// Accepts until the listener is to close, then what has been promised: no new handshake begins, those that have begun
+/// are awaited, and connections end with their next response, so that a client that is just about to send a request
+/// loses nothing.
 async fn accept_all(
     worker: Rc<Worker>,
     socket: TcpListener,
     context: Rc<ListenerContext>,
-    mut ended: oneshot::Receiver<End>,
+    ended: oneshot::Receiver<()>,
 ) {
-    let end = tokio::select! {
-        () = accept_until_closed(&worker, &socket, &context) => None,
-        end = &mut ended => end.ok(),
-    };
-    if let Some(End::Softly) = end {
-        worker.close_after_response(&context);
-        let _ = tokio::time::timeout(LAST_HANDSHAKES, accept_until_closed(&worker, &socket, &context)).await;
+    tokio::select! {
+        () = accept_until_closed(&worker, &socket, &context) => {}
+        _ = ended => {}
     }
-    // Connections that the kernel has already accepted for us would be reset with the socket: take them first. The
-    // bare socket is asked, because tokio knows only of those it has been told of.
-    let Ok(socket) = socket.into_std() else { return };
-    while let Ok((stream, peer)) = socket.accept() {
-        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-        if let Ok(stream) = stream {
-            http::accept(&worker, &context, stream, peer);
+    context.is_closing.set(true);
+    let _ = tokio::time::timeout(LAST_HANDSHAKES, accept_until_closed(&worker, &socket, &context)).await;
+    // The bare socket is asked, because tokio knows only of those it has been told of.
+    if let Ok(socket) = socket.into_std()
+        && tokio::time::timeout(LAST_CONNECTIONS, accept_waiting(&worker, &socket, &context)).await.is_err()
+    {
+        tracing::warn!(listener = %context.name, "closing with connections that could not be accepted");
+    }
+    worker.drain_connections(&context);
+}
+
+/// Takes the connections that the kernel has accepted for us already: they would be reset with the socket.
+async fn accept_waiting(worker: &Rc<Worker>, socket: &StdListener, context: &Rc<ListenerContext>) {
+    loop {
+        let accepted = socket.accept().and_then(|(stream, peer)| {
+            stream.set_nonblocking(true)?;
+            Ok((TcpStream::from_std(stream)?, peer))
+        });
+        match accepted {
+            Ok((stream, peer)) => http::accept(worker, context, stream, peer),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => rest_after(worker, context, error).await,
         }
     }
-    worker.drain_connections(Some(&context));
 }
 
 async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context: &Rc<ListenerContext>) {
@@ -152,15 +180,22 @@ async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context:
                 continue;
             }
             Ok(_) => io::Error::other("the descriptors left are reserved"),
-            Err(error) if is_of_the_connection(&error) => continue,
             Err(error) => error,
         };
-        // Out of descriptors or memory. Trying again at once would spin; closing idle connections helps.
-        worker.counters.accept_failed();
-        tracing::warn!(listener = %context.name, %error, "cannot accept a connection");
-        worker.make_room();
-        tokio::time::sleep(PAUSE).await;
+        rest_after(worker, context, error).await;
     }
+}
+
+/// What is to be done before the next try to accept, if anything.
+async fn rest_after(worker: &Worker, context: &ListenerContext, error: io::Error) {
+    if is_of_the_connection(&error) {
+        return;
+    }
+    // Out of descriptors or memory. Trying again at once would spin; closing idle connections helps.
+    worker.counters.accept_failed();
+    tracing::warn!(listener = %context.name, %error, "cannot accept a connection");
+    worker.make_room();
+    tokio::time::sleep(PAUSE).await;
 }
 
 /// Errors of a connection that died before it was accepted, rather than of the socket.
@@ -173,6 +208,9 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 /// around the world. Clients repeat the first packet of a handshake after a second, when what takes the listener's place
 /// answers.
 pub(crate) const LAST_HANDSHAKES: Duration = Duration::from_millis(400);
+
+/// How long connections that wait to be accepted are waited for in turn, when there is no room for them.
+const LAST_CONNECTIONS: Duration = Duration::from_secs(10);
 
 /// How long accepting rests when there is no room.
 const PAUSE: Duration = Duration::from_millis(50);
