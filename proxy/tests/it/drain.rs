@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::support::control::{Program, replace, tireless_endpoint};
-use crate::support::{Client, Origin, PATIENCE, eventually, get};
+use crate::support::{Client, Origin, PATIENCE, Then, eventually, get};
 
 fn slow(milliseconds: u64) -> Origin {
     Origin::start(move |visit| {
@@ -81,6 +81,35 @@ fn the_deadline_cuts_what_does_not_end() {
     program.signal("TERM");
     assert_eq!(program.exit_code(), Some(0));
     assert!((900..4_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+}
+
+/// Bytes of a tunnel belong to nobody whose end could be awaited.
+#[test]
+fn the_deadline_cuts_tunnels_too_and_the_exit_code_is_good() {
+    let origin = Origin::start(|visit| {
+        visit.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")?;
+        loop {
+            let mut buffer = [0; 64];
+            match visit.read_some(&mut buffer)? {
+                0 => return Ok(Then::Close),
+                count => visit.write(&buffer[..count])?,
+            }
+        }
+    });
+    let (_folder, path) = config(&origin, "deadline: 2s");
+    let mut program = Program::start(&path);
+    let mut client = Client::connect(program.address("web"));
+    let fields = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
+    assert_eq!(client.request("GET", "/socket", &fields, b"").status, 101);
+    let began = Instant::now();
+    program.signal("TERM");
+    eventually(PATIENCE, "a closed port", || TcpStream::connect(program.address("web")).is_err());
+    client.send("hello");
+    assert_eq!(client.take(5).unwrap(), b"hello", "until then it goes on");
+    assert_eq!(client.rest(), b"");
+    assert_eq!(program.exit_code(), Some(0), "{}", program.log());
+    assert!((1_900..6_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    origin.wait_until("closed", |log| log.open == 0);
 }
 
 /// What came of a request on a connection that had been made.
