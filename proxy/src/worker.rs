@@ -27,7 +27,7 @@ use crate::data_path::upstream::{self, LocalUpstreams};
 use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::telemetry::access_log::LogWriter;
 use crate::telemetry::counters::WorkerCounters;
-use crate::thread::{self, Failures};
+use crate::thread::{self, Failure, Failures};
 
 /// What a worker is started with.
 #[derive(Clone)]
@@ -58,6 +58,9 @@ pub(crate) enum Command {
     Drain,
     /// Close everything now.
     Stop,
+    /// Panic.
+    #[cfg(test)]
+    Panic,
 }
 
 /// A running worker, seen from outside.
@@ -250,10 +253,10 @@ impl Worker {
         });
     }
 
-    /// Lets the connections of a listener end after the request they are serving, and now if there is none.
-    pub(crate) fn drain_connections(&self, of: &ListenerContext) {
+    /// Lets connections, or those of one listener, end after the request they are serving, and now if there is none.
+    pub(crate) fn drain_connections(&self, of: Option<&ListenerContext>) {
         self.connections.for_each(|state| {
-            if std::ptr::eq(&*state.listener, of) {
+            if of.is_none_or(|listener| std::ptr::eq(&*state.listener, listener)) {
                 state.order(Order::Drain);
             }
         });
@@ -313,7 +316,7 @@ async fn run(
     counters: Arc<WorkerCounters>,
     mut inbox: mpsc::UnboundedReceiver<Command>,
 ) {
-    let limits = options.limits;
+    let (limits, failures) = (options.limits, options.failures.clone());
     let worker = Rc::new(Worker::new(index, options, counters));
     let mut ticks = tokio::time::interval(SWEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -336,7 +339,14 @@ async fn run(
                     worker.listeners.close_all();
                 }
                 Some(Command::Stop) | None => break,
+                #[cfg(test)]
+                Some(Command::Panic) => panic!("no luck"),
             },
+            error = worker.listeners.failed() => {
+                // The process is about to end. Whoever is connected here is served, and comes back to another worker.
+                worker.drain_connections(None);
+                let _ = failures.send(Failure::of_task(format!("accepting in worker-{index}"), error));
+            }
         }
     }
 }

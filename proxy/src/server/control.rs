@@ -48,6 +48,9 @@ impl Control {
             tokio::select! {
                 texts = self.watch.changed() => self.rules.update(texts),
                 Some(failure) = self.failures.recv() => return self.fail(failure).await,
+                Some(Err(error)) = background.join_next() => {
+                    return self.fail(Failure::of_task("the admin API", error)).await;
+                }
                 order = self.inbox.recv() => match order {
                     Some(Order::Reload) => {
                         self.shared.log.reopen();

@@ -57,11 +57,35 @@ fn ask(address: SocketAddr, target: &str) -> String {
     answer
 }
 
-/// What makes a worker's own code panic: tokio does not take sockets that block.
 fn break_a_worker(server: &Server) {
+    server.shared.workers()[0].command(Command::Panic);
+}
+
+/// What makes accepting panic: tokio does not take sockets that block.
+fn break_accepting(server: &Server) {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let bound = socket.local_addr().unwrap();
     server.shared.workers()[0].command(Command::Open(OpenListener { name: "bad".into(), bound, socket }));
+}
+
+#[test]
+fn accepting_that_panics_is_noticed_and_requests_of_its_worker_finish() {
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_folder, server) = start(&format!(
+        "{BASIC}workers: 1\nshutdown: {{deadline: 30s}}\nroutes: {{all: {{upstream: app}}}}\n\
+         upstreams: {{app: {{endpoints: [\"{}\"]}}}}\n",
+        origin.local_addr().unwrap()
+    ));
+    let (admin, web) = (server.admin().unwrap(), server.listeners()[0].1);
+    let client = std::thread::spawn(move || ask(web, "/"));
+    let (mut under_way, _) = origin.accept().unwrap();
+    break_accepting(&server);
+    let answer = eventually("not ready", || Some(ask(admin, "/readyz")).filter(|text| text.contains(" 503 ")));
+    assert!(answer.contains("accepting in worker-0 has ended: "), "{answer}");
+    under_way.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate").unwrap();
+    assert!(client.join().unwrap().ends_with("late"));
+    let failure = server.join().unwrap_err();
+    assert!(failure.to_string().starts_with("accepting in worker-0 has ended: "), "{failure}");
 }
 
 #[test]

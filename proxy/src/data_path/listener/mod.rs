@@ -5,15 +5,17 @@ mod bind;
 mod per_client;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::http;
 use crate::worker::Worker;
@@ -87,13 +89,6 @@ impl LocalListeners {
     /// Starts to accept.
     pub(crate) fn open(&self, worker: &Rc<Worker>, listener: OpenListener) {
         let OpenListener { name, bound, socket } = listener;
-        let socket = match TcpListener::from_std(socket) {
-            Ok(socket) => socket,
-            Err(error) => {
-                tracing::error!(listener = %name, %error, "cannot accept connections");
-                return;
-            }
-        };
         let context = Rc::new(ListenerContext { name, bound, is_closing: Cell::new(false) });
         let (end, ended) = oneshot::channel();
         self.accepting.borrow_mut().spawn_local(accept_all(Rc::clone(worker), socket, context, ended));
@@ -116,11 +111,24 @@ impl LocalListeners {
         }
     }
 
-    /// Whether nothing is accepted any more.
+    /// Waits until a task that accepts fails.
+    pub(crate) async fn failed(&self) -> JoinError {
+        poll_fn(|cx| {
+            loop {
+                match self.accepting.borrow_mut().poll_join_next(cx) {
+                    Poll::Ready(Some(Ok(()))) => {}
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(error),
+                    // Who opens a listener asks again.
+                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Whether nothing is accepted any more, as far as [`LocalListeners::failed`] has seen.
     pub(crate) fn have_ended(&self) -> bool {
-        let mut accepting = self.accepting.borrow_mut();
-        while accepting.try_join_next().is_some() {}
-        accepting.is_empty()
+        self.accepting.borrow().is_empty()
     }
 }
 
@@ -129,10 +137,17 @@ impl LocalListeners {
 /// loses nothing.
 async fn accept_all(
     worker: Rc<Worker>,
-    socket: TcpListener,
+    socket: StdListener,
     context: Rc<ListenerContext>,
     ended: oneshot::Receiver<()>,
 ) {
+    let socket = match TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(listener = %context.name, %error, "cannot accept connections");
+            return;
+        }
+    };
     tokio::select! {
         () = accept_until_closed(&worker, &socket, &context) => {}
         _ = ended => {}
@@ -145,7 +160,7 @@ async fn accept_all(
     {
         tracing::warn!(listener = %context.name, "closing with connections that could not be accepted");
     }
-    worker.drain_connections(&context);
+    worker.drain_connections(Some(&context));
 }
 
 /// Takes the connections that the kernel has accepted for us already: they would be reset with the socket.
