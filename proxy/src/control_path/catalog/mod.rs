@@ -158,16 +158,15 @@ impl Catalog {
     }
 
     /// A problem of an object in force that only shows in use, at the place of a field.
-    pub fn problem(&self, kind: Kind, name: &str, field: &str, reason: String) -> Problem {
+    pub fn problem(&mut self, kind: Kind, name: &str, field: &str, reason: String) -> Problem {
         let document = match self.entries.get(&(kind, name.into())) {
             Some(entry) => Arc::clone(&entry.document),
             None => "".into(),
         };
-        Places::new(&self.claims.readings, HashMap::new()).problem(
-            &document,
-            format!("{}.{name}.{field}", kind.map_name()),
-            reason,
-        )
+        let mut places = Places::new(&self.claims.readings, std::mem::take(&mut self.placed));
+        let problem = places.problem(&document, format!("{}.{name}.{field}", kind.map_name()), reason);
+        self.placed = places.known;
+        problem
     }
 
     fn settle(&mut self, touched: Touched) -> bool {

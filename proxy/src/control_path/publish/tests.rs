@@ -210,6 +210,26 @@ fn an_edit_that_makes_serin_panic_leaves_what_is_in_force() {
     assert_eq!(bench.problems(), "");
 }
 
+/// It is tried every few seconds, and the file may be large.
+#[test]
+fn a_listener_that_is_refused_again_costs_next_to_nothing() {
+    let mut bench = Bench::new(None);
+    bench.sketch.taken.lock().unwrap().insert(2);
+    let mut main = format!("{}\nupstreams:\n", listeners(&[("a", 2)]));
+    for index in 0..20_000 {
+        main.push_str(&format!("  u{index}: {{endpoints: [\"127.0.0.1:1\"]}}\n"));
+    }
+    let mut update = || {
+        let began = Instant::now();
+        bench.update(&main);
+        began.elapsed()
+    };
+    let first = update();
+    let again = (0..5).map(|_| update()).min().unwrap();
+    assert!(again < first / 50, "{again:?} for another try, {first:?} for everything");
+    assert_eq!(bench.problems(), "main:1:26: listeners.a.address: cannot listen on 127.0.0.1:2: taken");
+}
+
 #[test]
 fn counters_of_an_endpoint_survive() {
     let mut bench = Bench::new(None);
