@@ -230,6 +230,36 @@ fn a_listener_that_is_refused_again_costs_next_to_nothing() {
     assert_eq!(bench.problems(), "main:1:26: listeners.a.address: cannot listen on 127.0.0.1:2: taken");
 }
 
+/// Counts of what has gone are kept for a minute; a change must not pay for them.
+#[test]
+fn very_many_names_that_went_lately_do_not_slow_a_change_down() {
+    let mut bench = Bench::new(None);
+    let text = |name: &str, content: String| Text { name: name.into(), content: Ok(content.into()), is_main: false };
+    let mut port = 0;
+    let mut change = |bench: &mut Bench, routes: &str| {
+        port += 1;
+        let endpoints = format!("upstreams: {{u: {{endpoints: [\"127.0.0.1:{port}\"]}}}}");
+        let texts = vec![text("main", String::new()), text("routes", routes.into()), text("endpoints", endpoints)];
+        let began = Instant::now();
+        bench.publisher.update(texts);
+        began.elapsed()
+    };
+    let quickest = |bench: &mut Bench, change: &mut dyn FnMut(&mut Bench, &str) -> Duration| {
+        (0..20).map(|_| change(bench, "")).min().unwrap()
+    };
+    change(&mut bench, "");
+    let before = quickest(&mut bench, &mut change);
+    let mut routes = String::from("routes:\n");
+    for index in 0..20_000 {
+        routes.push_str(&format!("  r{index}: {{hosts: [h{index}.test], upstream: u}}\n"));
+    }
+    change(&mut bench, &routes);
+    change(&mut bench, "");
+    assert_eq!(bench.snapshots.load().traffic.all().count(), 20_000);
+    let after = quickest(&mut bench, &mut change);
+    assert!(after < 8 * before, "{after:?} with names that went, {before:?} without");
+}
+
 #[test]
 fn counters_of_an_endpoint_survive() {
     let mut bench = Bench::new(None);
