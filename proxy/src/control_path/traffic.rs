@@ -2,7 +2,6 @@
 //!
 //! An id may mean another route in the next table; a name that comes back within a minute goes on counting.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use imbl::Vector;
@@ -13,12 +12,13 @@ use tokio::time::Instant;
 
 use crate::snapshot::{Retired, RetiredTraffic, Snapshot, Traffic, TrafficIndex};
 
-/// The counts of what has gone lately.
+/// The counts of what has gone lately. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct TrafficMemory {
     workers: usize,
     retired: RetiredTraffic,
     /// What went, the earliest first; some may have come back.
-    went: VecDeque<(Key, Retired)>,
+    went: Vector<(Key, Retired)>,
 }
 
 /// A name, and the group if it is of a release.
@@ -33,7 +33,7 @@ struct Change<'r> {
 
 impl TrafficMemory {
     pub(super) fn new(workers: usize) -> Self {
-        Self { workers, retired: RetiredTraffic::new(), went: VecDeque::new() }
+        Self { workers, retired: RetiredTraffic::new(), went: Vector::new() }
     }
 
     /// The index for the table that follows the one of the snapshot `before`.
@@ -77,7 +77,8 @@ impl TrafficMemory {
     }
 
     fn forget_old(&mut self) {
-        while let Some((key, old)) = self.went.pop_front_if(|(_, gone)| !gone.is_remembered()) {
+        while let Some((key, old)) = self.went.front().filter(|(_, gone)| !gone.is_remembered()).cloned() {
+            self.went.pop_front();
             // One that has come back meanwhile is in use, or has gone again later.
             if self.retired.get(&key).is_some_and(|retired| retired.since == old.since) {
                 self.retired.remove(&key);

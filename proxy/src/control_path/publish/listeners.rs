@@ -27,6 +27,8 @@ pub trait Listeners: Send {
 pub(super) struct OpenListeners {
     listeners: Box<dyn Listeners>,
     open: BTreeMap<Name, Opened>,
+    /// Open, and in nobody's name yet.
+    arrived: Vec<Opened>,
     /// Those closed last, the newest first: their connections may still bring a request.
     closed: VecDeque<(SocketAddr, Name)>,
 }
@@ -47,7 +49,6 @@ pub(super) struct Refused {
 struct Change {
     /// Open listeners that the rules no longer have, or have somewhere else.
     leaving: BTreeMap<Name, SocketAddr>,
-    arrived: Vec<Opened>,
     takeovers: Vec<Takeover>,
     refused: Vec<Refused>,
 }
@@ -60,7 +61,7 @@ struct Takeover {
 
 impl OpenListeners {
     pub(super) fn new(listeners: Box<dyn Listeners>) -> Self {
-        Self { listeners, open: BTreeMap::new(), closed: VecDeque::new() }
+        Self { listeners, open: BTreeMap::new(), arrived: Vec::new(), closed: VecDeque::new() }
     }
 
     /// Names and real addresses.
@@ -93,6 +94,8 @@ impl OpenListeners {
 
     /// Opens and closes. Returns what could not be done.
     pub(super) fn follow(&mut self, rules: &RuleSet) -> Vec<Refused> {
+        // Left by a change that panicked half way.
+        self.arrived.drain(..).for_each(|stray| self.listeners.close(stray.bound));
         let wanted: BTreeMap<&Name, &Arc<Listener>> =
             rules.listeners().map(|listener| (listener.name(), listener)).collect();
         let is_at = |opened: &Opened, rules: &Listener| opened.rules.address() == rules.address();
@@ -124,14 +127,14 @@ impl OpenListeners {
         match self.listeners.open(&rules.name().as_str().into(), address, &leaving) {
             Ok(bound) => {
                 self.closed.retain(|(address, _)| *address != bound);
-                change.arrived.push(Opened { rules, bound });
+                self.arrived.push(Opened { rules, bound });
             }
             Err(error) => change.refuse(rules, &error.to_string()),
         }
     }
 
     fn carry_out(&mut self, change: Change) -> Vec<Refused> {
-        let Change { leaving, arrived, takeovers, refused } = change;
+        let Change { leaving, takeovers, refused } = change;
         for (name, bound) in leaving {
             self.open.remove(&name);
             if !takeovers.iter().any(|takeover| takeover.to.bound == bound) {
@@ -142,7 +145,7 @@ impl OpenListeners {
         for Takeover { to, .. } in takeovers {
             self.open.insert(to.rules.name().clone(), to);
         }
-        self.open.extend(arrived.into_iter().map(|opened| (opened.rules.name().clone(), opened)));
+        self.open.extend(self.arrived.drain(..).map(|opened| (opened.rules.name().clone(), opened)));
         refused
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ struct Sketch {
 
 impl Listeners for Sketch {
     fn open(&mut self, name: &Arc<str>, address: SocketAddr, _: &[SocketAddr]) -> io::Result<SocketAddr> {
+        assert_ne!(address.port(), 13, "no luck");
         if self.taken.lock().unwrap().contains(&address.port()) {
             return Err(io::Error::other("taken"));
         }
@@ -196,18 +198,53 @@ fn however_long_requests_take_the_number_of_kept_rules_is_bounded() {
 }
 
 #[test]
-fn an_edit_that_makes_serin_panic_leaves_what_is_in_force() {
+fn an_edit_that_makes_serin_panic_is_reported_until_the_next_edit() {
     let mut bench = Bench::new(None);
-    bench.update("upstreams: {u: {endpoints: []}}");
+    bench.sketch.taken.lock().unwrap().insert(1);
+    bench.update(&listeners(&[("a", 1)]));
+    let refused = bench.problems();
     for _ in 0..2 {
         bench.publisher.note_panic("no luck");
     }
-    assert_eq!(
-        bench.problems(),
-        "main: Serin failed on this edit: no luck; the rules in force stay. Please report this"
-    );
-    bench.update("upstreams: {v: {endpoints: []}}");
+    let failure = "main: Serin failed on this edit: no luck; the rules in force stay. Please report this";
+    assert_eq!(bench.problems(), format!("{refused}\n{failure}"));
+    bench.update(&listeners(&[("a", 1)]));
+    assert_eq!(bench.problems(), format!("{refused}\n{failure}"), "trying the listener again mends nothing else");
+    bench.update("");
     assert_eq!(bench.problems(), "");
+}
+
+/// A panic in the middle of an update must not leave anything half done for the next one.
+#[test]
+fn an_edit_that_makes_serin_panic_harms_no_later_one() {
+    let mut bench = Bench::new(None);
+    let text = |name: &str, content: &str| Text { name: name.into(), content: Ok(content.into()), is_main: false };
+    let upstream = |name: &str, port: u16| format!("upstreams: {{{name}: {{endpoints: [\"127.0.0.1:{port}\"]}}}}");
+    let mut update = |first: &str, second: &str| {
+        let texts = vec![text("main", ""), text("first", first), text("second", second)];
+        let updated = catch_unwind(AssertUnwindSafe(|| bench.publisher.update(texts)));
+        let snapshot = bench.snapshots.load();
+        let mut names: Vec<_> = snapshot.upstreams.iter().flatten().map(|upstream| upstream.name.to_string()).collect();
+        names.sort();
+        (updated.is_ok(), names.join(" "), bench.publisher.status().problems.len())
+    };
+    let (u, v) = (upstream("u", 1), upstream("v", 2));
+    assert_eq!(update(&u, &v), (true, "u v".into(), 0));
+    // The first text has lost its upstream by the time the second one fails.
+    let failed = update("", &format!("{v} # the trap"));
+    assert_eq!(failed.1, "u v");
+    assert_eq!(update("", &v), (true, "v".into(), 0));
+    assert_eq!(update(&u, &v), (true, "u v".into(), 0));
+}
+
+#[test]
+fn a_listener_that_makes_serin_panic_leaves_no_other_one_open_in_nobodys_name() {
+    let mut bench = Bench::new(None);
+    assert_eq!(bench.update(&listeners(&[("a", 1)])), "+a:1");
+    let failed = catch_unwind(AssertUnwindSafe(|| bench.update(&listeners(&[("a", 1), ("b", 2), ("c", 13)]))));
+    assert!(failed.is_err());
+    assert_eq!(bench.update(&listeners(&[("a", 1), ("b", 2)])), "+b:2 -2 +b:2");
+    assert_eq!(bench.names(), "1=a 2=b");
 }
 
 /// It is tried every few seconds, and the file may be large.
