@@ -17,7 +17,6 @@ use super::catalog::{Catalog, Document};
 use super::decode::Problem;
 use super::saver::Saver;
 use super::source::Text;
-use super::state_dir::StateDir;
 use crate::settings::Settings;
 use crate::snapshot::SnapshotCell;
 use inputs::Inputs;
@@ -58,12 +57,8 @@ impl Publisher {
         assembler: Assembler,
         snapshots: Arc<SnapshotCell>,
         listeners: Box<dyn Listeners>,
-        state_dir: Option<StateDir>,
+        saver: Option<Saver>,
     ) -> Self {
-        let saver = state_dir.and_then(|state_dir| {
-            let started = Saver::start(state_dir);
-            started.inspect_err(|error| tracing::error!(%error, "the rules will not be stored")).ok()
-        });
         Self {
             inputs: Inputs::new(settings, assembler),
             texts: Vec::new(),

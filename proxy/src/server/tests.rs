@@ -103,6 +103,13 @@ fn a_worker_that_panics_is_noticed_and_the_rest_ends_in_order_and_with_an_error(
 }
 
 #[test]
+fn a_thread_of_the_program_that_panics_is_noticed() {
+    let (_folder, server) = start(BASIC);
+    server.spawn("signals", || panic!("no luck")).unwrap();
+    assert_eq!(server.join().unwrap_err().to_string(), "the signals thread has ended: no luck");
+}
+
+#[test]
 fn nobody_waits_for_a_delay_in_which_nobody_serves() {
     let (_folder, server) = start(&format!("{BASIC}workers: 1\nshutdown: {{delay: 60s, deadline: 60s}}\n"));
     break_a_worker(&server);

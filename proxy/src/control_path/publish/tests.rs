@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use routing_rules::release::ReleaseContext;
 use routing_rules::rules::{AddressSet, Name};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 
 use super::{Listeners, Publisher};
 use crate::control_path::assemble::Assembler;
+use crate::control_path::saver::Saver;
 use crate::control_path::source::Text;
 use crate::control_path::state_dir::StateDir;
 use crate::settings::Settings;
@@ -56,7 +58,8 @@ impl Bench {
         let assembler = Assembler::new(1, ReleaseContext::default(), AddressSet::default(), None);
         let sketch = Sketch::default();
         let listeners = Box::new(sketch.clone());
-        let publisher = Publisher::new(Settings::default(), assembler, Arc::clone(&snapshots), listeners, state_dir);
+        let saver = state_dir.map(|state_dir| Saver::start(state_dir, unbounded_channel().0).unwrap());
+        let publisher = Publisher::new(Settings::default(), assembler, Arc::clone(&snapshots), listeners, saver);
         Self { publisher, snapshots, sketch }
     }
 
