@@ -180,7 +180,12 @@ impl Server {
         let (shutdown, held) = (settings.shutdown, sockets.clone());
         let control =
             Control { shared: Arc::clone(&shared), shutdown, watch, rules, sockets: held, admin, inbox, failures };
-        let control = std::thread::Builder::new().name("control".into()).spawn(move || runtime.block_on(control.run()));
+        let control = std::thread::Builder::new().name("control".into()).spawn(move || {
+            let ended = runtime.block_on(control.run());
+            // A disk that does not answer whoever reads files must not keep the process from ending.
+            runtime.shutdown_background();
+            ended
+        });
         let control = Some(control.map_err(system("control thread"))?);
         Ok(Self { shared, shutdown, sockets, control, orders, failures: tell_failure, admin: admin_address })
     }
