@@ -1,4 +1,4 @@
-//! Threads that say so when they end without having been asked to.
+//! Threads, and long-lived tasks, that say so when they end without having been asked to.
 
 use std::any::Any;
 use std::io;
@@ -6,12 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinError;
 
-/// A thread of the process has ended, and the process with it.
+/// A part of the process has ended, and the process with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the {thread} thread has ended: {reason}")]
+#[error("{part} has ended: {reason}")]
 pub struct Failure {
-    thread: String,
+    part: String,
     reason: String,
 }
 
@@ -19,8 +20,18 @@ pub struct Failure {
 pub(crate) type Failures = UnboundedSender<Failure>;
 
 impl Failure {
+    /// Of a thread.
     pub(crate) fn of_panic(thread: &str, panic: &(dyn Any + Send)) -> Self {
-        Self { thread: thread.to_owned(), reason: message(panic).to_owned() }
+        Self { part: format!("the {thread} thread"), reason: message(panic).to_owned() }
+    }
+
+    /// Of a task that should have gone on.
+    pub(crate) fn of_task(part: impl Into<String>, error: JoinError) -> Self {
+        let reason = match error.try_into_panic() {
+            Ok(panic) => message(&*panic).to_owned(),
+            Err(cancelled) => cancelled.to_string(),
+        };
+        Self { part: part.into(), reason }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::data_path::upstream::{self, LocalUpstreams};
 use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::telemetry::access_log::LogWriter;
 use crate::telemetry::counters::WorkerCounters;
-use crate::thread::{self, Failures};
+use crate::thread::{self, Failure, Failures};
 
 /// What a worker is started with.
 #[derive(Clone)]
@@ -52,14 +52,15 @@ pub(crate) struct WorkerOptions {
 pub(crate) enum Command {
     /// Accept connections.
     Open(OpenListener),
-    /// Accept under another name at this address.
-    Rename(SocketAddr, Arc<str>),
     /// Stop accepting at this address and let its connections finish.
     Close(SocketAddr),
     /// Stop accepting and let everything finish.
     Drain,
     /// Close everything now.
     Stop,
+    /// Panic.
+    #[cfg(test)]
+    Panic,
 }
 
 /// A running worker, seen from outside.
@@ -252,21 +253,11 @@ impl Worker {
         });
     }
 
-    /// Lets connections end after the request they are serving, and now if there is none.
+    /// Lets connections, or those of one listener, end after the request they are serving, and now if there is none.
     pub(crate) fn drain_connections(&self, of: Option<&ListenerContext>) {
-        self.for_each_connection(of, |state| state.order(Order::Drain));
-    }
-
-    /// Lets connections end with the next response, which tells the client, so that one that is just about to send a
-    /// request loses nothing. Those that then fall idle are closed instead of parked.
-    pub(crate) fn close_after_response(&self, of: &ListenerContext) {
-        self.for_each_connection(Some(of), ConnectionState::close_after_response);
-    }
-
-    fn for_each_connection(&self, of: Option<&ListenerContext>, mut act: impl FnMut(&ConnectionState)) {
         self.connections.for_each(|state| {
-            if of.is_none_or(|listener| Rc::ptr_eq(&state.listener.bound, &listener.bound)) {
-                act(state);
+            if of.is_none_or(|listener| std::ptr::eq(&*state.listener, listener)) {
+                state.order(Order::Drain);
             }
         });
     }
@@ -325,33 +316,37 @@ async fn run(
     counters: Arc<WorkerCounters>,
     mut inbox: mpsc::UnboundedReceiver<Command>,
 ) {
-    let limits = options.limits;
+    let (limits, failures) = (options.limits, options.failures.clone());
     let worker = Rc::new(Worker::new(index, options, counters));
     let mut ticks = tokio::time::interval(SWEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = 0u64;
-    let mut drained_at = None;
+    let mut is_draining = false;
     loop {
         tokio::select! {
             _ = ticks.tick() => {
                 count += 1;
                 worker.sweep(count, &limits);
-                // The second tick: by then the accepting tasks have emptied the sockets' queues.
-                if drained_at.is_some_and(|at| count > at + 1) && worker.connections.len() == 0 {
+                if is_draining && worker.listeners.have_ended() && worker.connections.len() == 0 {
                     break;
                 }
             }
             command = inbox.recv() => match command {
                 Some(Command::Open(listener)) => worker.listeners.open(&worker, listener),
-                Some(Command::Rename(bound, name)) => worker.listeners.rename(bound, &name),
                 Some(Command::Close(bound)) => worker.listeners.close(bound),
                 Some(Command::Drain) => {
-                    drained_at.get_or_insert(count);
+                    is_draining = true;
                     worker.listeners.close_all();
-                    worker.drain_connections(None);
                 }
                 Some(Command::Stop) | None => break,
+                #[cfg(test)]
+                Some(Command::Panic) => panic!("no luck"),
             },
+            error = worker.listeners.failed() => {
+                // The process is about to end. Whoever is connected here is served, and comes back to another worker.
+                worker.drain_connections(None);
+                let _ = failures.send(Failure::of_task(format!("accepting in worker-{index}"), error));
+            }
         }
     }
 }

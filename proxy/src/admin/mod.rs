@@ -110,30 +110,43 @@ async fn readyz(State(state): State<AdminState>) -> Response {
     (code, Json(body)).into_response()
 }
 
-async fn metrics_text(State(state): State<AdminState>) -> impl IntoResponse {
-    let snapshot = state.shared.snapshots.load_full();
-    let status = state.shared.status.load_full();
-    let (rejected, stale) = (status.problems.len(), status.stale);
-    let facts = Facts { snapshot: &snapshot, rejected, stale, log_lines_dropped: state.shared.log.dropped() };
-    let text = metrics::render(&state.shared.counters(), &facts);
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+async fn metrics_text(State(state): State<AdminState>) -> Response {
+    aside(move || {
+        let snapshot = state.shared.snapshots.load_full();
+        let status = state.shared.status.load_full();
+        let (rejected, stale) = (status.problems.len(), status.stale);
+        let facts = Facts { snapshot: &snapshot, rejected, stale, log_lines_dropped: state.shared.log.dropped() };
+        let text = metrics::render(&state.shared.counters(), &facts);
+        ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+    })
+    .await
 }
 
-async fn routes(State(state): State<AdminState>) -> impl IntoResponse {
-    Json(views::routes(&state.shared.snapshots.load()))
+async fn routes(State(state): State<AdminState>) -> Response {
+    aside(move || Json(views::routes(&state.shared.snapshots.load()))).await
 }
 
-async fn upstreams(State(state): State<AdminState>) -> impl IntoResponse {
-    Json(views::upstreams(&state.shared.snapshots.load()))
+async fn upstreams(State(state): State<AdminState>) -> Response {
+    aside(move || Json(views::upstreams(&state.shared.snapshots.load()))).await
 }
 
-async fn releases(State(state): State<AdminState>) -> impl IntoResponse {
-    Json(views::releases(&state.shared.snapshots.load()))
+async fn releases(State(state): State<AdminState>) -> Response {
+    aside(move || Json(views::releases(&state.shared.snapshots.load()))).await
 }
 
-async fn rejected(State(state): State<AdminState>) -> impl IntoResponse {
-    let status = state.shared.status.load();
-    Json(json!({"stale": status.stale, "problems": *status.problems}))
+async fn rejected(State(state): State<AdminState>) -> Response {
+    aside(move || {
+        let status = state.shared.status.load();
+        Json(json!({"stale": status.stale, "problems": *status.problems}))
+    })
+    .await
+}
+
+/// Writes an answer beside the control thread, which has orders to hear: with very many routes it takes long.
+async fn aside<A: IntoResponse>(answer: impl FnOnce() -> A + Send + 'static) -> Response {
+    let written = tokio::task::spawn_blocking(move || answer().into_response()).await;
+    // It can only have panicked, which is in the log.
+    written.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 /// `GET /api/v1/explain?url=http://shop.example.com/&ip=10.8.0.1`
@@ -145,11 +158,12 @@ struct UrlQuestion {
 
 async fn explain_url(State(state): State<AdminState>, Query(query): Query<UrlQuestion>) -> Response {
     let ip = query.ip.unwrap_or_else(|| [127, 0, 0, 1].into());
-    answer(&state, &Question::get(query.url, ip))
+    let question = Question::get(query.url, ip);
+    aside(move || answer(&state, &question)).await
 }
 
 async fn explain_request(State(state): State<AdminState>, Json(question): Json<Question>) -> Response {
-    answer(&state, &question)
+    aside(move || answer(&state, &question)).await
 }
 
 fn answer(state: &AdminState, question: &Question) -> Response {

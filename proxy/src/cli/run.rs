@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use serin_proxy::server::{Order, Server, StartOptions};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::UnboundedSender;
 
 use super::{ConfigArg, NO, complain, say};
 
@@ -38,7 +37,7 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
             return ExitCode::from(NO);
         }
     };
-    if let Err(error) = signals.send_to(server.orders()) {
+    if let Err(error) = signals.send_to(&server) {
         complain(format_args!("cannot handle signals: {error}"));
         return ExitCode::from(NO);
     }
@@ -80,7 +79,8 @@ impl Signals {
     }
 
     /// Turns signals into orders until nobody takes them.
-    fn send_to(self, orders: UnboundedSender<Order>) -> std::io::Result<()> {
+    fn send_to(self, server: &Server) -> std::io::Result<()> {
+        let orders = server.orders();
         let Self { runtime, mut terminate, mut interrupt, mut hangup } = self;
         let forward = async move {
             loop {
@@ -94,7 +94,6 @@ impl Signals {
                 }
             }
         };
-        std::thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(forward))?;
-        Ok(())
+        server.spawn("signals", move || runtime.block_on(forward))
     }
 }

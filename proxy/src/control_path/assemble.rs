@@ -1,10 +1,10 @@
 //! From rules to a snapshot, carrying over what did not change and what endpoints have learned.
 
-use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use imbl::{HashMap, Vector};
 use routing_rules::balance::Schedule;
 use routing_rules::release::ReleaseContext;
 use routing_rules::request::GeoDatabase;
@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use super::traffic::TrafficMemory;
 use crate::snapshot::{Endpoint, Member, Snapshot, Upstream};
 
-/// Builds snapshots one after another.
+/// Builds snapshots one after another. Cheap to clone.
+#[derive(Clone)]
 pub struct Assembler {
     workers: usize,
     context: ReleaseContext,
@@ -22,13 +23,14 @@ pub struct Assembler {
     geo: Option<Arc<dyn GeoDatabase>>,
     endpoints: HashMap<Identity, Known>,
     /// Endpoints that went out of use, the earliest first; some may be in use again.
-    unused: VecDeque<(Instant, Identity)>,
+    unused: Vector<(Instant, Identity)>,
     traffic: TrafficMemory,
 }
 
 /// An upstream's name and an address.
 type Identity = (Name, SocketAddr);
 
+#[derive(Clone)]
 struct Known {
     endpoint: Arc<Endpoint>,
     unused_since: Option<Instant>,
@@ -42,7 +44,7 @@ impl Assembler {
         trusted_proxies: AddressSet,
         geo: Option<Arc<dyn GeoDatabase>>,
     ) -> Self {
-        let (endpoints, unused) = (HashMap::new(), VecDeque::new());
+        let (endpoints, unused) = (HashMap::new(), Vector::new());
         let traffic = TrafficMemory::new(workers);
         Self { workers, context, trusted_proxies: Arc::new(trusted_proxies), geo, endpoints, unused, traffic }
     }

@@ -7,7 +7,7 @@ pub mod check;
 pub mod decode;
 pub mod geo;
 pub mod publish;
-mod saver;
+pub mod saver;
 pub mod secret;
 pub mod source;
 pub mod state_dir;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::catalog::Written;
 use super::state_dir::StateDir;
 use crate::settings::Settings;
+use crate::thread::{self, Failures};
 
 /// The way to the thread that writes. Dropping it waits until everything is stored, or for some seconds.
-pub(super) struct Saver {
+pub struct Saver {
     shared: Arc<Shared>,
 }
 
@@ -33,10 +34,10 @@ impl Saver {
     ///
     /// # Errors
     /// The operating system gives no thread.
-    pub(super) fn start(state_dir: StateDir) -> std::io::Result<Self> {
+    pub(crate) fn start(state_dir: StateDir, failures: Failures) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let of_thread = Arc::clone(&shared);
-        std::thread::Builder::new().name("state".into()).spawn(move || of_thread.run(&state_dir))?;
+        let of_thread = Ends(Arc::clone(&shared));
+        thread::start("state", failures, move || of_thread.0.run(&state_dir))?;
         Ok(Self { shared })
     }
 
@@ -57,6 +58,16 @@ impl Drop for Saver {
         if waited.is_ok_and(|(_, result)| result.timed_out()) {
             tracing::error!("the state folder does not respond; the newest rules may not be stored");
         }
+    }
+}
+
+/// The thread's share. Says that it has ended, however that came about.
+struct Ends(Arc<Shared>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.state().has_ended = true;
+        self.0.changed.notify_all();
     }
 }
 
@@ -88,8 +99,6 @@ impl Shared {
                 break;
             }
         }
-        self.state().has_ended = true;
-        self.changed.notify_all();
     }
 
     /// Waits for something to store; nothing when all is stored and the process ends.

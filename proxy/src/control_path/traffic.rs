@@ -2,7 +2,6 @@
 //!
 //! An id may mean another route in the next table; a name that comes back within a minute goes on counting.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use imbl::Vector;
@@ -11,13 +10,19 @@ use routing_rules::rules::Name;
 use routing_rules::table::{ReleaseId, RouteId, RouteTable};
 use tokio::time::Instant;
 
-use crate::snapshot::{Retired, Snapshot, Traffic, TrafficIndex};
+use crate::snapshot::{Retired, RetiredTraffic, Snapshot, Traffic, TrafficIndex};
 
-/// The counts of what has gone lately.
+/// The counts of what has gone lately. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct TrafficMemory {
     workers: usize,
-    retired: HashMap<(Option<Group>, Name), Retired>,
+    retired: RetiredTraffic,
+    /// What went, the earliest first; some may have come back.
+    went: Vector<(Key, Retired)>,
 }
+
+/// A name, and the group if it is of a release.
+type Key = (Option<Group>, Name);
 
 /// A name whose object may have come or gone, with the slots it had and has.
 struct Change<'r> {
@@ -28,13 +33,13 @@ struct Change<'r> {
 
 impl TrafficMemory {
     pub(super) fn new(workers: usize) -> Self {
-        Self { workers, retired: HashMap::new() }
+        Self { workers, retired: RetiredTraffic::new(), went: Vector::new() }
     }
 
     /// The index for the table that follows the one of the snapshot `before`.
     pub(super) fn next(&mut self, before: &Snapshot, table: &RouteTable) -> TrafficIndex {
         let TrafficIndex { mut routes, mut stable, mut canary, .. } = before.traffic.clone();
-        self.retired.retain(|_, retired| retired.is_remembered());
+        self.forget_old();
         let (old, new) = (before.table.rules(), table.rules());
         let slot = |table: &RouteTable, name: &Name| table.route_id(name.as_str()).map(RouteId::index);
         let change = |name| Change { name, before: slot(&before.table, name), now: slot(table, name) };
@@ -45,7 +50,7 @@ impl TrafficMemory {
         let changes: Vec<_> = old.changed_releases(new).map(change).collect();
         self.align(&mut stable, Some(Group::Stable), &changes);
         self.align(&mut canary, Some(Group::Canary), &changes);
-        TrafficIndex { routes, stable, canary, retired: self.retired.values().cloned().collect() }
+        TrafficIndex { routes, stable, canary, retired: self.retired.clone() }
     }
 
     /// Gives every name that came its counts in its slot, and retires those of names that went.
@@ -66,7 +71,19 @@ impl TrafficMemory {
 
     fn retire(&mut self, group: Option<Group>, traffic: Arc<Traffic>) {
         let key = (group, traffic.name().clone());
-        self.retired.insert(key, Retired { traffic, since: Instant::now() });
+        let retired = Retired { traffic, since: Instant::now() };
+        self.went.push_back((key.clone(), retired.clone()));
+        self.retired.insert(key, retired);
+    }
+
+    fn forget_old(&mut self) {
+        while let Some((key, old)) = self.went.front().filter(|(_, gone)| !gone.is_remembered()).cloned() {
+            self.went.pop_front();
+            // One that has come back meanwhile is in use, or has gone again later.
+            if self.retired.get(&key).is_some_and(|retired| retired.since == old.since) {
+                self.retired.remove(&key);
+            }
+        }
     }
 
     fn recall(&mut self, group: Option<Group>, name: &Name) -> Arc<Traffic> {

@@ -1,6 +1,7 @@
 //! The control thread: hears of changed files, orders and failures, serves the admin API, and ends the process in order.
 //!
-//! It computes nothing itself, so it always answers: rules are compiled by [`RulesThread`], files read in the background.
+//! It computes nothing itself, so it always answers: rules are compiled by [`RulesThread`]; files are read and answers of the
+//! admin API written in the background.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -48,11 +49,13 @@ impl Control {
             tokio::select! {
                 texts = self.watch.changed() => self.rules.update(texts),
                 Some(failure) = self.failures.recv() => return self.fail(failure).await,
+                Some(Err(error)) = background.join_next() => {
+                    return self.fail(Failure::of_task("the admin API", error)).await;
+                }
                 order = self.inbox.recv() => match order {
                     Some(Order::Reload) => {
                         self.shared.log.reopen();
-                        let texts = self.watch.reread().await;
-                        self.rules.update(texts);
+                        self.watch.reread();
                     }
                     Some(Order::Drain) => break,
                     Some(Order::Stop) | None => return self.stop().await,

@@ -28,6 +28,7 @@ impl HeldSockets {
     /// none is opened.
     pub(super) fn release(&self) {
         let mut sockets = self.lock();
+        sockets.by_address.iter().for_each(|(bound, socket)| close_softly(*bound, socket));
         sockets.by_address.clear();
         sockets.are_released = true;
     }
@@ -37,7 +38,7 @@ impl HeldSockets {
     }
 }
 
-/// Opens, renames and closes listeners on all workers at once.
+/// Opens and closes listeners on all workers at once.
 pub(super) struct WorkerListeners {
     workers: Vec<UnboundedSender<Command>>,
     held: HeldSockets,
@@ -88,21 +89,20 @@ impl Listeners for WorkerListeners {
         Ok(bound)
     }
 
-    fn rename(&mut self, bound: SocketAddr, name: &Arc<str>) {
-        for worker in &self.workers {
-            let _ = worker.send(Command::Rename(bound, Arc::clone(name)));
-        }
-    }
-
     fn close(&mut self, bound: SocketAddr) {
         let Some(socket) = self.held.lock().by_address.remove(&bound) else { return };
-        if let Err(error) = listener::refuse_new(&socket) {
-            tracing::debug!(%bound, %error, "a connection that opens just now may be reset");
-        }
+        close_softly(bound, &socket);
         for worker in &self.workers {
             let _ = worker.send(Command::Close(bound));
         }
         self.closed = Some(Instant::now());
+    }
+}
+
+/// Workers are about to accept the last connections of a socket, so none may begin.
+fn close_softly(bound: SocketAddr, socket: &TcpListener) {
+    if let Err(error) = listener::refuse_new(socket) {
+        tracing::debug!(%bound, %error, "a connection that opens just now may be reset");
     }
 }
 

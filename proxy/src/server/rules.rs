@@ -62,7 +62,8 @@ fn run(mut publisher: Publisher, inbox: &Receiver<Vec<Text>>, shared: &Shared) {
     }
 }
 
-/// What makes this panic is in a file, and would do so again after a restart: the rules in force stay.
+/// What makes this panic is in a file, and would do so again after a restart: the rules in force stay. The publisher works
+/// on copies, so the next update finds everything as it was.
 fn update(publisher: &mut Publisher, texts: Vec<Text>) {
     let updated = catch_unwind(AssertUnwindSafe(|| publisher.update(texts)));
     if let Err(panic) = updated {

@@ -12,11 +12,13 @@ use crate::control_path::catalog::{Catalog, Document};
 use crate::control_path::check::check;
 use crate::control_path::decode::Problem;
 use crate::control_path::geo::CityDatabase;
+use crate::control_path::saver::Saver;
 use crate::control_path::secret;
 use crate::control_path::source::file::FileSet;
 use crate::control_path::state_dir::StateDir;
 use crate::settings::Settings;
 use crate::telemetry::access_log::LogSink;
+use crate::thread::Failures;
 
 /// What is known before anything is started.
 pub(super) struct Start {
@@ -66,8 +68,15 @@ pub(super) fn state_dir(settings: &Settings) -> Result<Option<StateDir>, StartEr
     settings.state_dir.as_deref().map(StateDir::open).transpose().map_err(system("state_dir"))
 }
 
-pub(super) fn access_log(settings: &Settings) -> Result<LogSink, StartError> {
-    let log = settings.access_log.as_ref().map(LogSink::open).transpose().map_err(system("access_log"))?;
+/// What stores the rules. Without it everything else goes on.
+pub(super) fn saver(state_dir: StateDir, failures: Failures) -> Option<Saver> {
+    let started = Saver::start(state_dir, failures);
+    started.inspect_err(|error| tracing::error!(%error, "the rules will not be stored")).ok()
+}
+
+pub(super) fn access_log(settings: &Settings, failures: &Failures) -> Result<LogSink, StartError> {
+    let open = |log| LogSink::open(log, failures.clone());
+    let log = settings.access_log.as_ref().map(open).transpose().map_err(system("access_log"))?;
     Ok(log.unwrap_or_else(LogSink::off))
 }
 

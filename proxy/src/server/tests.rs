@@ -10,15 +10,18 @@ use routing_rules::release::ReleaseContext;
 use routing_rules::request::{GeoDatabase, Place};
 use routing_rules::rules::AddressSet;
 use tempfile::TempDir;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::control::Control;
+use super::listeners::HeldSockets;
 use super::rules::RulesThread;
 use super::{Failure, Order, Server, Shared, StartOptions};
 use crate::control_path::assemble::Assembler;
 use crate::control_path::publish::{Listeners, Publisher};
 use crate::control_path::source::Text;
+use crate::control_path::source::file::{FileSet, FileWatch};
 use crate::data_path::listener::OpenListener;
 use crate::settings::Settings;
 use crate::snapshot::{Snapshot, SnapshotCell};
@@ -57,11 +60,35 @@ fn ask(address: SocketAddr, target: &str) -> String {
     answer
 }
 
-/// What makes a worker's own code panic: tokio does not take sockets that block.
 fn break_a_worker(server: &Server) {
+    server.shared.workers()[0].command(Command::Panic);
+}
+
+/// What makes accepting panic: tokio does not take sockets that block.
+fn break_accepting(server: &Server) {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let bound = socket.local_addr().unwrap();
     server.shared.workers()[0].command(Command::Open(OpenListener { name: "bad".into(), bound, socket }));
+}
+
+#[test]
+fn accepting_that_panics_is_noticed_and_requests_of_its_worker_finish() {
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_folder, server) = start(&format!(
+        "{BASIC}workers: 1\nshutdown: {{deadline: 30s}}\nroutes: {{all: {{upstream: app}}}}\n\
+         upstreams: {{app: {{endpoints: [\"{}\"]}}}}\n",
+        origin.local_addr().unwrap()
+    ));
+    let (admin, web) = (server.admin().unwrap(), server.listeners()[0].1);
+    let client = std::thread::spawn(move || ask(web, "/"));
+    let (mut under_way, _) = origin.accept().unwrap();
+    break_accepting(&server);
+    let answer = eventually("not ready", || Some(ask(admin, "/readyz")).filter(|text| text.contains(" 503 ")));
+    assert!(answer.contains("accepting in worker-0 has ended: "), "{answer}");
+    under_way.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate").unwrap();
+    assert!(client.join().unwrap().ends_with("late"));
+    let failure = server.join().unwrap_err();
+    assert!(failure.to_string().starts_with("accepting in worker-0 has ended: "), "{failure}");
 }
 
 #[test]
@@ -76,6 +103,13 @@ fn a_worker_that_panics_is_noticed_and_the_rest_ends_in_order_and_with_an_error(
     server.order(Order::Drain);
     let failure = server.join().unwrap_err();
     assert!(failure.to_string().starts_with("the worker-0 thread has ended: "), "{failure}");
+}
+
+#[test]
+fn a_thread_of_the_program_that_panics_is_noticed() {
+    let (_folder, server) = start(BASIC);
+    server.spawn("signals", || panic!("no luck")).unwrap();
+    assert_eq!(server.join().unwrap_err().to_string(), "the signals thread has ended: no luck");
 }
 
 #[test]
@@ -128,16 +162,7 @@ fn a_panic_costs_one_request_and_nothing_else() {
          releases: {{next: {{stable: old, canary: new, audience: [{{name: far, geo: {{country: [CN]}}, percent: 100}}]}}}}\n",
         origin.local_addr().unwrap()
     ));
-    let now = server.snapshot();
-    server.shared.snapshots.store(Arc::new(Snapshot {
-        generation: now.generation + 1,
-        table: now.table.clone(),
-        traffic: now.traffic.clone(),
-        listeners: Arc::clone(&now.listeners),
-        upstreams: now.upstreams.clone(),
-        trusted_proxies: Arc::clone(&now.trusted_proxies),
-        geo: Some(Arc::new(Trap)),
-    }));
+    put_in_force(&server, Arc::new(Trap));
     let web = server.listeners()[0].1;
     let other = std::thread::spawn(move || ask(web, "/"));
     let (mut under_way, _) = origin.accept().unwrap();
@@ -157,6 +182,55 @@ fn a_panic_costs_one_request_and_nothing_else() {
     assert!(ask(admin, "/readyz").starts_with("HTTP/1.1 200"));
 }
 
+/// A database that takes its time.
+struct Gate {
+    asked: Sender<()>,
+    go_on: Mutex<Receiver<()>>,
+}
+
+impl GeoDatabase for Gate {
+    fn locate(&self, _: IpAddr) -> Option<Place<'_>> {
+        self.asked.send(()).unwrap();
+        let _ = self.go_on.lock().unwrap().recv();
+        None
+    }
+}
+
+#[test]
+fn nobody_waits_for_an_answer_of_the_admin_api_that_takes_long() {
+    let (_folder, server) = start(&format!(
+        "{BASIC}workers: 1\nroutes: {{all: {{upstream: old, release: next}}}}\n\
+         upstreams: {{old: {{endpoints: []}}, new: {{endpoints: []}}}}\n\
+         releases: {{next: {{stable: old, canary: new, audience: [{{name: far, geo: {{country: [CN]}}, percent: 100}}]}}}}\n",
+    ));
+    let (asked, question) = channel();
+    let (go_on, gate) = channel();
+    put_in_force(&server, Arc::new(Gate { asked, go_on: Mutex::new(gate) }));
+    let admin = server.admin().unwrap();
+    let slow = std::thread::spawn(move || ask(admin, "/api/v1/explain?url=http://a.test/"));
+    question.recv().unwrap();
+    let (told, health) = channel();
+    std::thread::spawn(move || told.send(ask(admin, "/healthz")));
+    let answer = health.recv_timeout(Duration::from_secs(10));
+    drop(go_on);
+    assert!(answer.unwrap_or_default().ends_with("ok\n"), "health beside it");
+    assert!(slow.join().unwrap().starts_with("HTTP/1.1 200"));
+}
+
+/// The rules in force with another database.
+fn put_in_force(server: &Server, geo: Arc<dyn GeoDatabase>) {
+    let now = server.snapshot();
+    server.shared.snapshots.store(Arc::new(Snapshot {
+        generation: now.generation + 1,
+        table: now.table.clone(),
+        traffic: now.traffic.clone(),
+        listeners: Arc::clone(&now.listeners),
+        upstreams: now.upstreams.clone(),
+        trusted_proxies: Arc::clone(&now.trusted_proxies),
+        geo: Some(geo),
+    }));
+}
+
 /// Listeners that take their time, and fail for port 13.
 struct Slow {
     asked: Sender<u16>,
@@ -171,18 +245,14 @@ impl Listeners for Slow {
         Ok(address)
     }
 
-    fn rename(&mut self, _: SocketAddr, _: &Arc<str>) {}
-
     fn close(&mut self, _: SocketAddr) {}
 }
 
-#[test]
-fn nobody_waits_for_rules_and_only_the_newest_are_taken() {
-    let (asked, ports) = channel();
-    let (go_on, gate) = channel();
+/// A rules thread and what it shares, without workers.
+fn rules_thread(listeners: Slow) -> (Arc<Shared>, RulesThread, UnboundedReceiver<Failure>) {
     let snapshots = Arc::new(SnapshotCell::from_pointee(Snapshot::empty()));
     let assembler = Assembler::new(1, ReleaseContext::default(), AddressSet::default(), None);
-    let listeners = Box::new(Slow { asked, go_on: gate });
+    let listeners = Box::new(listeners);
     let publisher = Publisher::new(Settings::default(), assembler, Arc::clone(&snapshots), listeners, None);
     let shared = Arc::new(Shared {
         snapshots,
@@ -191,8 +261,45 @@ fn nobody_waits_for_rules_and_only_the_newest_are_taken() {
         log: LogSink::off(),
         readiness: watch::Sender::default(),
     });
-    let (failures, _told) = unbounded_channel();
+    let (failures, told) = unbounded_channel();
     let rules = RulesThread::start(publisher, Arc::clone(&shared), failures).unwrap();
+    (shared, rules, told)
+}
+
+/// The only thread that reads files is busy with one that does not come, on a disk of another machine for example.
+#[test]
+fn an_order_to_end_does_not_wait_for_files_that_are_being_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (asked, _ports) = channel();
+    let (_go_on, gate) = channel();
+    let (shared, rules, failures) = rules_thread(Slow { asked, go_on: gate });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    let (file, comes) = channel::<()>();
+    runtime.spawn_blocking(move || comes.recv());
+    let (orders, inbox) = unbounded_channel();
+    let control = Control {
+        shared: Arc::clone(&shared),
+        shutdown: Settings::default().shutdown,
+        watch: FileWatch::new(FileSet::new(folder.path().join("serin.yaml"), &[])),
+        rules,
+        sockets: HeldSockets::default(),
+        admin: None,
+        inbox,
+        failures,
+    };
+    let control = std::thread::spawn(move || runtime.block_on(control.run()));
+    orders.send(Order::Reload).unwrap();
+    orders.send(Order::Drain).unwrap();
+    eventually("draining", || shared.readiness.borrow().draining.then_some(()));
+    drop(file);
+    assert_eq!(control.join().unwrap(), Ok(()));
+}
+
+#[test]
+fn nobody_waits_for_rules_and_only_the_newest_are_taken() {
+    let (asked, ports) = channel();
+    let (go_on, gate) = channel();
+    let (shared, rules, _told) = rules_thread(Slow { asked, go_on: gate });
     let update = |port: u16| {
         let content = format!("listeners: {{web: {{address: \"127.0.0.1:{port}\"}}}}");
         rules.update(vec![Text { name: "main".into(), content: Ok(content.into()), is_main: true }]);

@@ -21,7 +21,7 @@ use routing_rules::table::{RouteTable, UpstreamId};
 pub(crate) use endpoint::add;
 pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
 pub use tally::{DURATION_BOUNDS, Ended, Tally, TallyTotals};
-pub use traffic::{Retired, Traffic, TrafficIndex};
+pub use traffic::{Retired, RetiredTraffic, Traffic, TrafficIndex};
 
 /// Everything the data path needs to serve a request.
 pub struct Snapshot {

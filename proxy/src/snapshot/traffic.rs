@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use imbl::Vector;
+use imbl::{HashMap, Vector};
 use routing_rules::release::Group;
 use routing_rules::rules::Name;
 use routing_rules::table::{ReleaseId, RouteId};
@@ -29,8 +29,11 @@ pub struct TrafficIndex {
     /// By [`ReleaseId::index`]; a free slot is `None`.
     pub canary: Vector<Option<Arc<Traffic>>>,
     /// What has gone lately, so that its last counts can still be read.
-    pub retired: Arc<[Retired]>,
+    pub retired: RetiredTraffic,
 }
+
+/// By name, and group if it is of a release. Persistent: snapshots share it.
+pub type RetiredTraffic = HashMap<(Option<Group>, Name), Retired>;
 
 /// Traffic of a name that is no longer in the rules.
 #[derive(Clone)]
@@ -90,7 +93,7 @@ impl TrafficIndex {
     /// The traffic of all that is here or has gone lately.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Traffic>> {
         let here = [&self.routes, &self.stable, &self.canary].into_iter().flatten().flatten();
-        let gone = self.retired.iter().filter(|retired| retired.is_remembered());
+        let gone = self.retired.values().filter(|retired| retired.is_remembered());
         here.chain(gone.map(|retired| &retired.traffic))
     }
 }
@@ -116,7 +119,8 @@ mod tests {
             since: Instant::now().checked_sub(ago).expect("the machine has been up for so long"),
         };
         let gone = [retired("just-now", Duration::ZERO), retired("long-ago", REMEMBER)];
-        let index = TrafficIndex { retired: gone.into(), ..TrafficIndex::default() };
+        let gone = gone.into_iter().map(|retired| ((None, retired.traffic.name().clone()), retired));
+        let index = TrafficIndex { retired: gone.collect(), ..TrafficIndex::default() };
         let names: Vec<&str> = index.all().map(|traffic| traffic.name().as_str()).collect();
         assert_eq!(names, ["just-now"]);
     }

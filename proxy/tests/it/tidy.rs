@@ -19,13 +19,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("serin_proxy::worker", &["serin_proxy::data_path", SNAPSHOT, RANDOM, THREAD, RELEASE]),
     // The two paths share the snapshot and do not know each other. The worker is the data path's thread and context.
     ("serin_proxy::data_path", &["serin_proxy::worker", SNAPSHOT, CONNECT, RANDOM, TABLE, RELEASE, BALANCE, REQUEST]),
-    ("serin_proxy::control_path", &[SNAPSHOT, CONNECT, RANDOM, "routing_rules"]),
+    ("serin_proxy::control_path", &[SNAPSHOT, CONNECT, RANDOM, THREAD, "routing_rules"]),
     // What both stand on knows neither.
     (SNAPSHOT, &[TABLE, RELEASE, BALANCE, REQUEST]),
     (CONNECT, &[]),
     (RANDOM, &[]),
     (THREAD, &[]),
-    (TELEMETRY, &[SNAPSHOT, TABLE]),
+    (TELEMETRY, &[SNAPSHOT, THREAD, TABLE]),
     ("serin_proxy::settings", &["routing_rules::rules", "routing_rules::spec"]),
     // They answer questions: about the snapshot, or about files that might become one.
     ("serin_proxy::explain", &[SNAPSHOT, RANDOM, "routing_rules"]),

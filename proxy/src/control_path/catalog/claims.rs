@@ -4,21 +4,23 @@
 //! of the pen in one file would put another file's version in force. A change costs what the changed texts say, not what
 //! all of them do.
 
-use std::collections::{BTreeSet, HashMap, hash_map};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+
+use imbl::hashmap;
 
 use super::findings::Findings;
 use super::reading::Reading;
 use super::{Entries, Entry, Key};
 use crate::control_path::source::Text;
 
-/// What the texts say, and which of them name an object.
-#[derive(Default)]
+/// What the texts say, and which of them name an object. Cheap to clone.
+#[derive(Clone, Default)]
 pub(super) struct Claims {
     /// In the order of the sources. Kept so that a text that did not change is not read again.
-    pub(super) readings: Vec<Reading>,
+    pub(super) readings: Vec<Arc<Reading>>,
     places: HashMap<Arc<str>, usize>,
-    named: HashMap<Key, Vec<Arc<str>>>,
+    named: imbl::HashMap<Key, Vec<Arc<str>>>,
 }
 
 /// What to look at again after a change of the texts.
@@ -45,7 +47,7 @@ impl Claims {
         let mut touched = Touched::default();
         let kept_before = self.keepers().map(|(_, reading)| reading.text.clone()).collect::<Vec<_>>();
         let before = std::mem::take(&mut self.readings).into_iter();
-        let mut before: HashMap<Arc<str>, Reading> =
+        let mut before: HashMap<Arc<str>, Arc<Reading>> =
             before.map(|reading| (Arc::clone(&reading.text.name), reading)).collect();
         let mut came_or_went = false;
         for text in texts {
@@ -55,8 +57,8 @@ impl Claims {
                 Some(reading) if reading.text == *text => reading,
                 old => {
                     let new = read(text);
-                    self.exchange(&text.name, old.as_ref(), Some(&new), &mut touched);
-                    new
+                    self.exchange(&text.name, old.as_deref(), Some(&new), &mut touched);
+                    Arc::new(new)
                 }
             };
             self.readings.push(reading);
@@ -79,7 +81,7 @@ impl Claims {
         let has =
             |reading: Option<&Reading>, key: &Key| reading.is_some_and(|reading| reading.objects.contains_key(key));
         for key in old.into_iter().flat_map(|reading| reading.objects.keys()).filter(|key| !has(new, key)) {
-            if let hash_map::Entry::Occupied(mut names) = self.named.entry(key.clone()) {
+            if let hashmap::Entry::Occupied(mut names) = self.named.entry(key.clone()) {
                 names.get_mut().retain(|other| other != name);
                 if names.get().is_empty() {
                     names.remove();
@@ -158,7 +160,7 @@ impl Claims {
 
     /// The texts that cannot be read in full, so that what they said before stands.
     fn keepers(&self) -> impl Iterator<Item = (usize, &Reading)> {
-        self.readings.iter().enumerate().filter(|(_, reading)| reading.keeps_last)
+        self.readings.iter().map(|reading| &**reading).enumerate().filter(|(_, reading)| reading.keeps_last)
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Document {
 impl Document {
     /// Parses a text.
     pub fn parse(text: &Text) -> Self {
+        #[cfg(test)]
+        tests::spring_trap(text);
         let name = &text.name;
         let tree = match &text.content {
             Ok(content) => decode::parse(name, content),
@@ -62,18 +64,21 @@ impl Document {
     }
 }
 
-/// The rules in force and what is wrong with what was written.
-#[derive(Default)]
+/// The rules in force and what is wrong with what was written. Cheap to clone, so that a change can be tried on a copy.
+#[derive(Clone, Default)]
 pub struct Catalog {
     claims: Claims,
     entries: Entries,
     rules: RuleSet,
-    problems: Vec<Problem>,
+    problems: Arc<Vec<Problem>>,
     /// Objects that are not in force as they are written, or that several texts name: looked at with every change.
     unsettled: BTreeSet<Key>,
     /// Where paths in texts that did not change lead.
-    placed: HashMap<(Arc<str>, String), Problem>,
+    placed: Placed,
 }
+
+/// Problems by document and path. Persistent.
+type Placed = imbl::HashMap<(Arc<str>, String), Problem>;
 
 /// The objects in force as they were written, to be stored. Costs nothing to take.
 #[derive(Clone, Default)]
@@ -158,16 +163,15 @@ impl Catalog {
     }
 
     /// A problem of an object in force that only shows in use, at the place of a field.
-    pub fn problem(&self, kind: Kind, name: &str, field: &str, reason: String) -> Problem {
+    pub fn problem(&mut self, kind: Kind, name: &str, field: &str, reason: String) -> Problem {
         let document = match self.entries.get(&(kind, name.into())) {
             Some(entry) => Arc::clone(&entry.document),
             None => "".into(),
         };
-        Places::new(&self.claims.readings, HashMap::new()).problem(
-            &document,
-            format!("{}.{name}.{field}", kind.map_name()),
-            reason,
-        )
+        let mut places = Places::new(&self.claims.readings, std::mem::take(&mut self.placed));
+        let problem = places.problem(&document, format!("{}.{name}.{field}", kind.map_name()), reason);
+        self.placed = places.known;
+        problem
     }
 
     fn settle(&mut self, touched: Touched) -> bool {
@@ -235,7 +239,7 @@ impl Catalog {
             self.rules = rules;
         }
         self.entries = entries;
-        self.problems = findings.finish();
+        self.problems = Arc::new(findings.finish());
         changed
     }
 
@@ -283,14 +287,14 @@ impl ObjectSpec {
 
 /// Finds where in a text a path leads. Trees are large and such problems rare, so texts are parsed again for them, once.
 struct Places<'r> {
-    readings: &'r [Reading],
+    readings: &'r [Arc<Reading>],
     trees: HashMap<Arc<str>, Option<Node>>,
-    /// Problems that were placed before, by document and path.
-    known: HashMap<(Arc<str>, String), Problem>,
+    /// Problems that were placed before.
+    known: Placed,
 }
 
 impl<'r> Places<'r> {
-    fn new(readings: &'r [Reading], known: HashMap<(Arc<str>, String), Problem>) -> Self {
+    fn new(readings: &'r [Arc<Reading>], known: Placed) -> Self {
         Self { readings, trees: HashMap::new(), known }
     }
 

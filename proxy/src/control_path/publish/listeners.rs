@@ -1,10 +1,10 @@
 //! Makes the open listeners those of the rules.
 //!
 //! What is new is opened before anything closes, so a listener that moves is served at either place at any moment, and
-//! one whose new address cannot be had keeps its old one. A socket whose address another listener takes over stays open
-//! and changes its name.
+//! one whose new address cannot be had keeps its old one. A socket whose address another listener takes over stays open;
+//! whose it is, requests read in the snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -19,9 +19,6 @@ pub trait Listeners: Send {
     /// The address cannot be bound.
     fn open(&mut self, name: &Arc<str>, address: SocketAddr, leaving: &[SocketAddr]) -> std::io::Result<SocketAddr>;
 
-    /// Goes on accepting under another name.
-    fn rename(&mut self, bound: SocketAddr, name: &Arc<str>);
-
     /// Stops to accept and lets connections finish.
     fn close(&mut self, bound: SocketAddr);
 }
@@ -30,6 +27,10 @@ pub trait Listeners: Send {
 pub(super) struct OpenListeners {
     listeners: Box<dyn Listeners>,
     open: BTreeMap<Name, Opened>,
+    /// Open, and in nobody's name yet.
+    arrived: Vec<Opened>,
+    /// Those closed last, the newest first: their connections may still bring a request.
+    closed: VecDeque<(SocketAddr, Name)>,
 }
 
 struct Opened {
@@ -48,7 +49,6 @@ pub(super) struct Refused {
 struct Change {
     /// Open listeners that the rules no longer have, or have somewhere else.
     leaving: BTreeMap<Name, SocketAddr>,
-    arrived: Vec<Opened>,
     takeovers: Vec<Takeover>,
     refused: Vec<Refused>,
 }
@@ -61,7 +61,7 @@ struct Takeover {
 
 impl OpenListeners {
     pub(super) fn new(listeners: Box<dyn Listeners>) -> Self {
-        Self { listeners, open: BTreeMap::new() }
+        Self { listeners, open: BTreeMap::new(), arrived: Vec::new(), closed: VecDeque::new() }
     }
 
     /// Names and real addresses.
@@ -69,7 +69,7 @@ impl OpenListeners {
         self.open.iter().map(|(name, opened)| (name, opened.bound))
     }
 
-    /// Which listener each open address belongs to, by address.
+    /// Which listener each address belongs to, or belonged to when it was closed, by address.
     pub(super) fn names(&self) -> Arc<[(SocketAddr, Name)]> {
         self.named(|_| None)
     }
@@ -80,14 +80,22 @@ impl OpenListeners {
     }
 
     fn named<'r>(&self, taker: impl Fn(SocketAddr) -> Option<&'r Name>) -> Arc<[(SocketAddr, Name)]> {
+        let closed = self.closed.iter().map(|(bound, name)| (name, *bound));
         let name = |(own, bound): (&Name, SocketAddr)| (bound, taker(bound).unwrap_or(own).clone());
-        let mut names: Vec<_> = self.iter().map(name).collect();
+        let mut names: Vec<_> = self.iter().chain(closed).map(name).collect();
         names.sort();
         names.into()
     }
 
-    /// Opens, renames and closes. Returns what could not be done.
+    fn note_closed(&mut self, bound: SocketAddr, name: Name) {
+        self.closed.push_front((bound, name));
+        self.closed.truncate(MOST_CLOSED);
+    }
+
+    /// Opens and closes. Returns what could not be done.
     pub(super) fn follow(&mut self, rules: &RuleSet) -> Vec<Refused> {
+        // Left by a change that panicked half way.
+        self.arrived.drain(..).for_each(|stray| self.listeners.close(stray.bound));
         let wanted: BTreeMap<&Name, &Arc<Listener>> =
             rules.listeners().map(|listener| (listener.name(), listener)).collect();
         let is_at = |opened: &Opened, rules: &Listener| opened.rules.address() == rules.address();
@@ -117,27 +125,27 @@ impl OpenListeners {
         }
         let leaving: Vec<SocketAddr> = change.leaving.values().copied().collect();
         match self.listeners.open(&rules.name().as_str().into(), address, &leaving) {
-            Ok(bound) => change.arrived.push(Opened { rules, bound }),
+            Ok(bound) => {
+                self.closed.retain(|(address, _)| *address != bound);
+                self.arrived.push(Opened { rules, bound });
+            }
             Err(error) => change.refuse(rules, &error.to_string()),
         }
     }
 
     fn carry_out(&mut self, change: Change) -> Vec<Refused> {
-        let Change { leaving, arrived, takeovers, refused } = change;
+        let Change { leaving, takeovers, refused } = change;
         for (name, bound) in leaving {
             self.open.remove(&name);
             if !takeovers.iter().any(|takeover| takeover.to.bound == bound) {
                 self.listeners.close(bound);
+                self.note_closed(bound, name);
             }
         }
-        for Takeover { to, from } in takeovers {
-            // A listener at port 0 whose port was written down later stays what it is.
-            if to.rules.name() != &from {
-                self.listeners.rename(to.bound, &to.rules.name().as_str().into());
-            }
+        for Takeover { to, .. } in takeovers {
             self.open.insert(to.rules.name().clone(), to);
         }
-        self.open.extend(arrived.into_iter().map(|opened| (opened.rules.name().clone(), opened)));
+        self.open.extend(self.arrived.drain(..).map(|opened| (opened.rules.name().clone(), opened)));
         refused
     }
 }
@@ -165,3 +173,6 @@ impl Change {
         self.refused.push(Refused { rules, reason });
     }
 }
+
+/// Closed listeners whose names are known. Their connections end with the next response, so more are seldom needed.
+const MOST_CLOSED: usize = 64;

@@ -192,15 +192,10 @@ impl ConnectionState {
     /// Leaves an order and wakes the connection's task. A weightier order that waits already stays.
     pub(crate) fn order(&self, order: Order) {
         if order == Order::Drain {
-            self.close_after_response();
+            self.draining.set(true);
         }
         self.order.set(self.order.get().max(Some(order)));
         self.wake();
-    }
-
-    /// The next response closes the connection, and says so.
-    pub(crate) fn close_after_response(&self) {
-        self.draining.set(true);
     }
 
     pub(crate) fn take_order(&self) -> Option<Order> {
@@ -219,9 +214,9 @@ impl ConnectionState {
         .await;
     }
 
-    /// Whether the next response must close the connection.
+    /// Whether the next response must close the connection, and say so.
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.get()
+        self.draining.get() || self.listener.is_closing()
     }
 
     pub(crate) fn wake(&self) {

@@ -4,15 +4,18 @@
 mod bind;
 mod per_client;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinSet};
 
 use super::http;
 use crate::worker::Worker;
@@ -33,9 +36,17 @@ pub(crate) struct OpenListener {
 
 /// What requests need to know of the listener they came through.
 pub(crate) struct ListenerContext {
+    /// The name it was opened with. The snapshot's name for the address counts for more, as soon as there is one.
     pub(crate) name: Arc<str>,
-    /// The same pointer for all names that one socket has had.
-    pub(crate) bound: Rc<SocketAddr>,
+    pub(crate) bound: SocketAddr,
+    is_closing: Cell<bool>,
+}
+
+impl ListenerContext {
+    /// Whether the listener accepts its last connections, all of which end with their next response.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.get()
+    }
 }
 
 /// A connection's place among those of its client; given back when dropped.
@@ -61,95 +72,113 @@ impl Drop for ClientPlace {
     }
 }
 
-/// The listeners one worker accepts from. An address has one socket at most; names may change.
+/// The listeners one worker accepts from. An address has one socket at most.
 #[derive(Default)]
 pub(crate) struct LocalListeners {
     open: RefCell<Vec<LocalListener>>,
+    /// A task for each socket. It ends some time after the listener has closed.
+    accepting: RefCell<JoinSet<()>>,
 }
 
 struct LocalListener {
     bound: SocketAddr,
-    context: Rc<CurrentContext>,
-    end: oneshot::Sender<End>,
-}
-
-/// What new connections of a listener get.
-type CurrentContext = RefCell<Rc<ListenerContext>>;
-
-/// How accepting ends. Without a word it ends at once.
-enum End {
-    /// No new handshake begins, and those that have begun are awaited.
-    Softly,
+    end: oneshot::Sender<()>,
 }
 
 impl LocalListeners {
     /// Starts to accept.
     pub(crate) fn open(&self, worker: &Rc<Worker>, listener: OpenListener) {
         let OpenListener { name, bound, socket } = listener;
-        let socket = match TcpListener::from_std(socket) {
-            Ok(socket) => socket,
-            Err(error) => {
-                tracing::error!(listener = %name, %error, "cannot accept connections");
-                return;
-            }
-        };
-        let context = Rc::new(RefCell::new(Rc::new(ListenerContext { name, bound: Rc::new(bound) })));
+        let context = Rc::new(ListenerContext { name, bound, is_closing: Cell::new(false) });
         let (end, ended) = oneshot::channel();
-        tokio::task::spawn_local(accept_all(Rc::clone(worker), socket, Rc::clone(&context), ended));
-        self.open.borrow_mut().push(LocalListener { bound, context, end });
-    }
-
-    /// Goes on accepting under another name.
-    pub(crate) fn rename(&self, bound: SocketAddr, name: &Arc<str>) {
-        for listener in self.open.borrow().iter().filter(|listener| listener.bound == bound) {
-            let bound = Rc::clone(&listener.context.borrow().bound);
-            listener.context.replace(Rc::new(ListenerContext { name: Arc::clone(name), bound }));
-        }
+        self.accepting.borrow_mut().spawn_local(accept_all(Rc::clone(worker), socket, context, ended));
+        self.open.borrow_mut().push(LocalListener { bound, end });
     }
 
     /// Stops to accept at one address.
     pub(crate) fn close(&self, bound: SocketAddr) {
-        let closing = self.open.borrow_mut().extract_if(.., |open| open.bound == bound).collect::<Vec<_>>();
-        for listener in closing {
-            let _ = listener.end.send(End::Softly);
-        }
+        self.close_those(|open| open.bound == bound);
     }
 
     /// Stops to accept.
     pub(crate) fn close_all(&self) {
-        self.open.borrow_mut().clear();
+        self.close_those(|_| true);
+    }
+
+    fn close_those(&self, goes: impl Fn(&LocalListener) -> bool) {
+        for listener in self.open.borrow_mut().extract_if(.., |open| goes(open)) {
+            let _ = listener.end.send(());
+        }
+    }
+
+    /// Waits until a task that accepts fails.
+    pub(crate) async fn failed(&self) -> JoinError {
+        poll_fn(|cx| {
+            loop {
+                match self.accepting.borrow_mut().poll_join_next(cx) {
+                    Poll::Ready(Some(Ok(()))) => {}
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(error),
+                    // Who opens a listener asks again.
+                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Whether nothing is accepted any more, as far as [`LocalListeners::failed`] has seen.
+    pub(crate) fn have_ended(&self) -> bool {
+        self.accepting.borrow().is_empty()
     }
 }
 
+/// Accepts until the listener is to close, then what has been promised: no new handshake begins, those that have begun
+/// are awaited, and connections end with their next response, so that a client that is just about to send a request
+/// loses nothing.
 async fn accept_all(
     worker: Rc<Worker>,
-    socket: TcpListener,
-    context: Rc<CurrentContext>,
-    mut ended: oneshot::Receiver<End>,
+    socket: StdListener,
+    context: Rc<ListenerContext>,
+    ended: oneshot::Receiver<()>,
 ) {
-    let end = tokio::select! {
-        () = accept_until_closed(&worker, &socket, &context) => None,
-        end = &mut ended => end.ok(),
-    };
-    let context = Rc::clone(&context.borrow());
-    if let Some(End::Softly) = end {
-        worker.close_after_response(&context);
-        let last = RefCell::new(Rc::clone(&context));
-        let _ = tokio::time::timeout(LAST_HANDSHAKES, accept_until_closed(&worker, &socket, &last)).await;
-    }
-    // Connections that the kernel has already accepted for us would be reset with the socket: take them first. The
-    // bare socket is asked, because tokio knows only of those it has been told of.
-    let Ok(socket) = socket.into_std() else { return };
-    while let Ok((stream, peer)) = socket.accept() {
-        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-        if let Ok(stream) = stream {
-            http::accept(&worker, &context, stream, peer);
+    let socket = match TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(listener = %context.name, %error, "cannot accept connections");
+            return;
         }
+    };
+    tokio::select! {
+        () = accept_until_closed(&worker, &socket, &context) => {}
+        _ = ended => {}
+    }
+    context.is_closing.set(true);
+    let _ = tokio::time::timeout(LAST_HANDSHAKES, accept_until_closed(&worker, &socket, &context)).await;
+    // The bare socket is asked, because tokio knows only of those it has been told of.
+    if let Ok(socket) = socket.into_std()
+        && tokio::time::timeout(LAST_CONNECTIONS, accept_waiting(&worker, &socket, &context)).await.is_err()
+    {
+        tracing::warn!(listener = %context.name, "closing with connections that could not be accepted");
     }
     worker.drain_connections(Some(&context));
 }
 
-async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context: &CurrentContext) {
+/// Takes the connections that the kernel has accepted for us already: they would be reset with the socket.
+async fn accept_waiting(worker: &Rc<Worker>, socket: &StdListener, context: &Rc<ListenerContext>) {
+    loop {
+        let accepted = socket.accept().and_then(|(stream, peer)| {
+            stream.set_nonblocking(true)?;
+            Ok((TcpStream::from_std(stream)?, peer))
+        });
+        match accepted {
+            Ok((stream, peer)) => http::accept(worker, context, stream, peer),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => rest_after(worker, context, error).await,
+        }
+    }
+}
+
+async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context: &Rc<ListenerContext>) {
     for count in 1u64.. {
         if worker.connections.len() >= worker.max_connections {
             worker.counters.connection_limit_reached();
@@ -159,7 +188,7 @@ async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context:
         }
         let error = match socket.accept().await {
             Ok((stream, peer)) if worker.has_room_for(&stream) => {
-                http::accept(worker, &context.borrow(), stream, peer);
+                http::accept(worker, context, stream, peer);
                 // The first worker to wake would otherwise take all of a burst before the others are awake, and
                 // connections that are kept stay where they are.
                 if count.is_multiple_of(BATCH) {
@@ -168,15 +197,22 @@ async fn accept_until_closed(worker: &Rc<Worker>, socket: &TcpListener, context:
                 continue;
             }
             Ok(_) => io::Error::other("the descriptors left are reserved"),
-            Err(error) if is_of_the_connection(&error) => continue,
             Err(error) => error,
         };
-        // Out of descriptors or memory. Trying again at once would spin; closing idle connections helps.
-        worker.counters.accept_failed();
-        tracing::warn!(listener = %context.borrow().name, %error, "cannot accept a connection");
-        worker.make_room();
-        tokio::time::sleep(PAUSE).await;
+        rest_after(worker, context, error).await;
     }
+}
+
+/// What is to be done before the next try to accept, if anything.
+async fn rest_after(worker: &Worker, context: &ListenerContext, error: io::Error) {
+    if is_of_the_connection(&error) {
+        return;
+    }
+    // Out of descriptors or memory. Trying again at once would spin; closing idle connections helps.
+    worker.counters.accept_failed();
+    tracing::warn!(listener = %context.name, %error, "cannot accept a connection");
+    worker.make_room();
+    tokio::time::sleep(PAUSE).await;
 }
 
 /// Errors of a connection that died before it was accepted, rather than of the socket.
@@ -193,6 +229,9 @@ pub(crate) const LAST_HANDSHAKES: Duration = Duration::from_millis(400);
 /// How many connections are accepted in a row. Whoever yields goes on when the runtime has next looked at its sockets, and
 /// a busy one does that every 61 tasks: one at a time, a thousand new clients waited for seconds.
 const BATCH: u64 = 8;
+
+/// How long connections that wait to be accepted are waited for in turn, when there is no room for them.
+const LAST_CONNECTIONS: Duration = Duration::from_secs(10);
 
 /// How long accepting rests when there is no room.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -152,7 +152,7 @@ fn plan(
         headers: &parts.headers,
         client,
         listener: snapshot
-            .listener_at(*connection.listener.bound)
+            .listener_at(connection.listener.bound)
             .map_or(&*connection.listener.name, |name| name.as_str()),
         geo: snapshot.geo.as_deref(),
     };

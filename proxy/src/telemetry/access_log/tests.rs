@@ -5,6 +5,8 @@ use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use tokio::sync::mpsc::unbounded_channel;
+
 use super::{AccessLogSettings, Lines, LogFormat, LogSink, LogWriter, Message, QUEUE};
 
 /// A sink that nobody reads yet, and the writer of one line more: the sink's thread waits with the first buffer, the
@@ -12,12 +14,21 @@ use super::{AccessLogSettings, Lines, LogFormat, LogSink, LogWriter, Message, QU
 fn full(path: &Path) -> (LogSink, LogWriter) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
     let settings = AccessLogSettings { to: path.to_str().unwrap().into(), format: LogFormat::Json };
-    let sink = LogSink::open(&settings).unwrap();
+    let sink = LogSink::open(&settings, unbounded_channel().0).unwrap();
     let queue = sink.queue.as_ref().unwrap();
     (0..=QUEUE).for_each(|_| queue.send(Message::Lines(b"before\n".to_vec(), 1)).unwrap());
     let last = LogWriter::new(sink.clone());
     *last.lines.borrow_mut() = Lines { text: b"last\n".to_vec(), count: 1 };
     (sink, last)
+}
+
+#[test]
+fn a_writer_that_panics_is_noticed() {
+    let (failures, mut told) = unbounded_channel();
+    let settings = AccessLogSettings { to: "stderr".into(), format: LogFormat::Json };
+    let sink = LogSink::open(&settings, failures).unwrap();
+    sink.queue.as_ref().unwrap().send(Message::Panic).unwrap();
+    assert_eq!(told.blocking_recv().unwrap().to_string(), "the access-log thread has ended: no luck");
 }
 
 #[test]

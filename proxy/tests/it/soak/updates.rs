@@ -51,8 +51,6 @@ impl Listeners for Nowhere {
         Ok(address)
     }
 
-    fn rename(&mut self, _: SocketAddr, _: &Arc<str>) {}
-
     fn close(&mut self, _: SocketAddr) {}
 }
 

@@ -37,7 +37,11 @@ pub(crate) enum Cut {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the proxy accepts connections");
+        Self::of(TcpStream::connect_timeout(&address, PATIENCE).expect("the proxy accepts connections"))
+    }
+
+    /// A client with a connection that has been made.
+    pub(crate) fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a fresh socket");
         Self { stream, unread: Vec::new() }
     }

@@ -23,7 +23,7 @@ pub(crate) struct SourceFile {
 pub(crate) struct Reference {
     pub(crate) from: String,
     pub(crate) to: String,
-    /// `proxy/src/server.rs:12`.
+    /// `proxy/src/server/mod.rs:12`.
     pub(crate) at: String,
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -21,14 +21,21 @@ use crate::control_path::source::Text;
 pub struct FileWatch {
     files: FileSet,
     activity: Arc<Activity>,
-    watcher: Option<RecommendedWatcher>,
-    watched: BTreeSet<PathBuf>,
+    folders: Arc<Mutex<Folders>>,
     /// What is believed.
     seen: Sightings,
     /// When to look without having been told to: something was in motion at the last look.
     again_at: Option<Instant>,
+    /// Somebody has asked for a look.
+    reread: bool,
     /// Since when looks have not agreed.
     unsettled_since: Option<Instant>,
+}
+
+/// The folders that are watched. Locked only while somebody looks.
+struct Folders {
+    watcher: Option<RecommendedWatcher>,
+    watched: BTreeSet<PathBuf>,
 }
 
 type Sightings = BTreeMap<PathBuf, Sighting>;
@@ -64,18 +71,11 @@ impl FileWatch {
         if let Err(error) = &watcher {
             tracing::warn!(%error, "cannot watch files; looking at them every {} seconds", LOOK_ANYWAY.as_secs());
         }
-        let mut watch = Self {
-            files,
-            activity,
-            watcher: watcher.ok(),
-            watched: BTreeSet::new(),
-            seen: BTreeMap::new(),
-            again_at: None,
-            unsettled_since: None,
-        };
-        watch.follow();
-        watch.seen = look(&watch.files, &Sightings::new()).sightings;
-        watch
+        let mut folders = Folders { watcher: watcher.ok(), watched: BTreeSet::new() };
+        folders.follow(&files);
+        let seen = look(&files, &Sightings::new()).sightings;
+        let folders = Arc::new(Mutex::new(folders));
+        Self { files, activity, folders, seen, again_at: None, reread: false, unsettled_since: None }
     }
 
     /// Waits until something may have changed, or for some seconds, and returns what all files say.
@@ -84,20 +84,22 @@ impl FileWatch {
     pub async fn changed(&mut self) -> Vec<Text> {
         let look_anyway = Instant::now() + LOOK_ANYWAY;
         let at = self.again_at.map_or(look_anyway, |again| again.min(look_anyway));
-        let told = tokio::time::timeout_at(at, self.activity.settled()).await.is_ok();
-        self.look(told).await
+        let told = self.reread || tokio::time::timeout_at(at, self.activity.settled()).await.is_ok();
+        let texts = self.look(told).await;
+        self.reread = false;
+        texts
     }
 
-    /// What all files say now, read again whether or not they seem to have changed.
-    pub async fn reread(&mut self) -> Vec<Text> {
+    /// All files are to be read again at once, whether or not they seem to have changed: [`FileWatch::changed`] does it.
+    pub fn reread(&mut self) {
         self.seen.values_mut().for_each(|sighting| sighting.stamp_is_proof = false);
-        self.look(true).await
+        self.reread = true;
     }
 
     async fn look(&mut self, told: bool) -> Vec<Text> {
         self.again_at = Some(Instant::now());
         let told = self.activity.acted_on() || told || self.unsettled_since.is_some();
-        self.follow();
+        self.follow().await;
         let first = self.look_in_background(self.seen.clone()).await;
         let second = match self.pause_after(&first, told) {
             None => None,
@@ -112,9 +114,16 @@ impl FileWatch {
         };
         self.unsettled_since = in_motion.then(|| self.unsettled_since.unwrap_or_else(Instant::now));
         // A folder that has just become interesting may have changed before it was watched.
-        let again = in_motion || self.follow();
+        let again = in_motion || self.follow().await;
         self.again_at = again.then(|| Instant::now() + AGAIN);
         listed.iter().filter_map(|file| Some(file.text(self.seen.get(&file.path)?.content.clone()))).collect()
+    }
+
+    /// Finding and watching folders asks the disk too.
+    async fn follow(&self) -> bool {
+        let (files, folders) = (self.files.clone(), Arc::clone(&self.folders));
+        let follow = move || folders.lock().unwrap_or_else(PoisonError::into_inner).follow(&files);
+        tokio::task::spawn_blocking(follow).await.unwrap_or(false)
     }
 
     /// Disks can be slow and files large, so the reading is done elsewhere.
@@ -186,11 +195,13 @@ impl FileWatch {
         self.seen = seen;
         (listed, in_motion)
     }
+}
 
+impl Folders {
     /// Watches the folders that matter now. Returns whether there are new ones.
-    fn follow(&mut self) -> bool {
+    fn follow(&mut self, files: &FileSet) -> bool {
         let Some(watcher) = &mut self.watcher else { return false };
-        let folders = self.files.folders();
+        let folders = files.folders();
         for gone in self.watched.difference(&folders) {
             let _ = watcher.unwatch(gone);
         }

@@ -1,5 +1,7 @@
 //! Puts rules in force: catalog, snapshot, listeners, stored copy. The only place that swaps.
 
+mod inputs;
+
 mod listeners;
 
 mod replaced;
@@ -15,29 +17,26 @@ use super::catalog::{Catalog, Document};
 use super::decode::Problem;
 use super::saver::Saver;
 use super::source::Text;
-use super::state_dir::StateDir;
 use crate::settings::Settings;
 use crate::snapshot::SnapshotCell;
+use inputs::Inputs;
 pub use listeners::Listeners;
 use listeners::{OpenListeners, Refused};
 use replaced::Replaced;
 
 /// The control path's state.
 pub struct Publisher {
-    /// Those in force, and those written last, which take effect with the next start.
-    settings: Settings,
-    written_settings: Settings,
-    catalog: Catalog,
-    assembler: Assembler,
+    inputs: Inputs,
+    /// What the sources said last, whether or not it could be taken.
+    texts: Vec<Text>,
     snapshots: Arc<SnapshotCell>,
     listeners: OpenListeners,
     saver: Option<Saver>,
-    texts: Vec<Text>,
-    settings_problems: Vec<Problem>,
     /// Of listeners that could not be opened; tried again with every update.
     listener_problems: Vec<Problem>,
+    /// Why the last change could not be taken, if that is Serin's fault.
+    failure: Option<Problem>,
     problems: Arc<Vec<Problem>>,
-    stale: bool,
     replaced: Replaced,
 }
 
@@ -58,33 +57,25 @@ impl Publisher {
         assembler: Assembler,
         snapshots: Arc<SnapshotCell>,
         listeners: Box<dyn Listeners>,
-        state_dir: Option<StateDir>,
+        saver: Option<Saver>,
     ) -> Self {
-        let saver = state_dir.and_then(|state_dir| {
-            let started = Saver::start(state_dir);
-            started.inspect_err(|error| tracing::error!(%error, "the rules will not be stored")).ok()
-        });
         Self {
-            written_settings: settings.clone(),
-            settings,
-            catalog: Catalog::default(),
-            assembler,
+            inputs: Inputs::new(settings, assembler),
+            texts: Vec::new(),
             snapshots,
             listeners: OpenListeners::new(listeners),
             saver,
-            texts: Vec::new(),
-            settings_problems: Vec::new(),
             listener_problems: Vec::new(),
+            failure: None,
             problems: Arc::default(),
-            stale: false,
             replaced: Replaced::default(),
         }
     }
 
     /// Begins with stored rules, to be replaced by what the sources say.
     pub fn restore(&mut self, catalog: Catalog) {
-        self.catalog = catalog;
-        self.stale = true;
+        self.inputs.catalog = catalog;
+        self.inputs.stale = true;
     }
 
     /// Takes what the sources say now. Costs next to nothing if it is what they said before.
@@ -100,7 +91,9 @@ impl Publisher {
     fn update_parsed(&mut self, texts: Vec<Text>, main: Option<Document>) {
         let changed = texts != self.texts;
         if changed {
-            self.read(texts, main);
+            self.texts.clone_from(&texts);
+            self.failure = None;
+            self.take(texts, main);
         } else if self.listener_problems.is_empty() {
             return;
         }
@@ -108,10 +101,29 @@ impl Publisher {
         self.report(changed);
     }
 
+    /// Works on a copy: what panics half way has changed nothing.
+    fn take(&mut self, texts: Vec<Text>, main: Option<Document>) {
+        let mut inputs = self.inputs.clone();
+        let snapshot = inputs.read(texts, main).then(|| {
+            let mut snapshot = inputs.assembler.next(&self.snapshots.load(), inputs.catalog.rules());
+            snapshot.listeners = self.listeners.names_under(inputs.catalog.rules());
+            Arc::new(snapshot)
+        });
+        self.inputs = inputs;
+        if let Some(snapshot) = snapshot {
+            self.replaced.push(self.snapshots.swap(snapshot));
+        }
+        if !self.inputs.stale
+            && let Some(saver) = &self.saver
+        {
+            saver.save(self.inputs.written_settings.clone(), self.inputs.catalog.written());
+        }
+    }
+
     /// How things are, for whoever wants to know.
     pub fn status(&self) -> Status {
         let listeners = self.listeners.iter().map(|(name, bound)| (name.to_string(), bound)).collect();
-        Status { problems: Arc::clone(&self.problems), stale: self.stale, listeners }
+        Status { problems: Arc::clone(&self.problems), stale: self.inputs.stale, listeners }
     }
 
     /// Whether there are replaced snapshots that [`Publisher::free_replaced`] has to look at.
@@ -132,68 +144,24 @@ impl Publisher {
         tracing::error!("{problem}");
         let others = self.problems.iter().filter(|other| **other != problem).cloned();
         self.problems = Arc::new(others.chain([problem.clone()]).collect());
-    }
-
-    fn read(&mut self, texts: Vec<Text>, parsed: Option<Document>) {
-        let main = texts.first().filter(|main| self.texts.first() != Some(main));
-        let main = main.map(|main| parsed.filter(|parsed| parsed.is_of(main)).unwrap_or_else(|| Document::parse(main)));
-        let main_was_good = main.as_ref().map(|main| main.tree.is_ok());
-        let trust_changed = main.as_ref().is_some_and(|main| self.read_settings(main));
-        let rules_changed = self.catalog.update_texts(&texts, main);
-        let is_first = self.texts.is_empty();
-        self.texts = texts;
-        if main_was_good == Some(true) {
-            self.stale = false;
-        }
-        if rules_changed || trust_changed || is_first {
-            self.swap();
-        }
-        if !self.stale
-            && let Some(saver) = &self.saver
-        {
-            saver.save(self.written_settings.clone(), self.catalog.written());
-        }
-    }
-
-    /// Trusted proxies take effect at once; everything else with the next start. Returns whether they changed.
-    fn read_settings(&mut self, main: &Document) -> bool {
-        let Document { name, tree: Ok(root), .. } = main else { return false };
-        self.settings_problems.clear();
-        let Some(mut settings) = Settings::decode(name, root, &mut self.settings_problems) else { return false };
-        settings.resolve_beside(name);
-        // The folder may have been named on the command line.
-        settings.state_dir.clone_from(&self.settings.state_dir);
-        let trust_changed = settings.trusted_proxies != self.settings.trusted_proxies;
-        if trust_changed {
-            self.assembler.trust(settings.trusted());
-            self.settings.trusted_proxies.clone_from(&settings.trusted_proxies);
-        }
-        if settings != self.settings && settings != self.written_settings {
-            tracing::warn!("settings have changed; they take effect with the next start");
-        }
-        self.written_settings = settings;
-        trust_changed
-    }
-
-    fn swap(&mut self) {
-        let mut snapshot = self.assembler.next(&self.snapshots.load(), self.catalog.rules());
-        snapshot.listeners = self.listeners.names_under(self.catalog.rules());
-        self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
+        self.failure = Some(problem);
     }
 
     fn follow_listeners(&mut self) {
-        let refused = self.listeners.follow(self.catalog.rules());
+        let catalog = &mut self.inputs.catalog;
+        let refused = self.listeners.follow(catalog.rules());
         let (current, names) = (self.snapshots.load_full(), self.listeners.names());
         if *current.listeners != *names {
             self.replaced.push(self.snapshots.swap(Arc::new(current.with_listeners(names))));
         }
         let problem =
-            |Refused { rules, reason }| self.catalog.problem(Kind::Listener, rules.name().as_str(), "address", reason);
+            |Refused { rules, reason }| catalog.problem(Kind::Listener, rules.name().as_str(), "address", reason);
         self.listener_problems = refused.into_iter().map(problem).collect();
     }
 
     fn report(&mut self, changed: bool) {
-        let parts = [&*self.settings_problems, self.catalog.problems(), &*self.listener_problems];
+        let Inputs { settings_problems, catalog, .. } = &self.inputs;
+        let parts = [settings_problems, catalog.problems(), &self.listener_problems, self.failure.as_slice()];
         let problems = parts.concat();
         let known: HashSet<_> = self.problems.iter().map(identity).collect();
         let mut new = problems.iter().filter(|problem| !known.contains(&identity(problem)));
@@ -203,7 +171,7 @@ impl Publisher {
             more => tracing::error!("{more} more problems; all of them are at /api/v1/rejected"),
         }
         if changed {
-            let rules = self.catalog.rules();
+            let rules = self.inputs.catalog.rules();
             tracing::info!(
                 generation = self.snapshots.load().generation,
                 routes = rules.routes().len(),

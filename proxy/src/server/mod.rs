@@ -27,6 +27,7 @@ use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::telemetry::access_log::LogSink;
 use crate::telemetry::counters::WorkerCounters;
 pub use crate::thread::Failure;
+use crate::thread::{self, Failures};
 use crate::worker::{Command, WorkerHandle, WorkerOptions};
 use control::Control;
 use listeners::{HeldSockets, WorkerListeners};
@@ -69,6 +70,7 @@ pub struct Server {
     sockets: HeldSockets,
     control: Option<std::thread::JoinHandle<Result<(), Failure>>>,
     orders: mpsc::UnboundedSender<Order>,
+    failures: Failures,
     admin: Option<SocketAddr>,
 }
 
@@ -126,7 +128,8 @@ impl Server {
     pub fn start(options: StartOptions) -> Result<Self, StartError> {
         let Start { settings, stored, main } = start::read(&options.config, options.state_dir.as_ref())?;
         let state_dir = start::state_dir(&settings)?;
-        let log = start::access_log(&settings)?;
+        let (tell_failure, failures) = mpsc::unbounded_channel();
+        let log = start::access_log(&settings, &tell_failure)?;
         let worker_count = settings.worker_count();
         let assembler = start::assembler(&settings, state_dir.as_ref(), worker_count)?;
         let admin = settings.admin.as_ref().map(|admin| listener::bind(admin.address)).transpose();
@@ -138,7 +141,6 @@ impl Server {
         let descriptors = start::descriptors();
         let connections = start::connections(descriptors);
         let snapshots = Arc::new(SnapshotCell::from_pointee(Snapshot::empty()));
-        let (tell_failure, failures) = mpsc::unbounded_channel();
         let worker_options = WorkerOptions {
             snapshots: Arc::clone(&snapshots),
             limits: options.limits,
@@ -155,7 +157,8 @@ impl Server {
         let sockets = HeldSockets::default();
         let commands = workers.iter().map(WorkerHandle::sender).collect();
         let listeners = Box::new(WorkerListeners::new(commands, sockets.clone()));
-        let mut publisher = Publisher::new(settings.clone(), assembler, Arc::clone(&snapshots), listeners, state_dir);
+        let saver = state_dir.and_then(|state_dir| start::saver(state_dir, tell_failure.clone()));
+        let mut publisher = Publisher::new(settings.clone(), assembler, Arc::clone(&snapshots), listeners, saver);
         if let Some(catalog) = stored {
             publisher.restore(catalog);
         }
@@ -171,15 +174,20 @@ impl Server {
             log,
             readiness: watch::Sender::default(),
         });
-        let rules = RulesThread::start(publisher, Arc::clone(&shared), tell_failure);
+        let rules = RulesThread::start(publisher, Arc::clone(&shared), tell_failure.clone());
         let rules = rules.map_err(system("rules thread"))?;
         let (orders, inbox) = mpsc::unbounded_channel();
         let (shutdown, held) = (settings.shutdown, sockets.clone());
         let control =
             Control { shared: Arc::clone(&shared), shutdown, watch, rules, sockets: held, admin, inbox, failures };
-        let control = std::thread::Builder::new().name("control".into()).spawn(move || runtime.block_on(control.run()));
+        let control = std::thread::Builder::new().name("control".into()).spawn(move || {
+            let ended = runtime.block_on(control.run());
+            // A disk that does not answer whoever reads files must not keep the process from ending.
+            runtime.shutdown_background();
+            ended
+        });
         let control = Some(control.map_err(system("control thread"))?);
-        Ok(Self { shared, shutdown, sockets, control, orders, admin: admin_address })
+        Ok(Self { shared, shutdown, sockets, control, orders, failures: tell_failure, admin: admin_address })
     }
 
     /// The addresses of the open listeners, by name.
@@ -210,6 +218,14 @@ impl Server {
     /// A way to ask something of the server from elsewhere, for example from a signal handler's task.
     pub fn orders(&self) -> mpsc::UnboundedSender<Order> {
         self.orders.clone()
+    }
+
+    /// Starts a thread that belongs to the process: if it panics, the server ends as when one of its own threads does.
+    ///
+    /// # Errors
+    /// The operating system gives no thread.
+    pub fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        thread::start(name, self.failures.clone(), body).map(drop)
     }
 
     /// Waits until the server has ended, after [`Order::Drain`] or [`Order::Stop`].

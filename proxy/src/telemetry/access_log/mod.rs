@@ -25,6 +25,7 @@ use crate::data_path::decide::Placing;
 use crate::data_path::error::RequestError;
 use crate::data_path::request::Head;
 use crate::data_path::upstream::LocalEndpoint;
+use crate::thread::{self, Failures};
 
 /// Where access log lines go, and how they look.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +65,9 @@ enum Message {
     Wake,
     /// Answered when everything before it is written.
     Flush(SyncSender<()>),
+    /// Panic.
+    #[cfg(test)]
+    Panic,
 }
 
 impl LogSink {
@@ -76,12 +80,12 @@ impl LogSink {
     ///
     /// # Errors
     /// The file cannot be opened, or the thread not started.
-    pub fn open(settings: &AccessLogSettings) -> io::Result<Self> {
+    pub fn open(settings: &AccessLogSettings, failures: Failures) -> io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
         let sink = Self { queue: Some(queue), format: settings.format, ..Self::default() };
         let target = LogTarget::open(&settings.to)?;
         let writer = Writer { target, dropped: Arc::clone(&sink.dropped), reopen: Arc::clone(&sink.reopen) };
-        std::thread::Builder::new().name("access-log".into()).spawn(move || writer.write_all(&messages))?;
+        thread::start("access-log", failures, move || writer.write_all(&messages))?;
         Ok(sink)
     }
 
@@ -157,6 +161,8 @@ impl Writer {
                 }
                 Message::Wake => {}
                 Message::Flush(done) => drop(done.send(())),
+                #[cfg(test)]
+                Message::Panic => panic!("no luck"),
             }
         }
     }

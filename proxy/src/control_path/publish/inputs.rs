@@ -1,0 +1,74 @@
+//! What a snapshot is made of: settings and rules as the sources say, and what is remembered from one to the next.
+//!
+//! Cheap to clone, because whatever is large in it is persistent: an update works on a copy, which takes the place of the
+//! original when all went well.
+
+use crate::control_path::assemble::Assembler;
+use crate::control_path::catalog::{Catalog, Document};
+use crate::control_path::decode::Problem;
+use crate::control_path::source::Text;
+use crate::settings::Settings;
+
+#[derive(Clone)]
+pub(super) struct Inputs {
+    /// Those in force, and those written last, which take effect with the next start.
+    settings: Settings,
+    pub(super) written_settings: Settings,
+    pub(super) catalog: Catalog,
+    pub(super) assembler: Assembler,
+    pub(super) settings_problems: Vec<Problem>,
+    /// Whether the rules in force come from the state folder.
+    pub(super) stale: bool,
+    texts: Vec<Text>,
+}
+
+impl Inputs {
+    /// No rules yet.
+    pub(super) fn new(settings: Settings, assembler: Assembler) -> Self {
+        Self {
+            written_settings: settings.clone(),
+            settings,
+            catalog: Catalog::default(),
+            assembler,
+            settings_problems: Vec::new(),
+            stale: false,
+            texts: Vec::new(),
+        }
+    }
+
+    /// Takes what the sources say now; the main file may have been parsed already. Returns whether it takes a new
+    /// snapshot.
+    pub(super) fn read(&mut self, texts: Vec<Text>, parsed: Option<Document>) -> bool {
+        let main = texts.first().filter(|main| self.texts.first() != Some(main));
+        let main = main.map(|main| parsed.filter(|parsed| parsed.is_of(main)).unwrap_or_else(|| Document::parse(main)));
+        let main_was_good = main.as_ref().map(|main| main.tree.is_ok());
+        let trust_changed = main.as_ref().is_some_and(|main| self.read_settings(main));
+        let rules_changed = self.catalog.update_texts(&texts, main);
+        let is_first = self.texts.is_empty();
+        self.texts = texts;
+        if main_was_good == Some(true) {
+            self.stale = false;
+        }
+        rules_changed || trust_changed || is_first
+    }
+
+    /// Trusted proxies take effect at once; everything else with the next start. Returns whether they changed.
+    fn read_settings(&mut self, main: &Document) -> bool {
+        let Document { name, tree: Ok(root), .. } = main else { return false };
+        self.settings_problems.clear();
+        let Some(mut settings) = Settings::decode(name, root, &mut self.settings_problems) else { return false };
+        settings.resolve_beside(name);
+        // The folder may have been named on the command line.
+        settings.state_dir.clone_from(&self.settings.state_dir);
+        let trust_changed = settings.trusted_proxies != self.settings.trusted_proxies;
+        if trust_changed {
+            self.assembler.trust(settings.trusted());
+            self.settings.trusted_proxies.clone_from(&settings.trusted_proxies);
+        }
+        if settings != self.settings && settings != self.written_settings {
+            tracing::warn!("settings have changed; they take effect with the next start");
+        }
+        self.written_settings = settings;
+        trust_changed
+    }
+}
