@@ -215,15 +215,18 @@ mod tests {
         for ((load_a, weight_a), (load_b, weight_b), takes_other) in cases {
             let schedule = Schedule::new(&[weight_a, weight_b]);
             let loads = [load_a, load_b];
-            let mut seqs = (0..).map(|step: u64| step << 32);
-            let draw = || seqs.next().unwrap();
             let mut turns = Turns::in_order(2);
             // Begins where it is the first's turn.
             while schedule.next(&mut turns.seq.clone()) != Some(0) {
                 turns.seq += 1;
             }
-            let picked = schedule.pick(&mut turns, &view(&loads), draw).unwrap();
-            assert_eq!(picked.endpoint == 1, takes_other, "{loads:?} by {weight_a}, {weight_b}");
+            let mut seq = 0_u64;
+            let mut draw = || {
+                seq = seq.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                seq
+            };
+            let picks = (0..100).map(|_| schedule.pick(&mut turns.clone(), &view(&loads), &mut draw).unwrap());
+            assert_eq!(picks.map(|picked| picked.endpoint).max(), Some(takes_other.into()), "{loads:?}");
         }
     }
 
