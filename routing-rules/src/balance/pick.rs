@@ -144,9 +144,9 @@ impl<L: Fn(usize) -> u32, A: Fn(usize) -> bool, D: FnMut() -> u64> Draws<'_, '_,
         let mut best = chosen;
         // The bound is never below 2, so that many requests do not need the sum.
         if self.view.load(chosen) >= 2.0 {
-            let load_total = (0..self.order.len()).map(|endpoint| self.view.load(endpoint)).sum();
+            let load_total: u64 = (0..self.order.len()).map(|endpoint| u64::from((self.view.load)(endpoint))).sum();
             for _ in 0..GUARD_DRAWS {
-                if !self.is_over_bound(best, load_total) {
+                if !self.is_over_bound(best, load_total as f64) {
                     break;
                 }
                 best = self.lower(best, first);

@@ -59,12 +59,16 @@ impl Schedule {
     fn walk(&self, seq: &mut u64, endpoint_at: impl Fn(usize) -> usize) -> Option<usize> {
         // The largest weight is accepted whenever it is passed, so one round finds somebody. The second covers the
         // place where the sequence number wraps around, in the middle of a round.
+        let (mut generation, mut position) = self.place(*seq);
         for _ in 0..2 * self.w16.len() {
-            let (generation, position) = self.place(*seq);
             *seq = seq.wrapping_add(1);
             let endpoint = endpoint_at(position);
             if has_turn(self.w16[endpoint], generation, position) {
                 return Some(endpoint);
+            }
+            position += 1;
+            if position == self.w16.len() || *seq == 0 {
+                (generation, position) = self.place(*seq);
             }
         }
         None
