@@ -167,6 +167,16 @@ fn few_requests() {
     ]);
 }
 
+/// What a worker has in flight itself says too little where there are many workers.
+#[test]
+fn workers_must_know_of_each_other() {
+    let many = pauses(Scenario { workers: 16, to_s: 80, ..base() });
+    let p99 = |view_us| Scenario { view_us, ..many.clone() }.run(1).p99_ms();
+    let [exact, fresh, old, own] = [0, 2_000, 50_000, u64::MAX].map(p99);
+    eprintln!("p99 with views of 0, 2 and 50 ms, and with none: {exact} {fresh} {old} {own}");
+    assert!(fresh < 1.1 * exact && old < 2.0 * exact && own > 2.0 * exact, "{exact} {fresh} {old} {own}");
+}
+
 #[test]
 fn overload_is_no_worse_than_without_learning() {
     let overload = Scenario { deadline_us: 2 * SECOND, from_s: 0, to_s: 90, end_s: 90, ..base() }.load(1.05);
@@ -224,6 +234,7 @@ fn group(slots: Vec<usize>) -> Scenario {
         per_second: 0.0,
         processes: 1,
         workers: 4,
+        view_us: 2_000,
         deadline_us: 10 * SECOND,
         patience_us: None,
         long: 0.0,

@@ -8,6 +8,7 @@ use routing_rules::balance::{
 };
 
 use crate::random::Random;
+use crate::world::Scenario;
 
 /// How requests are divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,7 @@ pub(crate) enum Policy {
 /// One process.
 pub(crate) struct Process {
     policy: Policy,
+    view_us: u64,
     configured: Vec<f64>,
     pub(crate) learned: Vec<Learned>,
     schedule: Schedule,
@@ -36,8 +38,8 @@ struct Worker {
 }
 
 impl Process {
-    pub(crate) fn new(policy: Policy, configured: &[f64], workers: usize, random: &mut Random) -> Self {
-        let len = configured.len();
+    pub(crate) fn new(scenario: &Scenario, random: &mut Random) -> Self {
+        let len = scenario.configured.len();
         let worker = |_| Worker {
             counts: vec![Counts::default(); len],
             turns: Turns::new(len, || random.next()),
@@ -46,11 +48,12 @@ impl Process {
             looked_us: 0,
         };
         Self {
-            policy,
-            configured: configured.to_vec(),
+            policy: scenario.policy,
+            view_us: scenario.view_us,
+            configured: scenario.configured.clone(),
             learned: vec![Learned::new(Counts::default()); len],
-            schedule: Schedule::new(configured),
-            workers: (0..workers).map(worker).collect(),
+            schedule: Schedule::new(&scenario.configured),
+            workers: (0..scenario.workers).map(worker).collect(),
         }
     }
 
@@ -122,9 +125,9 @@ impl Process {
         self.schedule = Schedule::new(&Weights::new(&shares).effective);
     }
 
-    /// A worker reads what the others have in flight, if it has not done so for 2 ms.
+    /// A worker reads what the others have in flight, if it has not done so for a while.
     fn look(&mut self, worker: usize, now_us: u64) {
-        if now_us - self.workers[worker].looked_us < 2_000 {
+        if now_us - self.workers[worker].looked_us < self.view_us {
             return;
         }
         let mut others = std::mem::take(&mut self.workers[worker].others);

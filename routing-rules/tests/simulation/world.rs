@@ -27,6 +27,8 @@ pub(crate) struct Scenario {
     pub(crate) per_second: f64,
     pub(crate) processes: usize,
     pub(crate) workers: usize,
+    /// How old a worker's view of the others may be.
+    pub(crate) view_us: u64,
     pub(crate) deadline_us: u64,
     /// How long clients wait.
     pub(crate) patience_us: Option<u64>,
@@ -132,7 +134,7 @@ impl Scenario {
 impl<'s> World<'s> {
     fn new(scenario: &'s Scenario, seed: u64) -> Self {
         let mut random = Random(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
-        let process = |_| Process::new(scenario.policy, &scenario.configured, scenario.workers, &mut random);
+        let process = |_| Process::new(scenario, &mut random);
         let processes: Vec<Process> = (0..scenario.processes).map(process).collect();
         let mut queue = Queue::new();
         for process in 0..scenario.processes {
