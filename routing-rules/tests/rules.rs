@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use routing_rules::release::ReleaseContext;
 use routing_rules::request::RequestView;
-use routing_rules::rules::{Filter, Kind, ReplacePrefix, RuleSet};
+use routing_rules::rules::{Balance, ConsistentHash, Dwrr, Filter, HashKey, Kind, Measure, ReplacePrefix, RuleSet};
 use routing_rules::spec::{RouteSpec, Spec, UpstreamSpec};
 use routing_rules::table::RouteTable;
 
@@ -52,6 +52,28 @@ const CASES: &[&str] = &[
     upstreams.u.endpoints[3]: `224.0.0.1:80` is not the address of one host
     upstreams.u.endpoints[5]: `10.0.0.1:80` is listed twice
     upstreams.u.endpoints[6]: weight 1001 is above 1000"#,
+    // balancing
+    r#"{"upstreams": {"a": {"balance": "drr"}, "b": {"balance": {"round_robin": {}}}, "c": {"balance": "consistent_hash"},
+                      "d": {"balance": {"dwrr": {"by": "in_flight", "window": "1s", "latency_floor": "0.1ms", "sensitivity": 2, "min_share": 0.01, "slow_start": "0s"}}},
+                      "e": {"balance": {"drr": {"window": "0.9s", "latency_floor": "0s", "sensitivity": 0.4, "min_share": 0, "slow_start": "11m"}}, "endpoints": ["x"]},
+                      "f": {"balance": {"dwrr": {"window": "31s", "latency_floor": "2s", "sensitivity": 2.1, "min_share": 1.5}}},
+                      "g": {"balance": {"consistent_hash": {"by": {"header": "a b"}, "bound": 1}}}, "h": {"balance": {"consistent_hash": {"by": {"cookie": "a;b"}, "bound": 11}}},
+                      "i": {"balance": {"consistent_hash": {"by": {"cookie": "ok"}, "bound": 10}}}}}
+    ---
+    upstreams.e.endpoints[0]: `x` is not an address such as 10.0.0.1:8080 or [2001:db8::1]:8080
+    upstreams.e.balance.dwrr.window: 900ms is not within 1s to 30s
+    upstreams.e.balance.dwrr.latency_floor: 0s is not within 0.1ms to 1s
+    upstreams.e.balance.dwrr.sensitivity: 0.4 is not within 0.5 to 2
+    upstreams.e.balance.dwrr.min_share: 0 is not within 0.01 to 1
+    upstreams.e.balance.dwrr.slow_start: 660s is not within 0s to 600s
+    upstreams.f.balance.dwrr.window: 31s is not within 1s to 30s
+    upstreams.f.balance.dwrr.latency_floor: 2s is not within 0.1ms to 1s
+    upstreams.f.balance.dwrr.sensitivity: 2.1 is not within 0.5 to 2
+    upstreams.f.balance.dwrr.min_share: 1.5 is not within 0.01 to 1
+    upstreams.g.balance.consistent_hash.by: `a b` is not a header name
+    upstreams.g.balance.consistent_hash.bound: 1 is not within 1.05 to 10
+    upstreams.h.balance.consistent_hash.by: `a;b` is not a cookie name
+    upstreams.h.balance.consistent_hash.bound: 11 is not within 1.05 to 10"#,
     // hosts
     r#"{"routes": {"r": {"upstream": "u", "hosts": ["A.example.", "*.Example", "*", "a.*.b", "*a.b", "a..b", "a:80", "", "*.", "http://a", "ä", "[::1"]}}, "upstreams": {"u": {}}}
     ---
@@ -226,6 +248,49 @@ fn an_object_with_a_problem_leaves_the_others_alone() {
     assert_eq!(problems.len(), 2);
     assert!(rules.object(Kind::Route, "good").is_some() && rules.object(Kind::Route, "bad").is_none());
     assert!(rules.object(Kind::Upstream, "u").is_some() && rules.object(Kind::Upstream, "w").is_none());
+}
+
+#[test]
+fn ways_to_write_a_balance() {
+    let dwrr = |dwrr: Dwrr| Ok(Balance::Dwrr(dwrr));
+    let hash = |by, bound| Ok(Balance::ConsistentHash(ConsistentHash { by, bound }));
+    let window = Duration::from_secs(10);
+    let names = "expected one of `drr`, `dwrr`, `round_robin`, `least_request`, `consistent_hash`";
+    let cases = [
+        (r#""dwrr""#, dwrr(Dwrr::default())),
+        (r#""drr""#, dwrr(Dwrr::default())),
+        (r#"{"dwrr": {}}"#, dwrr(Dwrr::default())),
+        (r#"{"drr": {"window": "10s"}}"#, dwrr(Dwrr { window, ..Dwrr::default() })),
+        (r#"{"dwrr": {"by": "in_flight"}}"#, dwrr(Dwrr { by: Measure::InFlight, ..Dwrr::default() })),
+        (r#""round_robin""#, Ok(Balance::RoundRobin)),
+        (r#"{"least_request": {}}"#, Ok(Balance::LeastRequest)),
+        (r#""consistent_hash""#, hash(HashKey::ClientIp, 1.25)),
+        (r#"{"consistent_hash": {"by": {"cookie": "user"}, "bound": 2}}"#, hash(HashKey::Cookie("user".into()), 2.0)),
+        (r#"{"consistent_hash": {"by": "client_ip"}}"#, hash(HashKey::ClientIp, 1.25)),
+        (r#""random""#, Err(format!("unknown variant `random`, {names}"))),
+        (r#"{"random": {}}"#, Err(format!("unknown variant `random`, {names}"))),
+        (r#"{}"#, Err("expected one name with its options".into())),
+        (r#"{"dwrr": {}, "round_robin": {}}"#, Err("expected only one name with its options".into())),
+        (r#"{"round_robin": {"window": "5s"}}"#, Err("unknown field `window`, there are no fields".into())),
+        (r#"{"consistent_hash": {"key": "x"}}"#, Err("unknown field `key`, expected `by` or `bound`".into())),
+        (r#"{"dwrr": {"by": "load"}}"#, Err("unknown variant `load`, expected `latency` or `in_flight`".into())),
+        (
+            "5",
+            Err("invalid type: integer `5`, expected a name such as dwrr, or one name with its options such as \
+                 {dwrr: {window: 10s}}"
+                .into()),
+        ),
+    ];
+    for (written, expected) in cases {
+        let spec = serde_json::from_str::<Spec>(&format!(r#"{{"upstreams": {{"u": {{"balance": {written}}}}}}}"#));
+        let found = spec.map(|spec| RuleSet::from_spec(&spec).0.upstream("u").unwrap().balance().clone());
+        let found = found.map_err(|error| error.to_string().split(" at line").next().unwrap().to_owned());
+        assert_eq!(found, expected, "{written}");
+    }
+    let spec: Spec = serde_json::from_str(r#"{"upstreams": {"u": {}}}"#).unwrap();
+    assert_eq!(*RuleSet::from_spec(&spec).0.upstream("u").unwrap().balance(), Balance::default());
+    let again: Spec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+    assert_eq!(again, spec, "what is written out can be read");
 }
 
 #[test]

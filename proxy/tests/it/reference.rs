@@ -18,7 +18,7 @@ use scan::{Type, scan};
 #[test]
 fn rules_page_is_current() {
     let folder = workspace().join("routing-rules/src/spec");
-    let files = ["mod.rs", "route.rs", "upstream.rs", "release.rs", "scalar.rs"];
+    let files = ["mod.rs", "route.rs", "upstream.rs", "balance.rs", "release.rs", "scalar.rs"];
     let types = files.iter().flat_map(|file| scan(&read(&folder.join(file)))).collect();
     let mut page = Page::new("Rules", types);
     page.say(

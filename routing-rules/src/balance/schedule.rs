@@ -4,11 +4,17 @@
 //! is passed, one of half the weight every second time, and neighbours at different times. There is no state but the
 //! sequence number: a change of the weights does not start a new round, and nobody gets a burst.
 
-/// The weights of one moment, ready to be picked from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The weights of one moment, ready to be picked from. It never changes, so that all workers share it.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     /// 0 to 65,535 for each endpoint; the largest weight is 65,535, unless all are 0.
     w16: Box<[u16]>,
+    /// The same before rounding, as parts of the largest: what loads are divided by.
+    weights: Box<[f64]>,
+    /// The sum of `weights`.
+    total: f64,
+    /// How many endpoints have a weight.
+    in_turn: usize,
     /// floor((2^64 - 1) / number of endpoints): dividing by the number becomes a multiplication.
     reciprocal: u64,
 }
@@ -19,12 +25,14 @@ impl Schedule {
     pub fn new(weights: &[f64]) -> Self {
         let takes_part = |weight: f64| weight > 0.0 && weight.is_finite();
         let largest = weights.iter().copied().filter(|weight| takes_part(*weight)).fold(0.0, f64::max);
-        let w16 = |weight: f64| match takes_part(weight) {
-            true => (65_535.0 * (weight / largest)).round().max(1.0) as u16,
-            false => 0,
-        };
+        let part = |weight: f64| if takes_part(weight) { (weight / largest).max(f64::MIN_POSITIVE) } else { 0.0 };
+        let parts: Box<[f64]> = weights.iter().map(|weight| part(*weight)).collect();
+        let w16 = |part: f64| if part > 0.0 { (65_535.0 * part).round().max(1.0) as u16 } else { 0 };
         Self {
-            w16: weights.iter().map(|weight| w16(*weight)).collect(),
+            w16: parts.iter().map(|part| w16(*part)).collect(),
+            total: parts.iter().sum(),
+            in_turn: parts.iter().filter(|part| **part > 0.0).count(),
+            weights: parts,
             reciprocal: u64::MAX.checked_div(weights.len() as u64).unwrap_or(0),
         }
     }
@@ -39,13 +47,28 @@ impl Schedule {
     /// assert_eq!(picks, [0, 1, 2, 0, 0, 1, 0]);
     /// ```
     pub fn next(&self, seq: &mut u64) -> Option<usize> {
+        self.walk(seq, |position| position)
+    }
+
+    /// The same over the endpoints in another order.
+    pub(super) fn next_in(&self, order: &[u32], seq: &mut u64) -> Option<usize> {
+        self.walk(seq, |position| order[position] as usize)
+    }
+
+    #[inline]
+    fn walk(&self, seq: &mut u64, endpoint_at: impl Fn(usize) -> usize) -> Option<usize> {
         // The largest weight is accepted whenever it is passed, so one round finds somebody. The second covers the
         // place where the sequence number wraps around, in the middle of a round.
+        let (mut generation, mut position) = self.place(*seq);
         for _ in 0..2 * self.w16.len() {
-            let (generation, position) = self.place(*seq);
             *seq = seq.wrapping_add(1);
-            if self.accepts(generation, position) {
-                return Some(position);
+            let endpoint = endpoint_at(position);
+            if has_turn(self.w16[endpoint], generation, position) {
+                return Some(endpoint);
+            }
+            position += 1;
+            if position == self.w16.len() || *seq == 0 {
+                (generation, position) = self.place(*seq);
             }
         }
         None
@@ -57,9 +80,22 @@ impl Schedule {
     /// # Panics
     /// There is no such position.
     pub fn accepts(&self, generation: u64, position: usize) -> bool {
-        let w16 = u64::from(self.w16[position]);
-        let phase = w16 * (generation % STRIDE) + OFFSET * (position as u64 % STRIDE);
-        w16 > 0 && phase % STRIDE >= STRIDE - w16
+        has_turn(self.w16[position], generation, position)
+    }
+
+    /// The endpoint's weight as a part of the largest; 0 if it takes no part.
+    pub fn weight(&self, endpoint: usize) -> f64 {
+        self.weights[endpoint]
+    }
+
+    /// The sum of all weights.
+    pub(super) fn total(&self) -> f64 {
+        self.total
+    }
+
+    /// How many endpoints have a weight.
+    pub(super) fn in_turn(&self) -> usize {
+        self.in_turn
     }
 
     /// How many endpoints there are.
@@ -83,6 +119,12 @@ impl Schedule {
             false => (quotient, rest as usize),
         }
     }
+}
+
+fn has_turn(w16: u16, generation: u64, position: usize) -> bool {
+    let w16 = u64::from(w16);
+    let phase = w16 * (generation % STRIDE) + OFFSET * (position as u64 % STRIDE);
+    w16 > 0 && phase % STRIDE >= STRIDE - w16
 }
 
 const STRIDE: u64 = 65_535;

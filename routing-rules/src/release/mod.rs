@@ -20,6 +20,7 @@ mod salt;
 
 mod pin;
 mod seal;
+mod session;
 
 mod assignment;
 mod state;
@@ -33,4 +34,5 @@ pub use device::{DEVICE_TABLE_VERSION, DeviceClass, UnknownDevice};
 pub use pin::PinRefusal;
 pub use salt::Salt;
 pub use seal::Secret;
+pub use session::{EndpointTag, Session, Sessions};
 pub use state::{ReleaseContext, ReleaseState, Status, UnknownStatus};

@@ -142,13 +142,13 @@ impl Pins {
 }
 
 /// Until 2^32 minutes after 1970, the year 10136, nothing is cut off.
-fn minutes(unix_secs: u64) -> u32 {
+pub(super) fn minutes(unix_secs: u64) -> u32 {
     u32::try_from(unix_secs / 60).unwrap_or(u32::MAX)
 }
 
 const VERSION: u8 = 1;
 const LIFE_MINUTES: i64 = 30 * 24 * 60;
 /// Instances whose clocks differ by this much accept each other's pins.
-const SKEW_MINUTES: i64 = 5;
+pub(super) const SKEW_MINUTES: i64 = 5;
 /// How long browsers keep the cookie: as long as it is good for something.
 pub(super) const PIN_LIFE_SECS: u64 = LIFE_MINUTES as u64 * 60;

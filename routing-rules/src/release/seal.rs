@@ -61,6 +61,12 @@ impl Seal {
         encode(&token)
     }
 
+    /// What stands for a text for those who do not know the secret.
+    pub(super) fn mark<const N: usize>(&self, text: &[u8]) -> [u8; N] {
+        let digest = self.0.clone().chain_update(text).finalize().into_bytes();
+        std::array::from_fn(|index| digest[index])
+    }
+
     /// What a received value says, if the signature is right.
     pub(super) fn open(&self, value: &[u8]) -> Result<Body, Broken> {
         let token = decode(value).ok_or(Broken::Malformed)?;

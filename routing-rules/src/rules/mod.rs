@@ -6,6 +6,7 @@
 //! old one, which is what lets [`crate::table`] compile changes only.
 
 mod address;
+mod balance;
 mod host;
 mod listener;
 mod name;
@@ -25,6 +26,7 @@ use crate::RuleError;
 use crate::spec::Spec;
 
 pub use address::AddressSet;
+pub use balance::{Balance, ConsistentHash, Dwrr, HashKey, Measure};
 pub use host::HostPattern;
 pub(crate) use host::wildcard_suffix;
 pub use listener::Listener;

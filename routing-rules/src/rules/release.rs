@@ -314,7 +314,7 @@ fn override_source(spec: &OverrideSpec) -> Result<Override, String> {
 }
 
 /// A cookie name is a token (RFC 6265 §4.1.1), which is what a header name is.
-fn cookie_name(text: &str) -> Result<Box<str>, String> {
+pub(super) fn cookie_name(text: &str) -> Result<Box<str>, String> {
     HeaderName::from_bytes(text.as_bytes()).map_err(|_| format!("`{}` is not a cookie name", text.escape_debug()))?;
     Ok(text.into())
 }

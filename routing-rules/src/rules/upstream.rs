@@ -3,16 +3,17 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use super::Name;
+use super::{Balance, Name};
 use crate::RuleError;
 use crate::error::Problems;
 use crate::spec::{EndpointSpec, UpstreamSpec};
 
 /// A named set of endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     name: Name,
     endpoints: Box<[Endpoint]>,
+    balance: Balance,
 }
 
 impl Upstream {
@@ -27,8 +28,9 @@ impl Upstream {
                 false => Err(format!("`{}` is listed twice", endpoint.address)),
             }
         });
+        let balance = Balance::new(&spec.balance, problems.at("balance"));
         let name = problems.ok(Name::new(name));
-        Some(Self { name: name?, endpoints: endpoints?.into() })
+        Some(Self { name: name?, endpoints: endpoints?.into(), balance: balance? })
     }
 
     /// The upstream's name.
@@ -39,6 +41,11 @@ impl Upstream {
     /// Its endpoints, in the order they were written.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// How requests are divided over them.
+    pub fn balance(&self) -> &Balance {
+        &self.balance
     }
 }
 

@@ -4,6 +4,7 @@
 //! Unknown fields are refused everywhere, because a misspelt limit that is silently ignored is a limit
 //! that does not exist. The doc comments here are the reference that users read.
 
+mod balance;
 mod release;
 mod route;
 mod scalar;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKeySpec};
 pub use release::{AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, ReleaseSpec, StickyRangeSpec, StickySpec};
 pub use route::{
     EncodedSlashSpec, FilterSpec, LimitsSpec, PathSpec, RedirectSpec, ReplacePrefixSpec, RouteSpec, SplitSpec,

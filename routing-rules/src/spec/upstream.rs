@@ -2,12 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::balance::BalanceSpec;
+
 /// A named set of endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamSpec {
     /// The endpoints: `IP:PORT`, or `{address: "IP:PORT", weight: 2}`.
     pub endpoints: Vec<EndpointSpec>,
+    /// How requests are divided over the endpoints: `dwrr` (default), `round_robin`, `least_request` or
+    /// `consistent_hash`, or one of them with its options, as in `{dwrr: {window: 10s}}`.
+    pub balance: BalanceSpec,
 }
 
 /// One endpoint.

@@ -11,6 +11,8 @@
 //!
 //! The table decides nothing else: groups are [`crate::release`]'s and endpoints [`crate::balance`]'s.
 
+mod balance;
+
 mod precedence;
 
 mod compiled;
@@ -39,6 +41,7 @@ use hosts::HostIndex;
 use slots::Slots;
 use update::Update;
 
+pub use balance::{hash_of, learning};
 pub use compiled::{CompiledRelease, CompiledRoute, CompiledTarget};
 pub use precedence::Precedence;
 pub use slots::{ReleaseId, RouteId, UpstreamId};

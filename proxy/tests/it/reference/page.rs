@@ -151,7 +151,7 @@ fn value(name: &str) -> &'static str {
     match name {
         "String" => "text",
         "bool" => "`true` or `false`",
-        "u16" | "u32" | "u64" | "usize" => "number",
+        "u16" | "u32" | "u64" | "usize" | "f64" => "number",
         "PathBuf" => "path",
         "SocketAddr" => "`IP:PORT`",
         "Span" => "duration",

@@ -2,6 +2,8 @@
 
 use routing_rules::balance::{Schedule, Split};
 
+use crate::random::Random;
+
 #[test]
 fn stride_as_specified() {
     let schedule = Schedule::new(&[1.0, 0.5, 0.25]);
@@ -144,17 +146,4 @@ fn counts(picks: &[usize], len: usize) -> Vec<usize> {
     let mut counts = vec![0; len];
     picks.iter().for_each(|index| counts[*index] += 1);
     counts
-}
-
-/// SplitMix64: enough chance for tests, and the same every time.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }

@@ -1,0 +1,291 @@
+//! The world of a scenario: clients, processes and endpoints under one clock.
+//!
+//! Requests come at random times, wait at their endpoint and are answered, or are cut off by the deadline or by their
+//! client. A request that is cut off while it waits is gone; one that is being served is served to the end, for
+//! nothing: most servers do not look whether somebody is still there.
+
+use std::ops::Range;
+
+use routing_rules::balance::{Learning, TICK_US};
+
+use crate::endpoint::Endpoint;
+use crate::outcome::Outcome;
+use crate::process::{Policy, Process};
+use crate::queue::Queue;
+use crate::random::Random;
+
+pub(crate) const SECOND: u64 = 1_000_000;
+/// How long an endpoint works on a request, on average.
+const MEAN_S: f64 = 0.01;
+
+/// What is simulated.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    /// How many requests each endpoint serves at a time.
+    pub(crate) slots: Vec<usize>,
+    pub(crate) configured: Vec<f64>,
+    pub(crate) per_second: f64,
+    pub(crate) processes: usize,
+    pub(crate) workers: usize,
+    /// How old a worker's view of the others may be.
+    pub(crate) view_us: u64,
+    pub(crate) deadline_us: u64,
+    /// How long clients wait.
+    pub(crate) patience_us: Option<u64>,
+    /// The part of requests that take 5 s.
+    pub(crate) long: f64,
+    pub(crate) policy: Policy,
+    /// When times and weights are looked at, in seconds: what was before is for learning.
+    pub(crate) from_s: u64,
+    pub(crate) to_s: u64,
+    pub(crate) end_s: u64,
+    /// What happens, and when.
+    pub(crate) script: Vec<(u64, Change)>,
+}
+
+/// Something that happens to an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change {
+    Slow(usize, f64),
+    Stall(usize, u64),
+    Fail(usize, f64),
+    Away(usize, u64),
+    /// One more, of so many slots, that begins so slow.
+    Join(usize, f64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Arrival,
+    /// The endpoint may have done its work.
+    Worked(usize, u64),
+    Answer(usize, u64),
+    Cut(usize, u64),
+    Tick(usize),
+    Change(usize),
+}
+
+/// A request on its way. Places are used again; the number tells whether an event still means the same request.
+#[derive(Clone, Copy)]
+struct Request {
+    number: u64,
+    process: usize,
+    worker: usize,
+    endpoint: usize,
+    start_us: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting,
+    /// Until the endpoint's clock shows this.
+    Served(u64),
+    /// The same, but nobody waits for it any more.
+    Abandoned(u64),
+    /// The answer is on its way.
+    Answered,
+    Gone,
+}
+
+struct World<'s> {
+    scenario: &'s Scenario,
+    random: Random,
+    endpoints: Vec<Endpoint>,
+    processes: Vec<Process>,
+    requests: Vec<Request>,
+    free: Vec<usize>,
+    queue: Queue<Event>,
+    outcome: Outcome,
+    number: u64,
+}
+
+impl Scenario {
+    /// So much of what the endpoints can do.
+    pub(crate) fn load(self, part: f64) -> Self {
+        let slots: usize = self.slots.iter().sum();
+        Self { per_second: part * slots as f64 / MEAN_S, ..self }
+    }
+
+    /// Something happens.
+    pub(crate) fn at(mut self, second: u64, change: Change) -> Self {
+        self.script.push((second * SECOND, change));
+        self
+    }
+
+    /// Something lasts for a while.
+    pub(crate) fn with(self, seconds: Range<u64>, begin: Change, end: Change) -> Self {
+        self.at(seconds.start, begin).at(seconds.end, end)
+    }
+
+    /// What happens with this seed.
+    pub(crate) fn run(&self, seed: u64) -> Outcome {
+        let mut world = World::new(self, seed);
+        while let Some((now_us, event)) = world.queue.next() {
+            if now_us >= self.end_s * SECOND {
+                break;
+            }
+            world.happen(now_us, event);
+        }
+        world.outcome
+    }
+}
+
+impl<'s> World<'s> {
+    fn new(scenario: &'s Scenario, seed: u64) -> Self {
+        let mut random = Random(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let process = |_| Process::new(scenario, &mut random);
+        let processes: Vec<Process> = (0..scenario.processes).map(process).collect();
+        let mut queue = Queue::new();
+        for process in 0..scenario.processes {
+            queue.plan(random.next() % TICK_US, Event::Tick(process));
+        }
+        for (index, (at_us, _)) in scenario.script.iter().enumerate() {
+            queue.plan(*at_us, Event::Change(index));
+        }
+        queue.plan(0, Event::Arrival);
+        Self {
+            scenario,
+            random,
+            endpoints: scenario.slots.iter().map(|slots| Endpoint::new(*slots)).collect(),
+            processes,
+            requests: Vec::new(),
+            free: Vec::new(),
+            queue,
+            outcome: Outcome::new(scenario),
+            number: 0,
+        }
+    }
+
+    fn happen(&mut self, now_us: u64, event: Event) {
+        match event {
+            Event::Arrival => self.arrive(now_us),
+            Event::Worked(place, number) if self.is(place, number) => self.worked(now_us, place),
+            Event::Answer(place, number) if self.is(place, number) => self.answer(now_us, place),
+            Event::Cut(place, number) if self.is(place, number) => self.cut(now_us, place),
+            Event::Worked(..) | Event::Answer(..) | Event::Cut(..) => {}
+            Event::Tick(process) => self.tick(now_us, process),
+            Event::Change(index) => self.change(now_us, self.scenario.script[index].1),
+        }
+    }
+
+    fn is(&self, place: usize, number: u64) -> bool {
+        self.requests[place].number == number && self.requests[place].state != State::Gone
+    }
+
+    fn arrive(&mut self, now_us: u64) {
+        let wait_us = self.random.exponential(1e6 / self.scenario.per_second).round() as u64;
+        self.queue.plan(now_us + wait_us, Event::Arrival);
+        let process = self.random.below(self.scenario.processes);
+        let worker = self.random.below(self.scenario.workers);
+        let endpoint = self.processes[process].pick(worker, now_us);
+        self.outcome.picked(now_us, endpoint);
+        self.number += 1;
+        let number = self.number;
+        let request = Request { number, process, worker, endpoint, start_us: now_us, state: State::Waiting };
+        let place = self.free.pop().unwrap_or(self.requests.len());
+        match place == self.requests.len() {
+            true => self.requests.push(request),
+            false => self.requests[place] = request,
+        }
+        let patience_us = self.scenario.patience_us.unwrap_or(u64::MAX);
+        self.queue.plan(now_us + self.scenario.deadline_us.min(patience_us), Event::Cut(place, number));
+        if self.endpoints[endpoint].enter(place, number) {
+            self.serve(now_us, place);
+        }
+    }
+
+    fn serve(&mut self, now_us: u64, place: usize) {
+        let is_long = self.scenario.long > 0.0 && self.random.unit() <= self.scenario.long;
+        let service_s = if is_long { 5.0 } else { self.random.lognormal(MEAN_S, 0.8) };
+        let endpoint = &self.endpoints[self.requests[place].endpoint];
+        let work_us = ((service_s * endpoint.slowdown * 1e6) as u64).max(1);
+        let done_us = endpoint.clock_us(now_us) + work_us;
+        self.requests[place].state = State::Served(done_us);
+        let at_us = endpoint.until(now_us, done_us).expect("there is work to do");
+        self.queue.plan(at_us, Event::Worked(place, self.requests[place].number));
+    }
+
+    fn worked(&mut self, now_us: u64, place: usize) {
+        let Request { endpoint, number, state, .. } = self.requests[place];
+        let (State::Served(done_us) | State::Abandoned(done_us)) = state else { return };
+        // It stood still meanwhile.
+        if let Some(at_us) = self.endpoints[endpoint].until(now_us, done_us) {
+            return self.queue.plan(at_us, Event::Worked(place, number));
+        }
+        self.free_slot(now_us, endpoint);
+        if let State::Abandoned(_) = state {
+            return self.forget(place);
+        }
+        self.requests[place].state = State::Answered;
+        match self.endpoints[endpoint].distance_us {
+            0 => self.answer(now_us, place),
+            distance_us => self.queue.plan(now_us + distance_us, Event::Answer(place, number)),
+        }
+    }
+
+    fn free_slot(&mut self, now_us: u64, endpoint: usize) {
+        let requests = &self.requests;
+        let is_there = |place: usize, number| {
+            let request: &Request = &requests[place];
+            request.number == number && request.state == State::Waiting
+        };
+        if let Some(next) = self.endpoints[endpoint].leave(is_there) {
+            self.serve(now_us, next);
+        }
+    }
+
+    fn answer(&mut self, now_us: u64, place: usize) {
+        let Request { process, worker, endpoint, start_us, .. } = self.requests[place];
+        let error_rate = self.endpoints[endpoint].error_rate;
+        let fails = error_rate > 0.0 && self.random.unit() <= error_rate;
+        let counts = self.processes[process].counts(worker, endpoint);
+        match fails {
+            true => counts.fail(start_us, now_us),
+            false => counts.answer(start_us, now_us),
+        }
+        self.outcome.ended(start_us, now_us, !fails);
+        self.forget(place);
+    }
+
+    /// The deadline, which is an error of the endpoint, or the end of the client's patience, which is not.
+    fn cut(&mut self, now_us: u64, place: usize) {
+        let Request { process, worker, endpoint, start_us, state, .. } = self.requests[place];
+        let counts = self.processes[process].counts(worker, endpoint);
+        match self.scenario.patience_us {
+            Some(_) => counts.give_up(start_us, now_us),
+            None => counts.fail(start_us, now_us),
+        }
+        self.outcome.ended(start_us, now_us, false);
+        match state {
+            State::Served(done_us) => self.requests[place].state = State::Abandoned(done_us),
+            _ => self.forget(place),
+        }
+    }
+
+    fn forget(&mut self, place: usize) {
+        self.requests[place].state = State::Gone;
+        self.free.push(place);
+    }
+
+    fn tick(&mut self, now_us: u64, process: usize) {
+        self.processes[process].tick(&Learning::default(), now_us);
+        self.outcome.learned(now_us, process, &self.processes[process].learned);
+        self.queue.plan(now_us + TICK_US, Event::Tick(process));
+    }
+
+    fn change(&mut self, now_us: u64, change: Change) {
+        match change {
+            Change::Slow(endpoint, factor) => self.endpoints[endpoint].slowdown = factor,
+            Change::Stall(endpoint, length_us) => self.endpoints[endpoint].stall(now_us, length_us),
+            Change::Fail(endpoint, rate) => self.endpoints[endpoint].error_rate = rate,
+            Change::Away(endpoint, distance_us) => self.endpoints[endpoint].distance_us = distance_us,
+            Change::Join(slots, slowdown) => {
+                let mut newcomer = Endpoint::new(slots);
+                newcomer.slowdown = slowdown;
+                self.endpoints.push(newcomer);
+                self.processes.iter_mut().for_each(|process| process.join(1.0, now_us));
+            }
+        }
+    }
+}
