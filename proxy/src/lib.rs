@@ -7,6 +7,7 @@ pub mod control_path;
 pub(crate) mod data_path;
 pub mod diff;
 pub mod explain;
+pub(crate) mod moment;
 pub(crate) mod random;
 pub mod server;
 pub mod settings;

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use routing_rules::balance::Evidence;
 use routing_rules::rules::Target;
 use serde::Serialize;
 
-use crate::snapshot::Snapshot;
+use crate::moment;
+use crate::snapshot::{Balancer, Endpoint, Snapshot, Upstream};
 
 /// A route.
 #[derive(Serialize)]
@@ -30,6 +32,9 @@ struct SplitView {
 #[derive(Serialize)]
 pub(super) struct UpstreamView {
     name: String,
+    balance: &'static str,
+    /// How often no endpoint was left, so that all got requests again.
+    panics: u64,
     endpoints: Vec<EndpointView>,
 }
 
@@ -37,7 +42,11 @@ pub(super) struct UpstreamView {
 #[derive(Serialize)]
 struct EndpointView {
     address: SocketAddr,
+    /// As configured.
     weight: u16,
+    /// As it is now, relative to the largest: 0 to 1.
+    effective_weight: f64,
+    learned: Option<LearnedView>,
     in_flight: u64,
     requests: u64,
     errors: u64,
@@ -45,6 +54,22 @@ struct EndpointView {
     mean_head_ms: Option<f64>,
     connections_opened: u64,
     retries: u64,
+    guarded_picks: u64,
+}
+
+/// What `dwrr` learned of an endpoint.
+#[derive(Serialize)]
+struct LearnedView {
+    /// 1 is the usual.
+    weight: f64,
+    /// How much slower than usual it is, logarithmic; 0 where chance explains it.
+    slowness: f64,
+    /// How far its slow start is, 0.1 to 1.
+    ramp: f64,
+    /// Results in the look-back.
+    answered: f64,
+    errors: f64,
+    mean_ms: Option<f64>,
 }
 
 /// Responses by status class.
@@ -112,13 +137,15 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
         .iter()
         .flatten()
         .map(|upstream| {
-            let endpoints = upstream.endpoints.iter().map(|member| {
+            let endpoints = upstream.endpoints.iter().enumerate().map(|(place, member)| {
                 let totals = member.endpoint.totals();
                 let [_, success, redirection, client_error, server_error] = totals.statuses;
                 let timed = totals.heads_timed;
                 EndpointView {
                     address: member.endpoint.address(),
                     weight: member.weight,
+                    effective_weight: upstream.weighing.share(place),
+                    learned: learned(upstream, &member.endpoint),
                     in_flight: totals.in_flight,
                     requests: totals.requests,
                     errors: totals.errors,
@@ -126,13 +153,34 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                     mean_head_ms: (timed > 0).then(|| totals.head_time_us as f64 / 1_000.0 / timed as f64),
                     connections_opened: totals.connects,
                     retries: totals.retries,
+                    guarded_picks: totals.guarded_picks,
                 }
             });
-            UpstreamView { name: upstream.name.to_string(), endpoints: endpoints.collect() }
+            UpstreamView {
+                name: upstream.name.to_string(),
+                balance: upstream.balancer.name(),
+                panics: upstream.weighing.panics(),
+                endpoints: endpoints.collect(),
+            }
         })
         .collect();
     views.sort_by(|one, other| one.name.cmp(&other.name));
     views
+}
+
+fn learned(upstream: &Upstream, endpoint: &Endpoint) -> Option<LearnedView> {
+    let Balancer::Dwrr { learning, .. } = &upstream.balancer else { return None };
+    let learned = endpoint.learned();
+    let (learned, now_us) = (learned.as_ref()?, moment::now_us());
+    let Evidence { answered, answered_time, errors, .. } = learned.evidence(learning, now_us);
+    Some(LearnedView {
+        weight: learned.weight(),
+        slowness: learned.slowness(),
+        ramp: learned.ramp(learning, now_us),
+        answered,
+        errors,
+        mean_ms: (answered > 0.0).then(|| answered_time * 1_000.0 / answered),
+    })
 }
 
 pub(super) fn releases(snapshot: &Snapshot) -> Vec<ReleaseView> {

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::{HashMap, Vector};
-use routing_rules::balance::Schedule;
+use routing_rules::balance::newcomers_ramp;
 use routing_rules::release::ReleaseContext;
 use routing_rules::request::GeoDatabase;
 use routing_rules::rules::{self, AddressSet, Name, RuleSet};
 use tokio::time::Instant;
 
 use super::traffic::TrafficMemory;
+use super::weights;
+use crate::moment;
 use crate::snapshot::{Endpoint, Member, Snapshot, Upstream};
 
 /// Builds snapshots one after another. Cheap to clone.
@@ -99,25 +101,31 @@ impl Assembler {
     }
 
     fn upstream(&mut self, rules: &rules::Upstream) -> Upstream {
-        let endpoints: Box<[Member]> = rules
-            .endpoints()
-            .iter()
-            .map(|endpoint| Member {
-                endpoint: self.endpoint(rules.name(), endpoint.address),
-                weight: endpoint.weight.get(),
-            })
-            .collect();
-        let weights: Vec<f64> = endpoints.iter().map(|member| f64::from(member.weight)).collect();
-        Upstream { name: rules.name().clone(), endpoints, schedule: Arc::new(Schedule::new(&weights)) }
+        let now_us = moment::now_us();
+        let mut newcomers = Vec::new();
+        let members = rules.endpoints().iter().map(|endpoint| {
+            let (known, is_new) = self.endpoint(rules.name(), endpoint.address);
+            newcomers.extend(is_new.then(|| Arc::clone(&known)));
+            Member { endpoint: known, weight: endpoint.weight.get() }
+        });
+        let members: Box<[Member]> = members.collect();
+        if newcomers_ramp(false, members.len(), newcomers.len()) {
+            newcomers.iter().for_each(|endpoint| weights::start_ramp(endpoint, now_us));
+        }
+        let upstream = Upstream::new(rules.name().clone(), members, rules.balance());
+        weights::publish(&upstream, now_us);
+        upstream
     }
 
-    fn endpoint(&mut self, upstream: &Name, address: SocketAddr) -> Arc<Endpoint> {
-        let known = self.endpoints.entry((upstream.clone(), address)).or_insert_with(|| Known {
-            endpoint: Arc::new(Endpoint::new(upstream.clone(), address, self.workers)),
-            unused_since: None,
+    /// The endpoint of an identity, and whether it is new.
+    fn endpoint(&mut self, upstream: &Name, address: SocketAddr) -> (Arc<Endpoint>, bool) {
+        let mut is_new = false;
+        let known = self.endpoints.entry((upstream.clone(), address)).or_insert_with(|| {
+            is_new = true;
+            Known { endpoint: Arc::new(Endpoint::new(upstream.clone(), address, self.workers)), unused_since: None }
         });
         known.unused_since = None;
-        Arc::clone(&known.endpoint)
+        (Arc::clone(&known.endpoint), is_new)
     }
 
     /// An endpoint that comes back within a minute is still the same.

@@ -1,5 +1,6 @@
 //! From what operators wrote to the snapshot that workers read:
-//! source ▸ decode ▸ catalog (validate, keep the last good) ▸ assemble (compile) ▸ publish (swap).
+//! source ▸ decode ▸ catalog (validate, keep the last good) ▸ assemble (compile) ▸ publish (swap). Beside it, twice a
+//! second: what endpoints were seen to do ▸ weights.
 
 pub mod assemble;
 pub mod catalog;
@@ -12,3 +13,4 @@ pub mod secret;
 pub mod source;
 pub mod state_dir;
 mod traffic;
+pub mod weights;

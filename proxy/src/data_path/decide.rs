@@ -1,7 +1,8 @@
 //! Route, group, endpoint: decided at once from one snapshot, without I/O and without waiting.
 //!
 //! [`find`] and [`place`] need nothing but the snapshot and are also what `explain` calls, so that an explanation can
-//! never differ from what a request meets. [`pick`] adds what only a worker has: its place in the schedule.
+//! never differ from what a request meets. [`Destination`] adds what only a worker has: its place in the schedule,
+//! and what it has under way.
 
 use std::rc::Rc;
 
@@ -9,18 +10,25 @@ use http::header::{HeaderName, HeaderValue};
 use routing_rules::release::{Assignment, Group, Moment};
 use routing_rules::request::RequestView;
 use routing_rules::rules::{Override, Route};
-use routing_rules::table::{CompiledTarget, ReleaseId, RouteId, RouteMatch, UpstreamId};
+use routing_rules::table::{CompiledTarget, ReleaseId, RouteId, RouteMatch, UpstreamId, hash_of};
 
-use super::upstream::Picked;
+use super::upstream::{LocalEndpoint, LocalUpstream};
 use crate::snapshot::Snapshot;
 use crate::worker::{HeldSnapshot, Worker};
 
 /// Where a request goes, and everything needed later from the same snapshot.
 pub(crate) struct Decision {
-    snapshot: Rc<HeldSnapshot>,
-    route: RouteId,
+    pub(crate) snapshot: Rc<HeldSnapshot>,
+    pub(crate) route: RouteId,
     pub(crate) placed: Option<Placed>,
-    pub(crate) picked: Picked,
+    pub(crate) destination: Destination,
+}
+
+/// The endpoint of a request, and what it takes to choose another one.
+pub(crate) struct Destination {
+    upstream: Rc<LocalUpstream>,
+    hash: Option<u64>,
+    place: usize,
 }
 
 /// Which upstream serves a request, and the release that had a say in it.
@@ -146,15 +154,27 @@ impl Placement<'_> {
     }
 }
 
-/// The endpoint whose turn it is. `None` if the upstream has none that takes requests.
-pub(crate) fn pick(
-    worker: &Worker,
-    snapshot: &Rc<HeldSnapshot>,
-    route: RouteId,
-    upstream: UpstreamId,
-    placed: Option<Placed>,
-) -> Option<Box<Decision>> {
-    let local = worker.upstreams.get(upstream, snapshot.upstream(upstream)?, || worker.draw());
-    let picked = local.pick()?;
-    Some(Box::new(Decision { snapshot: Rc::clone(snapshot), route, placed, picked }))
+impl Destination {
+    /// The endpoint whose turn it is. `None` if none takes requests.
+    pub(crate) fn choose(
+        worker: &Worker,
+        snapshot: &Snapshot,
+        upstream: UpstreamId,
+        request: &RequestView<'_>,
+        now_us: u64,
+    ) -> Option<Self> {
+        let upstream = worker.upstreams.get(upstream, snapshot.upstream(upstream)?, || worker.draw());
+        let hash = upstream.hash_key().and_then(|key| hash_of(key, request));
+        let place = upstream.choose(hash, &[], now_us, || worker.draw())?;
+        Some(Self { upstream, hash, place })
+    }
+
+    pub(crate) fn endpoint(&self) -> &Rc<LocalEndpoint> {
+        self.upstream.endpoint(self.place)
+    }
+
+    /// Whether a request is off an endpoint's hands with the head of its response.
+    pub(crate) fn counts_to_head(&self) -> bool {
+        self.upstream.shared().balancer.counts_to_head()
+    }
 }

@@ -79,6 +79,7 @@ pub(crate) fn relay(
         Ok(keep) => keep,
         Err(error) => return Err((error, life)),
     };
+    life.exchange().endpoint_answered(parts.status);
     rewrite(&mut parts.headers, seen, &decision);
     // The version of this connection, whatever the endpoint's was (RFC 9110 §2.5).
     parts.version = Version::HTTP_11;
@@ -212,14 +213,8 @@ impl Relay {
         {
             lease.keep(self.exchange.worker().clock.now_ms());
         }
+        self.exchange.endpoint_done();
         self.decision = None;
-    }
-
-    /// The endpoint owes a part of the body.
-    fn count_cut(&self) {
-        if let Some(decision) = &self.decision {
-            decision.picked.endpoint().counters().failed();
-        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
@@ -227,7 +222,7 @@ impl Relay {
             self.lease = None;
             // A limit on the whole may end while it is the client that does not read.
             if error.blame() == Blame::Upstream && self.exchange.is_waiting_for_endpoint() {
-                self.count_cut();
+                self.exchange.endpoint_failed();
             }
             return Poll::Ready(Some(Err(error)));
         }
@@ -244,7 +239,7 @@ impl Relay {
                 self.lease = None;
                 // A request body that broke ends the connection to the endpoint too, and that is the client's doing.
                 if self.exchange.error().is_none() {
-                    self.count_cut();
+                    self.exchange.endpoint_failed();
                 }
                 Poll::Ready(Some(Err(self.exchange.fail(RequestError::ResponseCut))))
             }

@@ -80,6 +80,7 @@ pub(crate) fn switch(
         (Some(asked), Some(given)) if asked.as_bytes().eq_ignore_ascii_case(given.as_bytes()) => given,
         _ => return Err((RequestError::BadResponse, life)),
     };
+    life.exchange().endpoint_answered(parts.status);
     let seen = headers::Seen::of(&parts.headers);
     headers::clean_response(&mut parts.headers, seen);
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::listeners::HeldSockets;
 use super::rules::RulesThread;
+use super::weights::WeightsThread;
 use super::{Order, Shared};
 use crate::admin::{self, AdminState};
 use crate::control_path::source::file::FileWatch;
@@ -25,6 +26,7 @@ pub(super) struct Control {
     pub(super) shutdown: ShutdownSettings,
     pub(super) watch: FileWatch,
     pub(super) rules: RulesThread,
+    pub(super) weights: WeightsThread,
     pub(super) sockets: HeldSockets,
     pub(super) admin: Option<TcpListener>,
     pub(super) inbox: UnboundedReceiver<Order>,
@@ -94,9 +96,10 @@ impl Control {
 
     async fn stop(mut self) -> Result<(), Failure> {
         self.shared.command_all(|| Command::Stop);
-        let (shared, rules) = (Arc::clone(&self.shared), self.rules);
+        let (shared, rules, weights) = (Arc::clone(&self.shared), self.rules, self.weights);
         let ended = tokio::task::spawn_blocking(move || {
             shared.join_workers();
+            weights.join();
             rules.join();
             shared.log.flush();
         });

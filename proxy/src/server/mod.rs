@@ -6,6 +6,8 @@ mod listeners;
 
 mod rules;
 
+mod weights;
+
 mod control;
 
 use std::net::SocketAddr;
@@ -33,6 +35,7 @@ use control::Control;
 use listeners::{HeldSockets, WorkerListeners};
 use rules::RulesThread;
 use start::Start;
+use weights::WeightsThread;
 
 /// How to start.
 #[derive(Clone, Debug, Default)]
@@ -176,10 +179,21 @@ impl Server {
         });
         let rules = RulesThread::start(publisher, Arc::clone(&shared), tell_failure.clone());
         let rules = rules.map_err(system("rules thread"))?;
+        let weights = WeightsThread::start(Arc::clone(&shared.snapshots), tell_failure.clone());
+        let weights = weights.map_err(system("weights thread"))?;
         let (orders, inbox) = mpsc::unbounded_channel();
         let (shutdown, held) = (settings.shutdown, sockets.clone());
-        let control =
-            Control { shared: Arc::clone(&shared), shutdown, watch, rules, sockets: held, admin, inbox, failures };
+        let control = Control {
+            shared: Arc::clone(&shared),
+            shutdown,
+            watch,
+            rules,
+            weights,
+            sockets: held,
+            admin,
+            inbox,
+            failures,
+        };
         let control = std::thread::Builder::new().name("control".into()).spawn(move || {
             let ended = runtime.block_on(control.run());
             // A disk that does not answer whoever reads files must not keep the process from ending.

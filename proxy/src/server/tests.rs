@@ -282,6 +282,7 @@ fn an_order_to_end_does_not_wait_for_files_that_are_being_read() {
         shutdown: Settings::default().shutdown,
         watch: FileWatch::new(FileSet::new(folder.path().join("serin.yaml"), &[])),
         rules,
+        weights: WeightsThread::start(Arc::clone(&shared.snapshots), unbounded_channel().0).unwrap(),
         sockets: HeldSockets::default(),
         admin: None,
         inbox,

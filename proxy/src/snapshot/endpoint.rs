@@ -1,9 +1,13 @@
-//! One address and the counters that survive swaps.
+//! One address, its counters and what was learned from them: all that survives swaps.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use routing_rules::balance::{Counts, Learned};
 use routing_rules::rules::Name;
+
+use super::evidence::SharedCounts;
 
 /// One endpoint of one upstream. Its identity is the pair of both: an address that two upstreams share is judged
 /// by each on its own.
@@ -11,6 +15,8 @@ pub struct Endpoint {
     upstream: Name,
     address: SocketAddr,
     workers: Box<[EndpointCounters]>,
+    /// For the control path alone: requests neither wait for it nor read it. `None` until there is something.
+    learned: Mutex<Option<Learned>>,
 }
 
 /// What one worker counted at one endpoint. Only that worker writes, everybody may read: relaxed loads and stores
@@ -19,6 +25,7 @@ pub struct Endpoint {
 #[repr(align(128))]
 pub struct EndpointCounters {
     in_flight: AtomicU64,
+    awaited_heads: AtomicU64,
     requests: AtomicU64,
     errors: AtomicU64,
     statuses: [AtomicU64; 5],
@@ -26,6 +33,8 @@ pub struct EndpointCounters {
     heads_timed: AtomicU64,
     connects: AtomicU64,
     retries: AtomicU64,
+    guarded_picks: AtomicU64,
+    evidence: SharedCounts,
 }
 
 /// The sum over all workers at one moment.
@@ -47,12 +56,15 @@ pub struct EndpointTotals {
     pub connects: u64,
     /// Attempts that were repeated because a kept connection had been closed.
     pub retries: u64,
+    /// Requests it got because the one that was chosen had far more in flight than its part.
+    pub guarded_picks: u64,
 }
 
 impl Endpoint {
     /// An endpoint nothing is known about yet.
     pub fn new(upstream: Name, address: SocketAddr, workers: usize) -> Self {
-        Self { upstream, address, workers: (0..workers).map(|_| EndpointCounters::default()).collect() }
+        let workers = (0..workers).map(|_| EndpointCounters::default()).collect();
+        Self { upstream, address, workers, learned: Mutex::default() }
     }
 
     /// The upstream it belongs to.
@@ -70,6 +82,22 @@ impl Endpoint {
         self.workers.get(worker)
     }
 
+    /// What was learned, and until then nothing.
+    pub fn learned(&self) -> MutexGuard<'_, Option<Learned>> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The evidence of all workers.
+    pub fn evidence(&self) -> Option<Counts> {
+        self.workers.iter().try_fold(Counts::default(), |sum, worker| Some(sum.plus(&worker.evidence.read()?)))
+    }
+
+    /// How many requests are at the endpoint, as far as workers other than this one sent them.
+    pub(crate) fn load_of_others(&self, worker: usize, to_head: bool) -> u32 {
+        let others = self.workers.iter().enumerate().filter(|(index, _)| *index != worker);
+        others.map(|(_, counters)| counters.load(to_head)).sum()
+    }
+
     /// The sum over all workers.
     pub fn totals(&self) -> EndpointTotals {
         self.workers.iter().fold(EndpointTotals::default(), |mut sum, counters| {
@@ -84,12 +112,34 @@ impl EndpointCounters {
     pub fn picked(&self) {
         add(&self.requests, 1);
         add(&self.in_flight, 1);
+        add(&self.awaited_heads, 1);
+    }
+
+    /// The head of a response is no longer awaited: it came, or it will not.
+    pub fn head_is_settled(&self) {
+        add(&self.awaited_heads, u64::MAX);
     }
 
     /// A request assigned to the endpoint is over, however it ended.
     pub fn released(&self) {
         // The worker that picked is the only writer, so this cannot go below zero.
-        self.in_flight.store(self.in_flight.load(Relaxed).wrapping_sub(1), Relaxed);
+        add(&self.in_flight, u64::MAX);
+    }
+
+    /// How many requests are at the endpoint, until the head or the end of the response.
+    pub fn load(&self, to_head: bool) -> u32 {
+        let load = if to_head { &self.awaited_heads } else { &self.in_flight };
+        load.load(Relaxed) as u32
+    }
+
+    /// A request came here because the endpoint that was chosen had far more in flight than its part.
+    pub fn guarded_pick(&self) {
+        add(&self.guarded_picks, 1);
+    }
+
+    /// Something is learned of how fast it is.
+    pub fn learn(&self, change: impl FnOnce(&mut Counts)) {
+        self.evidence.update(change);
     }
 
     /// A response head came, this many microseconds after the pick or, if later, the end of the request's body.
@@ -128,6 +178,7 @@ impl EndpointCounters {
         sum.heads_timed += self.heads_timed.load(Relaxed);
         sum.connects += self.connects.load(Relaxed);
         sum.retries += self.retries.load(Relaxed);
+        sum.guarded_picks += self.guarded_picks.load(Relaxed);
     }
 }
 

@@ -5,15 +5,16 @@
 //! lives through every swap, because [`Endpoint`]s are shared between snapshots; so does the [`Traffic`] of a route.
 
 mod endpoint;
+mod evidence;
 mod tally;
 mod traffic;
+mod upstream;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use imbl::Vector;
-use routing_rules::balance::Schedule;
 use routing_rules::request::GeoDatabase;
 use routing_rules::rules::{AddressSet, Name};
 use routing_rules::table::{RouteTable, UpstreamId};
@@ -22,6 +23,7 @@ pub(crate) use endpoint::add;
 pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
 pub use tally::{DURATION_BOUNDS, Ended, Tally, TallyTotals};
 pub use traffic::{Retired, RetiredTraffic, Traffic, TrafficIndex};
+pub use upstream::{Balancer, Member, Upstream, Weighing};
 
 /// Everything the data path needs to serve a request.
 pub struct Snapshot {
@@ -87,29 +89,3 @@ impl Snapshot {
 
 /// The place a worker reads the current snapshot from.
 pub type SnapshotCell = ArcSwap<Snapshot>;
-
-/// A named set of endpoints with the schedule that divides requests over them.
-pub struct Upstream {
-    /// The upstream's name.
-    pub name: Name,
-    /// The endpoints with their configured weights.
-    pub endpoints: Box<[Member]>,
-    /// The order of picks; positions are those of `endpoints`.
-    pub schedule: Arc<Schedule>,
-}
-
-impl Upstream {
-    /// Whether any endpoint has a weight.
-    pub fn takes_requests(&self) -> bool {
-        self.endpoints.iter().any(|member| member.weight > 0)
-    }
-}
-
-/// An endpoint as a member of an upstream.
-#[derive(Clone)]
-pub struct Member {
-    /// The endpoint and what it has learned.
-    pub endpoint: Arc<Endpoint>,
-    /// Its configured weight.
-    pub weight: u16,
-}

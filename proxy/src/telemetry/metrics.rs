@@ -78,7 +78,9 @@ fn publish_totals(totals: &Totals) {
 
 fn publish_endpoints(snapshot: &Snapshot) {
     for upstream in snapshot.upstreams.iter().flatten() {
-        for member in &upstream.endpoints {
+        counter!(names::UPSTREAM_PANICS, "upstream" => upstream.name.as_str().to_owned())
+            .absolute(upstream.weighing.panics());
+        for (place, member) in upstream.endpoints.iter().enumerate() {
             let totals = member.endpoint.totals();
             let labels = [
                 Label::new("upstream", upstream.name.as_str().to_owned()),
@@ -94,6 +96,11 @@ fn publish_endpoints(snapshot: &Snapshot) {
             gauge!(names::ENDPOINT_IN_FLIGHT, labels.iter()).set(totals.in_flight as f64);
             counter!(names::ENDPOINT_CONNECTS, labels.iter()).absolute(totals.connects);
             counter!(names::ENDPOINT_RETRIES, labels.iter()).absolute(totals.retries);
+            counter!(names::ENDPOINT_GUARDED_PICKS, labels.iter()).absolute(totals.guarded_picks);
+            gauge!(names::ENDPOINT_WEIGHT, labels.iter()).set(upstream.weighing.share(place));
+            if let Some(learned) = &*member.endpoint.learned() {
+                gauge!(names::ENDPOINT_SLOWNESS, labels.iter()).set(learned.slowness());
+            }
         }
     }
 }

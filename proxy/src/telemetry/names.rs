@@ -65,6 +65,10 @@ metrics! {
     ENDPOINT_HEADS_TIMED = "serin_endpoint_response_heads_timed_total", Counter, ["upstream", "endpoint"], "Response heads in that sum; those that came before the end of the request are not. The quotient is the mean.";
     ENDPOINT_CONNECTS = "serin_endpoint_connections_opened_total", Counter, ["upstream", "endpoint"], "Connections opened to an endpoint.";
     ENDPOINT_RETRIES = "serin_endpoint_retries_total", Counter, ["upstream", "endpoint"], "Requests sent again because a kept connection had been closed.";
+    ENDPOINT_GUARDED_PICKS = "serin_endpoint_guarded_picks_total", Counter, ["upstream", "endpoint"], "Requests an endpoint got because the one that was chosen had far more in flight than its part.";
+    ENDPOINT_WEIGHT = "serin_endpoint_weight", Gauge, ["upstream", "endpoint"], "Weight at this moment, relative to the largest of the upstream: 0 to 1.";
+    ENDPOINT_SLOWNESS = "serin_endpoint_slowness", Gauge, ["upstream", "endpoint"], "How much slower than the usual of its upstream an endpoint is, as a natural logarithm: 0.69 is twice as slow. 0 where chance explains it.";
+    UPSTREAM_PANICS = "serin_upstream_panics_total", Counter, ["upstream"], "Times no endpoint of an upstream was left, so that all got requests again.";
     LOG_DROPPED = "serin_access_log_lines_dropped_total", Counter, [], "Access log lines dropped because the sink was blocked.";
     RULES_GENERATION = "serin_rules_generation", Gauge, [], "Counts the changes of the rules in force since the start.";
     RULES_OBJECTS = "serin_rules_objects", Gauge, ["kind"], "Objects in force, by kind.";

@@ -49,7 +49,7 @@ impl RequestBody {
 
     fn limited(incoming: Incoming, exchange: &Rc<Exchange>, limit: u64, trailers: Box<[HeaderName]>) -> Self {
         if incoming.is_end_stream() {
-            exchange.request_complete();
+            exchange.head_is_all();
             return Self::empty();
         }
         Self {

@@ -15,11 +15,12 @@ use hyper::body::Incoming;
 use routing_rules::release::Group;
 use routing_rules::rules::Timeouts;
 use routing_rules::table::{ReleaseId, RouteId};
-use tokio::time::Instant;
 
 use crate::data_path::deadline::Registered;
 use crate::data_path::error::RequestError;
 use crate::data_path::http::{ConnectionState, Order, Phase};
+use crate::data_path::upstream::{Attempt, LocalEndpoint};
+use crate::moment;
 use crate::snapshot::Ended;
 use crate::telemetry::access_log::{Outcome, Record};
 use crate::worker::{HeldSnapshot, Worker};
@@ -28,7 +29,7 @@ use crate::worker::{HeldSnapshot, Worker};
 pub(crate) struct Exchange {
     worker: Rc<Worker>,
     connection: Rc<ConnectionState>,
-    started: Instant,
+    started_us: u64,
     started_ms: u64,
     limits: Cell<Timeouts>,
     expects_continue: bool,
@@ -41,8 +42,8 @@ pub(crate) struct Exchange {
     body_moved_ms: Cell<u64>,
     /// For how long they were awaited before.
     waited_for_client_ms: Cell<u64>,
-    /// When the endpoint could know the whole request; for a request without a body, its begin.
-    endpoint_since: Cell<Instant>,
+    /// At which endpoint it is; nowhere before the decision and after the end.
+    attempt: RefCell<Option<Attempt>>,
     answered: Cell<bool>,
     head_time_us: Cell<Option<u64>>,
     response_bytes: Cell<u64>,
@@ -73,11 +74,10 @@ impl Life {
         connection.enter(Phase::Busy, now_ms);
         connection.serves(request.version());
         worker.counters.request_began();
-        let started = Instant::now();
         let exchange = Rc::new(Exchange {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
-            started,
+            started_us: moment::now_us(),
             started_ms: now_ms,
             limits: Cell::new(Timeouts::default()),
             expects_continue: request.headers().contains_key(header::EXPECT),
@@ -86,7 +86,7 @@ impl Life {
             waits_for_client_ms: Cell::new(0),
             body_moved_ms: Cell::new(now_ms),
             waited_for_client_ms: Cell::new(0),
-            endpoint_since: Cell::new(started),
+            attempt: RefCell::new(None),
             answered: Cell::new(false),
             head_time_us: Cell::new(None),
             response_bytes: Cell::new(0),
@@ -145,6 +145,11 @@ impl Exchange {
         &self.connection
     }
 
+    /// When it began, in µs of [`moment`].
+    pub(crate) fn started_us(&self) -> u64 {
+        self.started_us
+    }
+
     /// Adds to what the log will say.
     pub(crate) fn record(&self) -> std::cell::RefMut<'_, Record> {
         self.record.borrow_mut()
@@ -164,17 +169,55 @@ impl Exchange {
         self.limits.set(*limits);
     }
 
+    // The endpoint.
+
+    /// It goes to this endpoint, and no longer to one before.
+    pub(crate) fn try_at(&self, endpoint: &Rc<LocalEndpoint>, to_head: bool) {
+        let mut attempt = Attempt::new(Rc::clone(endpoint), to_head);
+        // Another endpoint is told all at once what the first one waited for.
+        if self.is_request_complete() {
+            attempt.start_clock(moment::now_us());
+        }
+        self.record().endpoint(endpoint);
+        *self.attempt.borrow_mut() = Some(attempt);
+    }
+
+    /// The endpoint answered with a valid head.
+    pub(crate) fn endpoint_answered(&self, status: StatusCode) {
+        self.with_attempt(|attempt| self.head_time_us.set(attempt.answered(status, moment::now_us())));
+    }
+
+    /// The endpoint gave no valid head, or broke its response off.
+    pub(crate) fn endpoint_failed(&self) {
+        self.with_attempt(|attempt| attempt.failed(moment::now_us()));
+    }
+
+    /// The endpoint has nothing more to do with it.
+    pub(crate) fn endpoint_done(&self) {
+        *self.attempt.borrow_mut() = None;
+    }
+
+    fn with_attempt(&self, act: impl FnOnce(&mut Attempt)) {
+        if let Some(attempt) = &mut *self.attempt.borrow_mut() {
+            act(attempt);
+        }
+    }
+
     // The request body.
 
-    /// The request is here to its last byte.
-    pub(crate) fn request_complete(&self) {
-        self.request_complete_ms.set(self.now_ms().max(1));
+    /// There is no body: the head was all.
+    pub(crate) fn head_is_all(&self) {
+        self.request_complete(self.started_us);
     }
 
     /// The last byte of the body came: what follows is the endpoint's time.
     pub(crate) fn body_complete(&self) {
-        self.endpoint_since.set(Instant::now());
-        self.request_complete();
+        self.request_complete(moment::now_us());
+    }
+
+    fn request_complete(&self, at_us: u64) {
+        self.request_complete_ms.set(self.now_ms().max(1));
+        self.with_attempt(|attempt| attempt.start_clock(at_us));
     }
 
     pub(crate) fn is_request_complete(&self) -> bool {
@@ -218,14 +261,9 @@ impl Exchange {
 
     // The response.
 
-    /// A response head came. Returns how long the endpoint took for it, in microseconds; `None` if it did not wait for
-    /// the end of the request, because then the client's pace is in that time.
-    pub(crate) fn response_head_came(&self) -> Option<u64> {
+    /// A response head came; whether it is valid is not yet known.
+    pub(crate) fn response_head_came(&self) {
         self.answered.set(true);
-        if self.is_request_complete() {
-            self.head_time_us.set(Some(self.endpoint_since.get().elapsed().as_micros() as u64));
-        }
-        self.head_time_us.get()
     }
 
     pub(crate) fn set_status(&self, status: StatusCode) {
@@ -336,13 +374,14 @@ impl Exchange {
 
     fn finish(&self) {
         let now_ms = self.now_ms();
+        self.endpoint_done();
         // Behind an unfinished body there is no next request to wait for: the connection is about to end.
         if self.connection.phase() == Phase::Busy && self.is_request_complete() {
             self.connection.enter(Phase::Idle, now_ms);
         }
         let error = self.error.get();
         let status = self.status.get().or(error.map(RequestError::status)).unwrap_or(StatusCode::OK);
-        let duration_us = self.started.elapsed().as_micros() as u64;
+        let duration_us = moment::now_us().saturating_sub(self.started_us);
         let ended = Ended::new(status, duration_us);
         self.worker.counters.request_ended(ended, error, self.request_bytes.get(), self.response_bytes.get());
         self.count_traffic(ended);

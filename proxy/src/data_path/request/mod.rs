@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use routing_rules::request::{RequestView, canonical};
 use routing_rules::rules::{Filter, Redirect, Route, Target};
 
-use super::decide::{self, Decision};
+use super::decide::{self, Decision, Destination};
 use super::error::{Blame, RequestError};
 use super::headers::{self, Seen};
 use super::http::ConnectionState;
@@ -76,7 +76,7 @@ async fn forward(
     {
         return Ok(response::refuse(error, life));
     }
-    let endpoint = decision.picked.endpoint();
+    let endpoint = decision.destination.endpoint();
     let answer = upstream::send(endpoint, life.exchange(), request, decision.route().timeouts().connect).await;
     Ok(respond(life, decision, upgrade, answer))
 }
@@ -88,28 +88,24 @@ fn respond(
     upgrade: Option<HeaderValue>,
     answer: Result<(Response<Incoming>, Lease), RequestError>,
 ) -> Response<ResponseBody> {
-    let endpoint = Rc::clone(decision.picked.endpoint());
     let (head, lease) = match answer {
         Ok(answer) => answer,
         Err(error) => {
             if error.blame() == Blame::Upstream {
-                endpoint.counters().failed();
+                life.exchange().endpoint_failed();
             }
             return response::refuse(error, life);
         }
     };
-    let (status, head_time_us) = (head.status(), life.exchange().response_head_came());
-    let relayed = match status {
+    life.exchange().response_head_came();
+    let relayed = match head.status() {
         StatusCode::SWITCHING_PROTOCOLS => tunnel::switch(life, head, lease, decision, upgrade),
         _ => response::relay(life, head, lease, decision, upgrade.is_some()),
     };
     match relayed {
-        Ok(response) => {
-            endpoint.counters().answered(status, head_time_us);
-            response
-        }
+        Ok(response) => response,
         Err((error, life)) => {
-            endpoint.counters().failed();
+            life.exchange().endpoint_failed();
             response::refuse(error, life)
         }
     }
@@ -180,8 +176,10 @@ fn plan(
     let upgrade = if seen.upgrade { wanted_upgrade(parts, seen, route) } else { None };
     let uri = rewritten_uri(&head, route)?;
     let host = head.host_value();
-    let decision = decide::pick(worker, &snapshot, id, upstream, placed).ok_or(RequestError::NoEndpoint)?;
-    exchange.record().endpoint(decision.picked.endpoint());
+    let destination = Destination::choose(worker, &snapshot, upstream, &view, exchange.started_us());
+    let destination = destination.ok_or(RequestError::NoEndpoint)?;
+    exchange.try_at(destination.endpoint(), destination.counts_to_head());
+    let decision = Box::new(Decision { snapshot, route: id, placed, destination });
 
     if let Some(uri) = uri {
         parts.uri = uri;
@@ -197,7 +195,7 @@ fn plan(
         parts.headers.insert(header::HOST, host);
     } else if !parts.headers.contains_key(header::HOST) {
         // HTTP/1.0 without Host: 1.1 needs one, and the endpoint's own address is true at least.
-        let address = decision.picked.endpoint().shared().address().to_string();
+        let address = decision.destination.endpoint().shared().address().to_string();
         parts.headers.insert(header::HOST, HeaderValue::try_from(address).expect("an address is visible ASCII"));
     }
     rewrite_headers(parts, seen, connection, exchange, &decision, trusted, upgrade.as_ref());

@@ -1,4 +1,4 @@
-//! Upstreams as one worker sees them: its place in the pick schedule, its kept connections, its counters.
+//! Upstreams as one worker sees them: whose turn it is, its kept connections, its counters.
 //!
 //! Built on first use and again when the snapshot has another version of the upstream; endpoints that stay keep
 //! their connections.
@@ -8,10 +8,13 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Cache};
+use routing_rules::balance::{Picked, Schedule, Turns, View};
+use routing_rules::rules::HashKey;
 use routing_rules::table::UpstreamId;
 
 use super::pool::Pool;
-use crate::snapshot::{Endpoint, EndpointCounters, Upstream};
+use crate::snapshot::{Balancer, Endpoint, EndpointCounters, Upstream};
 
 /// All upstreams one worker has used.
 pub(crate) struct LocalUpstreams {
@@ -23,8 +26,18 @@ pub(crate) struct LocalUpstreams {
 /// One upstream of one worker.
 pub(crate) struct LocalUpstream {
     shared: Arc<Upstream>,
+    worker: usize,
     endpoints: Box<[Rc<LocalEndpoint>]>,
-    seq: Cell<u64>,
+    turns: RefCell<Turns>,
+    schedule: RefCell<Cache<Arc<ArcSwap<Schedule>>, Arc<Schedule>>>,
+    others: Others,
+}
+
+/// What the other workers have at each endpoint, as of at most [`STALE_US`] ago: reading it anew for every request would
+/// take the counters out of their writers' caches.
+struct Others {
+    loads: Box<[Cell<u32>]>,
+    looked_us: Cell<Option<u64>>,
 }
 
 /// One endpoint of one worker.
@@ -34,19 +47,14 @@ pub(crate) struct LocalEndpoint {
     pub(crate) pool: Pool,
 }
 
-/// A request assigned to an endpoint; counts as in flight until dropped, so that no way out can forget it.
-pub(crate) struct Picked {
-    endpoint: Rc<LocalEndpoint>,
-}
-
 impl LocalUpstreams {
     pub(crate) fn new(worker: usize) -> Self {
         Self { worker, by_id: RefCell::default(), endpoints: RefCell::default() }
     }
 
-    /// This worker's view of an upstream, brought up to date with the snapshot's. `draw` starts a new schedule
-    /// somewhere, so that workers do not march in step.
-    pub(crate) fn get(&self, id: UpstreamId, shared: &Arc<Upstream>, draw: impl FnOnce() -> u64) -> Rc<LocalUpstream> {
+    /// This worker's view of an upstream, brought up to date with the snapshot's. `draw` begins somewhere and
+    /// in some order, so that workers do not march in step.
+    pub(crate) fn get(&self, id: UpstreamId, shared: &Arc<Upstream>, draw: impl FnMut() -> u64) -> Rc<LocalUpstream> {
         let mut by_id = self.by_id.borrow_mut();
         if by_id.len() <= id.index() {
             by_id.resize_with(id.index() + 1, || None);
@@ -66,12 +74,23 @@ impl LocalUpstreams {
         &self,
         shared: &Arc<Upstream>,
         old: Option<&LocalUpstream>,
-        draw: impl FnOnce() -> u64,
+        draw: impl FnMut() -> u64,
     ) -> Rc<LocalUpstream> {
-        let seq = old.filter(|old| old.endpoints.len() == shared.endpoints.len()).map(|old| old.seq.get());
-        let endpoints = shared.endpoints.iter().map(|member| self.endpoint(&member.endpoint)).collect();
-        let seq = Cell::new(seq.unwrap_or_else(draw));
-        Rc::new(LocalUpstream { shared: Arc::clone(shared), endpoints, seq })
+        let endpoints: Box<[_]> = shared.endpoints.iter().map(|member| self.endpoint(&member.endpoint)).collect();
+        // Who stays in the same places goes on in the same turns, whatever the weights are now.
+        let same = old.filter(|old| {
+            let both = old.endpoints.iter().zip(&endpoints);
+            old.endpoints.len() == endpoints.len() && both.into_iter().all(|(old, new)| Rc::ptr_eq(old, new))
+        });
+        let turns = same.map_or_else(|| Turns::new(endpoints.len(), draw), |same| same.turns.borrow().clone());
+        Rc::new(LocalUpstream {
+            worker: self.worker,
+            turns: RefCell::new(turns),
+            schedule: RefCell::new(Cache::new(Arc::clone(shared.weighing.schedule()))),
+            others: Others { loads: endpoints.iter().map(|_| Cell::new(0)).collect(), looked_us: Cell::new(None) },
+            endpoints,
+            shared: Arc::clone(shared),
+        })
     }
 
     fn endpoint(&self, shared: &Arc<Endpoint>) -> Rc<LocalEndpoint> {
@@ -121,13 +140,59 @@ impl LocalUpstreams {
 }
 
 impl LocalUpstream {
-    /// The endpoint whose turn it is.
-    pub(crate) fn pick(&self) -> Option<Picked> {
-        let mut seq = self.seq.get();
-        let position = self.shared.schedule.next(&mut seq);
-        self.seq.set(seq);
-        let endpoint = self.endpoints.get(position?)?;
-        Some(Picked::new(Rc::clone(endpoint)))
+    /// What a request is to be hashed by, if that decides its endpoint.
+    pub(crate) fn hash_key(&self) -> Option<&HashKey> {
+        match &self.shared.balancer {
+            Balancer::ConsistentHash { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Chooses an endpoint other than those `tried`, and returns its place. A request without a hash goes to anybody.
+    pub(crate) fn choose(
+        &self,
+        hash: Option<u64>,
+        tried: &[usize],
+        now_us: u64,
+        mut draw: impl FnMut() -> u64,
+    ) -> Option<usize> {
+        let to_head = self.shared.balancer.counts_to_head();
+        self.look_at_others(to_head, now_us);
+        self.shared.weighing.is_used();
+        let load = |place: usize| self.endpoints[place].counters().load(to_head) + self.others.loads[place].get();
+        let view = View { load, admits: |_| true, tried };
+        let (mut turns, mut schedule) = (self.turns.borrow_mut(), self.schedule.borrow_mut());
+        let schedule = schedule.load();
+        let Picked { endpoint, guarded } = match &self.shared.balancer {
+            Balancer::Dwrr { .. } => schedule.pick(&mut turns, &view, draw),
+            Balancer::RoundRobin => schedule.turn(&mut turns, &view),
+            Balancer::LeastRequest => schedule.two_choices(&turns, &view, draw),
+            Balancer::ConsistentHash { ring, .. } => ring.pick(hash.unwrap_or_else(&mut draw), &view),
+        }?;
+        if guarded {
+            self.endpoints[endpoint].counters().guarded_pick();
+        }
+        Some(endpoint)
+    }
+
+    /// The endpoint at a place that was chosen.
+    pub(crate) fn endpoint(&self, place: usize) -> &Rc<LocalEndpoint> {
+        &self.endpoints[place]
+    }
+
+    pub(crate) fn shared(&self) -> &Upstream {
+        &self.shared
+    }
+
+    fn look_at_others(&self, to_head: bool, now_us: u64) {
+        let is_fresh = |looked: u64| now_us.saturating_sub(looked) < STALE_US;
+        if self.others.looked_us.get().is_some_and(is_fresh) {
+            return;
+        }
+        self.others.looked_us.set(Some(now_us));
+        for (endpoint, load) in self.endpoints.iter().zip(&self.others.loads) {
+            load.set(endpoint.shared.load_of_others(self.worker, to_head));
+        }
     }
 }
 
@@ -141,19 +206,6 @@ impl LocalEndpoint {
     }
 }
 
-impl Picked {
-    fn new(endpoint: Rc<LocalEndpoint>) -> Self {
-        endpoint.counters().picked();
-        Self { endpoint }
-    }
-
-    pub(crate) fn endpoint(&self) -> &Rc<LocalEndpoint> {
-        &self.endpoint
-    }
-}
-
-impl Drop for Picked {
-    fn drop(&mut self) {
-        self.endpoint.counters().released();
-    }
-}
+/// 16 workers and pauses of 200 ms at each endpoint: p99 56 ms when the others' loads are 2 ms old, as when they are exact;
+/// 70 ms when they are 50 ms old, 186 ms without them (`routing-rules/tests/simulation`).
+const STALE_US: u64 = 2_000;

@@ -1,12 +1,14 @@
 //! From a decision to a response head: an upstream as this worker knows it, kept connections, sending.
 
+mod attempt;
 mod interim;
 mod io;
 mod local;
 mod pool;
 mod send;
 
+pub(crate) use attempt::Attempt;
 pub(crate) use io::EndpointIo;
-pub(crate) use local::{LocalEndpoint, LocalUpstreams, Picked};
+pub(crate) use local::{LocalEndpoint, LocalUpstream, LocalUpstreams};
 pub(crate) use pool::{EndpointConnection, Lease};
 pub(crate) use send::{builder, send};

@@ -1,0 +1,98 @@
+//! One request at one endpoint, and what that says of the endpoint.
+//!
+//! It is in flight until dropped, so that no way out can forget it. The endpoint's clock starts when it could know the
+//! whole request and stops with the head of its response, or with the end where the upstream is balanced by that.
+
+use std::rc::Rc;
+
+use http::StatusCode;
+
+use super::LocalEndpoint;
+use crate::moment;
+
+/// A request assigned to an endpoint.
+pub(crate) struct Attempt {
+    endpoint: Rc<LocalEndpoint>,
+    clock: Clock,
+    awaits_head: bool,
+    to_head: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Clock {
+    /// The endpoint does not have the whole request yet.
+    Waiting,
+    Running {
+        since_us: u64,
+    },
+    /// What was to be learned has been.
+    Stopped,
+}
+
+impl Attempt {
+    /// A request for this endpoint. `to_head`: whether its time ends with the head of the response.
+    pub(crate) fn new(endpoint: Rc<LocalEndpoint>, to_head: bool) -> Self {
+        endpoint.counters().picked();
+        Self { endpoint, clock: Clock::Waiting, awaits_head: true, to_head }
+    }
+
+    /// The endpoint can know the whole request.
+    pub(crate) fn start_clock(&mut self, since_us: u64) {
+        // A head that came before the request's end was not waited for.
+        if self.awaits_head && matches!(self.clock, Clock::Waiting) {
+            self.clock = Clock::Running { since_us };
+            self.endpoint.counters().learn(|counts| counts.start(since_us));
+        }
+    }
+
+    /// A valid head came. Returns how long the endpoint took for it in µs, if it had the whole request before.
+    pub(crate) fn answered(&mut self, status: StatusCode, now_us: u64) -> Option<u64> {
+        self.settle_head();
+        let took_us = match self.clock {
+            Clock::Running { since_us } => Some(now_us.saturating_sub(since_us)),
+            Clock::Waiting | Clock::Stopped => None,
+        };
+        self.endpoint.counters().answered(status, took_us);
+        if status.is_server_error() {
+            self.stop(|since_us, counts| counts.fail(since_us, now_us));
+        } else if self.to_head {
+            self.stop(|since_us, counts| counts.answer(since_us, now_us));
+        }
+        took_us
+    }
+
+    /// The endpoint gave no valid head, or broke its response off.
+    pub(crate) fn failed(&mut self, now_us: u64) {
+        self.settle_head();
+        self.endpoint.counters().failed();
+        self.stop(|since_us, counts| counts.fail(since_us, now_us));
+    }
+
+    fn settle_head(&mut self) {
+        if std::mem::take(&mut self.awaits_head) {
+            self.endpoint.counters().head_is_settled();
+        }
+    }
+
+    fn stop(&mut self, learn: impl FnOnce(u64, &mut routing_rules::balance::Counts)) {
+        if let Clock::Running { since_us } = std::mem::replace(&mut self.clock, Clock::Stopped) {
+            self.endpoint.counters().learn(|counts| learn(since_us, counts));
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let was_answered = !self.awaits_head;
+        self.settle_head();
+        if matches!(self.clock, Clock::Running { .. }) {
+            let now_us = moment::now_us();
+            // Without a head it was the client who had enough.
+            self.stop(|since_us, counts| match was_answered {
+                true => counts.answer(since_us, now_us),
+                false => counts.give_up(since_us, now_us),
+            });
+        }
+        self.endpoint.counters().released();
+    }
+}

@@ -1,0 +1,158 @@
+//! A named set of endpoints, and what divides requests over them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+use routing_rules::balance::{HashRing, Learning, Schedule};
+use routing_rules::rules::{Balance, HashKey, Measure, Name};
+use routing_rules::table::learning;
+
+use super::Endpoint;
+
+/// A named set of endpoints.
+pub struct Upstream {
+    /// The upstream's name.
+    pub name: Name,
+    /// The endpoints with their configured weights.
+    pub endpoints: Box<[Member]>,
+    /// How an endpoint is chosen.
+    pub balancer: Balancer,
+    /// The weights of the moment.
+    pub weighing: Arc<Weighing>,
+}
+
+/// An endpoint as a member of an upstream.
+#[derive(Clone)]
+pub struct Member {
+    /// The endpoint and what it has learned.
+    pub endpoint: Arc<Endpoint>,
+    /// Its configured weight.
+    pub weight: u16,
+}
+
+/// How an endpoint is chosen; the places are those of the upstream's endpoints.
+pub enum Balancer {
+    /// Learned weights, and the least busy of three.
+    Dwrr {
+        /// When a request counts as answered.
+        measure: Measure,
+        /// How weights are learned.
+        learning: Learning,
+    },
+    /// One after the other.
+    RoundRobin,
+    /// The less busy of two.
+    LeastRequest,
+    /// The same key finds the same endpoint.
+    ConsistentHash {
+        /// What is hashed.
+        key: HashKey,
+        /// Who has which hashes.
+        ring: HashRing,
+    },
+}
+
+/// The weights of one version of an upstream. They change twice a second without a new snapshot: their places are those
+/// of this version's endpoints, so the two cannot disagree.
+pub struct Weighing {
+    schedule: Arc<ArcSwap<Schedule>>,
+    /// Whether there were requests since the last tick.
+    in_use: AtomicBool,
+    /// How often no endpoint was left and the configured weights came back.
+    panics: AtomicU64,
+}
+
+impl Upstream {
+    /// An upstream whose endpoints weigh what was configured.
+    pub fn new(name: Name, endpoints: Box<[Member]>, balance: &Balance) -> Self {
+        let configured: Vec<f64> = endpoints.iter().map(|member| f64::from(member.weight)).collect();
+        let balancer = Balancer::new(balance, &endpoints);
+        Self { name, endpoints, balancer, weighing: Arc::new(Weighing::new(&configured)) }
+    }
+
+    /// Whether any endpoint has a weight.
+    pub fn takes_requests(&self) -> bool {
+        self.endpoints.iter().any(|member| member.weight > 0)
+    }
+}
+
+impl Balancer {
+    fn new(rules: &Balance, endpoints: &[Member]) -> Self {
+        match rules {
+            Balance::Dwrr(dwrr) => Self::Dwrr { measure: dwrr.by, learning: learning(dwrr) },
+            Balance::RoundRobin => Self::RoundRobin,
+            Balance::LeastRequest => Self::LeastRequest,
+            Balance::ConsistentHash(hash) => {
+                let name = |member: &Member| member.endpoint.address().to_string();
+                let places: Vec<_> = endpoints.iter().map(|member| (name(member), member.weight)).collect();
+                Self::ConsistentHash { key: hash.by.clone(), ring: HashRing::new(&places, hash.bound) }
+            }
+        }
+    }
+
+    /// Whether a request is off an endpoint's hands with the head of its response, rather than with the end.
+    pub fn counts_to_head(&self) -> bool {
+        matches!(self, Self::Dwrr { measure: Measure::Latency, .. })
+    }
+
+    /// The name of the method.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Dwrr { .. } => "dwrr",
+            Self::RoundRobin => "round_robin",
+            Self::LeastRequest => "least_request",
+            Self::ConsistentHash { .. } => "consistent_hash",
+        }
+    }
+}
+
+impl Weighing {
+    fn new(weights: &[f64]) -> Self {
+        let schedule = Arc::new(ArcSwap::from_pointee(Schedule::new(weights)));
+        Self { schedule, in_use: AtomicBool::new(true), panics: AtomicU64::new(0) }
+    }
+
+    /// Where workers read the schedule.
+    pub fn schedule(&self) -> &Arc<ArcSwap<Schedule>> {
+        &self.schedule
+    }
+
+    /// The weight of an endpoint relative to the largest, 0 to 1.
+    pub fn share(&self, place: usize) -> f64 {
+        self.schedule.load().weight(place)
+    }
+
+    /// A request was sent on.
+    pub fn is_used(&self) {
+        // The line stays in every worker's cache, because it is written once in half a second.
+        if !self.in_use.load(Relaxed) {
+            self.in_use.store(true, Relaxed);
+        }
+    }
+
+    /// Whether there were requests since this was asked last.
+    pub fn take_use(&self) -> bool {
+        self.in_use.swap(false, Relaxed)
+    }
+
+    /// Looks at it at the next tick even without a request.
+    pub fn look_again(&self) {
+        self.in_use.store(true, Relaxed);
+    }
+
+    /// Divides requests by these weights from now on.
+    pub fn publish(&self, weights: &[f64]) {
+        self.schedule.store(Arc::new(Schedule::new(weights)));
+    }
+
+    /// No endpoint was left, so all who do not drain got requests again.
+    pub fn panicked(&self) {
+        self.panics.fetch_add(1, Relaxed);
+    }
+
+    /// How often that was so.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Relaxed)
+    }
+}
