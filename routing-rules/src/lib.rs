@@ -33,6 +33,7 @@
 #![warn(missing_docs)]
 
 pub mod balance;
+pub mod breaker;
 pub mod release;
 pub mod request;
 pub mod rules;

@@ -1,0 +1,28 @@
+//! Circuit breakers: an endpoint that fails outright gets nothing for a while, and so does an upstream as a whole.
+//!
+//! What is shared with the request path is three small things for each breaker: a row of counters for each worker
+//! ([`Layout`]), one number for failures in a row ([`Streak`]), one for what may pass ([`Gate`]). The rest is moved every
+//! 100 ms by one task: [`tick`] for the endpoints of an upstream, [`GroupBreaker::tick`] for the upstream. Slow endpoints
+//! are not its business; weights answer those. Nothing here reads a clock, draws a number or owns an atomic.
+
+mod condition;
+mod gate;
+mod group;
+mod layout;
+mod members;
+mod outcome;
+mod parser;
+mod state;
+mod streak;
+mod window;
+
+pub use condition::Condition;
+pub use gate::{Admission, Gate, ProbeEnd, Verdict};
+pub use group::{GroupBreaker, Way, way};
+pub use layout::Layout;
+pub use members::{Change, Member, Ticked, tick};
+pub use outcome::Outcome;
+pub use parser::ConditionError;
+pub use state::{Breaker, Cause, Hold, Settings, Signs, State, Transition};
+pub use streak::Streak;
+pub use window::Window;
