@@ -36,6 +36,7 @@ pub mod balance;
 pub mod breaker;
 pub mod release;
 pub mod request;
+pub mod retry;
 pub mod rules;
 pub mod spec;
 pub mod table;
