@@ -21,6 +21,7 @@ fn five_failures_in_a_row_are_a_streak() {
     // It stays full however long it becomes.
     state = (0..100_000).fold(state, |state, now| streak.next(state, BROKEN, now));
     assert!(streak.is_full(state) && !streak.is_full(streak.next(state, FINE, 0)));
+    assert!(!Streak::new(0).is_full(state), "there is no streak of nothing");
 }
 
 #[test]

@@ -906,7 +906,7 @@ impl Random {
                 let endpoints = (0..self.below(3))
                     .map(|index| EndpointSpec { address: format!("10.0.0.{}:80", index + 1), weight: 1 })
                     .collect();
-                spec.upstreams.insert(name.into(), UpstreamSpec { endpoints });
+                spec.upstreams.insert(name.into(), UpstreamSpec { endpoints, ..UpstreamSpec::default() });
             }
             b'l' => drop(
                 spec.listeners.insert(name.into(), ListenerSpec { address: format!("127.0.0.1:{}", self.below(5)) }),

@@ -92,6 +92,9 @@ impl FromStr for Condition {
     }
 }
 
+/// Every number of a condition is finite, so it equals itself.
+impl Eq for Condition {}
+
 impl Expression {
     fn holds(&self, layout: &Layout, counts: &[u64]) -> bool {
         match self {

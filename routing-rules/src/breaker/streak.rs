@@ -24,9 +24,9 @@ pub struct Streak {
 }
 
 impl Streak {
-    /// A streak is full after this many failures, at least one.
+    /// A streak is full after this many failures; of 0 it never is.
     pub fn new(limit: u16) -> Self {
-        Self { limit: limit.max(1) }
+        Self { limit }
     }
 
     /// The state from which nothing has been seen: also the time from which on timeouts are patient.
@@ -51,7 +51,7 @@ impl Streak {
 
     /// Whether the failures in a row are enough to open.
     pub fn is_full(self, state: u64) -> bool {
-        unpack(state).1 >= self.limit
+        self.limit > 0 && unpack(state).1 >= self.limit
     }
 }
 
