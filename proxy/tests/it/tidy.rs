@@ -31,13 +31,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("serin_proxy::explain", &[SNAPSHOT, RANDOM, "routing_rules"]),
     ("serin_proxy::diff", &[SNAPSHOT, RANDOM, "serin_proxy::control_path", "serin_proxy::settings", "routing_rules"]),
     ("serin_proxy::admin", &[SNAPSHOT, "serin_proxy::explain", "routing_rules"]),
-    // The brain reads like a compiler, never backwards; balance and analysis know none of it.
+    // The brain reads like a compiler, never backwards; balance, breaker, limit, retry and analysis know none of it.
     (TABLE, &[RELEASE, RULES, SPEC, REQUEST, BALANCE]),
     (RELEASE, &[RULES, SPEC, REQUEST]),
     (RULES, &[SPEC, REQUEST]),
     (SPEC, &[]),
     (REQUEST, &[]),
     (BALANCE, &[]),
+    ("routing_rules::breaker", &[]),
+    ("routing_rules::limit", &[]),
+    ("routing_rules::retry", &[]),
     ("routing_rules::analysis", &[]),
     ("routing_rules::error", &[]),
 ];
