@@ -329,6 +329,44 @@ fn a_group_keeps_where_it_stands_when_its_condition_changes() {
     assert!(group.breaker().is_out());
 }
 
+/// Whatever comes in whatever order: half of the endpoints stay, gates say what states mean, and periods only begin anew.
+#[test]
+fn any_traffic_keeps_the_promises() {
+    let mut random = Random(13);
+    for case in 0..60 {
+        let members = 1 + random.below(9) as usize;
+        let mut bench = Bench::with_condition(members, "ResponseCodeRatio(500, 600, 0, 600) > 0.4");
+        for step in 0..400 {
+            bench.now_ms += random.below(2_000);
+            let row: Vec<(usize, usize)> = (0..members).map(|_| (20, random.below(21) as usize)).collect();
+            bench.fill(|index| row[index]);
+            for index in 0..members {
+                bench.happens(index, &mut random);
+            }
+            let (before, gates) = (bench.breakers.clone(), bench.gates.clone());
+            let ticked = bench.tick();
+            let up = |index: &usize| bench.available[*index] && !bench.breakers[*index].is_out();
+            let left = (0..members).filter(up).count();
+            assert!(ticked.trips_left <= left, "case {case}, step {step}");
+            for (index, change) in ticked.changes.iter().enumerate() {
+                let what = format!("case {case}, step {step}, {index}: {:?}, {change:?}", before[index]);
+                let opened = matches!(change.transition, Some(Transition::Opened(_)));
+                assert!(!opened || !bench.available[index] || left >= members.div_ceil(2), "{what}");
+                let clears = change.transition.is_some_and(Transition::clears);
+                assert_eq!(change.gate.epoch() != gates[index].epoch(), clears, "{what}");
+                let refuses = change.gate.admission() == Admission::Refused;
+                match bench.breakers[index].state() {
+                    State::Open { .. } => assert!(refuses, "{what}"),
+                    State::Closed | State::Ramp { .. } => {
+                        assert_eq!(change.gate.admission(), Admission::Pass, "{what}")
+                    }
+                    State::Probing => {}
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn what_happened_can_be_read() {
     assert_eq!(Transition::Opened(Cause::Streak).to_string(), "opened: too many failures in a row");
@@ -419,6 +457,26 @@ impl Bench {
         }
     }
 
+    /// Something that workers and health checks may do between two ticks.
+    fn happens(&mut self, index: usize, random: &mut Random) {
+        let gate = self.gates[index];
+        match random.below(12) {
+            0 => self.available[index] = !self.available[index],
+            1..4 => self.gates[index] = gate.tripped().unwrap_or(gate),
+            4..8 => {
+                let Admission::Probe(taken) = gate.admission() else { return };
+                let ends = [ProbeEnd::Success, ProbeEnd::Success, ProbeEnd::Failure, ProbeEnd::Abandoned];
+                self.gates[index] = taken.probed(taken.epoch(), ends[random.below(4) as usize]).unwrap();
+            }
+            8 => {
+                let streak = Settings::endpoint().streak;
+                (0..5).for_each(|_| self.streaks[index] = streak.next(self.streaks[index], BROKEN, self.now_ms));
+            }
+            9 => self.streaks[index] = Streak::start(self.now_ms),
+            _ => {}
+        }
+    }
+
     fn clear(&mut self) {
         self.windows.iter_mut().for_each(Window::clear);
     }
@@ -454,4 +512,16 @@ fn signs(now_ms: u64, cause: Option<Cause>) -> Signs {
 fn failed_probe(breaker: &Breaker) -> Gate {
     let Admission::Probe(taken) = breaker.gate(0, Gate::NEW, true).admission() else { panic!("no probe") };
     taken.probed(taken.epoch(), ProbeEnd::Failure).unwrap()
+}
+
+/// SplitMix64: the same numbers in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) % end
+    }
 }
