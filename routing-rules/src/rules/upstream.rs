@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use super::Name;
+use super::{Breaker, GroupBreaker, Name, Retry, UpstreamLimits, breaker, limit};
 use crate::RuleError;
 use crate::error::Problems;
 use crate::spec::{EndpointSpec, UpstreamSpec};
@@ -13,10 +13,14 @@ use crate::spec::{EndpointSpec, UpstreamSpec};
 pub struct Upstream {
     name: Name,
     endpoints: Box<[Endpoint]>,
+    breaker: Option<Breaker>,
+    group_breaker: Option<GroupBreaker>,
+    retry: Retry,
+    limits: UpstreamLimits,
 }
 
 impl Upstream {
-    /// Validates one upstream; reports every problem.
+    /// Validates one upstream; reports every problem. References are checked by [`super::RuleSet::dangling`].
     pub fn new(name: &str, spec: &UpstreamSpec, found: &mut Vec<RuleError>) -> Option<Self> {
         let mut problems = Problems::new(format!("upstreams.{name}"), found);
         let mut seen = HashSet::new();
@@ -27,8 +31,22 @@ impl Upstream {
                 false => Err(format!("`{}` is listed twice", endpoint.address)),
             }
         });
+        let breaker = breaker::breaker(spec.breaker.as_ref(), problems.at("breaker"));
+        let group_breaker = match &spec.group_breaker {
+            Some(group) => breaker::group_breaker(group, name, problems.at("group_breaker")).map(Some),
+            None => Some(None),
+        };
+        let retry = limit::retry(&spec.retry, problems.at("retry"));
+        let limits = limit::upstream_limits(&spec.limits, problems.at("limits"));
         let name = problems.ok(Name::new(name));
-        Some(Self { name: name?, endpoints: endpoints?.into() })
+        Some(Self {
+            name: name?,
+            endpoints: endpoints?.into(),
+            breaker: breaker?,
+            group_breaker: group_breaker?,
+            retry: retry?,
+            limits: limits?,
+        })
     }
 
     /// The upstream's name.
@@ -39,6 +57,31 @@ impl Upstream {
     /// Its endpoints, in the order they were written.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// The breaker of its endpoints, unless it is switched off.
+    pub fn breaker(&self) -> Option<&Breaker> {
+        self.breaker.as_ref()
+    }
+
+    /// Its breaker as a whole.
+    pub fn group_breaker(&self) -> Option<&GroupBreaker> {
+        self.group_breaker.as_ref()
+    }
+
+    /// The upstream that stands in for it.
+    pub fn fallback(&self) -> Option<&Name> {
+        self.group_breaker()?.fallback.as_ref()
+    }
+
+    /// How requests are tried again.
+    pub fn retry(&self) -> &Retry {
+        &self.retry
+    }
+
+    /// How many requests it works on at once.
+    pub fn limits(&self) -> &UpstreamLimits {
+        &self.limits
     }
 }
 

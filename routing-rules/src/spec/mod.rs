@@ -4,6 +4,8 @@
 //! Unknown fields are refused everywhere, because a misspelt limit that is silently ignored is a limit
 //! that does not exist. The doc comments here are the reference that users read.
 
+mod breaker;
+mod limit;
 mod release;
 mod route;
 mod scalar;
@@ -13,12 +15,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use breaker::{BreakerSpec, GroupBreakerSpec};
+pub use limit::{QueueSpec, RateKeySpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};
 pub use release::{AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, ReleaseSpec, StickyRangeSpec, StickySpec};
 pub use route::{
     EncodedSlashSpec, FilterSpec, LimitsSpec, PathSpec, RedirectSpec, ReplacePrefixSpec, RouteSpec, SplitSpec,
     TextMatchSpec, TimeoutsSpec,
 };
-pub use scalar::{ByteSize, Percent, PercentSpec, Span};
+pub use scalar::{ByteSize, InFlight, Percent, PercentSpec, Rate, Span};
 pub use upstream::{EndpointSpec, UpstreamSpec};
 
 /// Everything one source says: the same maps in a file or a folder of files.

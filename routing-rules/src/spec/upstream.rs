@@ -2,12 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::breaker::{BreakerSpec, GroupBreakerSpec};
+use super::limit::{RetrySpec, UpstreamLimitsSpec};
+
 /// A named set of endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamSpec {
     /// The endpoints: `IP:PORT`, or `{address: "IP:PORT", weight: 2}`.
     pub endpoints: Vec<EndpointSpec>,
+    /// When an endpoint is left out for a while: a condition, or a map with more. Default: after five failures in a row.
+    /// `false` for never.
+    pub breaker: Option<BreakerSpec>,
+    /// When the whole upstream is left out for a while, and what serves instead. Default: never.
+    pub group_breaker: Option<GroupBreakerSpec>,
+    /// How requests are tried again.
+    pub retry: RetrySpec,
+    /// How many requests it works on at once, and how many may wait.
+    pub limits: UpstreamLimitsSpec,
 }
 
 /// One endpoint.
