@@ -26,7 +26,9 @@ pub fn spec(routes: usize) -> Spec {
             ..RouteSpec::default()
         };
         spec.routes.insert(format!("route-{index}"), route);
-        spec.upstreams.entry(upstream).or_insert_with(|| UpstreamSpec { endpoints: endpoints(host), ..UpstreamSpec::default() });
+        spec.upstreams
+            .entry(upstream)
+            .or_insert_with(|| UpstreamSpec { endpoints: endpoints(host), ..UpstreamSpec::default() });
     }
     spec
 }

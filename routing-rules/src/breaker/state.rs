@@ -223,7 +223,8 @@ impl Breaker {
     }
 
     /// Active checks say that an endpoint that was down is up: it begins closed, with the ramp. An opening that still lasts
-    /// is not shortened, because a check asks less of an endpoint than traffic does.
+    /// is not shortened, because a check asks less of an endpoint than traffic does. The caller clears what a transition
+    /// [clears](Transition::clears), and the next tick gives the gate.
     pub fn health_up(&mut self, now_ms: u64) -> Option<Transition> {
         match self.state {
             State::Open { until_ms } if now_ms < until_ms => None,
