@@ -13,6 +13,9 @@
 //! as a test with an answer instead of a control loop, whose base latency drifts upwards under lasting load). B is measured
 //! anew every ten seconds of overload, with half of R·B in flight.
 //!
+//! An upstream that works on a handful of requests, each for a second or longer, is better off with a fixed number: nothing
+//! is suspected before the cap is reached, and the cap is never below what many clients at once may need.
+//!
 //! It is fed every 100 ms and knows no clock. It neither counts requests nor refuses any.
 
 /// How often [`Adaptive::tick`] is called.
@@ -62,8 +65,10 @@ pub struct Adaptive {
     /// Delivered for each tick, in the last readings.
     rates: [f64; RATES],
     rate_at: usize,
-    /// Ticks of this phase.
+    /// Ticks of this phase, or since fewer were in flight while it settles.
     age: u32,
+    /// The fewest in flight while it settles.
+    least: u32,
     /// Ticks whose answers still belong to the phase before. They are counted from when there are no more in flight than
     /// this phase allows.
     settle: u32,
@@ -100,6 +105,7 @@ impl Adaptive {
             rates: [0.0; RATES],
             rate_at: 0,
             age: 0,
+            least: 0,
             settle: 0,
             before: (0.0, 0.0),
             measure_in: 0,
@@ -130,9 +136,7 @@ impl Adaptive {
         self.measure_in = self.measure_in.saturating_sub(1);
         match self.settle {
             0 => self.reading.add(&sample),
-            _ if sample.in_flight <= self.limit => self.settle -= 1,
-            _ if self.age >= LONGEST_SETTLE => self.give_up(),
-            _ => {}
+            _ => self.drain(&sample),
         }
         if self.phase == Phase::Free {
             self.follow(&sample);
@@ -145,6 +149,18 @@ impl Adaptive {
             self.give_up();
         }
         self.limit
+    }
+
+    /// Waits until there are no more in flight than this phase allows, and then until the answers are of this phase. Requests
+    /// that do not end at all must not hold it up.
+    fn drain(&mut self, sample: &Sample) {
+        if sample.in_flight <= self.limit {
+            self.settle -= 1;
+        } else if sample.in_flight < self.least {
+            (self.least, self.age) = (sample.in_flight, 0);
+        } else if self.age >= LONGEST {
+            self.give_up();
+        }
     }
 
     fn weigh(&mut self, reading: &Reading) {
@@ -242,6 +258,7 @@ impl Adaptive {
         self.phase = phase;
         self.limit = whole(limit).max(LEAST_LIMIT);
         self.age = 0;
+        self.least = u32::MAX;
         self.settle = whole(2.0 * latency_us / TICK_US).clamp(1, MOST_SETTLE);
         self.signs = 0;
         self.unexplained = 0;
@@ -350,6 +367,5 @@ const CALM_TICKS: u32 = 5;
 const MEASURE_SOON: u32 = 10;
 const MEASURE_EVERY: u32 = 100;
 const MOST_SETTLE: u32 = 20;
-const LONGEST_SETTLE: u32 = 100;
 /// Readings of which the highest rate counts.
 const RATES: usize = 10;
