@@ -57,6 +57,23 @@ fn recovery() {
     }
 }
 
+/// Forty requests a second are few to learn from: it takes a while, and then holds.
+#[test]
+fn a_small_slow_upstream() {
+    let upstream = Upstream { servers: 4, mean_ms: 100.0, sigma: 0.8 };
+    for seed in 0..SEEDS {
+        let saturated = Run::new(upstream, seed).without_limit().load(|_| 0.95).measure(60, 180);
+        let load = |s| if (20.0..180.0).contains(&s) { 2.0 } else { 0.7 };
+        let run = |from, to| Run::new(upstream, seed).load(load).measure(from, to);
+        let (during, after) = (run(60, 180), run(182, 240));
+        assert!(
+            during.goodput >= 0.9 && during.p99_ms <= 2.0 * saturated.p99_ms,
+            "seed {seed}: {during:?}, {saturated:?}"
+        );
+        assert_eq!(after.refused, 0, "seed {seed}: {after:?}");
+    }
+}
+
 #[test]
 fn no_limit_in_normal_use() {
     for upstream in Upstream::ALL {

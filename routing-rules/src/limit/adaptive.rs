@@ -138,8 +138,10 @@ impl Adaptive {
             0 => self.reading.add(&sample),
             _ => self.drain(&sample),
         }
-        if self.phase == Phase::Free {
-            self.follow(&sample);
+        match self.phase {
+            Phase::Free => self.follow(&sample),
+            Phase::Limiting => self.calm_down(&sample),
+            Phase::Trial | Phase::Measuring => {}
         }
         if self.reading.is_enough(if self.phase == Phase::Free { FEW } else { MANY }) {
             let reading = std::mem::take(&mut self.reading);
@@ -227,19 +229,23 @@ impl Adaptive {
         self.begin_limiting(MEASURE_SOON);
     }
 
-    /// Limiting: follows what is delivered, until nobody is refused any more.
+    /// Limiting: ends when nobody has been refused for a while.
+    fn calm_down(&mut self, sample: &Sample) {
+        let calm = sample.refused == 0 && sample.in_flight < self.limit;
+        self.signs = if calm { self.signs + 1 } else { 0 };
+        if self.signs >= CALM_TICKS {
+            self.begin_free();
+        }
+    }
+
+    /// Limiting: follows what is delivered.
     fn keep(&mut self, reading: &Reading) {
         self.remember(reading.rate());
         self.limit = self.worked_on(GAIN);
-        let calm = reading.sample.refused == 0 && reading.sample.in_flight < self.limit;
-        self.signs = if calm { self.signs + reading.ticks } else { 0 };
-        if self.signs >= CALM_TICKS {
-            return self.begin_free();
-        }
         let unexplained = reading.latency_us() > GAIN * UNEXPLAINED * self.base_us;
         self.unexplained = if unexplained { self.unexplained + 1 } else { 0 };
         let due = self.measure_in == 0 || self.unexplained >= 3 && self.age >= MEASURE_SOON;
-        if due && !calm {
+        if due && self.signs == 0 {
             let half = f64::from(self.worked_on(0.5));
             self.begin(Phase::Measuring, half, reading.latency_us());
         }
