@@ -33,8 +33,11 @@
 #![warn(missing_docs)]
 
 pub mod balance;
+pub mod breaker;
+pub mod limit;
 pub mod release;
 pub mod request;
+pub mod retry;
 pub mod rules;
 pub mod spec;
 pub mod table;

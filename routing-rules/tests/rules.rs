@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
+use routing_rules::breaker::{Settings, Streak};
+use routing_rules::limit::Rate;
 use routing_rules::release::ReleaseContext;
 use routing_rules::request::RequestView;
-use routing_rules::rules::{Balance, ConsistentHash, Dwrr, Filter, HashKey, Kind, Measure, ReplacePrefix, RuleSet};
-use routing_rules::spec::{RouteSpec, Spec, UpstreamSpec};
+use routing_rules::rules::{
+    Balance, ConsistentHash, Dwrr, Filter, HashKey, Kind, Measure, Name, Queue, RateKey, RateLimit, ReplacePrefix,
+    Retry, RuleSet, UpstreamLimits,
+};
+use routing_rules::spec::{InFlight, Percent, RouteSpec, Spec, UpstreamSpec};
 use routing_rules::table::RouteTable;
 
 /// A spec as JSON, and what is wrong with it: one block of text per case, the problems after `---`.
@@ -74,6 +79,47 @@ const CASES: &[&str] = &[
     upstreams.g.balance.consistent_hash.bound: 1 is not within 1.05 to 10
     upstreams.h.balance.consistent_hash.by: `a;b` is not a cookie name
     upstreams.h.balance.consistent_hash.bound: 11 is not within 1.05 to 10"#,
+    // breakers
+    r#"{"upstreams": {"u": {"breaker": "NetworkErrorRatio() > 0.3"}, "v": {"breaker": false}, "w": {"breaker": {"streak": 0, "condition": "RequestThreshold() > 5"}},
+                      "a": {"breaker": "1 > 0"}, "b": {"breaker": {"condition": "NetworkErrorRatio()", "min_requests": 0, "open": "99ms", "max_open": "25h", "streak": 1001}},
+                      "c": {"breaker": {"open": "2m", "max_open": "1m"}}, "d": {"breaker": {"streak": 0}}, "e": {"breaker": {"open": "2m"}},
+                      "f": {"group_breaker": {"condition": "RequestThreshold()", "fallback": "f", "streak": 2000}}, "g": {"group_breaker": {"condition": "RequestThreshold() > 1", "fallback": ""}},
+                      "h": {"group_breaker": {"condition": "RequestThreshold() > 1", "fallback": "x"}}, "i": {"group_breaker": {"condition": "RequestThreshold() > 1", "fallback": "h"}}}}
+    ---
+    upstreams.a.breaker.condition: column 1: a comparison needs a measure: NetworkErrorRatio(), RequestThreshold(), LatencyAtQuantileMS(99), ResponseCodeRatio(500, 600, 0, 600)
+    upstreams.b.breaker.condition: column 20: expected one of > >= < <= == !=, found the end
+    upstreams.b.breaker.min_requests: 0 is not between 1 and 100000
+    upstreams.b.breaker.open: 99ms is not between 100ms and 3600s
+    upstreams.b.breaker.max_open: 90000s is not between 100ms and 86400s
+    upstreams.b.breaker.streak: 1001 is not between 0 and 1000
+    upstreams.c.breaker.max_open: the longest time is shorter than the first, `open`
+    upstreams.d.breaker: without a condition and without a streak nothing opens it; for none at all write `breaker: false`
+    upstreams.f.group_breaker.condition: column 19: expected one of > >= < <= == !=, found the end
+    upstreams.f.group_breaker.fallback: an upstream cannot stand in for itself
+    upstreams.f.group_breaker.streak: 2000 is not between 0 and 1000
+    upstreams.g.group_breaker.fallback: a name is empty
+    upstreams.h.group_breaker.fallback: there is no upstream `x`"#,
+    // retries and limits
+    r#"{"upstreams": {"u": {"retry": {"tries": 1, "budget": "0%"}, "limits": {"in_flight": "auto", "in_flight_per_endpoint": 1000000, "queue": {"length": 10000, "timeout": "60s"}}},
+                      "v": {"retry": {"tries": 0}, "limits": {"in_flight_per_endpoint": 0, "queue": {"length": 0, "timeout": "61s"}}},
+                      "w": {"retry": {"tries": 6}, "limits": {"in_flight": 5, "queue": {"length": 10001, "timeout": "0s"}}}, "x": {"limits": {"queue": {"length": 1}}}},
+        "routes": {"r": {"upstream": "u", "limits": {"rate_limit": {"rate": "100/s", "burst": 200, "by": {"header": "X-User"}}, "in_flight": 5}},
+                   "s": {"upstream": "u", "limits": {"rate_limit": {"rate": "1/h", "burst": 0, "by": {"header": "a b"}}, "in_flight": 0}},
+                   "t": {"upstream": "u", "limits": {"rate_limit": {"rate": "1000000/m", "burst": 1000001, "by": "all"}, "in_flight": 1000001}}}}
+    ---
+    routes.s.limits.rate_limit.burst: 0 is not between 1 and 1000000
+    routes.s.limits.rate_limit.by.header: `a b` is not a header name
+    routes.s.limits.in_flight: 0 is not between 1 and 1000000
+    routes.t.limits.rate_limit.burst: 1000001 is not between 1 and 1000000
+    routes.t.limits.in_flight: 1000001 is not between 1 and 1000000
+    upstreams.v.retry.tries: 0 is not between 1 and 5
+    upstreams.v.limits.in_flight_per_endpoint: 0 is not between 1 and 1000000
+    upstreams.v.limits.queue.length: 0 is not between 1 and 10000
+    upstreams.v.limits.queue.timeout: 61s is not between 1ms and 60s
+    upstreams.w.retry.tries: 6 is not between 1 and 5
+    upstreams.w.limits.queue.length: 10001 is not between 1 and 10000
+    upstreams.w.limits.queue.timeout: 0s is not between 1ms and 60s
+    upstreams.x.limits.queue: without `in_flight` or `in_flight_per_endpoint` nobody would ever wait"#,
     // hosts
     r#"{"routes": {"r": {"upstream": "u", "hosts": ["A.example.", "*.Example", "*", "a.*.b", "*a.b", "a..b", "a:80", "", "*.", "http://a", "ä", "[::1"]}}, "upstreams": {"u": {}}}
     ---
@@ -213,6 +259,97 @@ fn every_problem_is_named() {
         let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         assert!(found == expected, "found:\n{}\n\nexpected:\n{}", found.join("\n"), expected.join("\n"));
     }
+}
+
+/// A field of an upstream or a route as JSON, and why it cannot be read.
+const UNREADABLE: &[(&str, &str)] = &[
+    (
+        r#""breaker": 5"#,
+        r#"invalid type: integer `5`, expected a condition, false, or a map such as {condition: "NetworkErrorRatio() > 0.3", open: 5s}"#,
+    ),
+    (
+        r#""breaker": {"conditon": "x"}"#,
+        "unknown field `conditon`, expected one of `enabled`, `condition`, `min_requests`, `open`, `max_open`, `streak`",
+    ),
+    (r#""breaker": {"open": 5}"#, "duration `5` needs a unit: ms, s, m or h"),
+    (r#""group_breaker": {"fallback": "u"}"#, "missing field `condition`"),
+    (
+        r#""group_breaker": {"condition": "x", "peer": 1}"#,
+        "unknown field `peer`, expected one of `condition`, `fallback`, `min_requests`, `open`, `max_open`, `streak`",
+    ),
+    (r#""retry": {"budget": 101}"#, "percent 101 is above 100"),
+    (r#""retry": {"attempts": 2}"#, "unknown field `attempts`, expected `tries` or `budget`"),
+    (r#""limits": {"in_flight": 0}"#, "`0` is neither a number from 1 to 1000000 nor `auto`"),
+    (r#""limits": {"in_flight": "Auto"}"#, "`Auto` is neither a number from 1 to 1000000 nor `auto`"),
+    (r#""limits": {"queue": {"timeout": "1s"}}"#, "missing field `length`"),
+    (r#""limits": {"rate_limit": {"rate": 100}}"#, "rate `100` needs a time: 100/s, 30/m or 1000/h"),
+    (r#""limits": {"rate_limit": {"rate": "0/s"}}"#, "rate `0/s` does not begin with a number from 1 to 1000000"),
+    (r#""limits": {"rate_limit": {"rate": "1.5/s"}}"#, "rate `1.5/s` does not begin with a number from 1 to 1000000"),
+    (r#""limits": {"rate_limit": {"rate": "5/d"}}"#, "rate `5/d` has an unknown time `d`; use s, m or h"),
+    (r#""limits": {"rate_limit": {"burst": 5}}"#, "missing field `rate`"),
+    (
+        r#""limits": {"rate_limit": {"rate": "5/s", "by": "cookie"}}"#,
+        "unknown variant `cookie`, expected one of `client_ip`, `header`, `all`",
+    ),
+];
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    for (field, message) in UNREADABLE {
+        let kind = if field.contains("rate_limit") { "routes" } else { "upstreams" };
+        let spec = format!(r#"{{"{kind}": {{"x": {{{field}}}}}}}"#);
+        let found = serde_json::from_str::<Spec>(&spec).unwrap_err().to_string();
+        assert!(found.starts_with(&format!("{message} at line")), "{field}\n{found}\n{message}");
+    }
+}
+
+#[test]
+fn breakers_retries_and_limits_have_defaults() {
+    let json = r#"{"upstreams": {"u": {}, "w": {}, "v": {"breaker": false}, "x": {"breaker": {"condition": "RequestThreshold() > 1 ", "open": "2m", "streak": 7}},
+                                 "y": {"group_breaker": {"condition": "RequestThreshold() > 1", "fallback": "u"}, "limits": {"in_flight": 7, "queue": {"length": 3}}}},
+                   "routes": {"r": {"upstream": "u", "limits": {"rate_limit": {"rate": " 300 / m "}}}, "s": {"upstream": "u", "limits": {"rate_limit": {"rate": "5/h"}}}}}"#;
+    let spec: Spec = serde_json::from_str(json).unwrap();
+    let again: Spec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+    assert_eq!(again, spec, "what is kept on disk is read back");
+    let (rules, problems) = RuleSet::from_spec(&spec);
+    assert_eq!(problems, []);
+    let upstream = |name: &str| rules.upstream(name).unwrap();
+    let breaker = upstream("u").breaker().unwrap();
+    assert_eq!((&breaker.condition, breaker.settings), (&None, Settings::endpoint()));
+    assert_eq!(upstream("u").retry(), &Retry { tries: 2, budget: Percent::from_basis_points(2_000).unwrap() });
+    assert_eq!(upstream("u").limits(), &UpstreamLimits::default());
+    assert!(upstream("u").group_breaker().is_none() && upstream("v").breaker().is_none());
+    let breaker = upstream("x").breaker().unwrap();
+    assert_eq!(breaker.condition.as_ref().unwrap().to_string(), "RequestThreshold() > 1");
+    let settings = Settings { open_ms: 120_000, max_open_ms: 120_000, streak: Streak::new(7), ..Settings::endpoint() };
+    assert_eq!(breaker.settings, settings);
+    assert_eq!(upstream("y").group_breaker().unwrap().settings, Settings::group());
+    let queue = Some(Queue { length: 3, timeout: Duration::from_secs(1) });
+    let limits = UpstreamLimits { in_flight: Some(InFlight::Fixed(7)), in_flight_per_endpoint: None, queue };
+    assert_eq!(upstream("y").limits(), &limits);
+    let rates: Vec<_> = rules.routes().map(|route| route.rate_limit().unwrap().clone()).collect();
+    let rate = |count, seconds, burst| RateLimit {
+        rate: Rate::new(count, Duration::from_secs(seconds), burst),
+        by: RateKey::ClientIp,
+    };
+    assert_eq!(rates, [rate(300, 60, 5), rate(5, 3_600, 1)]);
+}
+
+#[test]
+fn a_fallback_is_a_reference_like_others() {
+    let json =
+        r#"{"upstreams": {"u": {"group_breaker": {"condition": "RequestThreshold() > 1", "fallback": "v"}}, "v": {}}}"#;
+    let (mut rules, problems) = RuleSet::from_spec(&serde_json::from_str(json).unwrap());
+    assert_eq!(problems, []);
+    let (u, v) = (Name::new("u").unwrap(), Name::new("v").unwrap());
+    assert_eq!(rules.users(Kind::Upstream, &v).collect::<Vec<_>>(), [&(Kind::Upstream, u)]);
+    rules.remove(Kind::Upstream, "v");
+    let message = "upstreams.u.group_breaker.fallback: there is no upstream `v`";
+    let dangling = rules.dangling_of(Kind::Upstream, "u");
+    assert_eq!(dangling.iter().map(|dangling| dangling.error().to_string()).collect::<Vec<_>>(), [message]);
+    assert_eq!(rules.dangling(), dangling);
+    rules.remove(Kind::Upstream, "u");
+    assert_eq!((rules.users(Kind::Upstream, &v).count(), rules.dangling()), (0, vec![]));
 }
 
 #[test]

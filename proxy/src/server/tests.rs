@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::control::Control;
 use super::listeners::HeldSockets;
 use super::rules::RulesThread;
+use super::weights::WeightsThread;
 use super::{Failure, Order, Server, Shared, StartOptions};
 use crate::control_path::assemble::Assembler;
 use crate::control_path::publish::{Listeners, Publisher};

@@ -31,13 +31,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("serin_proxy::explain", &[SNAPSHOT, RANDOM, "routing_rules"]),
     ("serin_proxy::diff", &[SNAPSHOT, RANDOM, "serin_proxy::control_path", "serin_proxy::settings", "routing_rules"]),
     ("serin_proxy::admin", &[SNAPSHOT, "serin_proxy::explain", "routing_rules"]),
-    // The brain reads like a compiler, never backwards; balance and analysis know none of it.
+    // The brain reads like a compiler, never backwards; balance, breaker, limit, retry and analysis know none of it.
+    // Rules read a breaker's condition and a limit's rate, which are right by construction.
     (TABLE, &[RELEASE, RULES, SPEC, REQUEST, BALANCE]),
     (RELEASE, &[RULES, SPEC, REQUEST]),
-    (RULES, &[SPEC, REQUEST]),
+    (RULES, &[SPEC, REQUEST, BREAKER, LIMIT]),
     (SPEC, &[]),
     (REQUEST, &[]),
     (BALANCE, &[]),
+    (BREAKER, &[]),
+    (LIMIT, &[]),
+    ("routing_rules::retry", &[]),
     ("routing_rules::analysis", &[]),
     ("routing_rules::error", &[]),
 ];
@@ -53,6 +57,8 @@ const RULES: &str = "routing_rules::rules";
 const SPEC: &str = "routing_rules::spec";
 const REQUEST: &str = "routing_rules::request";
 const BALANCE: &str = "routing_rules::balance";
+const BREAKER: &str = "routing_rules::breaker";
+const LIMIT: &str = "routing_rules::limit";
 
 /// Arrows against the table, each with its reason. One that is no longer drawn must go from the list.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[

@@ -7,7 +7,9 @@
 
 mod address;
 mod balance;
+mod breaker;
 mod host;
+mod limit;
 mod listener;
 mod name;
 mod path;
@@ -27,8 +29,10 @@ use crate::spec::Spec;
 
 pub use address::AddressSet;
 pub use balance::{Balance, ConsistentHash, Dwrr, HashKey, Measure};
+pub use breaker::{Breaker, GroupBreaker};
 pub use host::HostPattern;
 pub(crate) use host::wildcard_suffix;
+pub use limit::{Queue, RateKey, RateLimit, Retry, UpstreamLimits};
 pub use listener::Listener;
 pub use name::Name;
 pub use path::{PathPattern, RegexPattern};
@@ -217,17 +221,22 @@ impl RuleSet {
     /// Every reference to an object that is not in the set.
     pub fn dangling(&self) -> Vec<Dangling> {
         let routes = self.routes.values().flat_map(|route| self.references_of_route(route));
+        let upstreams = self.upstreams.values().flat_map(|upstream| self.references_of_upstream(upstream));
         let releases = self.releases.values().flat_map(|release| self.references_of_release(release));
-        routes.chain(releases).filter(|reference| !self.contains(reference.to, &reference.to_name)).collect()
+        let references = routes.chain(upstreams).chain(releases);
+        references.filter(|reference| !self.contains(reference.to, &reference.to_name)).collect()
     }
 
     /// The references of one object that lead nowhere; none if the object is not in the set.
     pub fn dangling_of(&self, kind: Kind, name: &str) -> Vec<Dangling> {
         let route = self.routes.get(name).filter(|_| kind == Kind::Route);
+        let upstream = self.upstreams.get(name).filter(|_| kind == Kind::Upstream);
         let release = self.releases.get(name).filter(|_| kind == Kind::Release);
         let of_route = route.into_iter().flat_map(|route| self.references_of_route(route));
+        let of_upstream = upstream.into_iter().flat_map(|upstream| self.references_of_upstream(upstream));
         let of_release = release.into_iter().flat_map(|release| self.references_of_release(release));
-        of_route.chain(of_release).filter(|reference| !self.contains(reference.to, &reference.to_name)).collect()
+        let references = of_route.chain(of_upstream).chain(of_release);
+        references.filter(|reference| !self.contains(reference.to, &reference.to_name)).collect()
     }
 
     /// The objects that name this one, whether or not it is there.
@@ -284,6 +293,16 @@ impl RuleSet {
         let listeners = route.listeners().iter().enumerate();
         let listeners = listeners.map(move |(index, name)| from(format!("listeners[{index}]"), Kind::Listener, name));
         single.chain(split).chain(releases).chain(listeners)
+    }
+
+    fn references_of_upstream<'r>(&self, upstream: &'r Upstream) -> impl Iterator<Item = Dangling> + use<'r> {
+        upstream.fallback().into_iter().map(|fallback| Dangling {
+            from: Kind::Upstream,
+            from_name: upstream.name().clone(),
+            field: "group_breaker.fallback".into(),
+            to: Kind::Upstream,
+            to_name: fallback.clone(),
+        })
     }
 
     fn references_of_release<'r>(&self, release: &'r Release) -> impl Iterator<Item = Dangling> + use<'r> {

@@ -8,12 +8,12 @@ use http::{Method, StatusCode};
 
 use super::address::parse_network;
 use super::path::canonical_pattern;
-use super::{AddressSet, HostPattern, Name, PathPattern, RegexPattern, TextPattern};
+use super::{AddressSet, HostPattern, Name, PathPattern, RateLimit, RegexPattern, TextPattern, limit};
 use crate::RuleError;
 use crate::error::Problems;
 use crate::request::RequestView;
 use crate::spec::{
-    EncodedSlashSpec, FilterSpec, PathSpec, RedirectSpec, RouteSpec, SplitSpec, TextMatchSpec, TimeoutsSpec,
+    EncodedSlashSpec, FilterSpec, LimitsSpec, PathSpec, RedirectSpec, RouteSpec, SplitSpec, TextMatchSpec, TimeoutsSpec,
 };
 
 /// A route: matches, target, limits and filters.
@@ -26,7 +26,7 @@ pub struct Route {
     target: Target,
     releases: Box<[Name]>,
     timeouts: Timeouts,
-    body_limit: u64,
+    limits: Limits,
     filters: Box<[Filter]>,
     upgrades: Box<[Box<str>]>,
     trailers: Box<[HeaderName]>,
@@ -87,6 +87,14 @@ pub struct Timeouts {
     pub tunnel_idle: Duration,
 }
 
+/// Limits of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Limits {
+    body: u64,
+    rate: Option<RateLimit>,
+    in_flight: Option<u32>,
+}
+
 /// A change to the request or the response.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Filter {
@@ -145,6 +153,7 @@ impl Route {
         let target = redirect.and_then(|redirect| target(spec, redirect, &mut problems));
         let releases = problems.at("release").each(&spec.release, |name| Name::new(name));
         let timeouts = timeouts(&spec.timeouts, problems.at("timeouts"));
+        let limits = limits(&spec.limits, problems.at("limits"));
         let upgrades = upgrades(spec.upgrade.as_deref(), problems.at("upgrade"));
         let trailers = problems.at("trailers").each(&spec.trailers, |name| trailer_name(name));
         let name = problems.ok(Name::new(name));
@@ -156,7 +165,7 @@ impl Route {
             target: target?,
             releases: releases?.into(),
             timeouts: timeouts?,
-            body_limit: spec.limits.body.map_or(DEFAULT_BODY_LIMIT, |size| size.bytes()),
+            limits: limits?,
             filters: filters?.into(),
             upgrades: upgrades?.into(),
             trailers: trailers?.into(),
@@ -205,7 +214,17 @@ impl Route {
 
     /// The largest request body in bytes.
     pub fn body_limit(&self) -> u64 {
-        self.body_limit
+        self.limits.body
+    }
+
+    /// How often clients may ask.
+    pub fn rate_limit(&self) -> Option<&RateLimit> {
+        self.limits.rate.as_ref()
+    }
+
+    /// How many of its requests may be worked on at once.
+    pub fn in_flight_limit(&self) -> Option<u32> {
+        self.limits.in_flight
     }
 
     /// Changes to request and response, in order.
@@ -373,6 +392,16 @@ fn timeouts(spec: &TimeoutsSpec, mut problems: Problems<'_>) -> Option<Timeouts>
         total: spec.total.map(|span| span.duration()),
         tunnel_idle: or(spec.tunnel_idle, default.tunnel_idle),
     })
+}
+
+fn limits(spec: &LimitsSpec, mut problems: Problems<'_>) -> Option<Limits> {
+    let rate = match &spec.rate_limit {
+        Some(rate) => limit::rate_limit(rate, problems.at("rate_limit")).map(Some),
+        None => Some(None),
+    };
+    let in_flight = limit::places(spec.in_flight, problems.at("in_flight"));
+    let body = spec.body.map_or(DEFAULT_BODY_LIMIT, |size| size.bytes());
+    Some(Limits { body, rate: rate?, in_flight: in_flight? })
 }
 
 fn upgrades(specs: Option<&[String]>, mut problems: Problems<'_>) -> Option<Vec<Box<str>>> {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use super::{Balance, Name};
+use super::{Balance, Breaker, GroupBreaker, Name, Retry, UpstreamLimits, breaker, limit};
 use crate::RuleError;
 use crate::error::Problems;
 use crate::spec::{EndpointSpec, UpstreamSpec};
@@ -14,10 +14,14 @@ pub struct Upstream {
     name: Name,
     endpoints: Box<[Endpoint]>,
     balance: Balance,
+    breaker: Option<Breaker>,
+    group_breaker: Option<GroupBreaker>,
+    retry: Retry,
+    limits: UpstreamLimits,
 }
 
 impl Upstream {
-    /// Validates one upstream; reports every problem.
+    /// Validates one upstream; reports every problem. References are checked by [`super::RuleSet::dangling`].
     pub fn new(name: &str, spec: &UpstreamSpec, found: &mut Vec<RuleError>) -> Option<Self> {
         let mut problems = Problems::new(format!("upstreams.{name}"), found);
         let mut seen = HashSet::new();
@@ -29,8 +33,23 @@ impl Upstream {
             }
         });
         let balance = Balance::new(&spec.balance, problems.at("balance"));
+        let breaker = breaker::breaker(spec.breaker.as_ref(), problems.at("breaker"));
+        let group_breaker = match &spec.group_breaker {
+            Some(group) => breaker::group_breaker(group, name, problems.at("group_breaker")).map(Some),
+            None => Some(None),
+        };
+        let retry = limit::retry(&spec.retry, problems.at("retry"));
+        let limits = limit::upstream_limits(&spec.limits, problems.at("limits"));
         let name = problems.ok(Name::new(name));
-        Some(Self { name: name?, endpoints: endpoints?.into(), balance: balance? })
+        Some(Self {
+            name: name?,
+            endpoints: endpoints?.into(),
+            balance: balance?,
+            breaker: breaker?,
+            group_breaker: group_breaker?,
+            retry: retry?,
+            limits: limits?,
+        })
     }
 
     /// The upstream's name.
@@ -46,6 +65,31 @@ impl Upstream {
     /// How requests are divided over them.
     pub fn balance(&self) -> &Balance {
         &self.balance
+    }
+
+    /// The breaker of its endpoints, unless it is switched off.
+    pub fn breaker(&self) -> Option<&Breaker> {
+        self.breaker.as_ref()
+    }
+
+    /// Its breaker as a whole.
+    pub fn group_breaker(&self) -> Option<&GroupBreaker> {
+        self.group_breaker.as_ref()
+    }
+
+    /// The upstream that stands in for it.
+    pub fn fallback(&self) -> Option<&Name> {
+        self.group_breaker()?.fallback.as_ref()
+    }
+
+    /// How requests are tried again.
+    pub fn retry(&self) -> &Retry {
+        &self.retry
+    }
+
+    /// How many requests it works on at once.
+    pub fn limits(&self) -> &UpstreamLimits {
+        &self.limits
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use imbl::OrdSet;
 
-use super::{Kind, Name, Object, Release, Route, Target};
+use super::{Kind, Name, Object, Release, Route, Target, Upstream};
 
 /// An object by kind and name.
 pub type Id = (Kind, Name);
@@ -47,10 +47,15 @@ impl Uses {
 
 fn uses_of(object: &Object) -> Vec<Id> {
     match object {
-        Object::Listener(_) | Object::Upstream(_) => Vec::new(),
+        Object::Listener(_) => Vec::new(),
         Object::Route(route) => uses_of_route(route),
+        Object::Upstream(upstream) => uses_of_upstream(upstream),
         Object::Release(release) => uses_of_release(release),
     }
+}
+
+fn uses_of_upstream(upstream: &Upstream) -> Vec<Id> {
+    upstream.fallback().map(|fallback| (Kind::Upstream, fallback.clone())).into_iter().collect()
 }
 
 fn uses_of_release(release: &Release) -> Vec<Id> {

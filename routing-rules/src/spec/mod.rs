@@ -5,6 +5,8 @@
 //! that does not exist. The doc comments here are the reference that users read.
 
 mod balance;
+mod breaker;
+mod limit;
 mod release;
 mod route;
 mod scalar;
@@ -15,12 +17,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKeySpec};
+pub use breaker::{BreakerSpec, GroupBreakerSpec};
+pub use limit::{QueueSpec, RateKeySpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};
 pub use release::{AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, ReleaseSpec, StickyRangeSpec, StickySpec};
 pub use route::{
     EncodedSlashSpec, FilterSpec, LimitsSpec, PathSpec, RedirectSpec, ReplacePrefixSpec, RouteSpec, SplitSpec,
     TextMatchSpec, TimeoutsSpec,
 };
-pub use scalar::{ByteSize, Percent, PercentSpec, Span};
+pub use scalar::{ByteSize, InFlight, Percent, PercentSpec, Rate, Span};
 pub use upstream::{EndpointSpec, UpstreamSpec};
 
 /// Everything one source says: the same maps in a file or a folder of files.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::limit::RateLimitSpec;
 use super::scalar::{ByteSize, Span};
 
 /// A route: which requests, and where they go.
@@ -37,7 +38,7 @@ pub struct RouteSpec {
     pub release: Vec<String>,
     /// Time limits.
     pub timeouts: TimeoutsSpec,
-    /// Size limits.
+    /// Limits of size and number.
     pub limits: LimitsSpec,
     /// Changes to the request and the response, in order.
     pub filters: Vec<FilterSpec>,
@@ -139,12 +140,16 @@ pub struct TimeoutsSpec {
     pub tunnel_idle: Option<Span>,
 }
 
-/// Size limits of a route.
+/// Limits of a route.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsSpec {
     /// The largest request body; larger ones get 413. Default 10MiB. `0` refuses every body.
     pub body: Option<ByteSize>,
+    /// How often clients may ask. Default: no limit.
+    pub rate_limit: Option<RateLimitSpec>,
+    /// Requests of the route worked on at once, 1 to 1,000,000; further ones get 503 with Retry-After. Default: no limit.
+    pub in_flight: Option<u32>,
 }
 
 /// See [`RouteSpec::encoded_slashes`].

@@ -1,4 +1,4 @@
-//! Durations, sizes and percents as operators write them.
+//! Durations, sizes, percents and rates as operators write them.
 
 use std::fmt;
 use std::time::Duration;
@@ -169,6 +169,91 @@ fn parse_percent_or_phase(text: &str) -> Result<PercentSpec, String> {
     }
 }
 
+/// A number of requests in a time: `100/s`, `30/m` or `1000/h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many, 1 to 1,000,000.
+    count: u32,
+    per: Unit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Second,
+    Minute,
+    Hour,
+}
+
+impl Rate {
+    /// How many requests.
+    pub fn count(self) -> u32 {
+        self.count
+    }
+
+    /// In which time.
+    pub fn per(self) -> Duration {
+        Duration::from_secs(match self.per {
+            Unit::Second => 1,
+            Unit::Minute => 60,
+            Unit::Hour => 3_600,
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (count, unit) =
+            text.split_once('/').ok_or_else(|| format!("rate `{text}` needs a time: 100/s, 30/m or 1000/h"))?;
+        let per = match unit.trim() {
+            "s" => Unit::Second,
+            "m" => Unit::Minute,
+            "h" => Unit::Hour,
+            other => return Err(format!("rate `{text}` has an unknown time `{other}`; use s, m or h")),
+        };
+        match count.trim().parse() {
+            Ok(count @ 1..=1_000_000) => Ok(Self { count, per }),
+            _ => Err(format!("rate `{text}` does not begin with a number from 1 to 1000000")),
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.per {
+            Unit::Second => "s",
+            Unit::Minute => "m",
+            Unit::Hour => "h",
+        };
+        write!(f, "{}/{unit}", self.count)
+    }
+}
+
+/// A number of requests in flight, or `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InFlight {
+    /// The number that an upstream can work on, found out while it works.
+    Auto,
+    /// Always this number, 1 to 1,000,000.
+    Fixed(u32),
+}
+
+impl InFlight {
+    fn parse(text: &str) -> Result<Self, String> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(Self::Auto),
+            (_, Ok(number @ 1..=1_000_000)) => Ok(Self::Fixed(number)),
+            _ => Err(format!("`{text}` is neither a number from 1 to 1000000 nor `auto`")),
+        }
+    }
+}
+
+impl fmt::Display for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(number) => number.fmt(f),
+        }
+    }
+}
+
 fn split_unit(text: &str) -> (&str, &str) {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -221,3 +306,5 @@ text_or_number!(Span, Span::parse, "a duration such as 30s");
 text_or_number!(ByteSize, ByteSize::parse, "a size such as 10MiB");
 text_or_number!(Percent, Percent::parse, "a percent from 0 to 100");
 text_or_number!(PercentSpec, parse_percent_or_phase, "a percent from 0 to 100, or `phase`");
+text_or_number!(Rate, Rate::parse, "a rate such as 100/s");
+text_or_number!(InFlight, InFlight::parse, "a number of requests, or `auto`");

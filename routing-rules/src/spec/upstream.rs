@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::balance::BalanceSpec;
+use super::breaker::{BreakerSpec, GroupBreakerSpec};
+use super::limit::{RetrySpec, UpstreamLimitsSpec};
 
 /// A named set of endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -13,6 +15,15 @@ pub struct UpstreamSpec {
     /// How requests are divided over the endpoints: `dwrr` (default), `round_robin`, `least_request` or
     /// `consistent_hash`, or one of them with its options, as in `{dwrr: {window: 10s}}`.
     pub balance: BalanceSpec,
+    /// When an endpoint is left out for a while: a condition, or a map with more. Default: after five failures in a row.
+    /// `false` for never.
+    pub breaker: Option<BreakerSpec>,
+    /// When the whole upstream is left out for a while, and what serves instead. Default: never.
+    pub group_breaker: Option<GroupBreakerSpec>,
+    /// How requests are tried again.
+    pub retry: RetrySpec,
+    /// How many requests it works on at once, and how many may wait.
+    pub limits: UpstreamLimitsSpec,
 }
 
 /// One endpoint.

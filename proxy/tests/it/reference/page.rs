@@ -158,6 +158,8 @@ fn value(name: &str) -> &'static str {
         "ByteSize" => "size",
         "Percent" => "percent",
         "PercentSpec" => "percent or `phase`",
+        "Rate" => "rate",
+        "InFlight" => "number or `auto`",
         _ => "",
     }
 }
