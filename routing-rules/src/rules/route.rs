@@ -179,6 +179,11 @@ impl Route {
         &self.paths
     }
 
+    /// Whether both take the same requests, if nothing but their own patterns counts.
+    pub fn matches_as(&self, other: &Self) -> bool {
+        (&self.hosts, &self.paths, &self.conditions) == (&other.hosts, &other.paths, &other.conditions)
+    }
+
     pub(crate) fn conditions(&self) -> &RouteConditions {
         &self.conditions
     }

@@ -13,6 +13,10 @@
 
 mod precedence;
 
+mod pair;
+
+mod example;
+
 mod compiled;
 
 mod hosts;
@@ -40,6 +44,8 @@ use slots::Slots;
 use update::Update;
 
 pub use compiled::{CompiledRelease, CompiledRoute, CompiledTarget};
+pub use example::Example;
+pub use pair::Pair;
 pub use precedence::Precedence;
 pub use slots::{ReleaseId, RouteId, UpstreamId};
 
