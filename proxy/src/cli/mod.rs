@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serin_proxy::explain::DEVICE_TABLE_VERSION;
 
 /// An L7 reverse proxy whose canary releases are first class.
@@ -26,7 +28,7 @@ struct Cli {
 enum Command {
     /// Serve.
     Run(run::RunArgs),
-    /// Validate a file and everything it names. Exit code 0: right, 1: not.
+    /// Validate a file and everything it names. Exit code 0: right (there may be warnings), 1: not.
     Check(check::CheckArgs),
     /// Say which route, group and endpoints a request meets, and why.
     Explain(explain::ExplainArgs),
@@ -61,7 +63,9 @@ const USAGE: u8 = 2;
 
 pub(crate) fn run() -> ExitCode {
     // clap ends the process with code 2 for a wrong command line.
-    match Cli::parse().command {
+    let matches = Cli::command().get_matches();
+    refuse_two_files(&matches);
+    match Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => explain::explain(&args),
@@ -71,6 +75,15 @@ pub(crate) fn run() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "serin", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
+    }
+}
+
+/// The variable `SERIN_CONFIG` stands aside for a file that is named, which clap's own conflicts do not know.
+fn refuse_two_files(matches: &ArgMatches) {
+    let Some(("check", given)) = matches.subcommand() else { return };
+    if given.contains_id("file") && given.value_source("config") == Some(ValueSource::CommandLine) {
+        let message = "the main file is given twice: write `serin check FILE` or `serin check --config FILE`";
+        Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
     }
 }
 

@@ -1,5 +1,9 @@
 //! Reads files as a start would, without starting anything.
 
+mod places;
+
+mod warnings;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +29,17 @@ pub struct Checked {
     pub rules: RuleSet,
     /// The snapshot a worker would read.
     pub snapshot: Snapshot,
+    main: String,
+    settings: Settings,
+    catalog: Catalog,
+}
+
+impl Checked {
+    /// What is right, but hardly what anybody wants. Asked of files without problems: whatever follows from those would
+    /// be told twice.
+    pub fn warnings(&self) -> Vec<Problem> {
+        warnings::find(&self.main, &self.settings, &self.catalog, &self.snapshot.table)
+    }
 }
 
 /// Reads a main file and everything it names.
@@ -53,11 +68,16 @@ pub fn check(main: &Path) -> Checked {
     let mut catalog = Catalog::default();
     catalog.update_texts(&texts, document);
     problems.extend_from_slice(catalog.problems());
-    problems.sort_by(|one, other| (&one.source, one.line, one.column).cmp(&(&other.source, other.line, other.column)));
+    sort(&mut problems);
     let rules = catalog.rules().clone();
     let context = ReleaseContext { secret, ..ReleaseContext::default() };
     let snapshot = Assembler::new(1, context, settings.trusted(), geo).next(&Snapshot::empty(), &rules);
-    Checked { problems, rules, snapshot }
+    let main = texts.first().map(|text| text.name.to_string()).unwrap_or_default();
+    Checked { problems, rules, snapshot, main, settings, catalog }
+}
+
+fn sort(problems: &mut [Problem]) {
+    problems.sort_by(|one, other| (&one.source, one.line, one.column).cmp(&(&other.source, other.line, other.column)));
 }
 
 fn read_geo(settings: &Settings) -> Result<Option<Arc<dyn GeoDatabase>>, String> {

@@ -4,13 +4,12 @@
 //! versions proves that they do. Where neither decides, for which there must be a regular expression or conditions that no
 //! made-up request fulfils, the answer is "may". A handover that is not told does not happen.
 
-use std::collections::{BTreeMap, HashMap};
-
-use routing_rules::rules::{HostPattern, Route};
-use routing_rules::table::{Example, Pair};
+use routing_rules::rules::{Name, Route};
+use routing_rules::table::{Example, Neighbours, Pair};
 use serde::Serialize;
 
 use super::Version;
+use crate::data_path::decide;
 
 /// Requests that another route serves than before.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,16 +41,16 @@ pub enum Extent {
 pub(super) fn compare(old: &Version, new: &Version) -> Vec<Handover> {
     let sides = Sides { old: Side::of(old), new: Side::of(new) };
     let mut found = Vec::new();
-    for (name, route) in &sides.old.routes {
+    for route in sides.old.routes.all() {
         let mut given = sides.given(route);
         if let [only] = &mut *given
-            && !sides.keeps(name, route)
+            && !sides.keeps(route)
         {
             only.extent = Extent::All;
         }
         found.append(&mut given);
     }
-    let fresh = sides.new.routes.values().filter(|route| sides.old.differs(route));
+    let fresh = sides.new.routes.all().filter(|route| sides.old.differs(route));
     found.extend(fresh.filter_map(|route| sides.between(None, Some(route))));
     found
 }
@@ -65,7 +64,7 @@ impl<'v> Sides<'v> {
     /// What a route of before hands over.
     fn given(&self, from: &'v Route) -> Vec<Handover> {
         let goes = self.new.differs(from);
-        let others = self.new.near(from).into_iter().filter(|to| to.name() != from.name());
+        let others = self.new.routes.of(from).into_iter().filter(|to| to.name() != from.name());
         // Two routes that match as before share requests as before.
         let others = others.filter(|to| goes || self.old.differs(to));
         let mut found: Vec<Handover> = others.filter_map(|to| self.between(Some(from), Some(to))).collect();
@@ -74,14 +73,14 @@ impl<'v> Sides<'v> {
     }
 
     /// Whether a route may still have some of its requests.
-    fn keeps(&self, name: &str, route: &'v Route) -> bool {
-        self.new.routes.get(name).is_some_and(|now| self.between(Some(route), Some(now)).is_some())
+    fn keeps(&self, route: &'v Route) -> bool {
+        self.new.routes.named(route.name()).is_some_and(|now| self.between(Some(route), Some(now)).is_some())
     }
 
     fn between(&self, from: Option<&'v Route>, to: Option<&'v Route>) -> Option<Handover> {
         let name = |route: Option<&Route>| route.map(|route| route.name().to_string());
         let handover = |extent, example| Handover { from: name(from), to: name(to), extent, example };
-        let (near_old, near_new) = (self.old.near(from.or(to)?), self.new.near(to.or(from)?));
+        let (near_old, near_new) = (self.old.routes.of(from.or(to)?), self.new.routes.of(to.or(from)?));
         let mut may = false;
         for region in regions(from, to) {
             let had = from.and_then(|_| region.first().copied());
@@ -102,7 +101,7 @@ impl<'v> Sides<'v> {
         let examples = Example::matching(region, &self.listeners());
         let is_proof = |example: &Example| {
             let (had, has) = (self.old.owner(example), self.new.owner(example));
-            had == from.map(|route| route.name().as_str()) && has == to.map(|route| route.name().as_str())
+            had == from.map(Route::name) && has == to.map(Route::name)
         };
         Some(examples.iter().find(|example| is_proof(example))?.to_string())
     }
@@ -136,55 +135,24 @@ fn is_taken_before(owner: Option<Pair<'_>>, region: &[Pair<'_>], routes: &[&Rout
     routes.iter().flat_map(|route| Pair::all_of(route)).any(|pair| comes_before(&pair) && pair.covers(region))
 }
 
-/// The routes of one version, by what is needed to compare few of them.
+/// The routes of one version.
 struct Side<'v> {
     version: &'v Version,
-    routes: BTreeMap<&'v str, &'v Route>,
-    by_host: HashMap<&'v str, Vec<&'v Route>>,
-    /// Routes of several hosts: with a wildcard or without any host.
-    wide: Vec<&'v Route>,
+    routes: Neighbours<'v>,
 }
 
 impl<'v> Side<'v> {
     fn of(version: &'v Version) -> Self {
-        let routes = version.snapshot().table.rules().routes();
-        let routes = routes.map(|route| (route.name().as_str(), &**route)).collect();
-        let mut side = Self { version, routes, by_host: HashMap::new(), wide: Vec::new() };
-        for route in side.routes.values() {
-            match exact_hosts(route) {
-                Some(hosts) => hosts.for_each(|host| side.by_host.entry(host).or_default().push(route)),
-                None => side.wide.push(route),
-            }
-        }
-        side
+        Self { version, routes: Neighbours::new(version.snapshot().table.rules()) }
     }
 
     /// Whether there is no route that has this one's name and matches as it does.
     fn differs(&self, route: &Route) -> bool {
-        self.routes.get(route.name().as_str()).is_none_or(|other| !other.matches_as(route))
+        self.routes.named(route.name()).is_none_or(|other| !other.matches_as(route))
     }
 
-    /// All routes that may meet a route, and few others.
-    fn near(&self, route: &Route) -> Vec<&'v Route> {
-        let Some(hosts) = exact_hosts(route) else { return self.routes.values().copied().collect() };
-        let of_hosts = hosts.filter_map(|host| self.by_host.get(host)).flatten();
-        let found: BTreeMap<&str, &Route> =
-            of_hosts.chain(&self.wide).map(|route| (route.name().as_str(), *route)).collect();
-        found.into_values().collect()
+    fn owner(&self, example: &Example) -> Option<&'v Name> {
+        let found = decide::find(self.version.snapshot(), &example.view())?;
+        Some(found.route().name())
     }
-
-    fn owner(&self, example: &Example) -> Option<&'v str> {
-        let found = crate::data_path::decide::find(self.version.snapshot(), &example.view())?;
-        Some(found.route().name().as_str())
-    }
-}
-
-/// The hosts of a route whose hosts are all exact.
-fn exact_hosts(route: &Route) -> Option<impl Iterator<Item = &str>> {
-    let exact = |host| match host {
-        &HostPattern::Exact(ref name) => Some(&**name),
-        HostPattern::Wildcard(_) => None,
-    };
-    let is_narrow = !route.hosts().is_empty() && route.hosts().iter().all(|host| exact(host).is_some());
-    is_narrow.then(|| route.hosts().iter().filter_map(exact))
 }

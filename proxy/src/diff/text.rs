@@ -15,7 +15,7 @@ impl fmt::Display for Diff {
         section(f, "settings", &self.settings, |f, field| write_field(f, "  ", field))?;
         section(f, "listeners", &self.listeners, write_object)?;
         section(f, "routes", &self.routes, write_route)?;
-        section(f, "requests", &self.handovers[..self.handovers.len().min(SHOWN)], write_handover)?;
+        write_handovers(f, &self.handovers)?;
         section(f, "upstreams", &self.upstreams, write_upstream)?;
         section(f, "releases", &self.releases, write_release)?;
         if let Some(sample) = &self.sample {
@@ -73,6 +73,15 @@ fn write_hook_move(f: &mut fmt::Formatter<'_>, users: &HookMove) -> fmt::Result 
         (None, None) => "users whom no rule takes".to_owned(),
     };
     writeln!(f, "        {who} ({}): {} -> {}", users.group, users.from, users.to)
+}
+
+fn write_handovers(f: &mut fmt::Formatter<'_>, handovers: &[Handover]) -> fmt::Result {
+    let (shown, more) = handovers.split_at(handovers.len().min(SHOWN));
+    section(f, "requests", shown, write_handover)?;
+    match more.len() {
+        0 => Ok(()),
+        more => writeln!(f, "  and {more} more; --json has them all\n"),
+    }
 }
 
 /// `blog -> docs: all requests, for example GET blog.example.com/`
@@ -283,5 +292,5 @@ fn rounded(number: f64) -> f64 {
     (number * 10_000.0).round() / 10_000.0
 }
 
-/// How many transitions of one release are shown.
+/// How many transitions of one release are shown, and how many handovers.
 const SHOWN: usize = 20;

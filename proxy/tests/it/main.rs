@@ -30,6 +30,7 @@ mod reference;
 mod access_log;
 mod admin;
 mod blame;
+mod check;
 mod cli;
 mod demo;
 mod diff;

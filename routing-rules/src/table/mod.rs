@@ -15,6 +15,8 @@ mod precedence;
 
 mod pair;
 
+mod neighbours;
+
 mod example;
 
 mod compiled;
@@ -45,6 +47,7 @@ use update::Update;
 
 pub use compiled::{CompiledRelease, CompiledRoute, CompiledTarget};
 pub use example::Example;
+pub use neighbours::Neighbours;
 pub use pair::Pair;
 pub use precedence::Precedence;
 pub use slots::{ReleaseId, RouteId, UpstreamId};

@@ -4,7 +4,7 @@
 //! only their equals. So [`Pair::may_meet`] is certain when it says no, and [`Pair::covers`] when it says yes.
 
 use super::Precedence;
-use crate::rules::{AddressSet, HostPattern, PathPattern, Route, RouteConditions, TextCondition, TextPattern};
+use crate::rules::{AddressSet, HostPattern, Name, PathPattern, Route, RouteConditions, TextCondition, TextPattern};
 
 /// A route by one of its hosts and one of its paths: what stands in the order of [`Precedence`] once.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,11 @@ impl<'r> Pair<'r> {
     /// Its place in the order of routes.
     pub fn precedence(&self) -> Precedence<'r> {
         Precedence::new(self.host, self.path, self.route)
+    }
+
+    /// The name of its route.
+    pub fn name(self) -> &'r Name {
+        self.route.name()
     }
 
     /// Whether some request may match both.

@@ -157,17 +157,19 @@ impl Catalog {
         self.written().spec()
     }
 
-    /// A problem of an object in force that only shows in use, at the place of a field.
+    /// A problem of an object in force that only shows in use, at the place of a field or, if that is empty, of the object.
     pub fn problem(&self, kind: Kind, name: &str, field: &str, reason: String) -> Problem {
-        let document = match self.entries.get(&(kind, name.into())) {
-            Some(entry) => Arc::clone(&entry.document),
-            None => "".into(),
-        };
-        Places::new(&self.claims.readings, HashMap::new()).problem(
-            &document,
-            format!("{}.{name}.{field}", kind.map_name()),
-            reason,
-        )
+        let document = self.entries.get(&(kind, name.into())).map(|entry| &*entry.document);
+        let dot = if field.is_empty() { "" } else { "." };
+        self.problem_at(document.unwrap_or_default(), format!("{}.{name}{dot}{field}", kind.map_name()), reason)
+    }
+
+    /// The same for a path of a document; the empty path is the document as such.
+    pub fn problem_at(&self, document: &str, path: String, reason: String) -> Problem {
+        match &*path {
+            "" => unplaced(&document.into(), path, reason),
+            _ => Places::new(&self.claims.readings, HashMap::new()).problem(&document.into(), path, reason),
+        }
     }
 
     fn settle(&mut self, touched: Touched) -> bool {

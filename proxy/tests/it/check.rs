@@ -1,0 +1,190 @@
+//! `serin check`: what it warns of, what it says about wrong values, and its command line.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::support::control::serin;
+
+/// One block a case: the main file, `---`, what is warned of.
+const WARNINGS: &[&str] = &[
+    // Nothing is wrong, and nothing is odd.
+    "
+    listeners: {web: {address: \"127.0.0.1:8080\"}, more: {address: \"127.0.0.2:8080\"}}
+    admin: {address: \"127.0.0.1:8081\"}
+    routes:
+      all: {upstream: u}
+      shop: {hosts: [shop.test], upstream: u, release: r}
+      number: {hosts: [shop.test], paths: [{regex: \"^/(a|b)[0-9]+$\"}], upstream: u}
+    upstreams: {u: {endpoints: [\"10.0.0.1:80\"]}, v: {endpoints: [{address: \"10.0.0.1:80\", weight: 0}, \"10.0.0.2:80\"]}}
+    releases: {r: {stable: u, canary: v, audience: [{name: all, percent: 1}]}}
+    ---
+    ",
+    "
+    ---
+    serin.yaml: there is no listener, so no request comes in
+    serin.yaml: there is no route, so every request is answered with 404
+    ",
+    // The same matches: the name decides, and the other is never asked.
+    "
+    listeners: {web: {address: \"127.0.0.1:8080\"}}
+    routes:
+      b: {hosts: [a.test], paths: [{prefix: /x}], methods: [GET], upstream: u}
+      a: {hosts: [a.test], paths: [{prefix: /x}, {exact: /y}], methods: [GET], upstream: u}
+    upstreams: {u: {endpoints: [\"10.0.0.1:80\"]}}
+    ---
+    serin.yaml:3:6: routes.b: no request reaches this route: all of them match `a`, with precedence
+    ",
+    // Several routes hide one together, each one of its places; other conditions leave it something.
+    "
+    listeners: {web: {address: \"127.0.0.1:8080\"}}
+    routes:
+      hidden: {hosts: [a.test, b.test], paths: [{prefix: /x}], upstream: u}
+      one: {hosts: [a.test], paths: [{regex: \"\"}], upstream: u}
+      b-all: {hosts: [b.test], paths: [{prefix: /x}], upstream: u}
+      b-some: {hosts: [c.test], methods: [GET], upstream: u}
+      c: {hosts: [c.test], upstream: u}
+    upstreams: {u: {endpoints: [\"10.0.0.1:80\"]}}
+    ---
+    ",
+    "
+    listeners: {web: {address: \"127.0.0.1:8080\"}}
+    routes:
+      hidden: {hosts: [a.test, b.test], paths: [{prefix: /x}], upstream: u}
+      a-all: {hosts: [a.test], paths: [{prefix: /x}], upstream: u}
+      b-all: {hosts: [b.test], paths: [{prefix: /x}], upstream: u}
+    upstreams: {u: {endpoints: [\"10.0.0.1:80\"]}}
+    ---
+    serin.yaml:3:11: routes.hidden: no request reaches this route: all of them match `a-all` or `b-all`, with precedence
+    ",
+    // What a narrower route asks for, a wider one with as many conditions may ask too.
+    "
+    listeners: {web: {address: \"127.0.0.1:8080\"}}
+    routes:
+      office: {headers: {x: \"1\"}, client_ip: [10.1.0.0/16], upstream: u}
+      all: {headers: {x: {present: true}}, client_ip: [10.0.0.0/8], upstream: u}
+    upstreams: {u: {endpoints: [\"10.0.0.1:80\"]}}
+    ---
+    serin.yaml:3:11: routes.office: no request reaches this route: all of them match `all`, with precedence
+    ",
+    // What nobody uses, and upstreams that serve nobody.
+    "
+    listeners: {web: {address: \"127.0.0.1:8080\"}}
+    routes: {all: {upstream: none}}
+    upstreams:
+      none: {endpoints: []}
+      zero: {endpoints: [{address: \"10.0.0.1:80\", weight: 0}, {address: \"10.0.0.2:80\", weight: 0}]}
+      idle: {endpoints: [\"10.0.0.1:80\"]}
+    releases:
+      r: {stable: none, canary: zero, audience: [{name: all, percent: 1}]}
+    ---
+    serin.yaml:4:21: upstreams.none.endpoints: there is no endpoint, so requests are answered with 503
+    serin.yaml:5:21: upstreams.zero.endpoints: all weights are 0, so requests are answered with 503
+    serin.yaml:6:9: upstreams.idle: no route and no release uses this upstream
+    serin.yaml:8:6: releases.r: no route uses this release
+    ",
+    // Addresses that are taken.
+    "
+    listeners: {a: {address: \"0.0.0.0:8080\"}, b: {address: \"127.0.0.1:8080\"}, c: {address: \"[::1]:8080\"}, d: {address: \"127.0.0.1:0\"}, e: {address: \"127.0.0.1:0\"}, f: {address: \"127.0.0.1:9900\"}}
+    admin: {address: \"127.0.0.1:9900\"}
+    routes: {all: {upstream: u}}
+    upstreams: {u: {endpoints: [\"10.0.0.1:80\"]}}
+    ---
+    serin.yaml:1:56: listeners.b.address: listener `a` has this address already, so the listener cannot be opened
+    serin.yaml:1:174: listeners.f.address: `admin` has this address already, so the listener cannot be opened
+    ",
+    // Files that cannot be written.
+    "
+    listeners: {web: {address: \"127.0.0.1:8080\"}}
+    routes: {all: {upstream: u}}
+    upstreams: {u: {endpoints: [\"10.0.0.1:80\"]}}
+    state_dir: serin.yaml/state
+    access_log: {to: logs/access.log}
+    ---
+    serin.yaml:4:12: state_dir: DIR/serin.yaml is not a folder
+    serin.yaml:5:18: access_log.to: there is no folder DIR/logs
+    ",
+    "
+    listeners: {web: {address: \"127.0.0.1:8080\"}}
+    routes: {all: {upstream: u}}
+    upstreams: {u: {endpoints: [\"10.0.0.1:80\"]}}
+    access_log: {to: .}
+    ---
+    serin.yaml:4:18: access_log.to: DIR/. is a folder, not a file
+    ",
+];
+
+/// Exit code 0 all the same, on stderr, and counted.
+#[test]
+fn what_is_right_but_hardly_meant_is_warned_of() {
+    for case in WARNINGS {
+        let (rules, expected) = case.split_once("---\n").unwrap();
+        let (rules, expected) = (unindented(rules), unindented(expected));
+        let (folder, path) = write(&rules);
+        let output = serin(&["check", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{case}\n{output:?}");
+        let place = folder.path().to_string_lossy().into_owned();
+        let told = text(&output.stderr).replace(&format!("{place}/serin.yaml:"), "serin.yaml:").replace(&place, "DIR");
+        let expected: String = expected.lines().map(|line| format!("warning: {line}\n")).collect();
+        assert_eq!(told, expected, "{case}");
+        let count = match expected.lines().count() {
+            0 => "releases\n".to_owned(),
+            1 => "releases; 1 warning\n".to_owned(),
+            more => format!("releases; {more} warnings\n"),
+        };
+        assert!(text(&output.stdout).ends_with(&count), "{case}\n{output:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_may_not_be_written_is_warned_of() {
+    let (folder, path) = write(&format!("{RULES}state_dir: locked\n"));
+    fs::create_dir(folder.path().join("locked")).unwrap();
+    fs::set_permissions(folder.path().join("locked"), fs::Permissions::from_mode(0o500)).unwrap();
+    // The superuser may write anywhere, so only others are refused.
+    let is_refused = fs::write(folder.path().join("locked/file"), "").is_err();
+    let told = text(&serin(&["check", path.to_str().unwrap()]).stderr);
+    assert_eq!(told.contains("state_dir: ") && told.contains("locked cannot be written: "), is_refused, "{told}");
+}
+
+#[test]
+fn the_file_is_named_either_way_but_not_both() {
+    let (_folder, path) = write(RULES);
+    let path = path.to_str().unwrap();
+    for arguments in [&["check", path][..], &["check", "--config", path]] {
+        let output = serin(arguments);
+        assert!(text(&output.stdout).starts_with(&format!("{path} is right: ")), "{output:?}");
+    }
+    let both = serin(&["check", path, "--config", path]);
+    assert_eq!(both.status.code(), Some(2));
+    assert!(text(&both.stderr).contains("the main file is given twice"), "{both:?}");
+    // The variable stands aside.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_serin"));
+    let output = command.args(["check", path]).env("SERIN_CONFIG", "/nowhere.yaml").output().unwrap();
+    assert!(text(&output.stdout).starts_with(&format!("{path} is right: ")), "{output:?}");
+    let output = Command::new(env!("CARGO_BIN_EXE_serin")).arg("check").env("SERIN_CONFIG", path).output().unwrap();
+    assert!(text(&output.stdout).starts_with(&format!("{path} is right: ")), "{output:?}");
+}
+
+fn write(text: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("serin.yaml");
+    fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A block without the four spaces that it stands behind in this file, and without its first, empty line.
+fn unindented(block: &str) -> String {
+    let lines = block.trim_start_matches('\n').lines().map(|line| line.strip_prefix("    ").unwrap_or(line).trim_end());
+    lines.filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect()
+}
+
+const RULES: &str = "listeners: {web: {address: \"127.0.0.1:0\"}}\nroutes: {all: {upstream: u}}\n\
+                     upstreams: {u: {endpoints: [\"127.0.0.1:1\"]}}\n";
