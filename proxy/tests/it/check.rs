@@ -117,6 +117,65 @@ const WARNINGS: &[&str] = &[
     ",
 ];
 
+/// A wrong value in its object, where the problem is, and what is said: what is wrong, and what would be right.
+#[rustfmt::skip]
+const VALUES: &[(&str, &str, &str)] = &[
+    ("hosts: [\"[x.com]\"]", "hosts[0]", "`[x.com]` has brackets without an IPv6 address in them; write names without brackets, which are for IPv6 addresses as in [::1]"),
+    ("hosts: [\"::1\"]", "hosts[0]", "`::1` is written in brackets, because it is an IPv6 address: [::1]"),
+    ("hosts: [x.com/a]", "hosts[0]", "`x.com/a` has a character that a host name cannot have; a host has no path and no network, which are `paths` and `client_ip` of a route"),
+    ("hosts: [.x.com]", "hosts[0]", "`.x.com` has an empty label; for the names one label below it write *.example.com"),
+    ("hosts: [\"x.com:80\"]", "hosts[0]", "`x.com:80` has a port; routes match host names, listeners have ports"),
+    ("hosts: x.com", "hosts", "expected a sequence, found the text \"x.com\"; write [\"x.com\"]"),
+    ("paths: [/a/]", "paths[0]", "\"/a/\" needs a name in front that says what it is: {exact: …}, {prefix: …}, {regex: …}"),
+    ("paths: [{prefix: a}]", "paths[0]", "path `a` must begin with `/`"),
+    ("paths: [{prefix: \"/a?b\"}]", "paths[0]", "path `/a?b` has a query or fragment; use `query` conditions"),
+    ("paths: [{regex: \"[a\"}]", "paths[0]", "regular expression `[a`: unclosed character class"),
+    ("headers: {x: 1}", "headers.x", "expected a text (numbers in quotes), or one of {exact: …}, {prefix: …}, {regex: …}, {present: true|false}"),
+    ("trailers: [content-length]", "trailers[0]", "`content-length` is part of the message framing and cannot be a trailer"),
+    ("filters: [{set_request_header: x}]", "filters[0].set_request_header", "expected a mapping, found the text \"x\""),
+    ("timeouts: {request: 5}", "timeouts.request", "duration `5` needs a unit: ms, s, m or h"),
+    ("timeouts: {request: 5sec}", "timeouts.request", "duration `5sec` has an unknown unit `sec`; use ms, s, m or h"),
+    ("timeouts: {request: 1m30s}", "timeouts.request", "duration `1m30s` is more than one number and one unit; write for example 90s"),
+    ("timeouts: {request: \"\"}", "timeouts.request", "`` is not a duration such as 30s or 500ms"),
+    ("timeouts: {request: never}", "timeouts.request", "`never` is not a duration such as 30s or 500ms"),
+    ("timeouts: {request: -5s}", "timeouts.request", "duration `-5s` is negative"),
+    ("timeouts: 5s", "timeouts", "expected a mapping such as {connect: …}, found the text \"5s\""),
+    ("limits: {body: 10mb}", "limits.body", "size `10mb` has an unknown unit `mb`; use B, KiB, MiB, GiB, KB, MB or GB"),
+    ("limits: {body: -1}", "limits.body", "`-1` is not a size such as 10MiB"),
+    ("limits: {body: unlimited}", "limits.body", "`unlimited` is not a size such as 10MiB"),
+    ("split: [{upstream: u, weight: -1}]", "split[0].weight", "expected a whole number, 0 or more, found the number -1"),
+    ("split: [{upstream: u, weight: 50%}]", "split[0].weight", "\"50%\" is not a whole number"),
+    ("split: [{upstream: u, weight: 0.5}]", "split[0].weight", "\"0.5\" is not a whole number"),
+];
+
+/// The same for what does not stand in a route.
+#[rustfmt::skip]
+const OTHER_VALUES: &[(&str, &str)] = &[
+    ("routes: {a: {split: [{upstream: u, weight: 2000000}]}}", "routes.a.split[0]: weight 2000000 is above 1000000, the most a part of a split can have"),
+    ("releases: {r: {stable: u, canary: v, audience: [{name: x, percent: -1}]}}", "releases.r.audience[0].percent: `-1` is not a percent from 0 to 100, such as 12.5"),
+    ("releases: {r: {stable: u, canary: v, audience: [{name: x, percent: 100.5}]}}", "releases.r.audience[0].percent: percent 100.5 is above 100, which is everybody"),
+    ("releases: {r: {stable: u, canary: v, audience: [{name: x, percent: 0.001}]}}", "releases.r.audience[0].percent: percent 0.001 has more than two decimals, the least is 0.01"),
+    ("releases: {r: {stable: u, canary: v, audience: [{name: x}], phases: 10}}", "releases.r.phases: expected a sequence, found the number 10; write [10]"),
+    ("admin: {address: 9900}", "admin.address: this is not an address such as 127.0.0.1:9900 or [::1]:9900"),
+    ("admin: \"127.0.0.1:9900\"", "admin: expected a mapping such as {address: …}, found the text \"127.0.0.1:9900\""),
+    ("workers: auto", "workers: \"auto\" is not a whole number"),
+];
+
+#[test]
+fn a_message_says_what_would_be_right() {
+    let of_route = VALUES
+        .iter()
+        .map(|(value, at, reason)| (format!("routes: {{a: {{{value}}}}}"), format!("routes.a.{at}: {reason}")));
+    let others = OTHER_VALUES.iter().map(|(line, told)| ((*line).to_owned(), (*told).to_owned()));
+    for (line, expected) in of_route.chain(others) {
+        let (_folder, path) = write(&format!("{line}\n"));
+        let output = serin(&["check", path.to_str().unwrap()]);
+        let told = text(&output.stdout);
+        let is_told = told.lines().any(|line| line.split_once(": ").is_some_and(|(_, rest)| rest == expected));
+        assert!(is_told, "{line}\n{expected}\nin\n{told}");
+    }
+}
+
 /// Exit code 0 all the same, on stderr, and counted.
 #[test]
 fn what_is_right_but_hardly_meant_is_warned_of() {

@@ -341,7 +341,7 @@ fn target(spec: &RouteSpec, redirect: Option<Redirect>, problems: &mut Problems<
 fn split(specs: &[SplitSpec], mut problems: Problems<'_>) -> Option<Box<[WeightedUpstream]>> {
     let parts = problems.each(specs, |part| {
         if part.weight > 1_000_000 {
-            return Err(format!("weight {} is above 1000000", part.weight));
+            return Err(format!("weight {} is above 1000000, the most a part of a split can have", part.weight));
         }
         Ok(WeightedUpstream { upstream: Name::new(&part.upstream)?, weight: part.weight })
     })?;
@@ -514,7 +514,10 @@ fn editable(text: &str) -> Result<HeaderName, String> {
 
 /// A trailer field that may be passed on (RFC 9110 §6.5.1 forbids those that frame, route or authenticate).
 fn trailer_name(text: &str) -> Result<HeaderName, String> {
-    let name = editable(text)?;
+    let name = header_name(text)?;
+    if editable(text).is_err() {
+        return Err(format!("`{name}` is part of the message framing and cannot be a trailer"));
+    }
     let forbidden = [
         header::AUTHORIZATION,
         header::CACHE_CONTROL,

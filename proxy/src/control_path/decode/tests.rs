@@ -233,8 +233,8 @@ rotes: 1
             "f:19:9: routes.bare: missing field `hosts`",
             "f:19:9: routes.bare: missing field `upstream`",
             "f:20:8: routes.empty: expected a mapping, found nothing",
-            "f:21:9: routes.text: expected a mapping, found the text \"x\"",
-            "f:23:12: routes.v1.2.hosts: expected a sequence, found the text \"a\"",
+            "f:21:9: routes.text: expected a mapping such as {hosts: …}, found the text \"x\"",
+            "f:23:12: routes.v1.2.hosts: expected a sequence, found the text \"a\"; write [\"a\"]",
             "f:25:10: routes.v1.2.tls: missing field `key_file`",
             "f:25:39: routes.v1.2.tls.versions[1]: expected a number from 0 to 255, found the number -1",
             "f:26:1: rotes: unknown field `rotes`, did you mean `routes`?",
@@ -316,7 +316,10 @@ fn types_that_serde_buffers_or_converts() {
     assert_eq!(value::<Vec<OneOf>>("[1.10, 7]"), [OneOf::Text("1.10".into()), OneOf::Number(7)]);
     check::<Vec<Vec<u8>>>(
         "[5, true]",
-        &["f:1:2: [0]: expected a sequence, found the number 5", "f:1:5: [1]: expected a sequence, found `true`"],
+        &[
+            "f:1:2: [0]: expected a sequence, found the number 5; write [5]",
+            "f:1:5: [1]: expected a sequence, found `true`",
+        ],
     );
     check::<Flat>("name: a\nmost: 3\nmots: 3\n", &["f:3:1: mots: unknown field `mots`"]);
     // serde buffers flattened fields without their names: the reason is right, the place is the whole.
