@@ -117,6 +117,100 @@ const WARNINGS: &[&str] = &[
     ",
 ];
 
+/// One block a case: the main file, `---`, all its problems. What is wrong in one field hides nothing in another, and what
+/// only follows from it is not told.
+const PROBLEMS: &[&str] = &[
+    "
+    routes:
+      a: {hostz: [x], paths: [{regex: \"(\"}], methods: [get], upstream: u}
+      b: {hosts: [\"x y\", {}], upstrean: u, client_ip: [nope]}
+    upstreams: {u: {endpoints: [{address: \"10.0.0.1:80\", weight: x}, \"10.0.0.1:0\"]}}
+    listeners: {web: {address: nope, foo: 1}}
+    ---
+    serin.yaml:2:7: routes.a.hostz: unknown field `hostz`, did you mean `hosts`?
+    serin.yaml:2:27: routes.a.paths[0]: regular expression `(`: unclosed group
+    serin.yaml:2:52: routes.a.methods[0]: method `get` is written in capitals: GET
+    serin.yaml:3:15: routes.b.hosts[0]: `x y` has a character that a host name cannot have
+    serin.yaml:3:22: routes.b.hosts[1]: expected a string, found a mapping
+    serin.yaml:3:27: routes.b.upstrean: unknown field `upstrean`, did you mean `upstream`?
+    serin.yaml:3:52: routes.b.client_ip[0]: `nope` is not an address or a network such as 10.0.0.0/8
+    serin.yaml:4:29: upstreams.u.endpoints[0]: expected \"IP:PORT\" or {address: \"IP:PORT\", weight: 1} with a weight from 0 to 1000
+    serin.yaml:4:66: upstreams.u.endpoints[1]: `10.0.0.1:0` has port 0
+    serin.yaml:5:28: listeners.web.address: `nope` is not an address such as 127.0.0.1:8080 or [::]:8080
+    serin.yaml:5:34: listeners.web.foo: unknown field `foo`, expected `address`
+    ",
+    // Settings: those of the right type, the files they name, and the rule files too.
+    "
+    wrokers: 2
+    workers: 5000
+    trusted_proxies: [nope]
+    limits: {connections_per_client: 0, x: 1}
+    sources: {files: [more.yaml, \"[\"], y: 1}
+    geo: {database: nowhere.mmdb}
+    secret_file: gone
+    shutdown: {delay: 5 min}
+    ---
+    more.yaml:1:24: routes.z.upstream: there is no upstream `gone`; not in force until there is one
+    serin.yaml:1:1: wrokers: unknown field `wrokers`, did you mean `workers`?
+    serin.yaml:2:10: workers: the number of workers is between 1 and 1024
+    serin.yaml:3:19: trusted_proxies[0]: `nope` is not an address or a network such as 10.0.0.0/8
+    serin.yaml:4:34: limits.connections_per_client: a client needs at least 1 connection
+    serin.yaml:4:37: limits.x: unknown field `x`, expected `connections_per_client`
+    serin.yaml:5:30: sources.files[1]: invalid range pattern
+    serin.yaml:5:36: sources.y: unknown field `y`, expected `files`
+    serin.yaml:6:17: geo.database: DIR/nowhere.mmdb: i/o error: No such file or directory (os error 2)
+    serin.yaml:7:14: secret_file: DIR/gone: No such file or directory (os error 2)
+    serin.yaml:8:19: shutdown.delay: duration `5 min` has an unknown unit `min`; use ms, s, m or h
+    ",
+    // What seems to be missing or to follow may be what could not be understood.
+    "
+    upstreams: {u: {endpoints: [\"10.0.0.1:80\"]}, v: {endpoints: [\"10.0.0.2:80\"]}}
+    releases:
+      r: {stable: u, canary: u, audience: [{name: all, percent: 101}], sticky: {salt: xyz}, foo: 1}
+      s: {stable: u, canary: v, audience: [{name: all, percent: 101}]}
+      t: {stable: u, audience: [{name: \"\", percent: 5}], phases: [10, 5]}
+      u: {stable: {}, canary: {}, audience: [{nam: all, percent: 5}]}
+    geo: 5
+    secret_file: []
+    ---
+    serin.yaml:3:26: releases.r.canary: stable and canary are the same upstream
+    serin.yaml:3:61: releases.r.audience[0].percent: percent 101 is above 100, which is everybody
+    serin.yaml:3:83: releases.r.sticky.salt: salt `xyz` is not 32 hexadecimal digits
+    serin.yaml:3:89: releases.r.foo: unknown field `foo`, expected one of `stable`, `canary`, `audience`, `phases`, `sticky`, `override`, `expose`
+    serin.yaml:4:61: releases.s.audience[0].percent: percent 101 is above 100, which is everybody
+    serin.yaml:5:6: releases.t: missing field `canary`
+    serin.yaml:5:36: releases.t.audience[0].name: a rule needs a name, which logs and `explain` show
+    serin.yaml:5:67: releases.t.phases[1]: phases must grow, but 5 follows 10
+    serin.yaml:6:15: releases.u.stable: expected a string, found a mapping
+    serin.yaml:6:27: releases.u.canary: expected a string, found a mapping
+    serin.yaml:6:43: releases.u.audience[0].nam: unknown field `nam`, did you mean `name`?
+    serin.yaml:7:6: geo: expected a mapping such as {database: …}, found the text \"5\"
+    serin.yaml:8:14: secret_file: expected path string, found a sequence
+    ",
+];
+
+#[test]
+fn all_problems_of_an_object_are_told_at_once() {
+    for case in PROBLEMS {
+        let (rules, expected) = case.split_once("---\n").unwrap();
+        let (folder, path) = write(&unindented(rules));
+        fs::write(folder.path().join("more.yaml"), "routes: {z: {upstream: gone}}\n").unwrap();
+        let output = serin(&["check", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1), "{case}\n{output:?}");
+        let place = folder.path().to_string_lossy().into_owned();
+        let told =
+            text(&output.stdout).lines().map(|line| format!("{}\n", from_folder(line, &place))).collect::<String>();
+        let expected = unindented(expected);
+        assert_eq!(told, format!("{expected}{} problems\n", expected.lines().count()), "{case}");
+    }
+}
+
+/// A line without the name of the temporary folder: nothing in front of it, `DIR` within.
+fn from_folder(line: &str, folder: &str) -> String {
+    let line = line.strip_prefix(&format!("{folder}/")).unwrap_or(line);
+    line.replace(folder, "DIR")
+}
+
 /// A wrong value in its object, where the problem is, and what is said: what is wrong, and what would be right.
 #[rustfmt::skip]
 const VALUES: &[(&str, &str, &str)] = &[
