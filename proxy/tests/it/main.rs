@@ -35,6 +35,7 @@ mod cli;
 mod demo;
 mod diff;
 mod drain;
+mod explain;
 mod listeners;
 mod rejected;
 mod reload;
