@@ -328,15 +328,15 @@ fn types_that_serde_buffers_or_converts() {
     assert_eq!(value::<Range>("{start: 1, to: 2}"), Range { from: 1, to: 2 });
     check::<Vec<Range>>("- {from: 2, to: 1}", &["f:1:3: [0]: empty range: 2 is not below 1"]);
     // Fields have names; serde alone would take them by their order too.
-    check::<Vec<Range>>("[[1, 2]]", &["f:1:2: [0]: expected a mapping, found a sequence"]);
+    check::<Vec<Range>>("[[1, 2]]", &["f:1:2: [0]: expected a mapping such as {from: …}, found a sequence"]);
     // The conversion sees a stand-in for `x`; what it says of that is not the operator's problem.
     check::<Vec<Range>>(
         "- {start: x, to: 0}\n- {to: 0}",
-        &["f:1:11: [0].start: invalid number \"x\"", "f:2:3: [1]: missing field `from`"],
+        &["f:1:11: [0].start: \"x\" is not a whole number", "f:2:3: [1]: missing field `from`"],
     );
     check::<BTreeMap<u8, u8>>(
         "{1: 1, x: 1, 300: x}",
-        &["f:1:8: x: invalid number \"x\"", "f:1:14: 300: expected a number from 0 to 255, found the number 300"],
+        &["f:1:8: x: \"x\" is not a whole number", "f:1:14: 300: expected a number from 0 to 255, found the number 300"],
     );
     check::<BTreeMap<String, Vec<Tls>>>(
         "a: [{cert_file: 1, key_file: , versions: [1]}]",
