@@ -302,7 +302,7 @@ fn pairs_of_routes_meet_and_cover_as_requests_do() {
     let (mut apart, mut covered, mut made_up) = (0, 0, 0);
     for _ in 0..6_000 {
         let routes = [(); 3].map(|()| random.single_pair());
-        let tables = routes.each_ref().map(|route| table_of(route));
+        let tables = routes.each_ref().map(table_of);
         let rules = tables.each_ref().map(|table| table.routes().next().unwrap().rules().clone());
         let [one, other, wide] = rules.each_ref().map(|route| Pair::all_of(route).next().unwrap());
         let (may_meet, covers) = (one.may_meet(&other), wide.covers(&[one, other]));

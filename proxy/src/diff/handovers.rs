@@ -39,7 +39,9 @@ pub enum Extent {
 
 /// All handovers, by the route that had the requests.
 pub(super) fn compare(old: &Version, new: &Version) -> Vec<Handover> {
-    let sides = Sides { old: Side::of(old), new: Side::of(new) };
+    let (old, new) = (Side::of(old), Side::of(new));
+    let fresh = new.routes.all().filter(|route| old.differs(route)).collect();
+    let sides = Sides { old, new, fresh };
     let mut found = Vec::new();
     for route in sides.old.routes.all() {
         let mut given = sides.given(route);
@@ -50,23 +52,24 @@ pub(super) fn compare(old: &Version, new: &Version) -> Vec<Handover> {
         }
         found.append(&mut given);
     }
-    let fresh = sides.new.routes.all().filter(|route| sides.old.differs(route));
-    found.extend(fresh.filter_map(|route| sides.between(None, Some(route))));
+    found.extend(sides.fresh.iter().filter_map(|route| sides.between(None, Some(route))));
     found
 }
 
 struct Sides<'v> {
     old: Side<'v>,
     new: Side<'v>,
+    /// The routes of now that were not there before, or matched otherwise.
+    fresh: Vec<&'v Route>,
 }
 
 impl<'v> Sides<'v> {
     /// What a route of before hands over.
     fn given(&self, from: &'v Route) -> Vec<Handover> {
         let goes = self.new.differs(from);
-        let others = self.new.routes.of(from).into_iter().filter(|to| to.name() != from.name());
         // Two routes that match as before share requests as before.
-        let others = others.filter(|to| goes || self.old.differs(to));
+        let others = if goes { self.new.routes.of(from) } else { self.fresh.clone() };
+        let others = others.into_iter().filter(|to| to.name() != from.name());
         let mut found: Vec<Handover> = others.filter_map(|to| self.between(Some(from), Some(to))).collect();
         found.extend(goes.then(|| self.between(Some(from), None)).flatten());
         found
@@ -80,9 +83,13 @@ impl<'v> Sides<'v> {
     fn between(&self, from: Option<&'v Route>, to: Option<&'v Route>) -> Option<Handover> {
         let name = |route: Option<&Route>| route.map(|route| route.name().to_string());
         let handover = |extent, example| Handover { from: name(from), to: name(to), extent, example };
+        let regions = regions(from, to);
+        if regions.is_empty() {
+            return None;
+        }
         let (near_old, near_new) = (self.old.routes.of(from.or(to)?), self.new.routes.of(to.or(from)?));
         let mut may = false;
-        for region in regions(from, to) {
+        for region in regions {
             let had = from.and_then(|_| region.first().copied());
             let has = to.and_then(|_| region.last().copied());
             if is_taken_before(had, &region, &near_old) || is_taken_before(has, &region, &near_new) {

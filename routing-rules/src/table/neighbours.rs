@@ -60,10 +60,13 @@ impl<'r> Neighbours<'r> {
 
 /// The hosts of a route whose hosts are all exact.
 fn exact_hosts(route: &Route) -> Option<impl Iterator<Item = &str>> {
-    let exact = |host| match host {
-        &HostPattern::Exact(ref name) => Some(&**name),
-        HostPattern::Wildcard(_) => None,
-    };
     let is_narrow = !route.hosts().is_empty() && route.hosts().iter().all(|host| exact(host).is_some());
     is_narrow.then(|| route.hosts().iter().filter_map(exact))
+}
+
+fn exact(host: &HostPattern) -> Option<&str> {
+    match host {
+        HostPattern::Exact(name) => Some(name),
+        HostPattern::Wildcard(_) => None,
+    }
 }
