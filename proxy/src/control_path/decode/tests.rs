@@ -336,7 +336,10 @@ fn types_that_serde_buffers_or_converts() {
     );
     check::<BTreeMap<u8, u8>>(
         "{1: 1, x: 1, 300: x}",
-        &["f:1:8: x: \"x\" is not a whole number", "f:1:14: 300: expected a number from 0 to 255, found the number 300"],
+        &[
+            "f:1:8: x: \"x\" is not a whole number",
+            "f:1:14: 300: expected a number from 0 to 255, found the number 300",
+        ],
     );
     check::<BTreeMap<String, Vec<Tls>>>(
         "a: [{cert_file: 1, key_file: , versions: [1]}]",
