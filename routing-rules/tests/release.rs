@@ -391,7 +391,7 @@ fn pins_of_others_are_ignored() {
     };
     assert_eq!(with_pin(&here, &id_as_pin).2, Some(PinRefusal::Signature));
     let deaf = story("secret none");
-    assert_eq!(with_pin(&deaf, pin_of(&here, "user-42")).2, Some(PinRefusal::Signature));
+    assert_eq!(with_pin(&deaf, pin_of(&here, "user-42")).2, Some(PinRefusal::NoSecret));
     assert_eq!(try_pin_of(&deaf, "user-42"), None);
 }
 
@@ -473,8 +473,9 @@ fn words_that_logs_rely_on() {
         Reason::Inactive(Status::RolledBack),
     ];
     assert_eq!(reasons.map(Reason::as_str), ["override", "pin", "rule", "no_rule", "no_key", "inactive"]);
-    let refusals = [PinRefusal::Malformed, PinRefusal::Signature, PinRefusal::Expired, PinRefusal::Future];
-    assert_eq!(refusals.map(PinRefusal::as_str), ["malformed", "signature", "expired", "future"]);
+    let refusals =
+        [PinRefusal::Malformed, PinRefusal::Signature, PinRefusal::NoSecret, PinRefusal::Expired, PinRefusal::Future];
+    assert_eq!(refusals.map(PinRefusal::as_str), ["malformed", "signature", "no_secret", "expired", "future"]);
     assert_eq!(["stable", "CANARY"].map(str::parse), [Ok(Group::Stable), Ok(Group::Canary)]);
     assert!("canaries".parse::<Group>().is_err() && "".parse::<Group>().is_err());
 }

@@ -132,7 +132,7 @@ const CASES: &[&str] = &[
     routes.r.hosts[8]: a host name is empty
     routes.r.hosts[9]: `http://a` is a URL; write the host name alone
     routes.r.hosts[10]: `ä` has a character that a host name cannot have; names of other scripts are written as xn--…
-    routes.r.hosts[11]: `[::1` has brackets without an IPv6 address in them"#,
+    routes.r.hosts[11]: `[::1` has brackets without an IPv6 address in them; write names without brackets, which are for IPv6 addresses as in [::1]"#,
     // paths
     r#"{"routes": {"r": {"upstream": "u", "paths": [{"exact": "/a//b"}, {"exact": "a"}, {"prefix": ""}, {"prefix": "/a?b"}, {"exact": "/a#b"}, {"exact": "/%zz"},
                                                     {"prefix": "/%00"}, {"prefix": "/a b"}, {"prefix": "/..;/"}, {"regex": "("}, {"regex": "[a-z]{9999}"}, {"regex": "(?=a)"}]}},
@@ -173,7 +173,7 @@ const CASES: &[&str] = &[
     routes.b: a route has only one of `upstream`, `split` and a `redirect` filter
     routes.c: a route has only one of `upstream`, `split` and a `redirect` filter
     routes.d.split: at least one weight must be above 0
-    routes.e.split[0]: weight 1000001 is above 1000000
+    routes.e.split[0]: weight 1000001 is above 1000000, the most a part of a split can have
     routes.e.split[1]: name ` ` must begin with a letter or digit
     routes.f.release: a route that redirects has no upstream a release could move users from
     routes.g.upstream: name `?` must begin with a letter or digit
@@ -203,7 +203,7 @@ const CASES: &[&str] = &[
     routes.r.upgrade[1]: `h2c` cannot be allowed: the tunnel would carry requests past every rule
     routes.r.upgrade[2]: `a b` is not a protocol token
     routes.r.trailers[1]: `cookie` has no meaning, or a dangerous one, in trailers
-    routes.r.trailers[2]: `te` is part of the message framing and cannot be changed by a filter
+    routes.r.trailers[2]: `te` is part of the message framing and cannot be a trailer
     routes.r.trailers[3]: `?` is not a header name"#,
     // redirects
     r#"{"routes": {"a": {"filters": [{"redirect": {}}]}, "b": {"filters": [{"redirect": {"status": 304, "port": 1}}]}, "c": {"filters": [{"redirect": {"scheme": "ftp"}}]},
@@ -214,7 +214,7 @@ const CASES: &[&str] = &[
     routes.b.filters[0].redirect: status 304 is not a redirect; use 301, 302, 303, 307 or 308
     routes.c.filters[0].redirect: scheme `ftp` is neither http nor https
     routes.d.filters[0].redirect: the host of a redirect cannot have a wildcard
-    routes.e.filters[0].redirect: `a/b` has a character that a host name cannot have
+    routes.e.filters[0].redirect: `a/b` has a character that a host name cannot have; a host has no path and no network, which are `paths` and `client_ip` of a route
     routes.f.filters[0].redirect: path `x` must begin with `/`
     routes.g.filters[1]: a route has at most one redirect"#,
     // releases

@@ -11,7 +11,7 @@ use routing_rules::spec::{
     AudienceRuleSpec, EndpointSpec, ListenerSpec, PathSpec, Percent, PercentSpec, ReleaseSpec, RouteSpec, Spec,
     SplitSpec, StickySpec, TextMatchSpec, UpstreamSpec,
 };
-use routing_rules::table::{CompiledTarget, RouteTable};
+use routing_rules::table::{CompiledTarget, Example, Pair, RouteTable};
 
 /// One block a case: routes, an empty line, requests. A route is `name: condition…`, a request `METHOD URL fact… => route`.
 ///
@@ -295,6 +295,35 @@ fn the_table_agrees_with_a_scan_of_all_rules() {
     assert!(found > 20_000, "only {found} requests found a route: too few to say anything");
 }
 
+/// What patterns are said to have in common holds for every request.
+#[test]
+fn pairs_of_routes_meet_and_cover_as_requests_do() {
+    let mut random = Random(11);
+    let (mut apart, mut covered, mut made_up) = (0, 0, 0);
+    for _ in 0..6_000 {
+        let routes = [(); 3].map(|()| random.single_pair());
+        let tables = routes.each_ref().map(table_of);
+        let rules = tables.each_ref().map(|table| table.routes().next().unwrap().rules().clone());
+        let [one, other, wide] = rules.each_ref().map(|route| Pair::all_of(route).next().unwrap());
+        let (may_meet, covers) = (one.may_meet(&other), wide.covers(&[one, other]));
+        assert_eq!(may_meet, other.may_meet(&one), "{routes:#?}");
+        let takes = |view: &RequestView<'_>| tables.each_ref().map(|table| table.find(view).is_some());
+        for facts in (0..20).map(|_| random.facts()) {
+            if let [true, true, by_wide] = takes(&facts.view()) {
+                assert!(may_meet && (by_wide || !covers), "{facts:?}\n{routes:#?}");
+            }
+        }
+        for example in Example::matching(&[one, other], &["l1", "l2"]) {
+            let [by_one, by_other, by_wide] = takes(&example.view());
+            assert!(by_one && by_other && may_meet && (by_wide || !covers), "{example}\n{routes:#?}");
+            made_up += 1;
+        }
+        apart += usize::from(!may_meet);
+        covered += usize::from(may_meet && covers);
+    }
+    assert!(apart > 1_000 && covered > 100 && made_up > 1_000, "{apart} {covered} {made_up}: too few to say anything");
+}
+
 #[test]
 fn an_update_is_as_good_as_compiling_anew() {
     let mut random = Random(5);
@@ -498,6 +527,17 @@ fn nothing_that_can_be_written_makes_compiling_panic() {
             let _ = table.find(&random.facts().view());
         }
     }
+}
+
+/// A table with this route alone.
+fn table_of(route: &RouteSpec) -> RouteTable {
+    let mut spec = Spec::default();
+    spec.routes.insert("route".into(), route.clone());
+    spec.upstreams.insert("u1".into(), UpstreamSpec { endpoints: Vec::new() });
+    for name in ["l1", "l2"] {
+        spec.listeners.insert(name.into(), ListenerSpec { address: "127.0.0.1:1".into() });
+    }
+    RouteTable::compile(&rules(&spec), &ReleaseContext::default())
 }
 
 /// Table and scan give the same answer; whether it was a route.
@@ -873,6 +913,14 @@ impl Random {
             _ => route.upstream = Some(self.one(&["u1", "u2", "u3"])),
         }
         route
+    }
+
+    /// A route with at most one host and one path.
+    fn single_pair(&mut self) -> RouteSpec {
+        let mut route = self.route();
+        route.hosts.truncate(1);
+        route.paths.truncate(1);
+        RouteSpec { upstream: Some("u1".into()), split: Vec::new(), release: Vec::new(), ..route }
     }
 
     fn pattern(&mut self) -> TextMatchSpec {

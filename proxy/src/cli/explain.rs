@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serin_proxy::control_path::check;
 use serin_proxy::explain::{Question, explain as answer};
 
-use super::{ConfigArg, NO, USAGE, complain, say};
+use super::{ConfigArg, NO, complain, refuse, say};
 
 #[derive(clap::Args)]
 pub(super) struct ExplainArgs {
@@ -21,8 +21,8 @@ pub(super) struct ExplainArgs {
     /// A header field, `name: value`; may be given several times.
     #[arg(long, short = 'H', value_name = "NAME: VALUE", value_parser = header)]
     header: Vec<(String, String)>,
-    /// The listener the request comes through.
-    #[arg(long, default_value = "")]
+    /// The listener the request comes through. Default: the first by name; the answer says so where it matters.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     listener: String,
     /// Print JSON.
     #[arg(long)]
@@ -38,9 +38,11 @@ fn header(text: &str) -> Result<(String, String), String> {
 
 pub(super) fn explain(args: &ExplainArgs) -> ExitCode {
     let checked = check::check(&args.config.config);
-    for problem in &checked.problems {
-        complain(problem);
+    if !checked.has_main {
+        let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
+        return refuse(args.json, problems.join("\n"));
     }
+    checked.problems.iter().for_each(complain);
     let question = Question {
         url: args.url.clone(),
         method: args.method.clone(),
@@ -56,9 +58,6 @@ pub(super) fn explain(args: &ExplainArgs) -> ExitCode {
             }
             if explanation.route.is_some() { ExitCode::SUCCESS } else { ExitCode::from(NO) }
         }
-        Err(error) => {
-            complain(error);
-            ExitCode::from(USAGE)
-        }
+        Err(error) => refuse(args.json, error),
     }
 }

@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serin_proxy::explain::DEVICE_TABLE_VERSION;
 
 /// An L7 reverse proxy whose canary releases are first class.
@@ -26,7 +28,7 @@ struct Cli {
 enum Command {
     /// Serve.
     Run(run::RunArgs),
-    /// Validate a file and everything it names. Exit code 0: right, 1: not.
+    /// Validate a file and everything it names. Exit code 0: right (there may be warnings), 1: not.
     Check(check::CheckArgs),
     /// Say which route, group and endpoints a request meets, and why.
     Explain(explain::ExplainArgs),
@@ -60,8 +62,20 @@ const NO: u8 = 1;
 const USAGE: u8 = 2;
 
 pub(crate) fn run() -> ExitCode {
-    // clap ends the process with code 2 for a wrong command line.
-    match Cli::parse().command {
+    match parse() {
+        Ok(cli) => run_command(cli.command),
+        Err(error) => refuse_line(&error),
+    }
+}
+
+fn parse() -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    refuse_two_files(&matches)?;
+    Cli::from_arg_matches(&matches)
+}
+
+fn run_command(command: Command) -> ExitCode {
+    match command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => explain::explain(&args),
@@ -72,6 +86,35 @@ pub(crate) fn run() -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// The variable `SERIN_CONFIG` stands aside for a file that is named, which clap's own conflicts do not know.
+fn refuse_two_files(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let Some(("check", given)) = matches.subcommand() else { return Ok(()) };
+    if given.contains_id("file") && given.value_source("config") == Some(ValueSource::CommandLine) {
+        let message = "the main file is given twice: write `serin check FILE` or `serin check --config FILE`";
+        return Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
+    }
+    Ok(())
+}
+
+/// A wrong command line, or a request for help. Whoever asks for JSON gets JSON.
+fn refuse_line(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || !std::env::args_os().any(|argument| argument == "--json") {
+        error.exit();
+    }
+    let text = error.to_string();
+    let reason = text.split("\n\n").next().unwrap_or_default();
+    refuse(true, reason.strip_prefix("error: ").unwrap_or(reason))
+}
+
+/// Says why a command cannot be carried out: in JSON where that is asked for, else on standard error.
+fn refuse(json: bool, reason: impl std::fmt::Display) -> ExitCode {
+    match json {
+        true => say(serde_json::json!({"error": reason.to_string()})),
+        false => complain(reason),
+    }
+    ExitCode::from(USAGE)
 }
 
 /// Prints to standard output. A reader that has gone (`serin check | head`) is no error.

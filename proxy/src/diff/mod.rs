@@ -12,6 +12,10 @@ mod fields;
 
 mod releases;
 
+mod hooks;
+
+mod handovers;
+
 mod text;
 
 pub mod replay;
@@ -23,6 +27,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use fields::FieldChange;
+pub use handovers::{Extent, Handover};
+pub use hooks::{HookChange, HookMove};
 pub use releases::{BucketRange, Redraw, ReleaseChange, RuleChange, Transition};
 pub use version::Version;
 
@@ -36,7 +42,9 @@ pub struct Diff {
     /// Listeners that differ, by name.
     pub listeners: Vec<ObjectChange>,
     /// Routes that differ, by name.
-    pub routes: Vec<ObjectChange>,
+    pub routes: Vec<RouteChange>,
+    /// Requests that another route serves, or none, or one for the first time.
+    pub handovers: Vec<Handover>,
     /// Upstreams that differ, by name.
     pub upstreams: Vec<UpstreamChange>,
     /// Releases that differ, by name.
@@ -58,7 +66,7 @@ pub enum Change {
     Changed,
 }
 
-/// A listener or route that differs.
+/// A listener that differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ObjectChange {
     /// Its name.
@@ -69,6 +77,22 @@ pub struct ObjectChange {
     pub moves: bool,
     /// What differs, if both sides have it.
     pub fields: Vec<FieldChange>,
+}
+
+/// A route that differs. Which requests it takes from others or leaves to them is in [`Diff::handovers`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RouteChange {
+    /// Its name.
+    pub name: String,
+    /// What happened to it.
+    pub change: Change,
+    /// Whether it moves requests.
+    pub moves: bool,
+    /// What differs, if both sides have it.
+    pub fields: Vec<FieldChange>,
+    /// Releases that only one side's route uses, and whom that moves.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<HookChange>,
 }
 
 /// An upstream that differs.
@@ -110,14 +134,16 @@ pub fn compare(old: &Version, new: &Version) -> Diff {
         field.moves = SETTINGS_THAT_MOVE.contains(&field.root());
     }
     let listeners = listeners(old.spec(), new.spec());
-    let routes = routes(old.spec(), new.spec());
+    let routes = routes(old, new);
+    let handovers = handovers::compare(old, new);
     let upstreams = upstreams(old.spec(), new.spec());
     let releases = releases::compare(old, new);
     let moves = settings.iter().any(|field| field.moves)
-        || listeners.iter().chain(&routes).any(|object| object.moves)
+        || listeners.iter().any(|listener| listener.moves)
+        || routes.iter().any(|route| route.moves)
         || upstreams.iter().any(|upstream| upstream.moves)
         || releases.iter().any(|release| release.moves);
-    Diff { moves, settings, listeners, routes, upstreams, releases, sample: None }
+    Diff { moves, settings, listeners, routes, handovers, upstreams, releases, sample: None }
 }
 
 impl Diff {
@@ -145,16 +171,17 @@ fn listeners(old: &Spec, new: &Spec) -> Vec<ObjectChange> {
 }
 
 /// A new route may take requests from others, a removed one leaves them to others.
-fn routes(old: &Spec, new: &Spec) -> Vec<ObjectChange> {
-    let redirects = |spec: &Spec, name: &str| spec.routes.get(name).is_some_and(is_redirect);
-    changed_objects(&old.routes, &new.routes)
+fn routes(old: &Version, new: &Version) -> Vec<RouteChange> {
+    let redirects = |version: &Version, name: &str| version.spec().routes.get(name).is_some_and(is_redirect);
+    changed_objects(&old.spec().routes, &new.spec().routes)
         .map(|(name, change, mut fields)| {
             let redirects = redirects(old, &name) || redirects(new, &name);
             for field in &mut fields {
                 field.moves = ROUTE_FIELDS_THAT_MOVE.contains(&field.root()) || redirects && field.root() == "filters";
             }
             let moves = change != Change::Changed || fields.iter().any(|field| field.moves);
-            ObjectChange { name, change, moves, fields }
+            let releases = hooks::compare(old, new, &name);
+            RouteChange { name, change, moves, fields, releases }
         })
         .collect()
 }

@@ -189,8 +189,8 @@ fn audience(old: &ReleaseSpec, new: &ReleaseSpec) -> Vec<RuleChange> {
 }
 
 /// Something that decides about users: a rule, or the end of the audience, where users stay in the stable group.
-struct Decider<'r> {
-    rule: Option<&'r str>,
+pub(super) struct Decider<'r> {
+    pub(super) rule: Option<&'r str>,
     /// Absent at the end of the audience.
     conditions: Option<&'r Conditions>,
     percent: Percent,
@@ -198,7 +198,7 @@ struct Decider<'r> {
 }
 
 /// In the order in which they are asked, up to the first that takes everybody.
-fn deciders(assigner: Option<&Assigner>) -> Vec<Decider<'_>> {
+pub(super) fn deciders(assigner: Option<&Assigner>) -> Vec<Decider<'_>> {
     let mut list = Vec::new();
     let range = assigner.map_or(Range::Low, |assigner| assigner.rules().sticky().range);
     for (index, rule) in assigner.into_iter().flat_map(|assigner| assigner.rules().audience()).enumerate() {
@@ -238,7 +238,8 @@ fn transition(old: &Decider<'_>, new: &Decider<'_>, redrawn: bool) -> Option<Tra
         true => (Vec::new(), Vec::new()),
         false => (beyond(after, before), beyond(before, after)),
     };
-    let share = |ranges: &[BucketRange]| ranges.iter().map(|range| range.share_percent()).sum::<f64>();
+    // From zero, because the sum of nothing is -0.0.
+    let share = |ranges: &[BucketRange]| ranges.iter().fold(0.0, |sum, range| sum + range.share_percent());
     let (enter_percent, leave_percent) = match redrawn {
         true => (product(new.percent, rest(old.percent)), product(old.percent, rest(new.percent))),
         false => (share(&enter), share(&leave)),
@@ -258,7 +259,7 @@ fn transition(old: &Decider<'_>, new: &Decider<'_>, redrawn: bool) -> Option<Tra
 }
 
 /// The buckets in the canary, from the first up to but not including the last.
-fn taken(decider: &Decider<'_>) -> (u16, u16) {
+pub(super) fn taken(decider: &Decider<'_>) -> (u16, u16) {
     let points = decider.percent.basis_points();
     match decider.range {
         Range::Low => (0, points),
@@ -267,7 +268,7 @@ fn taken(decider: &Decider<'_>) -> (u16, u16) {
 }
 
 /// What the first range has beyond the second.
-fn beyond((first, end): (u16, u16), (other_first, other_end): (u16, u16)) -> Vec<BucketRange> {
+pub(super) fn beyond((first, end): (u16, u16), (other_first, other_end): (u16, u16)) -> Vec<BucketRange> {
     let below = (first, end.min(other_first));
     let above = (first.max(other_end), end);
     // An empty second range cuts nothing, and must not be counted from both of its sides.
@@ -296,7 +297,7 @@ fn product(one: Percent, other: Percent) -> f64 {
 }
 
 /// One more than the last bucket.
-const LINE: u16 = 10_000;
+pub(super) const LINE: u16 = 10_000;
 
 /// Where the groups go, which end of the line the canary takes, and whether users keep a bucket by pin.
 const FIELDS_THAT_MOVE: [&str; 3] = ["stable", "canary", "sticky.pin"];

@@ -6,15 +6,16 @@ use serde_json::Value;
 
 use super::replay::{Moved, Replay};
 use super::{
-    BucketRange, Change, Diff, EndpointChange, FieldChange, ObjectChange, ReleaseChange, RuleChange, Transition,
-    UpstreamChange,
+    BucketRange, Change, Diff, EndpointChange, Extent, FieldChange, Handover, HookChange, HookMove, ObjectChange,
+    ReleaseChange, RouteChange, RuleChange, Transition, UpstreamChange,
 };
 
 impl fmt::Display for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         section(f, "settings", &self.settings, |f, field| write_field(f, "  ", field))?;
         section(f, "listeners", &self.listeners, write_object)?;
-        section(f, "routes", &self.routes, write_object)?;
+        section(f, "routes", &self.routes, write_route)?;
+        write_handovers(f, &self.handovers)?;
         section(f, "upstreams", &self.upstreams, write_upstream)?;
         section(f, "releases", &self.releases, write_release)?;
         if let Some(sample) = &self.sample {
@@ -45,6 +46,57 @@ fn section<T>(
 fn write_object(f: &mut fmt::Formatter<'_>, object: &ObjectChange) -> fmt::Result {
     writeln!(f, "  {} {}", mark(object.change), object.name)?;
     object.fields.iter().try_for_each(|field| write_field(f, "      ", field))
+}
+
+fn write_route(f: &mut fmt::Formatter<'_>, route: &RouteChange) -> fmt::Result {
+    writeln!(f, "  {} {}", mark(route.change), route.name)?;
+    route.fields.iter().try_for_each(|field| write_field(f, "      ", field))?;
+    route.releases.iter().try_for_each(|hook| write_hook(f, hook))
+}
+
+fn write_hook(f: &mut fmt::Formatter<'_>, hook: &HookChange) -> fmt::Result {
+    let word = if hook.change == Change::Added { "is asked now" } else { "is not asked any more" };
+    match &*hook.moves {
+        [] => writeln!(f, "      release {} {word}: nobody changes the upstream by it", hook.release),
+        moves => {
+            writeln!(f, "      release {} {word}:", hook.release)?;
+            moves.iter().try_for_each(|users| write_hook_move(f, users))
+        }
+    }
+}
+
+/// `everyone: buckets 0-99 (canary): upstream shop-v2 -> upstream shop`
+fn write_hook_move(f: &mut fmt::Formatter<'_>, users: &HookMove) -> fmt::Result {
+    let who = match (&users.override_, &users.rule) {
+        (Some(place), _) => format!("users with an override in {place}"),
+        (None, Some(rule)) => format!("{rule}: {}", buckets(&users.buckets).unwrap_or_default()),
+        (None, None) => "users whom no rule takes".to_owned(),
+    };
+    writeln!(f, "        {who} ({}): {} -> {}", users.group, users.from, users.to)
+}
+
+fn write_handovers(f: &mut fmt::Formatter<'_>, handovers: &[Handover]) -> fmt::Result {
+    let (shown, more) = handovers.split_at(handovers.len().min(SHOWN));
+    section(f, "requests", shown, write_handover)?;
+    match more.len() {
+        0 => Ok(()),
+        more => writeln!(f, "  and {more} more; --json has them all\n"),
+    }
+}
+
+/// `blog -> docs: all requests, for example GET blog.example.com/`
+fn write_handover(f: &mut fmt::Formatter<'_>, handover: &Handover) -> fmt::Result {
+    let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "no route".to_owned());
+    write!(f, "  {} -> {}: ", name(&handover.from), name(&handover.to))?;
+    f.write_str(match handover.extent {
+        Extent::All => "all requests",
+        Extent::Some => "some requests",
+        Extent::May => "requests may move, which their patterns do not tell exactly",
+    })?;
+    match &handover.example {
+        Some(example) => writeln!(f, ", for example {example}"),
+        None => writeln!(f),
+    }
 }
 
 fn write_field(f: &mut fmt::Formatter<'_>, indent: &str, field: &FieldChange) -> fmt::Result {
@@ -240,5 +292,5 @@ fn rounded(number: f64) -> f64 {
     (number * 10_000.0).round() / 10_000.0
 }
 
-/// How many transitions of one release are shown.
+/// How many transitions of one release are shown, and how many handovers.
 const SHOWN: usize = 20;

@@ -9,7 +9,7 @@ use routing_rules::rules::AddressSet;
 use routing_rules::spec::Span;
 use serde::{Deserialize, Serialize};
 
-use crate::control_path::decode::{self, Node, Problem};
+use crate::control_path::decode::{self, Draft, Node, Problem};
 use crate::telemetry::access_log::AccessLogSettings;
 
 /// What is fixed at start. A change in the file is reported and takes effect with the next start.
@@ -110,28 +110,40 @@ impl Settings {
     /// Takes the settings out of the main file's tree. Problems are added to the list.
     pub fn decode(source: &Arc<str>, root: &Node, problems: &mut Vec<Problem>) -> Option<Self> {
         let before = problems.len();
-        let settings: Self = decode::decode(source, root, "", problems)?;
-        if settings.workers.is_some_and(|workers| !(1..=1_024).contains(&workers)) {
-            problems.push(root.problem(source, "workers", "the number of workers is between 1 and 1024"));
+        let draft = Self::draft(source, root, problems)?;
+        (problems.len() == before).then_some(draft.value)
+    }
+
+    /// The same, and what can be said of the settings where some of them are wrong.
+    pub(crate) fn draft(source: &Arc<str>, root: &Node, problems: &mut Vec<Problem>) -> Option<Draft<Self>> {
+        let draft = decode::draft::<Self>(source, root, "", problems)?;
+        let found = draft.value.wrong_values();
+        let found = found.into_iter().filter(|(path, _)| !draft.doubts.concern(root, path));
+        problems.extend(found.map(|(path, reason)| root.problem(source, &path, reason)));
+        Some(draft)
+    }
+
+    /// What is of the right type and still wrong: where, and why.
+    fn wrong_values(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        let mut report = |path: String, reason: String| found.push((path, reason));
+        if self.workers.is_some_and(|workers| !(1..=1_024).contains(&workers)) {
+            report("workers".into(), "the number of workers is between 1 and 1024".into());
         }
-        if settings.limits.connections_per_client == Some(0) {
-            problems.push(root.problem(
-                source,
-                "limits.connections_per_client",
-                "a client needs at least 1 connection",
-            ));
+        if self.limits.connections_per_client == Some(0) {
+            report("limits.connections_per_client".into(), "a client needs at least 1 connection".into());
         }
-        for (index, network) in settings.trusted_proxies.iter().enumerate() {
+        for (index, network) in self.trusted_proxies.iter().enumerate() {
             if let Err(reason) = AddressSet::parse([network]) {
-                problems.push(root.problem(source, &format!("trusted_proxies[{index}]"), reason));
+                report(format!("trusted_proxies[{index}]"), reason);
             }
         }
-        for (index, pattern) in settings.sources.files.iter().enumerate() {
+        for (index, pattern) in self.sources.files.iter().enumerate() {
             if let Err(error) = glob::Pattern::new(pattern) {
-                problems.push(root.problem(source, &format!("sources.files[{index}]"), error.msg));
+                report(format!("sources.files[{index}]"), error.msg.into());
             }
         }
-        (problems.len() == before).then_some(settings)
+        found
     }
 
     /// Whether the main file has fields at its top that are neither settings nor rules. [`Settings::decode`] says which.

@@ -90,6 +90,10 @@ routes
   - blog
   + docs
 
+requests
+  blog -> docs: all requests, for example GET blog.example.com/
+  no route -> docs: some requests, for example GET any.example/
+
 upstreams
   ~ shop
     ~ 10.0.0.2:80: weight 1 -> 3 (50 % -> 75 % of the weight)
@@ -97,6 +101,175 @@ upstreams
 Requests move.
 ",
     );
+}
+
+/// One block a case: routes of before, `---`, routes of now, `---`, who hands requests over to whom.
+const HANDOVERS: &[&str] = &[
+    // A prefix takes a part of what the wider route had; other hosts are not concerned.
+    "
+    all: {upstream: blog}
+    ---
+    all: {upstream: blog}
+    api: {paths: [{prefix: /api}], upstream: blog}
+    ---
+    all -> api: some requests, for example GET any.example/api
+    ",
+    // The route in between is the one that loses, not the one below it.
+    "
+    all: {upstream: blog}
+    shop: {hosts: [shop.test], upstream: shop}
+    ---
+    all: {upstream: blog}
+    cart: {hosts: [shop.test], paths: [{exact: /cart}], upstream: blog}
+    shop: {hosts: [shop.test], upstream: shop}
+    ---
+    shop -> cart: some requests, for example GET shop.test/cart
+    ",
+    // What is taken whole, and what nobody had.
+    "
+    beta: {hosts: [shop.test], paths: [{prefix: /b}], upstream: blog}
+    ---
+    beta: {hosts: [shop.test], paths: [{prefix: /b}], upstream: blog}
+    a: {hosts: [shop.test], paths: [{prefix: /b}], upstream: shop}
+    ---
+    beta -> a: all requests, for example GET shop.test/b
+    ",
+    "
+    beta: {hosts: [shop.test], paths: [{prefix: /b}], upstream: blog}
+    ---
+    beta: {hosts: [shop.test], paths: [{prefix: /a}, {prefix: /b/c}], upstream: blog}
+    ---
+    beta -> no route: some requests, for example GET shop.test/b
+    no route -> beta: some requests, for example GET shop.test/a
+    ",
+    // Removed: to those who come next, and to nobody.
+    "
+    gone: {hosts: [a.test, b.test], upstream: blog}
+    posts: {hosts: [a.test], methods: [POST], upstream: blog}
+    rest: {hosts: [\"*.test\"], paths: [{prefix: /x}], upstream: shop}
+    ---
+    posts: {hosts: [a.test], methods: [POST], upstream: blog}
+    rest: {hosts: [\"*.test\"], paths: [{prefix: /x}], upstream: shop}
+    ---
+    gone -> rest: some requests, for example GET a.test/x
+    gone -> no route: some requests, for example GET a.test/
+    ",
+    // A renamed route keeps everything under another name.
+    "
+    old: {hosts: [a.test], headers: {x-beta: {present: true}}, client_ip: [10.0.0.0/8], upstream: blog}
+    ---
+    new: {hosts: [a.test], headers: {x-beta: {present: true}}, client_ip: [10.0.0.0/8], upstream: blog}
+    ---
+    old -> new: all requests, for example GET a.test/ with x-beta: 1 from 10.0.0.0
+    ",
+    // Who is hidden behind others gets nothing, and a twin further behind loses nothing.
+    "
+    all: {upstream: blog}
+    shop: {hosts: [shop.test], upstream: shop}
+    ---
+    all: {upstream: blog}
+    more: {hosts: [\"*.test\"], headers: {x: \"1\"}, upstream: blog}
+    shop: {hosts: [shop.test], upstream: shop}
+    ---
+    all -> more: some requests, for example GET any.test/ with x: 1
+    ",
+    // What an expression matches is guessed, and what cannot be guessed is said to be unknown.
+    "
+    all: {hosts: [a.test], paths: [{prefix: /users}], upstream: blog}
+    ---
+    all: {hosts: [a.test], paths: [{prefix: /users}], upstream: blog}
+    number: {hosts: [a.test], paths: [{regex: \"^/(users|people)/[0-9]+$\"}], upstream: shop}
+    plain: {hosts: [a.test], paths: [{regex: \"^/users/me$\"}], upstream: shop}
+    ---
+    all -> number: requests may move, which their patterns do not tell exactly
+    all -> plain: some requests, for example GET a.test/users/me
+    no route -> number: requests may move, which their patterns do not tell exactly
+    no route -> plain: requests may move, which their patterns do not tell exactly
+    ",
+    // Where routes go makes no difference to which of them is asked.
+    "
+    all: {upstream: blog}
+    ---
+    all: {upstream: shop}
+    ---
+    ",
+];
+
+#[test]
+fn it_is_said_which_routes_lose_and_gain_requests() {
+    for case in HANDOVERS {
+        let lines: Vec<&str> = case.lines().map(str::trim).collect();
+        let parts: Vec<&[&str]> = lines.split(|line| *line == "---").collect();
+        let [old, new, expected] = parts[..] else { panic!("{case}") };
+        let rules = |routes: &[&str]| {
+            let routes: String = routes.iter().map(|route| format!("  {route}\n")).collect();
+            format!("routes:\n{routes}{}", &RULES[RULES.find("upstreams:").unwrap()..])
+        };
+        let text = Case::new(&[&rules(old), &rules(new)]).text(&[], 1);
+        let told = text.split("requests\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default();
+        let told: Vec<&str> = told.lines().map(str::trim).collect();
+        let expected: Vec<&str> = expected.iter().copied().filter(|line| !line.is_empty()).collect();
+        assert_eq!(told, expected, "{case}\n{text}");
+    }
+}
+
+#[test]
+fn a_release_that_is_unhooked_from_a_route_names_who_moves_and_whereto() {
+    let without = RULES.replace(", release: shop-v2", "");
+    let to_blog = without.replace("[shop.example.com], upstream: shop", "[shop.example.com], upstream: blog");
+    Case::new(&[RULES, &without]).check(
+        &[],
+        1,
+        "routes
+  ~ shop
+      release: [shop-v2] -> unset
+      release shop-v2 is not asked any more:
+        office: buckets 0-9999 (canary): upstream shop-v2 -> upstream shop
+        everyone: buckets 0-99 (canary): upstream shop-v2 -> upstream shop
+
+Requests move.
+",
+    );
+    let text = Case::new(&[&to_blog, RULES]).text(&[], 1);
+    for part in [
+        "release shop-v2 is asked now:",
+        "everyone: buckets 0-99 (canary): upstream blog -> upstream shop-v2",
+        "everyone: buckets 100-9999 (stable): upstream blog -> upstream shop\n",
+    ] {
+        assert!(text.contains(part), "{part}\nin\n{text}");
+    }
+    let with_override = |rules: &str| rules.replace("    audience", "    override: {header: x-group}\n    audience");
+    let json = Case::new(&[&with_override(RULES), &with_override(&without)]).text(&["--json"], 1);
+    let diff: Value = serde_json::from_str(&json).unwrap();
+    let hook = &diff["routes"][0]["releases"][0];
+    assert_eq!((&hook["release"], &hook["change"]), (&"shop-v2".into(), &"removed".into()));
+    assert_eq!(hook["moves"][2]["override"], "header x-group");
+    assert_eq!(hook["moves"][1]["buckets"], serde_json::json!([{"first": 0, "last": 99}]));
+}
+
+#[test]
+fn a_release_in_the_place_of_another_takes_its_users_over() {
+    let second = RULES.replace(
+        "  shop-v2:\n    stable",
+        "  other: {stable: shop, canary: blog, audience: [{name: all, percent: 5}]}\n  shop-v2:\n    stable",
+    );
+    let hooked = second.replace("release: shop-v2", "release: other");
+    let text = Case::new(&[&second, &hooked]).text(&[], 1);
+    for part in [
+        "release shop-v2 is not asked any more:",
+        "everyone: buckets 0-99 (canary): upstream shop-v2 -> what release other says",
+        "release other is asked now:",
+        "all: buckets 0-499 (canary): what release shop-v2 says -> upstream blog",
+    ] {
+        assert!(text.contains(part), "{part}\nin\n{text}");
+    }
+}
+
+#[test]
+fn no_zero_in_json_has_a_sign() {
+    let case = Case::new(&[RULES, &RULES.replace("percent: 1}", "percent: 10}")]);
+    let text = case.text(&["--json"], 1);
+    assert!(text.contains("\"leave_percent\": 0.0") && !text.contains("-0.0"), "{text}");
 }
 
 #[test]

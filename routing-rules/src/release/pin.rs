@@ -4,6 +4,8 @@
 //! that follows from the rule's percent of today, so lowering the percent and rolling back reach pinned users too.
 //! A pin that is not right is ignored and the reason is told; it never costs the user more than a new assignment.
 
+use std::fmt;
+
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
@@ -19,6 +21,8 @@ pub enum PinRefusal {
     Malformed,
     /// Forged, or issued for another release, salt or secret.
     Signature,
+    /// Serin has no secret, so it cannot tell whether anything is right.
+    NoSecret,
     /// Older than 30 days.
     Expired,
     /// Issued more than 5 minutes from now: a clock is wrong.
@@ -31,9 +35,22 @@ impl PinRefusal {
         match self {
             Self::Malformed => "malformed",
             Self::Signature => "signature",
+            Self::NoSecret => "no_secret",
             Self::Expired => "expired",
             Self::Future => "future",
         }
+    }
+}
+
+impl fmt::Display for PinRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "it is not a pin that this version of Serin issues",
+            Self::Signature => "forged, or issued for another release, salt or secret",
+            Self::NoSecret => "there is no secret at hand to check it with",
+            Self::Expired => "expired: it is older than 30 days",
+            Self::Future => "issued in the future: a clock is wrong",
+        })
     }
 }
 
@@ -131,7 +148,7 @@ impl Pins {
     }
 
     fn open(&self, value: &[u8], unix_secs: u64) -> Result<Pin, PinRefusal> {
-        let body = self.seal.as_ref().ok_or(PinRefusal::Signature)?.open(value)?;
+        let body = self.seal.as_ref().ok_or(PinRefusal::NoSecret)?.open(value)?;
         let pin = Pin::from_body(&body).ok_or(PinRefusal::Malformed)?;
         match pin.age(unix_secs) {
             age if age < -SKEW_MINUTES => Err(PinRefusal::Future),

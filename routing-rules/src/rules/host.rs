@@ -1,6 +1,7 @@
 //! Host patterns.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use crate::request::canonical;
 
@@ -33,8 +34,11 @@ impl HostPattern {
                 text.escape_debug()
             ));
         }
-        let hint = if text.is_ascii() { "" } else { "; names of other scripts are written as xn--…" };
+        let hint = hint(text);
         let wrong = |error| format!("`{}` {error}{hint}", text.escape_debug());
+        if name.parse::<Ipv6Addr>().is_ok() {
+            return Err(format!("`{text}` is written in brackets, because it is an IPv6 address: [{text}]"));
+        }
         let host = canonical::host(name.as_bytes()).map_err(wrong)?;
         if host.port().is_some() {
             return Err(format!("`{text}` has a port; routes match host names, listeners have ports"));
@@ -54,6 +58,17 @@ impl HostPattern {
             Self::Exact(name) => **name == *host,
             Self::Wildcard(suffix) => wildcard_suffix(host) == Some(suffix),
         }
+    }
+}
+
+/// What would be right in place of a text that is not a host name.
+fn hint(text: &str) -> &'static str {
+    match text {
+        _ if !text.is_ascii() => "; names of other scripts are written as xn--…",
+        _ if text.contains(['[', ']']) => "; write names without brackets, which are for IPv6 addresses as in [::1]",
+        _ if text.contains('/') => "; a host has no path and no network, which are `paths` and `client_ip` of a route",
+        _ if text.starts_with('.') => "; for the names one label below it write *.example.com",
+        _ => "",
     }
 }
 

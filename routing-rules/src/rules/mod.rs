@@ -35,8 +35,10 @@ pub(crate) use host::wildcard_suffix;
 pub use limit::{Queue, RateKey, RateLimit, Retry, UpstreamLimits};
 pub use listener::Listener;
 pub use name::Name;
+pub(crate) use path::canonical_pattern;
 pub use path::{PathPattern, RegexPattern};
 pub use release::{AudienceRule, Conditions, GeoPattern, KeySource, Override, Range, Release, Share, Sticky};
+pub(crate) use route::RouteConditions;
 pub use route::{
     Filter, HeaderEdit, Redirect, ReplacePrefix, Route, Target, TextCondition, Timeouts, WeightedUpstream,
 };

@@ -188,6 +188,11 @@ impl Route {
         &self.paths
     }
 
+    /// Whether both take the same requests, if nothing but their own patterns counts.
+    pub fn matches_as(&self, other: &Self) -> bool {
+        (&self.hosts, &self.paths, &self.conditions) == (&other.hosts, &other.paths, &other.conditions)
+    }
+
     pub(crate) fn conditions(&self) -> &RouteConditions {
         &self.conditions
     }
@@ -355,7 +360,7 @@ fn target(spec: &RouteSpec, redirect: Option<Redirect>, problems: &mut Problems<
 fn split(specs: &[SplitSpec], mut problems: Problems<'_>) -> Option<Box<[WeightedUpstream]>> {
     let parts = problems.each(specs, |part| {
         if part.weight > 1_000_000 {
-            return Err(format!("weight {} is above 1000000", part.weight));
+            return Err(format!("weight {} is above 1000000, the most a part of a split can have", part.weight));
         }
         Ok(WeightedUpstream { upstream: Name::new(&part.upstream)?, weight: part.weight })
     })?;
@@ -538,7 +543,10 @@ fn editable(text: &str) -> Result<HeaderName, String> {
 
 /// A trailer field that may be passed on (RFC 9110 §6.5.1 forbids those that frame, route or authenticate).
 fn trailer_name(text: &str) -> Result<HeaderName, String> {
-    let name = editable(text)?;
+    let name = header_name(text)?;
+    if editable(text).is_err() {
+        return Err(format!("`{name}` is part of the message framing and cannot be a trailer"));
+    }
     let forbidden = [
         header::AUTHORIZATION,
         header::CACHE_CONTROL,

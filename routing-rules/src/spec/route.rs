@@ -86,7 +86,10 @@ enum TextMatchTagged {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a text, or one of {exact: …}, {prefix: …}, {regex: …}, {present: true|false}")]
+#[serde(
+    untagged,
+    expecting = "expected a text (numbers in quotes), or one of {exact: …}, {prefix: …}, {regex: …}, {present: true|false}"
+)]
 enum TextMatchForm {
     Text(String),
     Tagged(TextMatchTagged),

@@ -26,7 +26,12 @@ impl Span {
             "s" => 1_000.0,
             "m" => 60_000.0,
             "h" => 3_600_000.0,
+            "" if number.is_empty() => return Err(format!("`{text}` is not a duration such as 30s or 500ms")),
             "" => return Err(format!("duration `{text}` needs a unit: ms, s, m or h")),
+            _ if unit.contains(|letter: char| letter.is_ascii_digit()) => {
+                return Err(format!("duration `{text}` is more than one number and one unit; write for example 90s"));
+            }
+            _ if number.is_empty() => return Err(format!("`{text}` is not a duration such as 30s or 500ms")),
             _ => return Err(format!("duration `{text}` has an unknown unit `{unit}`; use ms, s, m or h")),
         };
         let ms = decimal(number).ok_or_else(|| format!("`{text}` is not a duration such as 30s or 500ms"))? * unit_ms;
@@ -75,6 +80,7 @@ impl ByteSize {
             "KiB" => 1 << 10,
             "MiB" => 1 << 20,
             "GiB" => 1 << 30,
+            _ if number.is_empty() => return Err(format!("`{text}` is not a size such as 10MiB")),
             _ => return Err(format!("size `{text}` has an unknown unit `{unit}`; use B, KiB, MiB, GiB, KB, MB or GB")),
         };
         let value = decimal(number).ok_or_else(|| format!("`{text}` is not a size such as 10MiB"))?;
@@ -125,13 +131,13 @@ impl Percent {
 
     fn parse(text: &str) -> Result<Self, String> {
         let number = text.strip_suffix('%').unwrap_or(text).trim_end();
-        let value = decimal(number).ok_or_else(|| format!("`{text}` is not a percent such as 12.5"))?;
+        let value = decimal(number).ok_or_else(|| format!("`{text}` is not a percent from 0 to 100, such as 12.5"))?;
         if value > 100.0 {
-            return Err(format!("percent {text} is above 100"));
+            return Err(format!("percent {text} is above 100, which is everybody"));
         }
         let points = value * 100.0;
         if (points - points.round()).abs() > 1e-6 {
-            return Err(format!("percent {text} has more than two decimals"));
+            return Err(format!("percent {text} has more than two decimals, the least is 0.01"));
         }
         Ok(Self(points.round() as u16))
     }

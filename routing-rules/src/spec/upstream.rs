@@ -45,7 +45,7 @@ struct EndpointFields {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected \"IP:PORT\" or {address: \"IP:PORT\", weight: 1}")]
+#[serde(untagged, expecting = "expected \"IP:PORT\" or {address: \"IP:PORT\", weight: 1} with a weight from 0 to 1000")]
 enum EndpointForm {
     Address(String),
     Fields(EndpointFields),

@@ -15,6 +15,12 @@ mod balance;
 
 mod precedence;
 
+mod pair;
+
+mod neighbours;
+
+mod example;
+
 mod compiled;
 
 mod hosts;
@@ -43,6 +49,9 @@ use update::Update;
 
 pub use balance::{hash_of, learning};
 pub use compiled::{CompiledRelease, CompiledRoute, CompiledTarget};
+pub use example::Example;
+pub use neighbours::Neighbours;
+pub use pair::Pair;
 pub use precedence::Precedence;
 pub use slots::{ReleaseId, RouteId, UpstreamId};
 

@@ -162,14 +162,23 @@ impl Catalog {
         self.written().spec()
     }
 
-    /// A problem of an object in force that only shows in use, at the place of a field.
+    /// A problem of an object in force that only shows in use, at the place of a field or, if that is empty, of the object.
     pub fn problem(&mut self, kind: Kind, name: &str, field: &str, reason: String) -> Problem {
         let document = match self.entries.get(&(kind, name.into())) {
             Some(entry) => Arc::clone(&entry.document),
             None => "".into(),
         };
+        let dot = if field.is_empty() { "" } else { "." };
+        self.problem_at(&document, format!("{}.{name}{dot}{field}", kind.map_name()), reason)
+    }
+
+    /// The same for a path of a document; the empty path is the document as such.
+    pub fn problem_at(&mut self, document: &Arc<str>, path: String, reason: String) -> Problem {
+        if path.is_empty() {
+            return unplaced(document, path, reason);
+        }
         let mut places = Places::new(&self.claims.readings, std::mem::take(&mut self.placed));
-        let problem = places.problem(&document, format!("{}.{name}.{field}", kind.map_name()), reason);
+        let problem = places.problem(document, path, reason);
         self.placed = places.known;
         problem
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{Document, Entries, Entry, Key, ObjectSpec};
-use crate::control_path::decode::{self, Node, Problem};
+use crate::control_path::decode::{self, Draft, Node, Problem};
 use crate::control_path::source::Text;
 use crate::settings::Settings;
 
@@ -115,8 +115,8 @@ impl Reading {
             let key: Key = (kind, name.into());
             let path = format!("{}.{name}", kind.map_name());
             let first = self.problems.len();
-            let spec = decode::decode::<S>(&self.text.name, node, &path, &mut self.problems).map(&wrap);
-            let entry = spec.and_then(|spec| self.validate(root, &key, spec, in_force));
+            let draft = decode::draft::<S>(&self.text.name, node, &path, &mut self.problems);
+            let entry = draft.and_then(|draft| self.validate(root, &key, draft.map(&wrap), in_force));
             let (line, column) = map.key_position(name).unwrap_or_default();
             if entry.is_none() && self.problems.len() > first {
                 self.wrong.push((key.clone(), first));
@@ -125,16 +125,20 @@ impl Reading {
         }
     }
 
-    fn validate(&mut self, root: &Node, key: &Key, spec: ObjectSpec, in_force: &Entries) -> Option<Entry> {
+    /// The object in question, if nothing is wrong with it.
+    fn validate(&mut self, root: &Node, key: &Key, draft: Draft<ObjectSpec>, in_force: &Entries) -> Option<Entry> {
+        let Draft { value: spec, doubts } = draft;
         let source = &self.text.name;
         let document = Arc::clone(source);
-        if let Some(known) = in_force.get(key).filter(|known| *known.spec == spec) {
+        if let Some(known) = in_force.get(key).filter(|known| *known.spec == spec && doubts.is_empty()) {
             return Some(Entry { document, is_stored: false, ..Entry::clone(known) });
         }
         let mut errors = Vec::new();
         let object = spec.validate(&key.1, &mut errors);
+        errors.retain(|error| !doubts.concern(root, &error.at));
         let problems = errors.into_iter().map(|error| root.problem(source, &error.at, error.reason));
         self.problems.extend(problems);
-        Some(Entry { spec: Arc::new(spec), object: object?, document, is_stored: false })
+        let object = object.filter(|_| doubts.is_empty())?;
+        Some(Entry { spec: Arc::new(spec), object, document, is_stored: false })
     }
 }

@@ -56,12 +56,16 @@ impl<'de> Value<'de> {
 }
 
 pub(super) fn visit_integer<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value, Error> {
-    let number = scalar::integer(text).ok_or_else(|| no_number(text))?;
+    let number = scalar::integer(text).ok_or_else(|| no_whole_number(text))?;
     match (u64::try_from(number), i64::try_from(number)) {
         (Ok(number), _) => visitor.visit_u64(number),
         (_, Ok(number)) => visitor.visit_i64(number),
         _ => visitor.visit_i128(number),
     }
+}
+
+fn no_whole_number(text: &str) -> Error {
+    Error::new(RefusalKind::Other, format!("\"{}\" is not a whole number", shorten(text)))
 }
 
 fn no_number(text: &str) -> Error {
@@ -161,6 +165,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match &self.node.kind {
+            Kind::Scalar(scalar) if is_value(&scalar.text, variants) => Err(value_without_name(&scalar.text, variants)),
             Kind::Scalar(scalar) if !scalar.is_null() => visitor.visit_enum(Name(&scalar.text)),
             Kind::Mapping(mapping) => visitor.visit_enum(Tagged::new(mapping, variants, self.repairs)?),
             Kind::Scalar(_) => Err(Error::invalid_type(Unexpected::Unit, &ONE_KEY)),
@@ -172,11 +177,14 @@ impl<'de> Deserializer<'de> for Value<'de> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         match &self.node.kind {
-            Kind::Sequence(_) => Err(Error::invalid_type(Unexpected::Seq, &"a mapping")),
+            Kind::Sequence(_) => Err(Error::invalid_type(Unexpected::Seq, &mapping_of(fields).as_str())),
+            Kind::Scalar(scalar) if !scalar.is_null() => {
+                Err(Error::invalid_type(Unexpected::Str(&scalar.text), &mapping_of(fields).as_str()))
+            }
             _ => self.deserialize_any(visitor),
         }
     }
@@ -186,6 +194,25 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 
     forward_to_deserialize_any! { unit unit_struct seq tuple tuple_struct map }
+}
+
+/// A text that is meant as the value of a variant, whose name was forgotten: `/a` where `{prefix: /a}` is wanted.
+fn is_value(text: &str, variants: &[&str]) -> bool {
+    text.contains(['/', '.', ':', ' ', '^']) && !variants.contains(&text)
+}
+
+fn value_without_name(text: &str, variants: &[&str]) -> Error {
+    let forms: Vec<String> = variants.iter().map(|variant| format!("{{{variant}: …}}")).collect();
+    let reason = format!("\"{}\" needs a name in front that says what it is: {}", shorten(text), forms.join(", "));
+    Error::new(RefusalKind::Type, reason)
+}
+
+/// What a type with these fields is written as.
+fn mapping_of(fields: &[&str]) -> String {
+    match fields {
+        [] => "a mapping".to_owned(),
+        [first, ..] => format!("a mapping such as {{{first}: …}}"),
+    }
 }
 
 const ONE_KEY: &str = "a name or a mapping with one key";

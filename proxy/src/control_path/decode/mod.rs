@@ -27,6 +27,8 @@ mod refusal;
 
 mod repair;
 
+mod draft;
+
 mod suggest;
 
 #[cfg(test)]
@@ -37,7 +39,8 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-pub use repair::decode;
+pub use draft::{Doubts, Draft};
+pub use repair::{decode, draft};
 pub use tree::Node;
 
 /// How deep mappings and sequences may nest. Specs need about ten levels; the stack of a thread bears several hundred.

@@ -1,6 +1,6 @@
 //! A stand-in for a value that was refused or is missing: it becomes the plainest value of whatever type is asked for.
 //!
-//! With it in place the search for further problems goes on as if this one were mended. The value made is never used.
+//! With it in place the search for further problems goes on as if this one were mended. The value made is only looked at for further problems.
 
 use std::iter;
 

@@ -160,6 +160,9 @@ impl de::Error for Error {
         if reason.starts_with("data did not match any variant of untagged enum") {
             return Self::new(Kind::Type, "this fits none of the forms allowed here".to_owned());
         }
+        if reason == "invalid socket address syntax" {
+            return Self::new(Kind::Other, "this is not an address such as 127.0.0.1:9900 or [::1]:9900".to_owned());
+        }
         let unknown = reason.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
         let kind = match unknown {
             Some((name, _)) => Kind::UnknownField(name.to_owned(), None),
@@ -175,12 +178,23 @@ impl de::Error for Error {
             found,
             Unexpected::Bool(_) | Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_)
         );
-        let quotes = if scalar && wanted == "a string" { "; write it in quotes" } else { "" };
-        Self::new(Kind::Type, format!("expected {wanted}, found {}{quotes}", describe(found)))
+        let hint = match (wanted, found) {
+            ("a string", _) if scalar => "; write it in quotes".to_owned(),
+            ("a sequence", Unexpected::Str(text)) => format!("; write [\"{}\"]", shorten(text)),
+            ("a sequence", Unexpected::Unsigned(number)) => format!("; write [{number}]"),
+            _ => String::new(),
+        };
+        Self::new(Kind::Type, format!("expected {wanted}, found {}{hint}", describe(found)))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(Kind::Other, format!("expected {}, found {}", wanted(&expected.to_string()), describe(found)))
+        let expected = expected.to_string();
+        let wanted = match (&*expected, found) {
+            // Where the type ends says nothing to somebody below 0, and the rules may end sooner.
+            ("u32", Unexpected::Signed(number)) if number < 0 => "a whole number, 0 or more",
+            (expected, _) => wanted(expected),
+        };
+        Self::new(Kind::Other, format!("expected {wanted}, found {}", describe(found)))
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
@@ -229,6 +243,7 @@ fn wanted(expected: &str) -> &str {
         "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number",
         "f32" | "f64" => "a number",
         "unit" => "nothing",
+        "a map" => "a mapping",
         _ if expected.starts_with("struct ") && !expected.contains(" with ") => "a mapping",
         _ => expected,
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::draft::{Doubts, Draft};
 use super::refusal::{Error, Kind, Refusal, StandIn};
 use super::tree::Node;
 use super::{Place, Problem, deserializer};
@@ -24,14 +25,22 @@ pub fn decode<T: DeserializeOwned>(
     path: &str,
     problems: &mut Vec<Problem>,
 ) -> Option<T> {
+    draft(source, node, path, problems).filter(|draft| draft.doubts.is_empty()).map(|draft| draft.value)
+}
+
+/// The same, and what is left of the value where it has problems, so that more of them can be found in it. There is nothing
+/// if nothing is left.
+pub fn draft<T: DeserializeOwned>(
+    source: &Arc<str>,
+    node: &Node,
+    path: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<Draft<T>> {
     let mut search = Search::new(source, path);
     let value = search.run(node);
-    if search.found.is_empty() && value.is_some() {
-        return value;
-    }
     search.found.sort_by_key(|problem| (problem.line, problem.column));
     problems.append(&mut search.found);
-    None
+    Some(Draft { value: value?, doubts: search.doubts })
 }
 
 /// Nobody reads more problems of one object at once, and an attacker's object costs no more than this many readings.
@@ -67,6 +76,10 @@ impl Repairs {
         self.added.get(&node).map(Vec::as_slice).unwrap_or_default().iter()
     }
 
+    fn is_added(&self, mapping: u32, field: &str) -> bool {
+        self.fields_added_to(mapping).any(|added| *added == field)
+    }
+
     fn expect_missing(&mut self, mapping: u32, field: &str) {
         self.expected_missing.entry(mapping).or_default().push(field.into());
     }
@@ -82,13 +95,15 @@ struct Search<'s> {
     prefix: &'s str,
     repairs: Repairs,
     found: Vec<Problem>,
+    doubts: Doubts,
     /// What was wrong with a scalar before its text was tried.
     deferred: HashMap<u32, Problem>,
 }
 
 impl<'s> Search<'s> {
     fn new(source: &'s Arc<str>, prefix: &'s str) -> Self {
-        Self { source, prefix, repairs: Repairs::default(), found: Vec::new(), deferred: HashMap::new() }
+        let (repairs, doubts) = (Repairs::default(), Doubts::default());
+        Self { source, prefix, repairs, found: Vec::new(), doubts, deferred: HashMap::new() }
     }
 
     /// Decodes again and again, until it succeeds or there is nothing left to look at. A value says that nothing was wrong only if
@@ -113,6 +128,7 @@ impl<'s> Search<'s> {
         let Some(culprit) = refusal.culprit else {
             return false;
         };
+        self.doubt(culprit, refusal);
         match (refusal.stand_in, &refusal.kind) {
             (Some(StandIn::Node(node)), _) => self.leave_out(node, refusal),
             (Some(StandIn::FieldOf(node)), _) => self.replace(node, refusal),
@@ -122,6 +138,18 @@ impl<'s> Search<'s> {
             (None, Kind::Type | Kind::Resolved | Kind::Other) => self.refused(culprit, refusal),
         }
         !self.repairs.replaced.contains(&root.id) && !self.repairs.removed.contains(&root.id)
+    }
+
+    fn doubt(&mut self, culprit: u32, refusal: &Refusal) {
+        let path = refusal.path(self.prefix);
+        match &refusal.kind {
+            // Asking again with the text of a number changes nothing that was written.
+            Kind::Resolved if refusal.stand_in.is_none() && !self.repairs.is_text(culprit) => {}
+            Kind::MissingField(field) if !self.repairs.is_added(culprit, field) => {
+                self.doubts.add(join(&path, field));
+            }
+            _ => self.doubts.add(path),
+        }
     }
 
     fn defer(&mut self, scalar: u32, refusal: &Refusal) {
@@ -187,4 +215,10 @@ impl<'s> Search<'s> {
         let place = refusal.place.unwrap_or(Place::START);
         Problem::new(self.source, place, refusal.path(self.prefix), refusal.reason.as_str())
     }
+}
+
+fn join(path: &str, key: &str) -> String {
+    let mut path = path.to_owned();
+    super::join_key(&mut path, key);
+    path
 }

@@ -233,8 +233,8 @@ rotes: 1
             "f:19:9: routes.bare: missing field `hosts`",
             "f:19:9: routes.bare: missing field `upstream`",
             "f:20:8: routes.empty: expected a mapping, found nothing",
-            "f:21:9: routes.text: expected a mapping, found the text \"x\"",
-            "f:23:12: routes.v1.2.hosts: expected a sequence, found the text \"a\"",
+            "f:21:9: routes.text: expected a mapping such as {hosts: …}, found the text \"x\"",
+            "f:23:12: routes.v1.2.hosts: expected a sequence, found the text \"a\"; write [\"a\"]",
             "f:25:10: routes.v1.2.tls: missing field `key_file`",
             "f:25:39: routes.v1.2.tls.versions[1]: expected a number from 0 to 255, found the number -1",
             "f:26:1: rotes: unknown field `rotes`, did you mean `routes`?",
@@ -316,7 +316,10 @@ fn types_that_serde_buffers_or_converts() {
     assert_eq!(value::<Vec<OneOf>>("[1.10, 7]"), [OneOf::Text("1.10".into()), OneOf::Number(7)]);
     check::<Vec<Vec<u8>>>(
         "[5, true]",
-        &["f:1:2: [0]: expected a sequence, found the number 5", "f:1:5: [1]: expected a sequence, found `true`"],
+        &[
+            "f:1:2: [0]: expected a sequence, found the number 5; write [5]",
+            "f:1:5: [1]: expected a sequence, found `true`",
+        ],
     );
     check::<Flat>("name: a\nmost: 3\nmots: 3\n", &["f:3:1: mots: unknown field `mots`"]);
     // serde buffers flattened fields without their names: the reason is right, the place is the whole.
@@ -325,15 +328,18 @@ fn types_that_serde_buffers_or_converts() {
     assert_eq!(value::<Range>("{start: 1, to: 2}"), Range { from: 1, to: 2 });
     check::<Vec<Range>>("- {from: 2, to: 1}", &["f:1:3: [0]: empty range: 2 is not below 1"]);
     // Fields have names; serde alone would take them by their order too.
-    check::<Vec<Range>>("[[1, 2]]", &["f:1:2: [0]: expected a mapping, found a sequence"]);
+    check::<Vec<Range>>("[[1, 2]]", &["f:1:2: [0]: expected a mapping such as {from: …}, found a sequence"]);
     // The conversion sees a stand-in for `x`; what it says of that is not the operator's problem.
     check::<Vec<Range>>(
         "- {start: x, to: 0}\n- {to: 0}",
-        &["f:1:11: [0].start: invalid number \"x\"", "f:2:3: [1]: missing field `from`"],
+        &["f:1:11: [0].start: \"x\" is not a whole number", "f:2:3: [1]: missing field `from`"],
     );
     check::<BTreeMap<u8, u8>>(
         "{1: 1, x: 1, 300: x}",
-        &["f:1:8: x: invalid number \"x\"", "f:1:14: 300: expected a number from 0 to 255, found the number 300"],
+        &[
+            "f:1:8: x: \"x\" is not a whole number",
+            "f:1:14: 300: expected a number from 0 to 255, found the number 300",
+        ],
     );
     check::<BTreeMap<String, Vec<Tls>>>(
         "a: [{cert_file: 1, key_file: , versions: [1]}]",

@@ -101,6 +101,11 @@ impl Node {
         self.walk(path).0
     }
 
+    /// Whether all of a path is there.
+    pub fn has(&self, path: &str) -> bool {
+        self.walk(path).1 == 0
+    }
+
     /// A problem at `path` below this node, at the place of what exists of that path.
     pub fn problem(&self, source: &Arc<str>, path: &str, reason: impl Into<String>) -> Problem {
         Problem::new(source, self.at(path).place, path.to_owned(), reason)

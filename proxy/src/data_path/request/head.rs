@@ -6,6 +6,7 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
 use routing_rules::request::canonical;
+use routing_rules::rules::Route;
 
 use crate::data_path::error::RequestError;
 use crate::data_path::headers::Seen;
@@ -28,9 +29,9 @@ pub(crate) struct Head<'a> {
     pub(crate) query: Option<Cow<'a, str>>,
     /// Whether the target can be sent on as it came.
     pub(crate) is_as_sent: bool,
-    pub(crate) has_encoded_slash: bool,
+    has_encoded_slash: bool,
     /// The announced length of the body; 0 if there is none or it is chunked.
-    pub(crate) content_length: u64,
+    content_length: u64,
     is_absolute: bool,
     /// Which fields of interest there are.
     pub(crate) seen: Seen,
@@ -55,6 +56,17 @@ impl<'a> Head<'a> {
         let has_encoded_slash = canonical::has_encoded_slash(&path);
         let content_length = if seen.content_length { content_length(parts)? } else { 0 };
         Ok(Self { host, path, query, is_as_sent, has_encoded_slash, content_length, is_absolute, seen })
+    }
+
+    /// Whether the route lets such a request in.
+    pub(crate) fn admitted_by(&self, route: &Route) -> Result<(), RequestError> {
+        if self.has_encoded_slash && !route.keeps_encoded_slashes() {
+            return Err(RequestError::Malformed("encoded slash in the path"));
+        }
+        match self.content_length > route.body_limit() {
+            true => Err(RequestError::BodyTooLarge),
+            false => Ok(()),
+        }
     }
 
     /// The `Host` to send, if it differs from the one that came.

@@ -156,12 +156,7 @@ fn plan(
     exchange.record().route(found.route().name().as_str());
     exchange.set_route(&snapshot, found.id());
     let route = found.route().rules();
-    if head.has_encoded_slash && !route.keeps_encoded_slashes() {
-        return Err(RequestError::Malformed("encoded slash in the path"));
-    }
-    if head.content_length > route.body_limit() {
-        return Err(RequestError::BodyTooLarge);
-    }
+    head.admitted_by(route)?;
     let placement = match route.target() {
         Target::Redirect(redirect) => return Ok(Plan::Answer(redirected(redirect, &head, connection))),
         _ => decide::place(&snapshot, &found, &view, &worker.moment()).ok_or(RequestError::NoEndpoint)?,

@@ -1,5 +1,9 @@
 //! Reads files as a start would, without starting anything.
 
+mod places;
+
+mod warnings;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +13,7 @@ use routing_rules::rules::RuleSet;
 
 use super::assemble::Assembler;
 use super::catalog::{Catalog, Document};
-use super::decode::Problem;
+use super::decode::{Draft, Problem};
 use super::geo::CityDatabase;
 use super::secret;
 use super::source::file::FileSet;
@@ -25,6 +29,19 @@ pub struct Checked {
     pub rules: RuleSet,
     /// The snapshot a worker would read.
     pub snapshot: Snapshot,
+    /// Whether the main file could be read and parsed.
+    pub has_main: bool,
+    main: String,
+    settings: Settings,
+    catalog: Catalog,
+}
+
+impl Checked {
+    /// What is right, but hardly what anybody wants. Asked of files without problems: whatever follows from those would
+    /// be told twice.
+    pub fn warnings(&mut self) -> Vec<Problem> {
+        warnings::find(&self.main, &self.settings, &mut self.catalog, &self.snapshot.table)
+    }
 }
 
 /// Reads a main file and everything it names.
@@ -32,32 +49,44 @@ pub fn check(main: &Path) -> Checked {
     let mut problems = Vec::new();
     let texts = FileSet::new(main, &[]).read();
     let document = texts.first().map(Document::parse);
+    let has_main = document.as_ref().is_some_and(|document| document.tree.is_ok());
     let mut settings = Settings::default();
     let (mut geo, mut secret) = (None, Secret::default());
-    // A file that cannot be parsed is reported by the catalog.
+    // A file that cannot be parsed is reported by the catalog. What is wrong with one setting hides nothing about others.
     if let Some(Document { name, tree: Ok(root), .. }) = &document
-        && let Some(decoded) = Settings::decode(name, root, &mut problems)
+        && let Some(Draft { value, doubts }) = Settings::draft(name, root, &mut problems)
     {
-        settings = decoded;
+        settings = value;
         settings.resolve_beside(name);
+        settings.sources.files.retain(|pattern| glob::Pattern::new(pattern).is_ok() && !pattern.is_empty());
+        let mut report = |field: &str, reason| {
+            if !doubts.concern(root, field) {
+                problems.push(root.problem(name, field, reason));
+            }
+        };
         match read_geo(&settings) {
             Ok(database) => geo = database,
-            Err(reason) => problems.push(root.problem(name, "geo.database", reason)),
+            Err(reason) => report("geo.database", reason),
         }
         match read_secret(&settings) {
             Ok(bytes) => secret = bytes,
-            Err(reason) => problems.push(root.problem(name, "secret_file", reason)),
+            Err(reason) => report("secret_file", reason),
         }
     }
     let texts = FileSet::new(main, &settings.sources.files).read();
     let mut catalog = Catalog::default();
     catalog.update_texts(&texts, document);
     problems.extend_from_slice(catalog.problems());
-    problems.sort_by(|one, other| (&one.source, one.line, one.column).cmp(&(&other.source, other.line, other.column)));
+    sort(&mut problems);
     let rules = catalog.rules().clone();
     let context = ReleaseContext { secret, ..ReleaseContext::default() };
     let snapshot = Assembler::new(1, context, settings.trusted(), geo).next(&Snapshot::empty(), &rules);
-    Checked { problems, rules, snapshot }
+    let main = texts.first().map(|text| text.name.to_string()).unwrap_or_default();
+    Checked { problems, rules, snapshot, has_main, main, settings, catalog }
+}
+
+fn sort(problems: &mut [Problem]) {
+    problems.sort_by(|one, other| (&one.source, one.line, one.column).cmp(&(&other.source, other.line, other.column)));
 }
 
 fn read_geo(settings: &Settings) -> Result<Option<Arc<dyn GeoDatabase>>, String> {

@@ -1,0 +1,51 @@
+//! An explanation for people.
+
+use std::fmt;
+
+use super::{Explanation, ListenerExplanation};
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "request   {}{} from {}", self.host, self.path, self.client)?;
+        if let Some(listener) = &self.listener {
+            writeln!(f, "listener  {listener}")?;
+        }
+        writeln!(f, "route     {}", self.route.as_deref().unwrap_or("none matches"))?;
+        if let Some(release) = &self.release {
+            writeln!(f, "release   {}: {} ({})", release.name, release.group, release.text)?;
+            if let Some(pin) = &release.pin_refused {
+                writeln!(f, "pin       ignored: {}", pin.text)?;
+            }
+        }
+        if let Some(upstream) = &self.upstream {
+            writeln!(f, "upstream  {upstream}")?;
+        }
+        for part in &self.split {
+            writeln!(f, "split     {} {:.1} %", part.name, part.percent)?;
+        }
+        for endpoint in &self.endpoints {
+            writeln!(f, "endpoint  {} weight {} ({:.1} %)", endpoint.address, endpoint.weight, endpoint.percent)?;
+        }
+        match &self.answer {
+            Some(answer) => writeln!(f, "answer    {answer}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for ListenerExplanation {
+    /// `internal, assumed; through web: route site`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if self.is_assumed {
+            f.write_str(", assumed")?;
+        }
+        match &*self.otherwise {
+            [] => f.write_str("; no other listener gives another route"),
+            others => others.iter().try_for_each(|other| match &other.route {
+                Some(route) => write!(f, "; through {}: route {route}", other.name),
+                None => write!(f, "; through {}: no route", other.name),
+            }),
+        }
+    }
+}

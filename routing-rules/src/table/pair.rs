@@ -1,0 +1,164 @@
+//! What two routes have in common, told from their patterns alone.
+//!
+//! Decided exactly except for regular expressions, about which nothing is assumed: they may meet whatever there is, and cover
+//! only their equals. So [`Pair::may_meet`] is certain when it says no, and [`Pair::covers`] when it says yes.
+
+use super::Precedence;
+use crate::rules::{AddressSet, HostPattern, Name, PathPattern, Route, RouteConditions, TextCondition, TextPattern};
+
+/// A route by one of its hosts and one of its paths: what stands in the order of [`Precedence`] once.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair<'r> {
+    pub(super) host: Option<&'r HostPattern>,
+    pub(super) path: Option<&'r PathPattern>,
+    route: &'r Route,
+}
+
+impl<'r> Pair<'r> {
+    /// All pairs of a route.
+    pub fn all_of(route: &'r Route) -> impl Iterator<Item = Self> {
+        let pairs = move |host| or_any(route.paths()).map(move |path| Self { host, path, route });
+        or_any(route.hosts()).flat_map(pairs)
+    }
+
+    /// Its place in the order of routes.
+    pub fn precedence(&self) -> Precedence<'r> {
+        Precedence::new(self.host, self.path, self.route)
+    }
+
+    /// The name of its route.
+    pub fn name(self) -> &'r Name {
+        self.route.name()
+    }
+
+    /// Whether some request may match both.
+    pub fn may_meet(&self, other: &Self) -> bool {
+        (host_covers(self.host, other.host) || host_covers(other.host, self.host))
+            && paths_may_meet(self.path, other.path)
+            && conditions_may_meet(self.conditions(), other.conditions())
+    }
+
+    /// Whether every request that matches all of the others matches this one as well.
+    pub fn covers(&self, others: &[Self]) -> bool {
+        others.iter().any(|other| host_covers(self.host, other.host))
+            && others.iter().any(|other| path_covers(self.path, other.path))
+            && conditions_cover(self.conditions(), others)
+    }
+
+    pub(super) fn conditions(&self) -> &'r RouteConditions {
+        self.route.conditions()
+    }
+}
+
+fn or_any<T>(patterns: &[T]) -> impl Iterator<Item = Option<&T>> {
+    patterns.iter().map(Some).chain(patterns.is_empty().then_some(None))
+}
+
+/// Hosts lie within each other or apart.
+fn host_covers(wide: Option<&HostPattern>, narrow: Option<&HostPattern>) -> bool {
+    match (wide, narrow) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(wide), Some(HostPattern::Exact(name))) => wide.matches(name),
+        (Some(wide), Some(narrow)) => wide == narrow,
+    }
+}
+
+fn path_covers(wide: Option<&PathPattern>, narrow: Option<&PathPattern>) -> bool {
+    match (wide, narrow) {
+        (wide, _) if is_any_path(wide) => true,
+        (Some(wide), Some(PathPattern::Exact(path) | PathPattern::Prefix(path))) => match (wide, narrow) {
+            (PathPattern::Exact(_) | PathPattern::Regex(_), Some(PathPattern::Prefix(_))) => false,
+            _ => wide.matches(path),
+        },
+        (Some(wide), Some(narrow)) => wide == narrow,
+        _ => false,
+    }
+}
+
+fn paths_may_meet(one: Option<&PathPattern>, other: Option<&PathPattern>) -> bool {
+    match (one, other) {
+        (Some(PathPattern::Exact(path)), Some(pattern)) | (Some(pattern), Some(PathPattern::Exact(path))) => {
+            pattern.matches(path)
+        }
+        (Some(PathPattern::Regex(_)), _) | (_, Some(PathPattern::Regex(_))) => true,
+        _ => path_covers(one, other) || path_covers(other, one),
+    }
+}
+
+/// The prefix `/` is no path at all.
+fn is_any_path(path: Option<&PathPattern>) -> bool {
+    match path {
+        Some(PathPattern::Prefix(prefix)) => prefix.is_empty(),
+        Some(_) => false,
+        None => true,
+    }
+}
+
+fn conditions_may_meet(one: &RouteConditions, other: &RouteConditions) -> bool {
+    lists_meet(&one.methods, &other.methods)
+        && lists_meet(&one.listeners, &other.listeners)
+        && addresses_meet(&one.client_ip, &other.client_ip)
+        && texts_may_meet(&one.headers, &other.headers)
+        && texts_may_meet(&one.query, &other.query)
+}
+
+fn conditions_cover(wide: &RouteConditions, others: &[Pair<'_>]) -> bool {
+    let any = |covers: &dyn Fn(&RouteConditions) -> bool| others.iter().any(|other| covers(other.conditions()));
+    any(&|narrow| list_covers(&wide.methods, &narrow.methods))
+        && any(&|narrow| list_covers(&wide.listeners, &narrow.listeners))
+        && any(&|narrow| addresses_cover(&wide.client_ip, &narrow.client_ip))
+        && wide.headers.iter().all(|condition| any(&|narrow| is_implied(condition, &narrow.headers)))
+        && wide.query.iter().all(|condition| any(&|narrow| is_implied(condition, &narrow.query)))
+}
+
+/// An empty list asks for nothing.
+fn lists_meet<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+    one.is_empty() || other.is_empty() || one.iter().any(|entry| other.contains(entry))
+}
+
+fn list_covers<T: PartialEq>(wide: &[T], narrow: &[T]) -> bool {
+    wide.is_empty() || !narrow.is_empty() && narrow.iter().all(|entry| wide.contains(entry))
+}
+
+/// Networks lie within each other or apart, so they meet where one holds the other's first address.
+fn addresses_meet(one: &AddressSet, other: &AddressSet) -> bool {
+    let holds = |set: &AddressSet, other: &AddressSet| other.networks().any(|network| set.contains(network.network()));
+    one.is_empty() || other.is_empty() || holds(one, other) || holds(other, one)
+}
+
+fn addresses_cover(wide: &AddressSet, narrow: &AddressSet) -> bool {
+    let covered = |narrow: ipnet::IpNet| wide.networks().any(|wide| wide.contains(&narrow));
+    wide.is_empty() || !narrow.is_empty() && narrow.networks().all(covered)
+}
+
+fn texts_may_meet<N: PartialEq>(one: &[TextCondition<N>], other: &[TextCondition<N>]) -> bool {
+    let apart = |one: &TextCondition<N>, other: &TextCondition<N>| {
+        one.name == other.name && !patterns_may_meet(&one.pattern, &other.pattern)
+    };
+    !one.iter().any(|condition| other.iter().any(|other| apart(condition, other)))
+}
+
+fn patterns_may_meet(one: &TextPattern, other: &TextPattern) -> bool {
+    match (one, other) {
+        (TextPattern::Absent, TextPattern::Absent) => true,
+        (TextPattern::Absent, _) | (_, TextPattern::Absent) => false,
+        (TextPattern::Exact(text), pattern) | (pattern, TextPattern::Exact(text)) => pattern.matches(Some(text)),
+        (TextPattern::Prefix(one), TextPattern::Prefix(other)) => one.starts_with(other) || other.starts_with(one),
+        _ => true,
+    }
+}
+
+fn is_implied<N: PartialEq>(condition: &TextCondition<N>, by: &[TextCondition<N>]) -> bool {
+    by.iter().any(|given| given.name == condition.name && pattern_covers(&condition.pattern, &given.pattern))
+}
+
+fn pattern_covers(wide: &TextPattern, narrow: &TextPattern) -> bool {
+    match (wide, narrow) {
+        (wide, TextPattern::Exact(text)) => wide.matches(Some(text)),
+        (TextPattern::Present, TextPattern::Absent) => false,
+        (TextPattern::Present, _) => true,
+        (TextPattern::Prefix(wide), TextPattern::Prefix(narrow)) => narrow.starts_with(wide),
+        (wide, narrow) => wide == narrow,
+    }
+}
