@@ -533,7 +533,7 @@ fn nothing_that_can_be_written_makes_compiling_panic() {
 fn table_of(route: &RouteSpec) -> RouteTable {
     let mut spec = Spec::default();
     spec.routes.insert("route".into(), route.clone());
-    spec.upstreams.insert("u1".into(), UpstreamSpec { endpoints: Vec::new() });
+    spec.upstreams.insert("u1".into(), UpstreamSpec::default());
     for name in ["l1", "l2"] {
         spec.listeners.insert(name.into(), ListenerSpec { address: "127.0.0.1:1".into() });
     }
