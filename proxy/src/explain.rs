@@ -106,7 +106,7 @@ pub struct EndpointShare {
     pub address: std::net::SocketAddr,
     /// Its configured weight.
     pub weight: u16,
-    /// Its share of the requests, in percent.
+    /// Its share of the requests by the weights of this moment, in percent.
     pub percent: f64,
 }
 
@@ -193,7 +193,7 @@ impl Explanation {
                 }
             }
             _ => {
-                self.upstream = snapshot.upstream(placement.upstream).map(|upstream| upstream.name.to_string());
+                self.upstream = snapshot.upstream(placement.upstream).map(|upstream| upstream.name().to_string());
                 self.endpoints.extend(shares(snapshot, placement.upstream, 100.0));
             }
         }
@@ -224,11 +224,12 @@ impl ReleaseExplanation {
 /// The endpoints of an upstream that gets `percent` of the requests.
 fn shares(snapshot: &Snapshot, upstream: UpstreamId, percent: f64) -> Vec<EndpointShare> {
     let Some(upstream) = snapshot.upstream(upstream) else { return Vec::new() };
-    let total: f64 = upstream.endpoints.iter().map(|member| f64::from(member.weight)).sum();
-    let share = |member: &Member| EndpointShare {
+    let weights: Vec<f64> = (0..upstream.endpoints.len()).map(|place| upstream.weighing.share(place)).collect();
+    let total: f64 = weights.iter().sum();
+    let share = |(member, weight): (&Member, f64)| EndpointShare {
         address: member.endpoint.address(),
         weight: member.weight,
-        percent: if total > 0.0 { percent * f64::from(member.weight) / total } else { 0.0 },
+        percent: if total > 0.0 { percent * weight / total } else { 0.0 },
     };
-    upstream.endpoints.iter().map(share).collect()
+    upstream.endpoints.iter().zip(weights).map(share).collect()
 }

@@ -7,7 +7,7 @@ use routing_rules::rules::Target;
 use serde::Serialize;
 
 use crate::moment;
-use crate::snapshot::{Balancer, Endpoint, Snapshot, Upstream};
+use crate::snapshot::{Balancer, Endpoint, Member, Snapshot, Upstream};
 
 /// A route.
 #[derive(Serialize)]
@@ -47,6 +47,7 @@ struct EndpointView {
     /// As it is now, relative to the largest: 0 to 1.
     effective_weight: f64,
     learned: Option<LearnedView>,
+    breaker: Option<BreakerView>,
     in_flight: u64,
     requests: u64,
     errors: u64,
@@ -55,6 +56,16 @@ struct EndpointView {
     connections_opened: u64,
     retries: u64,
     guarded_picks: u64,
+}
+
+/// Where the breaker of an endpoint stands.
+#[derive(Serialize)]
+struct BreakerView {
+    /// `closed`, `open`, `probing` or `ramp`.
+    state: String,
+    /// Why it would open and does not.
+    held: Option<String>,
+    openings: u64,
 }
 
 /// What `dwrr` learned of an endpoint.
@@ -146,6 +157,7 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                     weight: member.weight,
                     effective_weight: upstream.weighing.share(place),
                     learned: learned(upstream, &member.endpoint),
+                    breaker: breaker(member),
                     in_flight: totals.in_flight,
                     requests: totals.requests,
                     errors: totals.errors,
@@ -157,7 +169,7 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                 }
             });
             UpstreamView {
-                name: upstream.name.to_string(),
+                name: upstream.name().to_string(),
                 balance: upstream.balancer.name(),
                 panics: upstream.weighing.panics(),
                 endpoints: endpoints.collect(),
@@ -166,6 +178,17 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
         .collect();
     views.sort_by(|one, other| one.name.cmp(&other.name));
     views
+}
+
+fn breaker(member: &Member) -> Option<BreakerView> {
+    member.results.as_ref()?;
+    let state = member.endpoint.breaker();
+    let breaker = &state.as_ref()?.breaker;
+    Some(BreakerView {
+        state: breaker.state().to_string(),
+        held: breaker.held().map(|(cause, hold)| format!("{cause}, but {hold}")),
+        openings: member.endpoint.openings(),
+    })
 }
 
 fn learned(upstream: &Upstream, endpoint: &Endpoint) -> Option<LearnedView> {

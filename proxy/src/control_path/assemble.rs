@@ -12,7 +12,7 @@ use routing_rules::rules::{self, AddressSet, Name, RuleSet};
 use tokio::time::Instant;
 
 use super::traffic::TrafficMemory;
-use super::weights;
+use super::{breakers, weights};
 use crate::moment;
 use crate::snapshot::{Endpoint, Member, Snapshot, Upstream};
 
@@ -94,25 +94,27 @@ impl Assembler {
         for identity in &before {
             self.endpoints.entry(identity.clone()).and_modify(|known| known.unused_since = Some(now));
         }
-        *place = rules.map(|rules| Arc::new(self.upstream(rules)));
+        *place = rules.map(|rules| Arc::new(self.upstream(rules, old.as_deref())));
         let is_unused = |known: Option<&Known>| known.is_some_and(|known| known.unused_since.is_some());
         let unused = before.into_iter().filter(|identity| is_unused(self.endpoints.get(identity)));
         self.unused.extend(unused.map(|identity| (now, identity)));
     }
 
-    fn upstream(&mut self, rules: &rules::Upstream) -> Upstream {
+    fn upstream(&mut self, rules: &Arc<rules::Upstream>, old: Option<&Upstream>) -> Upstream {
         let now_us = moment::now_us();
+        let workers = self.workers;
         let mut newcomers = Vec::new();
         let members = rules.endpoints().iter().map(|endpoint| {
             let (known, is_new) = self.endpoint(rules.name(), endpoint.address);
             newcomers.extend(is_new.then(|| Arc::clone(&known)));
-            Member { endpoint: known, weight: endpoint.weight.get() }
+            let results = breakers::results(rules, old, &known, workers);
+            Member { endpoint: known, weight: endpoint.weight.get(), results }
         });
         let members: Box<[Member]> = members.collect();
         if newcomers_ramp(false, members.len(), newcomers.len()) {
             newcomers.iter().for_each(|endpoint| weights::start_ramp(endpoint, now_us));
         }
-        let upstream = Upstream::new(rules.name().clone(), members, rules.balance());
+        let upstream = Upstream::new(rules, members);
         weights::publish(&upstream, now_us);
         upstream
     }

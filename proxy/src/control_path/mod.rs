@@ -3,6 +3,7 @@
 //! second: what endpoints were seen to do ▸ weights.
 
 pub mod assemble;
+pub mod breakers;
 pub mod catalog;
 pub mod check;
 pub mod decode;

@@ -28,16 +28,21 @@ pub(super) fn start_ramp(endpoint: &Endpoint, now_us: u64) {
     known(&mut endpoint.learned()).start_ramp(now_us);
 }
 
-/// Puts in force what is known of the endpoints.
+/// Puts in force what is known of the endpoints. Only `dwrr` uses what was learned; breakers are for all.
 pub(super) fn publish(upstream: &Upstream, now_us: u64) {
-    let Balancer::Dwrr { learning, .. } = &upstream.balancer else { return };
+    let learning = match &upstream.balancer {
+        Balancer::Dwrr { learning, .. } => Some(learning),
+        _ => None,
+    };
     let shares = upstream.endpoints.iter().map(|member| {
-        let learned = member.endpoint.learned();
+        let (learned, breaker) = (member.endpoint.learned(), member.endpoint.breaker());
+        let learned = learning.zip(learned.as_ref());
+        let breaker = breaker.as_ref().filter(|_| member.results.is_some());
         Share {
             configured: f64::from(member.weight),
-            learned: learned.as_ref().map_or(1.0, Learned::weight),
-            ramp: learned.as_ref().map_or(1.0, |learned| learned.ramp(learning, now_us)),
-            breaker: 1.0,
+            learned: learned.map_or(1.0, |(_, learned)| learned.weight()),
+            ramp: learned.map_or(1.0, |(learning, learned)| learned.ramp(learning, now_us)),
+            breaker: breaker.map_or(1.0, |state| state.breaker.factor(now_us / 1_000)),
             is_up: true,
             is_draining: member.weight == 0,
         }
@@ -59,8 +64,12 @@ fn tick_one(upstream: &Upstream, learning: &Learning, now_us: u64) {
         if let Some(counts) = member.endpoint.evidence() {
             learned.close_slot(counts);
         }
-        let evidence = learned.evidence(learning, now_us);
-        group.push((learned, evidence));
+        let is_out =
+            member.results.is_some() && member.endpoint.breaker().as_ref().is_some_and(|state| state.breaker.is_out());
+        if !is_out {
+            let evidence = learned.evidence(learning, now_us);
+            group.push((learned, evidence));
+        }
     }
     recompute(learning, &mut group);
     if group.iter().any(|(learned, evidence)| is_moving(learned, evidence, learning, now_us)) {

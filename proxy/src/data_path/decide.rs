@@ -12,8 +12,8 @@ use routing_rules::request::RequestView;
 use routing_rules::rules::{Override, Route};
 use routing_rules::table::{CompiledTarget, ReleaseId, RouteId, RouteMatch, UpstreamId, hash_of};
 
-use super::upstream::{LocalEndpoint, LocalUpstream};
-use crate::snapshot::Snapshot;
+use super::upstream::{Attempt, LocalEndpoint, LocalUpstream};
+use crate::snapshot::{Admitted, Snapshot};
 use crate::worker::{HeldSnapshot, Worker};
 
 /// Where a request goes, and everything needed later from the same snapshot.
@@ -29,6 +29,9 @@ pub(crate) struct Destination {
     upstream: Rc<LocalUpstream>,
     hash: Option<u64>,
     place: usize,
+    admitted: Admitted,
+    /// Where the request was tried before.
+    tried: Vec<usize>,
 }
 
 /// Which upstream serves a request, and the release that had a say in it.
@@ -165,16 +168,30 @@ impl Destination {
     ) -> Option<Self> {
         let upstream = worker.upstreams.get(upstream, snapshot.upstream(upstream)?, || worker.draw());
         let hash = upstream.hash_key().and_then(|key| hash_of(key, request));
-        let place = upstream.choose(hash, &[], now_us, || worker.draw())?;
-        Some(Self { upstream, hash, place })
+        let (place, admitted) = upstream.choose(hash, &[], now_us, || worker.draw())?;
+        Some(Self { upstream, hash, place, admitted, tried: Vec::new() })
+    }
+
+    /// Another endpoint than those that were tried. `false` if there is none, which leaves the one there is.
+    pub(crate) fn choose_another(&mut self, worker: &Worker, now_us: u64) -> bool {
+        self.tried.push(self.place);
+        let another = self.upstream.choose(self.hash, &self.tried, now_us, || worker.draw());
+        // The one probe of an endpoint is over with the request it was for.
+        self.admitted.is_probe = false;
+        (self.place, self.admitted) = another.unwrap_or((self.place, self.admitted));
+        another.is_some()
+    }
+
+    /// The request's stay at the endpoint, from now on.
+    pub(crate) fn attempt(&self, now_us: u64) -> Attempt {
+        Attempt::new(Rc::clone(&self.upstream), self.place, self.admitted, now_us)
+    }
+
+    pub(crate) fn upstream(&self) -> &LocalUpstream {
+        &self.upstream
     }
 
     pub(crate) fn endpoint(&self) -> &Rc<LocalEndpoint> {
         self.upstream.endpoint(self.place)
-    }
-
-    /// Whether a request is off an endpoint's hands with the head of its response.
-    pub(crate) fn counts_to_head(&self) -> bool {
-        self.upstream.shared().balancer.counts_to_head()
     }
 }

@@ -222,7 +222,7 @@ impl Relay {
             self.lease = None;
             // A limit on the whole may end while it is the client that does not read.
             if error.blame() == Blame::Upstream && self.exchange.is_waiting_for_endpoint() {
-                self.exchange.endpoint_failed();
+                self.exchange.endpoint_failed(RequestError::ResponseCut);
             }
             return Poll::Ready(Some(Err(error)));
         }
@@ -239,7 +239,7 @@ impl Relay {
                 self.lease = None;
                 // A request body that broke ends the connection to the endpoint too, and that is the client's doing.
                 if self.exchange.error().is_none() {
-                    self.exchange.endpoint_failed();
+                    self.exchange.endpoint_failed(RequestError::ResponseCut);
                 }
                 Poll::Ready(Some(Err(self.exchange.fail(RequestError::ResponseCut))))
             }

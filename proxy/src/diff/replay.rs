@@ -263,7 +263,7 @@ impl<'v> Replayer<'v> {
         view: &RequestView<'_>,
     ) -> Result<Place, Cause> {
         let snapshot = side.version.snapshot();
-        let name_of = |id| snapshot.upstream(id).map(|upstream| upstream.name.to_string()).unwrap_or_default();
+        let name_of = |id| snapshot.upstream(id).map(|upstream| upstream.name().to_string()).unwrap_or_default();
         let mut first = None;
         for id in found.route().releases() {
             let Some(release) = snapshot.table.release(*id) else { continue };

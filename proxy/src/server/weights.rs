@@ -1,11 +1,12 @@
-//! The thread that learns: twice a second it turns what endpoints were seen to do into weights.
+//! The thread that judges endpoints by what they were seen to do: ten times a second it moves their breakers, twice a
+//! second their weights.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::control_path::weights;
+use crate::control_path::{breakers, weights};
 use crate::moment;
 use crate::snapshot::SnapshotCell;
 use crate::thread::{self, Failures};
@@ -38,14 +39,20 @@ impl WeightsThread {
 fn run(snapshots: &SnapshotCell, ended: &Receiver<()>) {
     // Many processes that are started together must not all shift their load at the same moment.
     let mut due_us = moment::now_us() + crate::random::seed() % weights::PERIOD_US;
+    let mut weights_due_us = due_us;
+    let draw = || (crate::random::seed() >> 11) as f64 / (1u64 << 53) as f64;
     loop {
         let wait = Duration::from_micros(due_us.saturating_sub(moment::now_us()));
         if ended.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
             return;
         }
-        let now_us = moment::now_us();
-        weights::tick(&snapshots.load(), now_us);
+        let (now_us, snapshot) = (moment::now_us(), snapshots.load());
+        breakers::tick(&snapshot, now_us, draw);
         // A tick that was missed is not made up for: its slot is longer, and the next one is as long as any other.
-        due_us = now_us.max(due_us) + weights::PERIOD_US;
+        due_us = now_us.max(due_us) + breakers::PERIOD_US;
+        if now_us >= weights_due_us {
+            weights::tick(&snapshot, now_us);
+            weights_due_us = now_us + weights::PERIOD_US - breakers::PERIOD_US / 2;
+        }
     }
 }

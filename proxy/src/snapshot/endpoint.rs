@@ -8,6 +8,7 @@ use routing_rules::balance::{Counts, Learned};
 use routing_rules::rules::Name;
 
 use super::evidence::SharedCounts;
+use super::{BreakerState, SharedGate};
 
 /// One endpoint of one upstream. Its identity is the pair of both: an address that two upstreams share is judged
 /// by each on its own.
@@ -17,6 +18,10 @@ pub struct Endpoint {
     workers: Box<[EndpointCounters]>,
     /// For the control path alone: requests neither wait for it nor read it. `None` until there is something.
     learned: Mutex<Option<Learned>>,
+    /// Likewise.
+    breaker: Mutex<Option<BreakerState>>,
+    gate: SharedGate,
+    openings: AtomicU64,
 }
 
 /// What one worker counted at one endpoint. Only that worker writes, everybody may read: relaxed loads and stores
@@ -64,7 +69,8 @@ impl Endpoint {
     /// An endpoint nothing is known about yet.
     pub fn new(upstream: Name, address: SocketAddr, workers: usize) -> Self {
         let workers = (0..workers).map(|_| EndpointCounters::default()).collect();
-        Self { upstream, address, workers, learned: Mutex::default() }
+        let (learned, breaker, gate) = (Mutex::default(), Mutex::default(), SharedGate::default());
+        Self { upstream, address, workers, learned, breaker, gate, openings: AtomicU64::new(0) }
     }
 
     /// The upstream it belongs to.
@@ -85,6 +91,26 @@ impl Endpoint {
     /// What was learned, and until then nothing.
     pub fn learned(&self) -> MutexGuard<'_, Option<Learned>> {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where its breaker stands, and until the first tick nothing.
+    pub fn breaker(&self) -> MutexGuard<'_, Option<BreakerState>> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What its breaker lets through.
+    pub fn gate(&self) -> &SharedGate {
+        &self.gate
+    }
+
+    /// Its breaker opened.
+    pub fn opened(&self) {
+        self.openings.fetch_add(1, Relaxed);
+    }
+
+    /// How often its breaker opened.
+    pub fn openings(&self) -> u64 {
+        self.openings.load(Relaxed)
     }
 
     /// The evidence of all workers.

@@ -1,19 +1,19 @@
 //! A named set of endpoints, and what divides requests over them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use routing_rules::balance::{HashRing, Learning, Schedule};
-use routing_rules::rules::{Balance, HashKey, Measure, Name};
+use routing_rules::rules::{self, Balance, HashKey, Measure, Name};
 use routing_rules::table::learning;
 
-use super::Endpoint;
+use super::{Endpoint, Results};
 
 /// A named set of endpoints.
 pub struct Upstream {
-    /// The upstream's name.
-    pub name: Name,
+    /// As written.
+    pub rules: Arc<rules::Upstream>,
     /// The endpoints with their configured weights.
     pub endpoints: Box<[Member]>,
     /// How an endpoint is chosen.
@@ -29,6 +29,8 @@ pub struct Member {
     pub endpoint: Arc<Endpoint>,
     /// Its configured weight.
     pub weight: u16,
+    /// Its results, as the breaker counts them; `None` without a breaker.
+    pub results: Option<Arc<Results>>,
 }
 
 /// How an endpoint is chosen; the places are those of the upstream's endpoints.
@@ -57,18 +59,27 @@ pub enum Balancer {
 /// of this version's endpoints, so the two cannot disagree.
 pub struct Weighing {
     schedule: Arc<ArcSwap<Schedule>>,
-    /// Whether there were requests since the last tick.
+    /// Whether there were requests since the weights were last looked at.
     in_use: AtomicBool,
+    /// Whether there were any since the breakers were.
+    watched: AtomicBool,
+    /// How many endpoints workers may shut until the next tick, so that enough of them stay.
+    trips_left: AtomicUsize,
     /// How often no endpoint was left and the configured weights came back.
     panics: AtomicU64,
 }
 
 impl Upstream {
     /// An upstream whose endpoints weigh what was configured.
-    pub fn new(name: Name, endpoints: Box<[Member]>, balance: &Balance) -> Self {
+    pub fn new(rules: &Arc<rules::Upstream>, endpoints: Box<[Member]>) -> Self {
         let configured: Vec<f64> = endpoints.iter().map(|member| f64::from(member.weight)).collect();
-        let balancer = Balancer::new(balance, &endpoints);
-        Self { name, endpoints, balancer, weighing: Arc::new(Weighing::new(&configured)) }
+        let balancer = Balancer::new(rules.balance(), &endpoints);
+        Self { rules: Arc::clone(rules), endpoints, balancer, weighing: Arc::new(Weighing::new(&configured)) }
+    }
+
+    /// The upstream's name.
+    pub fn name(&self) -> &Name {
+        self.rules.name()
     }
 
     /// Whether any endpoint has a weight.
@@ -110,7 +121,13 @@ impl Balancer {
 impl Weighing {
     fn new(weights: &[f64]) -> Self {
         let schedule = Arc::new(ArcSwap::from_pointee(Schedule::new(weights)));
-        Self { schedule, in_use: AtomicBool::new(true), panics: AtomicU64::new(0) }
+        Self {
+            schedule,
+            in_use: AtomicBool::new(true),
+            watched: AtomicBool::new(true),
+            trips_left: AtomicUsize::new(0),
+            panics: AtomicU64::new(0),
+        }
     }
 
     /// Where workers read the schedule.
@@ -125,10 +142,32 @@ impl Weighing {
 
     /// A request was sent on.
     pub fn is_used(&self) {
-        // The line stays in every worker's cache, because it is written once in half a second.
-        if !self.in_use.load(Relaxed) {
-            self.in_use.store(true, Relaxed);
+        // The line stays in every worker's cache, because it is written a few times a second.
+        for used in [&self.in_use, &self.watched] {
+            if !used.load(Relaxed) {
+                used.store(true, Relaxed);
+            }
         }
+    }
+
+    /// Whether the breakers have anything to look at.
+    pub fn take_watch(&self) -> bool {
+        self.watched.swap(false, Relaxed)
+    }
+
+    /// Looks at the breakers at the next tick even without a request.
+    pub fn watch_again(&self) {
+        self.watched.store(true, Relaxed);
+    }
+
+    /// How many endpoints workers may shut until the next tick.
+    pub fn allow_trips(&self, count: usize) {
+        self.trips_left.store(count, Relaxed);
+    }
+
+    /// Takes one of these.
+    pub fn take_trip(&self) -> bool {
+        self.trips_left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// Whether there were requests since this was asked last.

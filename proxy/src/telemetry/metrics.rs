@@ -78,12 +78,12 @@ fn publish_totals(totals: &Totals) {
 
 fn publish_endpoints(snapshot: &Snapshot) {
     for upstream in snapshot.upstreams.iter().flatten() {
-        counter!(names::UPSTREAM_PANICS, "upstream" => upstream.name.as_str().to_owned())
+        counter!(names::UPSTREAM_PANICS, "upstream" => upstream.name().as_str().to_owned())
             .absolute(upstream.weighing.panics());
         for (place, member) in upstream.endpoints.iter().enumerate() {
             let totals = member.endpoint.totals();
             let labels = [
-                Label::new("upstream", upstream.name.as_str().to_owned()),
+                Label::new("upstream", upstream.name().as_str().to_owned()),
                 Label::new("endpoint", member.endpoint.address().to_string()),
             ];
             for (class, value) in CLASSES.into_iter().zip(totals.statuses).filter(|(_, value)| *value > 0) {
@@ -98,6 +98,9 @@ fn publish_endpoints(snapshot: &Snapshot) {
             counter!(names::ENDPOINT_RETRIES, labels.iter()).absolute(totals.retries);
             counter!(names::ENDPOINT_GUARDED_PICKS, labels.iter()).absolute(totals.guarded_picks);
             gauge!(names::ENDPOINT_WEIGHT, labels.iter()).set(upstream.weighing.share(place));
+            let is_out = member.endpoint.breaker().as_ref().is_some_and(|state| state.breaker.is_out());
+            gauge!(names::ENDPOINT_BREAKER_OPEN, labels.iter()).set(if is_out { 1.0 } else { 0.0 });
+            counter!(names::ENDPOINT_BREAKER_OPENINGS, labels.iter()).absolute(member.endpoint.openings());
             if let Some(learned) = &*member.endpoint.learned() {
                 gauge!(names::ENDPOINT_SLOWNESS, labels.iter()).set(learned.slowness());
             }
@@ -132,7 +135,7 @@ fn render_head_seconds(snapshot: &Snapshot, text: &mut String) {
         for Member { endpoint, .. } in &upstream.endpoints {
             let seconds = endpoint.totals().head_time_us as f64 / 1e6;
             // Names and addresses hold nothing that a label would have to escape.
-            let (upstream, endpoint) = (&upstream.name, endpoint.address());
+            let (upstream, endpoint) = (&upstream.name(), endpoint.address());
             let _ = writeln!(text, "{name}{{upstream=\"{upstream}\",endpoint=\"{endpoint}\"}} {seconds}");
         }
     }

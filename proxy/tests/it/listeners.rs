@@ -67,7 +67,7 @@ fn under_load(address: SocketAddr, happens: impl FnOnce()) {
 }
 
 /// Ends the load, also where what happens fails.
-struct Over<'a>(&'a AtomicBool);
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {

@@ -39,6 +39,7 @@ mod explain;
 mod listeners;
 mod rejected;
 mod reload;
+mod resilience;
 mod shortage;
 mod soak;
 mod state;

@@ -16,21 +16,38 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("serin::main", &["serin::cli"]),
     ("serin::cli", &["serin_proxy"]),
     ("serin_proxy::server", &["serin_proxy", "routing_rules"]),
-    ("serin_proxy::worker", &["serin_proxy::data_path", SNAPSHOT, RANDOM, THREAD, RELEASE]),
+    ("serin_proxy::worker", &["serin_proxy::data_path", SNAPSHOT, RANDOM, MOMENT, THREAD, RELEASE]),
     // The two paths share the snapshot and do not know each other. The worker is the data path's thread and context.
-    ("serin_proxy::data_path", &["serin_proxy::worker", SNAPSHOT, CONNECT, RANDOM, TABLE, RELEASE, BALANCE, REQUEST]),
-    ("serin_proxy::control_path", &[SNAPSHOT, CONNECT, RANDOM, THREAD, "routing_rules"]),
+    (
+        "serin_proxy::data_path",
+        &[
+            "serin_proxy::worker",
+            SNAPSHOT,
+            CONNECT,
+            RANDOM,
+            MOMENT,
+            TABLE,
+            RELEASE,
+            BALANCE,
+            BREAKER,
+            LIMIT,
+            RETRY,
+            REQUEST,
+        ],
+    ),
+    ("serin_proxy::control_path", &[SNAPSHOT, CONNECT, RANDOM, MOMENT, THREAD, "routing_rules"]),
     // What both stand on knows neither.
-    (SNAPSHOT, &[TABLE, RELEASE, BALANCE, REQUEST]),
+    (SNAPSHOT, &[TABLE, RELEASE, BALANCE, BREAKER, LIMIT, REQUEST]),
     (CONNECT, &[]),
     (RANDOM, &[]),
+    (MOMENT, &[]),
     (THREAD, &[]),
     (TELEMETRY, &[SNAPSHOT, THREAD, TABLE]),
     ("serin_proxy::settings", &["routing_rules::rules", "routing_rules::spec"]),
     // They answer questions: about the snapshot, or about files that might become one.
     ("serin_proxy::explain", &[SNAPSHOT, RANDOM, "routing_rules"]),
     ("serin_proxy::diff", &[SNAPSHOT, RANDOM, "serin_proxy::control_path", "serin_proxy::settings", "routing_rules"]),
-    ("serin_proxy::admin", &[SNAPSHOT, "serin_proxy::explain", "routing_rules"]),
+    ("serin_proxy::admin", &[SNAPSHOT, MOMENT, "serin_proxy::explain", "routing_rules"]),
     // The brain reads like a compiler, never backwards; balance, breaker, limit, retry and analysis know none of it.
     // Rules read a breaker's condition and a limit's rate, which are right by construction.
     (TABLE, &[RELEASE, RULES, SPEC, REQUEST, BALANCE]),
@@ -41,7 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (BALANCE, &[]),
     (BREAKER, &[]),
     (LIMIT, &[]),
-    ("routing_rules::retry", &[]),
+    (RETRY, &[]),
     ("routing_rules::analysis", &[]),
     ("routing_rules::error", &[]),
 ];
@@ -49,6 +66,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const SNAPSHOT: &str = "serin_proxy::snapshot";
 const CONNECT: &str = "serin_proxy::connect";
 const RANDOM: &str = "serin_proxy::random";
+const MOMENT: &str = "serin_proxy::moment";
 const THREAD: &str = "serin_proxy::thread";
 const TELEMETRY: &str = "serin_proxy::telemetry";
 const TABLE: &str = "routing_rules::table";
@@ -59,6 +77,7 @@ const REQUEST: &str = "routing_rules::request";
 const BALANCE: &str = "routing_rules::balance";
 const BREAKER: &str = "routing_rules::breaker";
 const LIMIT: &str = "routing_rules::limit";
+const RETRY: &str = "routing_rules::retry";
 
 /// Arrows against the table, each with its reason. One that is no longer drawn must go from the list.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[

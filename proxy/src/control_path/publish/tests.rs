@@ -227,7 +227,8 @@ fn an_edit_that_makes_serin_panic_harms_no_later_one() {
         let texts = vec![text("main", ""), text("first", first), text("second", second)];
         let updated = catch_unwind(AssertUnwindSafe(|| bench.publisher.update(texts)));
         let snapshot = bench.snapshots.load();
-        let mut names: Vec<_> = snapshot.upstreams.iter().flatten().map(|upstream| upstream.name.to_string()).collect();
+        let mut names: Vec<_> =
+            snapshot.upstreams.iter().flatten().map(|upstream| upstream.name().to_string()).collect();
         names.sort();
         (updated.is_ok(), names.join(" "), bench.publisher.status().problems.len())
     };
@@ -307,7 +308,7 @@ fn counters_of_an_endpoint_survive() {
     bench.update(&upstream(""));
     let count = |bench: &Bench| {
         let snapshot = bench.snapshots.load_full();
-        let upstream = snapshot.upstreams.iter().flatten().find(|upstream| upstream.name.as_str() == "u").unwrap();
+        let upstream = snapshot.upstreams.iter().flatten().find(|upstream| upstream.name().as_str() == "u").unwrap();
         upstream.endpoints[0].endpoint.counters(0).unwrap().picked();
         upstream.endpoints[0].endpoint.totals().requests
     };

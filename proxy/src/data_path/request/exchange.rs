@@ -19,7 +19,7 @@ use routing_rules::table::{ReleaseId, RouteId};
 use crate::data_path::deadline::Registered;
 use crate::data_path::error::RequestError;
 use crate::data_path::http::{ConnectionState, Order, Phase};
-use crate::data_path::upstream::{Attempt, LocalEndpoint};
+use crate::data_path::upstream::Attempt;
 use crate::moment;
 use crate::snapshot::Ended;
 use crate::telemetry::access_log::{Outcome, Record};
@@ -172,13 +172,12 @@ impl Exchange {
     // The endpoint.
 
     /// It goes to this endpoint, and no longer to one before.
-    pub(crate) fn try_at(&self, endpoint: &Rc<LocalEndpoint>, to_head: bool) {
-        let mut attempt = Attempt::new(Rc::clone(endpoint), to_head);
+    pub(crate) fn try_at(&self, mut attempt: Attempt) {
         // Another endpoint is told all at once what the first one waited for.
         if self.is_request_complete() {
             attempt.start_clock(moment::now_us());
         }
-        self.record().endpoint(endpoint);
+        self.record().endpoint(attempt.endpoint());
         *self.attempt.borrow_mut() = Some(attempt);
     }
 
@@ -188,8 +187,13 @@ impl Exchange {
     }
 
     /// The endpoint gave no valid head, or broke its response off.
-    pub(crate) fn endpoint_failed(&self) {
-        self.with_attempt(|attempt| attempt.failed(moment::now_us()));
+    pub(crate) fn endpoint_failed(&self, error: RequestError) {
+        self.with_attempt(|attempt| attempt.failed(error, moment::now_us()));
+    }
+
+    /// A kept connection had been closed, for which nobody is to blame.
+    pub(crate) fn endpoint_excused(&self) {
+        self.with_attempt(Attempt::excuse);
     }
 
     /// The endpoint has nothing more to do with it.
@@ -286,8 +290,14 @@ impl Exchange {
         self.waits_for_endpoint_ms.get() > 0
     }
 
+    /// How often it was tried before.
+    pub(crate) fn retries(&self) -> u32 {
+        self.retries.get()
+    }
+
     pub(crate) fn count_retry(&self) {
         self.retries.set(self.retries.get() + 1);
+        self.with_attempt(Attempt::count_retry);
     }
 
     // Failing and ending.
@@ -409,7 +419,7 @@ impl Exchange {
         }
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         self.worker.clock.now_ms()
     }
 }

@@ -17,6 +17,7 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use routing_rules::request::{RequestView, canonical};
+use routing_rules::retry::{self, Failed};
 use routing_rules::rules::{Filter, Redirect, Route, Target};
 
 use super::decide::{self, Decision, Destination};
@@ -25,7 +26,8 @@ use super::headers::{self, Seen};
 use super::http::ConnectionState;
 use super::response::{self, ResponseBody};
 use super::tunnel;
-use super::upstream::{self, Lease};
+use super::upstream::{self, Lease, Unanswered};
+use crate::moment;
 use crate::worker::Worker;
 
 pub(crate) use body::{RequestBody, allowed as allowed_trailers};
@@ -67,7 +69,7 @@ async fn answer(
 /// Sends the request to the endpoint that was decided on, and its answer to the client.
 async fn forward(
     life: Life,
-    decision: Box<Decision>,
+    mut decision: Box<Decision>,
     upgrade: Option<HeaderValue>,
     mut request: Request<RequestBody>,
 ) -> Result<Response<ResponseBody>, Infallible> {
@@ -76,9 +78,50 @@ async fn forward(
     {
         return Ok(response::refuse(error, life));
     }
-    let endpoint = decision.destination.endpoint();
-    let answer = upstream::send(endpoint, life.exchange(), request, decision.route().timeouts().connect).await;
+    let connect = decision.route().timeouts().connect;
+    let mut fresh = false;
+    let answer = loop {
+        let endpoint = decision.destination.endpoint();
+        match upstream::send(endpoint, life.exchange(), request, fresh, connect).await {
+            Ok(answer) => break Ok(answer),
+            Err(Unanswered { error, again }) => match again.and_then(|again| retry(&life, &mut decision, error, again))
+            {
+                Some(unsent) => (request, fresh) = (unsent, true),
+                None => break Err(error),
+            },
+        }
+    };
     Ok(respond(life, decision, upgrade, answer))
+}
+
+/// Turns to another endpoint with a request that may be sent again; back to the same one if only a kept connection had been
+/// closed there.
+fn retry(
+    life: &Life,
+    decision: &mut Decision,
+    error: RequestError,
+    (request, failed): (Request<RequestBody>, Failed),
+) -> Option<Request<RequestBody>> {
+    let exchange = life.exchange();
+    let attempt = retry::Attempt {
+        failed,
+        idempotent: upstream::is_idempotent(request.method()),
+        replayable: true,
+        response_seen: false,
+        tries: exchange.retries() + 1,
+    };
+    if exchange.expired().is_some() || !decision.destination.upstream().may_retry(&attempt, exchange.now_ms()) {
+        return None;
+    }
+    let found = decision.destination.choose_another(exchange.worker(), moment::now_us());
+    match failed {
+        Failed::Connect if !found => return None,
+        Failed::Connect => exchange.endpoint_failed(error),
+        _ => exchange.endpoint_excused(),
+    }
+    exchange.count_retry();
+    exchange.try_at(decision.destination.attempt(moment::now_us()));
+    Some(request)
 }
 
 /// Turns what an endpoint answered, or did not, into the client's answer, and counts how it went there.
@@ -92,7 +135,7 @@ fn respond(
         Ok(answer) => answer,
         Err(error) => {
             if error.blame() == Blame::Upstream {
-                life.exchange().endpoint_failed();
+                life.exchange().endpoint_failed(error);
             }
             return response::refuse(error, life);
         }
@@ -105,7 +148,7 @@ fn respond(
     match relayed {
         Ok(response) => response,
         Err((error, life)) => {
-            life.exchange().endpoint_failed();
+            life.exchange().endpoint_failed(error);
             response::refuse(error, life)
         }
     }
@@ -173,7 +216,8 @@ fn plan(
     let host = head.host_value();
     let destination = Destination::choose(worker, &snapshot, upstream, &view, exchange.started_us());
     let destination = destination.ok_or(RequestError::NoEndpoint)?;
-    exchange.try_at(destination.endpoint(), destination.counts_to_head());
+    destination.upstream().count_request(exchange.now_ms());
+    exchange.try_at(destination.attempt(exchange.started_us()));
     let decision = Box::new(Decision { snapshot, route: id, placed, destination });
 
     if let Some(uri) = uri {

@@ -6,16 +6,24 @@
 use std::rc::Rc;
 
 use http::StatusCode;
+use routing_rules::balance::Counts;
+use routing_rules::breaker::{Outcome, ProbeEnd};
 
-use super::LocalEndpoint;
+use super::{LocalEndpoint, LocalUpstream};
+use crate::data_path::error::RequestError;
 use crate::moment;
+use crate::snapshot::Admitted;
 
 /// A request assigned to an endpoint.
 pub(crate) struct Attempt {
-    endpoint: Rc<LocalEndpoint>,
+    upstream: Rc<LocalUpstream>,
+    place: usize,
+    admitted: Admitted,
+    began_us: u64,
     clock: Clock,
     awaits_head: bool,
-    to_head: bool,
+    /// What came of it has been counted.
+    is_judged: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -30,10 +38,14 @@ enum Clock {
 }
 
 impl Attempt {
-    /// A request for this endpoint. `to_head`: whether its time ends with the head of the response.
-    pub(crate) fn new(endpoint: Rc<LocalEndpoint>, to_head: bool) -> Self {
-        endpoint.counters().picked();
-        Self { endpoint, clock: Clock::Waiting, awaits_head: true, to_head }
+    /// A request for the endpoint at this place.
+    pub(crate) fn new(upstream: Rc<LocalUpstream>, place: usize, admitted: Admitted, began_us: u64) -> Self {
+        upstream.endpoint(place).counters().picked();
+        Self { upstream, place, admitted, began_us, clock: Clock::Waiting, awaits_head: true, is_judged: false }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Rc<LocalEndpoint> {
+        self.upstream.endpoint(self.place)
     }
 
     /// The endpoint can know the whole request.
@@ -41,7 +53,7 @@ impl Attempt {
         // A head that came before the request's end was not waited for.
         if self.awaits_head && matches!(self.clock, Clock::Waiting) {
             self.clock = Clock::Running { since_us };
-            self.endpoint.counters().learn(|counts| counts.start(since_us));
+            self.endpoint().counters().learn(|counts| counts.start(since_us));
         }
     }
 
@@ -52,31 +64,63 @@ impl Attempt {
             Clock::Running { since_us } => Some(now_us.saturating_sub(since_us)),
             Clock::Waiting | Clock::Stopped => None,
         };
-        self.endpoint.counters().answered(status, took_us);
+        self.endpoint().counters().answered(status, took_us);
         if status.is_server_error() {
             self.stop(|since_us, counts| counts.fail(since_us, now_us));
-        } else if self.to_head {
+        } else if self.upstream.shared().balancer.counts_to_head() {
             self.stop(|since_us, counts| counts.answer(since_us, now_us));
         }
+        self.judge(Outcome::Answer(status.as_u16()), now_us);
         took_us
     }
 
     /// The endpoint gave no valid head, or broke its response off.
-    pub(crate) fn failed(&mut self, now_us: u64) {
+    pub(crate) fn failed(&mut self, error: RequestError, now_us: u64) {
         self.settle_head();
-        self.endpoint.counters().failed();
-        self.stop(|since_us, counts| counts.fail(since_us, now_us));
+        let outcome = match error {
+            RequestError::ConnectTimeout | RequestError::ResponseTimeout => Outcome::Timeout,
+            RequestError::ResponseCut => Outcome::BodyCut,
+            _ => Outcome::NetworkError,
+        };
+        if !std::mem::replace(&mut self.is_judged, true) {
+            self.endpoint().counters().failed();
+            self.stop(|since_us, counts| counts.fail(since_us, now_us));
+            self.judge(outcome, now_us);
+        }
+    }
+
+    /// It ended in a way that says nothing of the endpoint.
+    pub(crate) fn excuse(&mut self) {
+        self.is_judged = true;
+        self.stop(|since_us, counts| counts.discard(since_us));
+    }
+
+    /// It is tried once more.
+    pub(crate) fn count_retry(&mut self) {
+        self.endpoint().counters().retried();
+    }
+
+    fn judge(&mut self, outcome: Outcome, now_us: u64) {
+        let took_us = now_us.saturating_sub(self.began_us);
+        self.upstream.judge(self.place, self.admitted, (outcome, took_us), now_us);
+        self.end_probe(if outcome.is_failure() { ProbeEnd::Failure } else { ProbeEnd::Success });
+    }
+
+    fn end_probe(&mut self, end: ProbeEnd) {
+        if std::mem::take(&mut self.admitted.is_probe) {
+            self.endpoint().shared().gate().end_probe(self.admitted.epoch, end);
+        }
     }
 
     fn settle_head(&mut self) {
         if std::mem::take(&mut self.awaits_head) {
-            self.endpoint.counters().head_is_settled();
+            self.endpoint().counters().head_is_settled();
         }
     }
 
-    fn stop(&mut self, learn: impl FnOnce(u64, &mut routing_rules::balance::Counts)) {
+    fn stop(&mut self, learn: impl FnOnce(u64, &mut Counts)) {
         if let Clock::Running { since_us } = std::mem::replace(&mut self.clock, Clock::Stopped) {
-            self.endpoint.counters().learn(|counts| learn(since_us, counts));
+            self.endpoint().counters().learn(|counts| learn(since_us, counts));
         }
     }
 }
@@ -85,6 +129,7 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         let was_answered = !self.awaits_head;
         self.settle_head();
+        self.end_probe(ProbeEnd::Abandoned);
         if matches!(self.clock, Clock::Running { .. }) {
             let now_us = moment::now_us();
             // Without a head it was the client who had enough.
@@ -93,6 +138,6 @@ impl Drop for Attempt {
                 false => counts.give_up(since_us, now_us),
             });
         }
-        self.endpoint.counters().released();
+        self.endpoint().counters().released();
     }
 }

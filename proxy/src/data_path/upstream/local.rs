@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 use routing_rules::balance::{Picked, Schedule, Turns, View};
+use routing_rules::breaker::Outcome;
+use routing_rules::retry::{self, Budget, Verdict};
 use routing_rules::rules::HashKey;
 use routing_rules::table::UpstreamId;
 
 use super::pool::Pool;
-use crate::snapshot::{Balancer, Endpoint, EndpointCounters, Upstream};
+use crate::snapshot::{Admitted, Balancer, Endpoint, EndpointCounters, Upstream};
 
 /// All upstreams one worker has used.
 pub(crate) struct LocalUpstreams {
@@ -31,6 +33,7 @@ pub(crate) struct LocalUpstream {
     turns: RefCell<Turns>,
     schedule: RefCell<Cache<Arc<ArcSwap<Schedule>>, Arc<Schedule>>>,
     others: Others,
+    retries: RefCell<Budget>,
 }
 
 /// What the other workers have at each endpoint, as of at most [`STALE_US`] ago: reading it anew for every request would
@@ -83,8 +86,12 @@ impl LocalUpstreams {
             old.endpoints.len() == endpoints.len() && both.into_iter().all(|(old, new)| Rc::ptr_eq(old, new))
         });
         let turns = same.map_or_else(|| Turns::new(endpoints.len(), draw), |same| same.turns.borrow().clone());
+        let budget = shared.rules.retry().budget;
+        let retries =
+            old.filter(|old| old.shared.rules.retry().budget == budget).map(|old| old.retries.borrow().clone());
         Rc::new(LocalUpstream {
             worker: self.worker,
+            retries: RefCell::new(retries.unwrap_or_else(|| Budget::new(budget.basis_points()))),
             turns: RefCell::new(turns),
             schedule: RefCell::new(Cache::new(Arc::clone(shared.weighing.schedule()))),
             others: Others { loads: endpoints.iter().map(|_| Cell::new(0)).collect(), looked_us: Cell::new(None) },
@@ -148,31 +155,78 @@ impl LocalUpstream {
         }
     }
 
-    /// Chooses an endpoint other than those `tried`, and returns its place. A request without a hash goes to anybody.
+    /// Chooses an endpoint other than those `tried`. A request without a hash goes to anybody.
     pub(crate) fn choose(
         &self,
         hash: Option<u64>,
         tried: &[usize],
         now_us: u64,
-        mut draw: impl FnMut() -> u64,
-    ) -> Option<usize> {
-        let to_head = self.shared.balancer.counts_to_head();
-        self.look_at_others(to_head, now_us);
+        draw: impl Fn() -> u64,
+    ) -> Option<(usize, Admitted)> {
+        self.look_at_others(self.shared.balancer.counts_to_head(), now_us);
         self.shared.weighing.is_used();
+        let place = self.next(hash, tried, &draw)?;
+        if let Some(admitted) = self.enter(place) {
+            return Some((place, admitted));
+        }
+        // Another worker took the one probe meanwhile.
+        let tried = [tried, &[place]].concat();
+        let place = self.next(hash, &tried, &draw)?;
+        Some((place, self.enter(place)?))
+    }
+
+    fn next(&self, hash: Option<u64>, tried: &[usize], draw: &impl Fn() -> u64) -> Option<usize> {
+        let to_head = self.shared.balancer.counts_to_head();
         let load = |place: usize| self.endpoints[place].counters().load(to_head) + self.others.loads[place].get();
-        let view = View { load, admits: |_| true, tried };
+        let admits = |place: usize| !self.has_breaker(place) || self.endpoints[place].shared.gate().may_pass();
+        let view = View { load, admits, tried };
         let (mut turns, mut schedule) = (self.turns.borrow_mut(), self.schedule.borrow_mut());
         let schedule = schedule.load();
         let Picked { endpoint, guarded } = match &self.shared.balancer {
             Balancer::Dwrr { .. } => schedule.pick(&mut turns, &view, draw),
             Balancer::RoundRobin => schedule.turn(&mut turns, &view),
             Balancer::LeastRequest => schedule.two_choices(&turns, &view, draw),
-            Balancer::ConsistentHash { ring, .. } => ring.pick(hash.unwrap_or_else(&mut draw), &view),
+            Balancer::ConsistentHash { ring, .. } => ring.pick(hash.unwrap_or_else(draw), &view),
         }?;
         if guarded {
             self.endpoints[endpoint].counters().guarded_pick();
         }
         Some(endpoint)
+    }
+
+    fn enter(&self, place: usize) -> Option<Admitted> {
+        match self.has_breaker(place) {
+            true => self.endpoints[place].shared.gate().enter(),
+            false => Some(Admitted { epoch: 0, is_probe: false }),
+        }
+    }
+
+    fn has_breaker(&self, place: usize) -> bool {
+        self.shared.endpoints[place].results.is_some()
+    }
+
+    /// Tells the breaker how a request ended.
+    pub(crate) fn judge(&self, place: usize, admitted: Admitted, result: (Outcome, u64), now_us: u64) {
+        let Some(results) = &self.shared.endpoints[place].results else { return };
+        let (gate, weighing) = (self.endpoints[place].shared.gate(), &self.shared.weighing);
+        if gate.load().epoch() == admitted.epoch {
+            results.count(gate, self.worker, result, now_us / 1_000, || weighing.take_trip());
+        }
+    }
+
+    /// A request is about to be sent, for the first time.
+    pub(crate) fn count_request(&self, now_ms: u64) {
+        self.retries.borrow_mut().request(now_ms);
+    }
+
+    /// Whether a request that got no answer may be tried again. A try that sent nothing burdens nobody, so the budget is for
+    /// the others.
+    pub(crate) fn may_retry(&self, attempt: &retry::Attempt, now_ms: u64) -> bool {
+        match attempt.verdict(self.shared.rules.retry().tries) {
+            Verdict::Retry(retry::Reason::NothingSent) => true,
+            Verdict::Retry(_) => self.retries.borrow_mut().withdraw(now_ms).is_ok(),
+            Verdict::GiveUp(_) => false,
+        }
     }
 
     /// The endpoint at a place that was chosen.

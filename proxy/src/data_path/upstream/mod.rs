@@ -11,4 +11,4 @@ pub(crate) use attempt::Attempt;
 pub(crate) use io::EndpointIo;
 pub(crate) use local::{LocalEndpoint, LocalUpstream, LocalUpstreams};
 pub(crate) use pool::{EndpointConnection, Lease};
-pub(crate) use send::{builder, send};
+pub(crate) use send::{Unanswered, builder, is_idempotent, send};

@@ -1,8 +1,9 @@
 //! Sends a request to an endpoint and waits for the response head.
 //!
-//! The one repetition that is always allowed is made here: a kept connection that the endpoint closed before a
-//! byte of the response came (RFC 9110 §9.2.2, RFC 9112 §9.3.1). If nothing of the request was written, any request
-//! is sent again; if it was, only one without a body and with an idempotent method.
+//! What fails here is told with the request, if it may be sent again (`routing_rules::retry`, which decides). A kept
+//! connection that the endpoint closed before a byte of the response came is nobody's fault (RFC 9110 §9.2.2, RFC 9112
+//! §9.3.1): if nothing of the request was written, any request can be sent again; if it was, only one without a body and
+//! with an idempotent method.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use routing_rules::retry::Failed;
 
 use super::{EndpointConnection, EndpointIo, Lease, LocalEndpoint};
 use crate::connect;
@@ -20,40 +22,62 @@ use crate::data_path::error::RequestError;
 use crate::data_path::request::{Exchange, RequestBody};
 use crate::data_path::tunnel;
 
-/// Sends to one endpoint. Returns the response head and the connection its body comes from.
+/// A request that got no response head.
+pub(crate) struct Unanswered {
+    /// What the client would be told.
+    pub(crate) error: RequestError,
+    /// The request as it was, if it can be sent again, and what failed.
+    pub(crate) again: Option<(Request<RequestBody>, Failed)>,
+}
+
+impl From<RequestError> for Unanswered {
+    fn from(error: RequestError) -> Self {
+        Self { error, again: None }
+    }
+}
+
+/// Sends to one endpoint, `fresh` over a new connection. Returns the response head and the connection its body comes from.
 pub(crate) async fn send(
     endpoint: &Rc<LocalEndpoint>,
     exchange: &Rc<Exchange>,
-    mut request: Request<RequestBody>,
+    request: Request<RequestBody>,
+    fresh: bool,
     connect_timeout: Duration,
-) -> Result<(Response<Incoming>, Lease), RequestError> {
-    if let Some(mut lease) = endpoint.pool.take(endpoint) {
+) -> Result<(Response<Incoming>, Lease), Unanswered> {
+    let kept = if fresh { None } else { endpoint.pool.take(endpoint) };
+    if let Some(mut lease) = kept {
         let repeatable = is_repeatable(&request);
         lease.connection.wire.expect_answer(repeatable);
         let received_before = lease.connection.wire.received();
         let answer = exchange.unless_expired(pin!(lease.connection.sender.try_send_request(request))).await?;
-        request = match answer {
+        let mut refused = match answer {
             Ok(response) => {
                 lease.connection.wire.answered();
                 return Ok((response, lease));
             }
-            Err(mut refused) => match refused.take_message() {
-                Some(unsent) => unsent,
-                None if repeatable && lease.connection.wire.received() == received_before => {
-                    reread(&lease.connection.wire.sent()).ok_or_else(|| failure(refused.error(), exchange))?
-                }
-                None => return Err(failure(refused.error(), exchange)),
-            },
+            Err(refused) => refused,
         };
-        endpoint.counters().retried();
-        exchange.count_retry();
+        let again = match refused.take_message() {
+            Some(unsent) => Some((unsent, Failed::NotProcessed)),
+            None if repeatable && lease.connection.wire.received() == received_before => {
+                reread(&lease.connection.wire.sent()).map(|request| (request, Failed::ReusedConnectionClosed))
+            }
+            None => None,
+        };
+        return Err(Unanswered { error: failure(refused.error(), exchange), again });
     }
     // Boxed because it is rare, and would make the future of every request larger.
-    let mut lease = Box::pin(open(endpoint, exchange, connect_timeout)).await?;
+    let mut lease = match Box::pin(open(endpoint, exchange, connect_timeout)).await {
+        Ok(lease) => lease,
+        Err(error @ (RequestError::Connect | RequestError::ConnectTimeout)) => {
+            return Err(Unanswered { error, again: Some((request, Failed::Connect)) });
+        }
+        Err(error) => return Err(error.into()),
+    };
     lease.connection.wire.expect_answer(false);
     match exchange.unless_expired(pin!(lease.connection.sender.try_send_request(request))).await? {
         Ok(response) => Ok((response, lease)),
-        Err(refused) => Err(failure(refused.error(), exchange)),
+        Err(refused) => Err(failure(refused.error(), exchange).into()),
     }
 }
 
@@ -98,13 +122,14 @@ pub(crate) fn builder() -> http1::Builder {
     builder
 }
 
-/// Whether sending the request twice is harmless and possible: idempotent by definition (RFC 9110 §9.2.2), and
-/// without a body, which could not be read a second time.
+/// Whether sending the request twice is harmless and possible: without a body, which could not be read a second time.
 fn is_repeatable(request: &Request<RequestBody>) -> bool {
-    matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    ) && request.body().is_empty()
+    is_idempotent(request.method()) && request.body().is_empty()
+}
+
+/// Whether a method may be repeated without another effect (RFC 9110 §9.2.2).
+pub(crate) fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
 }
 
 /// The request whose head was written. Cheaper than a copy of every request: hyper keeps none of what it has written,

@@ -1,0 +1,103 @@
+//! The tick of the breakers: ten times a second, what was counted at endpoints moves their breakers
+//! (`routing_rules::breaker`, which decides).
+//!
+//! Workers shut an endpoint at once when failures in a row fill its streak; the tick confirms it or takes it back, and does
+//! everything else. Where a breaker stands belongs to the endpoint and lives through every swap.
+
+use std::sync::{Arc, MutexGuard};
+
+use routing_rules::breaker::{Change, Layout, Member, State, Transition, tick as decide};
+use routing_rules::rules;
+
+use super::weights;
+use crate::snapshot::{BreakerState, Endpoint, Results, Snapshot, Upstream};
+
+/// How long a tick is, in µs.
+pub const PERIOD_US: u64 = 100_000;
+
+/// One tick of all upstreams. `draw` gives numbers from 0 to 1.
+pub fn tick(snapshot: &Snapshot, now_us: u64, draw: impl Fn() -> f64) {
+    for upstream in snapshot.upstreams.iter().flatten() {
+        if let Some(breaker) = upstream.rules.breaker()
+            && upstream.weighing.take_watch()
+        {
+            tick_one(upstream, breaker, now_us, &draw);
+        }
+    }
+}
+
+/// The counters of an endpoint under these rules: those it has, if they count the same.
+pub(super) fn results(
+    rules: &rules::Upstream,
+    old: Option<&Upstream>,
+    endpoint: &Arc<Endpoint>,
+    workers: usize,
+) -> Option<Arc<Results>> {
+    let breaker = rules.breaker()?;
+    let (layout, streak) = (Layout::of(breaker.condition.as_ref()), breaker.settings.streak);
+    let known = old.and_then(|old| old.endpoints.iter().find(|member| Arc::ptr_eq(&member.endpoint, endpoint)));
+    let known = known.and_then(|member| member.results.as_ref()).filter(|known| known.is_for(&layout, streak));
+    Some(known.map_or_else(|| Arc::new(Results::new(layout, streak, workers)), Arc::clone))
+}
+
+fn tick_one(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw: &impl Fn() -> f64) {
+    let now_ms = now_us / 1_000;
+    let counted = upstream.endpoints.iter().filter_map(|member| Some((member, member.results.as_ref()?)));
+    let mut states: Vec<MutexGuard<'_, Option<BreakerState>>> =
+        upstream.endpoints.iter().map(|member| member.endpoint.breaker()).collect();
+    let mut members = Vec::with_capacity(states.len());
+    for ((member, results), state) in counted.zip(&mut states) {
+        let state = state.get_or_insert_with(|| BreakerState::new(rules.settings, results));
+        state.look(rules.settings, results, now_ms);
+        let gate = member.endpoint.gate();
+        members.push(Member {
+            breaker: &mut state.breaker,
+            window: &mut state.window,
+            gate: gate.load(),
+            streak: gate.streak(),
+            available: member.weight > 0,
+            check_fails: false,
+        });
+    }
+    let gates: Vec<_> = members.iter().map(|member| member.gate).collect();
+    let ticked = decide(&mut members, rules.condition.as_ref(), now_ms, draw);
+    drop(members);
+    upstream.weighing.allow_trips(ticked.trips_left);
+    for ((member, change), before) in upstream.endpoints.iter().zip(&ticked.changes).zip(gates) {
+        match change.transition {
+            Some(transition) => follow(&member.endpoint, change, transition, now_ms),
+            // A worker that changed it meanwhile is looked at by the next tick.
+            None => drop(member.endpoint.gate().replace(before, change.gate)),
+        }
+    }
+    if states.iter().any(|state| state.as_ref().is_some_and(|state| !state.is_at_rest())) {
+        upstream.weighing.watch_again();
+    }
+    let is_ramp = |state: &Option<BreakerState>| {
+        state.as_ref().is_some_and(|state| matches!(state.breaker.state(), State::Ramp { .. }))
+    };
+    let weights_change =
+        ticked.changes.iter().any(|change| change.transition.is_some()) || states.iter().any(|state| is_ramp(state));
+    drop(states);
+    if weights_change {
+        weights::publish(upstream, now_us);
+    }
+}
+
+fn follow(endpoint: &Endpoint, change: &Change, transition: Transition, now_ms: u64) {
+    if transition.clears() {
+        endpoint.gate().clear_streak(now_ms);
+        if let Some(learned) = &mut *endpoint.learned() {
+            learned.forget();
+        }
+    }
+    endpoint.gate().begin(change.gate);
+    let (upstream, address) = (endpoint.upstream(), endpoint.address());
+    match transition {
+        Transition::Opened(_) | Transition::OpenedAgain => {
+            endpoint.opened();
+            tracing::warn!(%upstream, endpoint = %address, "breaker: {transition}");
+        }
+        _ => tracing::info!(%upstream, endpoint = %address, "breaker: {transition}"),
+    }
+}
