@@ -35,6 +35,7 @@ pub(super) struct UpstreamView {
     balance: &'static str,
     /// How often no endpoint was left, so that all got requests again.
     panics: u64,
+    group_breaker: Option<BreakerView>,
     endpoints: Vec<EndpointView>,
 }
 
@@ -58,7 +59,7 @@ struct EndpointView {
     guarded_picks: u64,
 }
 
-/// Where the breaker of an endpoint stands.
+/// Where a breaker stands.
 #[derive(Serialize)]
 struct BreakerView {
     /// `closed`, `open`, `probing` or `ramp`.
@@ -172,6 +173,11 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                 name: upstream.name().to_string(),
                 balance: upstream.balancer.name(),
                 panics: upstream.weighing.panics(),
+                group_breaker: upstream.group.as_ref().map(|group| BreakerView {
+                    state: group.stands().to_string(),
+                    held: None,
+                    openings: group.openings(),
+                }),
                 endpoints: endpoints.collect(),
             }
         })

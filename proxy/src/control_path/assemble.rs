@@ -114,7 +114,7 @@ impl Assembler {
         if newcomers_ramp(false, members.len(), newcomers.len()) {
             newcomers.iter().for_each(|endpoint| weights::start_ramp(endpoint, now_us));
         }
-        let upstream = Upstream::new(rules, members);
+        let upstream = Upstream::new(rules, members, breakers::group(rules, old, workers));
         weights::publish(&upstream, now_us);
         upstream
     }

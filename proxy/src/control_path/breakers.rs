@@ -10,7 +10,7 @@ use routing_rules::breaker::{Change, Layout, Member, State, Transition, tick as 
 use routing_rules::rules;
 
 use super::weights;
-use crate::snapshot::{BreakerState, Endpoint, Results, Snapshot, Upstream};
+use crate::snapshot::{BreakerState, Endpoint, Group, Results, Snapshot, Upstream};
 
 /// How long a tick is, in µs.
 pub const PERIOD_US: u64 = 100_000;
@@ -18,11 +18,35 @@ pub const PERIOD_US: u64 = 100_000;
 /// One tick of all upstreams. `draw` gives numbers from 0 to 1.
 pub fn tick(snapshot: &Snapshot, now_us: u64, draw: impl Fn() -> f64) {
     for upstream in snapshot.upstreams.iter().flatten() {
-        if let Some(breaker) = upstream.rules.breaker()
-            && upstream.weighing.take_watch()
-        {
-            tick_one(upstream, breaker, now_us, &draw);
+        let (own, group) = (upstream.rules.breaker(), upstream.group.as_deref().zip(upstream.rules.group_breaker()));
+        if (own.is_none() && group.is_none()) || !upstream.weighing.take_watch() {
+            continue;
         }
+        if let Some(breaker) = own {
+            tick_endpoints(upstream, breaker, now_us, &draw);
+        }
+        if let Some((group, rules)) = group {
+            tick_group(upstream, group, rules, now_us / 1_000, draw());
+        }
+    }
+}
+
+/// The group breaker of an upstream under these rules: the one it has, if it counts the same.
+pub(super) fn group(rules: &rules::Upstream, old: Option<&Upstream>, workers: usize) -> Option<Arc<Group>> {
+    let rules = rules.group_breaker()?;
+    let known = old.and_then(|old| old.group.as_ref()).filter(|known| known.is_for(rules));
+    Some(known.map_or_else(|| Arc::new(Group::new(rules, workers)), Arc::clone))
+}
+
+fn tick_group(upstream: &Upstream, group: &Group, rules: &rules::GroupBreaker, now_ms: u64, draw: f64) {
+    if let Some(transition) = group.tick(rules, now_ms, draw).transition {
+        match transition.is_opening() {
+            true => tracing::warn!(upstream = %upstream.name(), "group breaker: {transition}"),
+            false => tracing::info!(upstream = %upstream.name(), "group breaker: {transition}"),
+        }
+    }
+    if group.stands() != State::Closed {
+        upstream.weighing.watch_again();
     }
 }
 
@@ -40,7 +64,7 @@ pub(super) fn results(
     Some(known.map_or_else(|| Arc::new(Results::new(layout, streak, workers)), Arc::clone))
 }
 
-fn tick_one(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw: &impl Fn() -> f64) {
+fn tick_endpoints(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw: &impl Fn() -> f64) {
     let now_ms = now_us / 1_000;
     let counted = upstream.endpoints.iter().filter_map(|member| Some((member, member.results.as_ref()?)));
     let mut states: Vec<MutexGuard<'_, Option<BreakerState>>> =
@@ -93,11 +117,10 @@ fn follow(endpoint: &Endpoint, change: &Change, transition: Transition, now_ms: 
     }
     endpoint.gate().begin(change.gate);
     let (upstream, address) = (endpoint.upstream(), endpoint.address());
-    match transition {
-        Transition::Opened(_) | Transition::OpenedAgain => {
-            endpoint.opened();
-            tracing::warn!(%upstream, endpoint = %address, "breaker: {transition}");
-        }
-        _ => tracing::info!(%upstream, endpoint = %address, "breaker: {transition}"),
+    if transition.is_opening() {
+        endpoint.opened();
+        tracing::warn!(%upstream, endpoint = %address, "breaker: {transition}");
+    } else {
+        tracing::info!(%upstream, endpoint = %address, "breaker: {transition}");
     }
 }

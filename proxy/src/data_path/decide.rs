@@ -7,12 +7,13 @@
 use std::rc::Rc;
 
 use http::header::{HeaderName, HeaderValue};
-use routing_rules::release::{Assignment, Group, Moment};
+use routing_rules::breaker::Outcome;
+use routing_rules::release::{Assignment, Bucket, Group, Moment};
 use routing_rules::request::RequestView;
 use routing_rules::rules::{Override, Route};
 use routing_rules::table::{CompiledTarget, ReleaseId, RouteId, RouteMatch, UpstreamId, hash_of};
 
-use super::upstream::{Attempt, LocalEndpoint, LocalUpstream};
+use super::upstream::{Attempt, GroupPass, LocalEndpoint, LocalUpstream, Shut};
 use crate::snapshot::{Admitted, Snapshot};
 use crate::worker::{HeldSnapshot, Worker};
 
@@ -32,11 +33,16 @@ pub(crate) struct Destination {
     admitted: Admitted,
     /// Where the request was tried before.
     tried: Vec<usize>,
+    pass: Option<GroupPass>,
 }
 
 /// Which upstream serves a request, and the release that had a say in it.
 pub(crate) struct Placement<'s> {
     pub(crate) upstream: UpstreamId,
+    /// Who serves if the upstream as a whole lets nobody pass.
+    pub(crate) instead: Option<UpstreamId>,
+    /// The user's place from 0 to 9,999: an upstream that comes back lets the lower ones in first.
+    pub(crate) line: u16,
     pub(crate) release: Option<Placing<'s>>,
 }
 
@@ -44,7 +50,7 @@ pub(crate) struct Placement<'s> {
 pub(crate) struct Placing<'s> {
     pub(crate) id: ReleaseId,
     pub(crate) assignment: Assignment<'s>,
-    /// The user is assigned to the canary group, but its upstream has no endpoint, so stable serves.
+    /// The user is assigned to the canary group, but its upstream has no endpoint or its breaker is open, so stable serves.
     pub(crate) canary_is_down: bool,
 }
 
@@ -106,18 +112,32 @@ pub(crate) fn place<'s>(
         let Some(release) = snapshot.table.release(*id) else { continue };
         let assignment = release.assigner.assign(request, moment);
         let wants_canary = assignment.group == Group::Canary;
-        if wants_canary && snapshot.upstream(release.canary).is_some_and(|canary| canary.takes_requests()) {
+        let line = assignment.bucket.map_or_else(|| drawn_line(moment), Bucket::line);
+        let canary = snapshot.upstream(release.canary).filter(|_| wants_canary);
+        if canary.is_some_and(|canary| canary.takes_requests() && canary.lets_in(line)) {
             let placing = Placing { id: *id, assignment, canary_is_down: false };
-            return Some(Placement { upstream: release.canary, release: Some(placing) });
+            return Some(Placement {
+                upstream: release.canary,
+                instead: Some(release.stable),
+                line,
+                release: Some(placing),
+            });
         }
-        // A canary without an endpoint must not be its users' problem. With several releases the first one speaks for a
+        // A canary that is down must not be its users' problem. With several releases the first one speaks for a
         // user whom none takes.
         first.get_or_insert(Placement {
             upstream: release.stable,
+            instead: None,
+            line,
             release: Some(Placing { id: *id, assignment, canary_is_down: wants_canary }),
         });
     }
-    Some(first.unwrap_or(Placement { upstream: own, release: None }))
+    Some(first.unwrap_or(Placement { upstream: own, instead: None, line: drawn_line(moment), release: None }))
+}
+
+/// A place from 0 to 9,999 for a request of nobody in particular.
+fn drawn_line(moment: &Moment) -> u16 {
+    ((u128::from(moment.draw[1]) * 10_000) >> 64) as u16
 }
 
 impl Placing<'_> {
@@ -138,9 +158,14 @@ impl Placing<'_> {
 }
 
 impl Placement<'_> {
+    fn fallback(&self, snapshot: &Snapshot, own: &LocalUpstream) -> Option<UpstreamId> {
+        let named = own.shared().rules.fallback().and_then(|name| snapshot.table.upstream_id(name.as_str()));
+        named.or(self.instead)
+    }
+
     /// What is kept once the snapshot's borrow ends.
-    pub(crate) fn keep(self, snapshot: &Snapshot, secure: bool) -> (UpstreamId, Option<Placed>) {
-        let placed = self.release.and_then(|placing| {
+    pub(crate) fn keep(self, snapshot: &Snapshot, secure: bool) -> Option<Placed> {
+        self.release.and_then(|placing| {
             let name = snapshot.table.release(placing.id)?.assigner.rules().name();
             Some(Placed {
                 release: placing.id,
@@ -152,8 +177,7 @@ impl Placement<'_> {
                     false => placing.assignment.cookies(secure).collect(),
                 },
             })
-        });
-        (self.upstream, placed)
+        })
     }
 }
 
@@ -162,14 +186,30 @@ impl Destination {
     pub(crate) fn choose(
         worker: &Worker,
         snapshot: &Snapshot,
-        upstream: UpstreamId,
+        placement: &Placement<'_>,
         request: &RequestView<'_>,
         now_us: u64,
     ) -> Option<Self> {
-        let upstream = worker.upstreams.get(upstream, snapshot.upstream(upstream)?, || worker.draw());
+        let local = |id| Some(worker.upstreams.get(id, snapshot.upstream(id)?, || worker.draw()));
+        let own = local(placement.upstream)?;
+        let (upstream, pass) = match GroupPass::take(&own, placement.line) {
+            Ok(pass) => (own, pass),
+            // A fallback is asked for an endpoint and nothing else: its own fallback is not followed.
+            Err(Shut) => (local(placement.fallback(snapshot, &own)?)?, None),
+        };
         let hash = upstream.hash_key().and_then(|key| hash_of(key, request));
-        let (place, admitted) = upstream.choose(hash, &[], now_us, || worker.draw())?;
-        Some(Self { upstream, hash, place, admitted, tried: Vec::new() })
+        let Some((place, admitted)) = upstream.choose(hash, &[], now_us, || worker.draw()) else {
+            if let Some(mut pass) = pass {
+                pass.judge(Outcome::NetworkError);
+            }
+            return None;
+        };
+        Some(Self { upstream, hash, place, admitted, tried: Vec::new(), pass })
+    }
+
+    /// What the upstream as a whole is to be told of the request's end.
+    pub(crate) fn take_pass(&mut self) -> Option<GroupPass> {
+        self.pass.take()
     }
 
     /// Another endpoint than those that were tried. `false` if there is none, which leaves the one there is.

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
+use routing_rules::breaker::Outcome;
 
 use super::response::ResponseBody;
 
@@ -147,6 +148,15 @@ impl RequestError {
                 Blame::Upstream
             }
             Self::NoEndpoint | Self::Unavailable => Blame::Proxy,
+        }
+    }
+
+    /// What a breaker makes of it.
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Self::ConnectTimeout | Self::ResponseTimeout => Outcome::Timeout,
+            Self::ResponseCut => Outcome::BodyCut,
+            _ => Outcome::NetworkError,
         }
     }
 

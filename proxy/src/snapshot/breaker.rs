@@ -156,7 +156,7 @@ impl Results {
         }
     }
 
-    fn sum(&self) -> Vec<u64> {
+    pub(super) fn sum(&self) -> Vec<u64> {
         let mut sum = vec![0u64; self.layout.cells()];
         for row in &self.rows {
             sum.iter_mut().zip(row).for_each(|(sum, cell)| *sum = sum.wrapping_add(cell.load(Relaxed)));

@@ -7,6 +7,7 @@
 mod breaker;
 mod endpoint;
 mod evidence;
+mod group;
 mod tally;
 mod traffic;
 mod upstream;
@@ -23,6 +24,7 @@ use routing_rules::table::{RouteTable, UpstreamId};
 pub use breaker::{Admitted, BreakerState, Results, SharedGate};
 pub(crate) use endpoint::add;
 pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
+pub use group::Group;
 pub use tally::{DURATION_BOUNDS, Ended, Tally, TallyTotals};
 pub use traffic::{Retired, RetiredTraffic, Traffic, TrafficIndex};
 pub use upstream::{Balancer, Member, Upstream, Weighing};

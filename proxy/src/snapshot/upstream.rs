@@ -8,7 +8,7 @@ use routing_rules::balance::{HashRing, Learning, Schedule};
 use routing_rules::rules::{self, Balance, HashKey, Measure, Name};
 use routing_rules::table::learning;
 
-use super::{Endpoint, Results};
+use super::{Endpoint, Group, Results};
 
 /// A named set of endpoints.
 pub struct Upstream {
@@ -20,6 +20,8 @@ pub struct Upstream {
     pub balancer: Balancer,
     /// The weights of the moment.
     pub weighing: Arc<Weighing>,
+    /// Its breaker as a whole.
+    pub group: Option<Arc<Group>>,
 }
 
 /// An endpoint as a member of an upstream.
@@ -71,15 +73,20 @@ pub struct Weighing {
 
 impl Upstream {
     /// An upstream whose endpoints weigh what was configured.
-    pub fn new(rules: &Arc<rules::Upstream>, endpoints: Box<[Member]>) -> Self {
+    pub fn new(rules: &Arc<rules::Upstream>, endpoints: Box<[Member]>, group: Option<Arc<Group>>) -> Self {
         let configured: Vec<f64> = endpoints.iter().map(|member| f64::from(member.weight)).collect();
         let balancer = Balancer::new(rules.balance(), &endpoints);
-        Self { rules: Arc::clone(rules), endpoints, balancer, weighing: Arc::new(Weighing::new(&configured)) }
+        Self { rules: Arc::clone(rules), endpoints, balancer, weighing: Arc::new(Weighing::new(&configured)), group }
     }
 
     /// The upstream's name.
     pub fn name(&self) -> &Name {
         self.rules.name()
+    }
+
+    /// Whether its breaker as a whole might let a user pass who is at this place from 0 to 9,999.
+    pub fn lets_in(&self, place: u16) -> bool {
+        self.group.as_ref().is_none_or(|group| group.may_pass(place))
     }
 
     /// Whether any endpoint has a weight.

@@ -80,6 +80,11 @@ fn publish_endpoints(snapshot: &Snapshot) {
     for upstream in snapshot.upstreams.iter().flatten() {
         counter!(names::UPSTREAM_PANICS, "upstream" => upstream.name().as_str().to_owned())
             .absolute(upstream.weighing.panics());
+        if let Some(group) = &upstream.group {
+            let label = || upstream.name().as_str().to_owned();
+            gauge!(names::UPSTREAM_BREAKER_OPEN, "upstream" => label()).set(if group.is_out() { 1.0 } else { 0.0 });
+            counter!(names::UPSTREAM_BREAKER_OPENINGS, "upstream" => label()).absolute(group.openings());
+        }
         for (place, member) in upstream.endpoints.iter().enumerate() {
             let totals = member.endpoint.totals();
             let labels = [

@@ -70,6 +70,8 @@ metrics! {
     ENDPOINT_SLOWNESS = "serin_endpoint_slowness", Gauge, ["upstream", "endpoint"], "How much slower than the usual of its upstream an endpoint is, as a natural logarithm: 0.69 is twice as slow. 0 where chance explains it.";
     ENDPOINT_BREAKER_OPEN = "serin_endpoint_breaker_open", Gauge, ["upstream", "endpoint"], "1 while the endpoint's breaker lets nothing but probes through.";
     ENDPOINT_BREAKER_OPENINGS = "serin_endpoint_breaker_openings_total", Counter, ["upstream", "endpoint"], "Times the endpoint's breaker opened.";
+    UPSTREAM_BREAKER_OPEN = "serin_upstream_breaker_open", Gauge, ["upstream"], "1 while the upstream's group breaker lets nothing but probes through.";
+    UPSTREAM_BREAKER_OPENINGS = "serin_upstream_breaker_openings_total", Counter, ["upstream"], "Times the upstream's group breaker opened.";
     UPSTREAM_PANICS = "serin_upstream_panics_total", Counter, ["upstream"], "Times no endpoint of an upstream was left, so that all got requests again.";
     LOG_DROPPED = "serin_access_log_lines_dropped_total", Counter, [], "Access log lines dropped because the sink was blocked.";
     RULES_GENERATION = "serin_rules_generation", Gauge, [], "Counts the changes of the rules in force since the start.";

@@ -214,6 +214,60 @@ fn round_robin_takes_turns_by_weight() {
     assert!((29..=31).contains(&count), "{count}");
 }
 
+const GROUP: &str = "condition: \"NetworkErrorRatio() > 0.9\", open: 200ms, max_open: 200ms";
+
+#[test]
+fn an_upstream_that_fails_as_a_whole_is_stood_in_for() {
+    let (app, spare) = (Moody::start("app"), Origin::named("spare"));
+    let serin = Serin::serving(&format!(
+        "routes: {{all: {{upstream: app}}}}\nupstreams:\n  app: {{endpoints: [\"{}\"], group_breaker: {{{GROUP}, fallback: spare}}}}\n  \
+         spare: {{endpoints: [\"{}\"]}}\n",
+        app.origin.address(),
+        spare.address()
+    ));
+    app.mood.fails.store(true, Relaxed);
+    let mut client = serin.client();
+    eventually(PATIENCE, "a tick", || {
+        serin.client().get("/");
+        serin.metric("serin_upstream_breaker_openings_total") > 0.0
+    });
+    eventually(PATIENCE, "the fallback serves", || serin.client().get("/").text() == "spare");
+    app.mood.fails.store(false, Relaxed);
+    eventually(PATIENCE, "the upstream comes back", || serin.client().get("/").text() == "app");
+    assert_eq!(client.get("/").status, 200);
+}
+
+#[test]
+fn without_a_fallback_requests_are_refused_at_once() {
+    let app = Moody::start("app");
+    let rules = rules(&[app.origin.address().to_string()], &format!(", group_breaker: {{{GROUP}, streak: 5}}"));
+    let serin = Serin::serving(&rules);
+    app.mood.fails.store(true, Relaxed);
+    eventually(PATIENCE, "the breaker opens", || serin.client().get("/").status == 503);
+    let reply = serin.client().get("/");
+    assert!(reply.status == 500 || reply.header("retry-after").is_some(), "{reply:?}");
+}
+
+/// When the canary falls, its users do not.
+#[test]
+fn users_of_a_canary_that_fails_are_served_by_stable() {
+    let (stable, canary) = (Origin::named("stable"), Moody::start("canary"));
+    let serin = Serin::serving(&format!(
+        "routes: {{all: {{upstream: app, release: v2}}}}\nreleases: {{v2: {{stable: app, canary: v2, expose: true, audience: [{{name: all, percent: 100}}]}}}}\n\
+         upstreams:\n  app: {{endpoints: [\"{}\"]}}\n  v2: {{endpoints: [\"{}\"], group_breaker: {{{GROUP}}}}}\n",
+        stable.address(),
+        canary.origin.address()
+    ));
+    assert_eq!(serin.client().get("/").text(), "canary");
+    canary.mood.fails.store(true, Relaxed);
+    eventually(PATIENCE, "stable serves", || {
+        let reply = serin.client().get("/");
+        reply.text() == "stable" && reply.header("x-serin-group") == Some("stable")
+    });
+    canary.mood.fails.store(false, Relaxed);
+    eventually(2 * PATIENCE, "the canary is back", || serin.client().get("/").text() == "canary");
+}
+
 /// The least busy: one that holds its requests gets no more of them.
 #[test]
 fn who_is_busy_gets_nothing_more() {

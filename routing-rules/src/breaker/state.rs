@@ -283,6 +283,11 @@ impl Breaker {
 }
 
 impl Transition {
+    /// Whether nothing passes from here on.
+    pub fn is_opening(self) -> bool {
+        matches!(self, Self::Opened(_) | Self::OpenedAgain)
+    }
+
     /// Whether results so far no longer count: window, streak and what the weights have learned are to be cleared.
     pub fn clears(self) -> bool {
         self != Self::Closed

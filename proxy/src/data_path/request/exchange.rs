@@ -12,17 +12,18 @@ use std::task::Poll;
 use http::header::{self, HeaderValue};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
+use routing_rules::breaker::Outcome;
 use routing_rules::release::Group;
 use routing_rules::rules::Timeouts;
 use routing_rules::table::{ReleaseId, RouteId};
 
 use crate::data_path::deadline::Registered;
-use crate::data_path::error::RequestError;
+use crate::data_path::error::{Blame, RequestError};
 use crate::data_path::http::{ConnectionState, Order, Phase};
-use crate::data_path::upstream::Attempt;
+use crate::data_path::upstream::{Attempt, GroupPass};
 use crate::moment;
 use crate::snapshot::Ended;
-use crate::telemetry::access_log::{Outcome, Record};
+use crate::telemetry::access_log::{self, Record};
 use crate::worker::{HeldSnapshot, Worker};
 
 /// A request under way.
@@ -44,6 +45,8 @@ pub(crate) struct Exchange {
     waited_for_client_ms: Cell<u64>,
     /// At which endpoint it is; nowhere before the decision and after the end.
     attempt: RefCell<Option<Attempt>>,
+    /// The leave of the upstream as a whole, if it needs one.
+    pass: RefCell<Option<GroupPass>>,
     answered: Cell<bool>,
     head_time_us: Cell<Option<u64>>,
     response_bytes: Cell<u64>,
@@ -87,6 +90,7 @@ impl Life {
             body_moved_ms: Cell::new(now_ms),
             waited_for_client_ms: Cell::new(0),
             attempt: RefCell::new(None),
+            pass: RefCell::new(None),
             answered: Cell::new(false),
             head_time_us: Cell::new(None),
             response_bytes: Cell::new(0),
@@ -181,8 +185,16 @@ impl Exchange {
         *self.attempt.borrow_mut() = Some(attempt);
     }
 
+    /// The upstream as a whole is told how it ends.
+    pub(crate) fn set_pass(&self, pass: Option<GroupPass>) {
+        *self.pass.borrow_mut() = pass;
+    }
+
     /// The endpoint answered with a valid head.
     pub(crate) fn endpoint_answered(&self, status: StatusCode) {
+        if let Some(mut pass) = self.pass.borrow_mut().take() {
+            pass.judge(Outcome::Answer(status.as_u16()));
+        }
         self.with_attempt(|attempt| self.head_time_us.set(attempt.answered(status, moment::now_us())));
     }
 
@@ -385,6 +397,11 @@ impl Exchange {
     fn finish(&self) {
         let now_ms = self.now_ms();
         self.endpoint_done();
+        if let (Some(mut pass), Some(error)) = (self.pass.borrow_mut().take(), self.error.get())
+            && error.blame() == Blame::Upstream
+        {
+            pass.judge(error.outcome());
+        }
         // Behind an unfinished body there is no next request to wait for: the connection is about to end.
         if self.connection.phase() == Phase::Busy && self.is_request_complete() {
             self.connection.enter(Phase::Idle, now_ms);
@@ -397,7 +414,7 @@ impl Exchange {
         self.count_traffic(ended);
         self.worker.log.write(
             &self.record.borrow(),
-            &Outcome {
+            &access_log::Outcome {
                 request_id: &self.request_id.borrow(),
                 status,
                 error,

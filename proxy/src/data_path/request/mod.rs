@@ -209,13 +209,15 @@ fn plan(
         exchange.set_group(placing.id, placing.group());
     }
     exchange.set_limits(route.timeouts());
-    let (id, (upstream, placed)) = (found.id(), placement.keep(&snapshot, connection.is_secure()));
+    let id = found.id();
     let seen = head.seen;
     let upgrade = if seen.upgrade { wanted_upgrade(parts, seen, route) } else { None };
     let uri = rewritten_uri(&head, route)?;
     let host = head.host_value();
-    let destination = Destination::choose(worker, &snapshot, upstream, &view, exchange.started_us());
-    let destination = destination.ok_or(RequestError::NoEndpoint)?;
+    let destination = Destination::choose(worker, &snapshot, &placement, &view, exchange.started_us());
+    let mut destination = destination.ok_or(RequestError::NoEndpoint)?;
+    let placed = placement.keep(&snapshot, connection.is_secure());
+    exchange.set_pass(destination.take_pass());
     destination.upstream().count_request(exchange.now_ms());
     exchange.try_at(destination.attempt(exchange.started_us()));
     let decision = Box::new(Decision { snapshot, route: id, placed, destination });

@@ -77,15 +77,10 @@ impl Attempt {
     /// The endpoint gave no valid head, or broke its response off.
     pub(crate) fn failed(&mut self, error: RequestError, now_us: u64) {
         self.settle_head();
-        let outcome = match error {
-            RequestError::ConnectTimeout | RequestError::ResponseTimeout => Outcome::Timeout,
-            RequestError::ResponseCut => Outcome::BodyCut,
-            _ => Outcome::NetworkError,
-        };
         if !std::mem::replace(&mut self.is_judged, true) {
             self.endpoint().counters().failed();
             self.stop(|since_us, counts| counts.fail(since_us, now_us));
-            self.judge(outcome, now_us);
+            self.judge(error.outcome(), now_us);
         }
     }
 

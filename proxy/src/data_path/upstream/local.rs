@@ -238,6 +238,10 @@ impl LocalUpstream {
         &self.shared
     }
 
+    pub(crate) fn worker(&self) -> usize {
+        self.worker
+    }
+
     fn look_at_others(&self, to_head: bool, now_us: u64) {
         let is_fresh = |looked: u64| now_us.saturating_sub(looked) < STALE_US;
         if self.others.looked_us.get().is_some_and(is_fresh) {
