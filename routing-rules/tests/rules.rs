@@ -277,7 +277,7 @@ const UNREADABLE: &[(&str, &str)] = &[
         r#""group_breaker": {"condition": "x", "peer": 1}"#,
         "unknown field `peer`, expected one of `condition`, `fallback`, `min_requests`, `open`, `max_open`, `streak`",
     ),
-    (r#""retry": {"budget": 101}"#, "percent 101 is above 100"),
+    (r#""retry": {"budget": 101}"#, "percent 101 is above 100, which is everybody"),
     (r#""retry": {"attempts": 2}"#, "unknown field `attempts`, expected `tries` or `budget`"),
     (r#""limits": {"in_flight": 0}"#, "`0` is neither a number from 1 to 1000000 nor `auto`"),
     (r#""limits": {"in_flight": "Auto"}"#, "`Auto` is neither a number from 1 to 1000000 nor `auto`"),
