@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("serin_proxy::data_path", &["serin_proxy::worker", SNAPSHOT, CONNECT, RANDOM, TABLE, RELEASE, BALANCE, REQUEST]),
     ("serin_proxy::control_path", &[SNAPSHOT, CONNECT, RANDOM, THREAD, "routing_rules"]),
     // What both stand on knows neither.
-    (SNAPSHOT, &[TABLE, RELEASE, BALANCE, REQUEST]),
+    (SNAPSHOT, &[TABLE, RELEASE, BALANCE, HEALTH, REQUEST]),
     (CONNECT, &[]),
     (RANDOM, &[]),
     (THREAD, &[]),
@@ -31,16 +31,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("serin_proxy::explain", &[SNAPSHOT, RANDOM, "routing_rules"]),
     ("serin_proxy::diff", &[SNAPSHOT, RANDOM, "serin_proxy::control_path", "serin_proxy::settings", "routing_rules"]),
     ("serin_proxy::admin", &[SNAPSHOT, "serin_proxy::explain", "routing_rules"]),
-    // The brain reads like a compiler, never backwards; balance, breaker, limit, retry and analysis know none of it.
+    // The brain reads like a compiler, never backwards; balance, breaker, health, limit, retry and analysis know none
+    // of it.
     // Rules read a breaker's condition and a limit's rate, which are right by construction.
     (TABLE, &[RELEASE, RULES, SPEC, REQUEST, BALANCE]),
     (RELEASE, &[RULES, SPEC, REQUEST]),
-    (RULES, &[SPEC, REQUEST, BREAKER, LIMIT]),
+    (RULES, &[SPEC, REQUEST, BREAKER, LIMIT, HEALTH]),
     (SPEC, &[]),
     (REQUEST, &[]),
     (BALANCE, &[]),
     (BREAKER, &[]),
     (LIMIT, &[]),
+    (HEALTH, &[]),
     ("routing_rules::retry", &[]),
     ("routing_rules::analysis", &[]),
     ("routing_rules::error", &[]),
@@ -59,6 +61,7 @@ const REQUEST: &str = "routing_rules::request";
 const BALANCE: &str = "routing_rules::balance";
 const BREAKER: &str = "routing_rules::breaker";
 const LIMIT: &str = "routing_rules::limit";
+const HEALTH: &str = "routing_rules::health";
 
 /// Arrows against the table, each with its reason. One that is no longer drawn must go from the list.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
