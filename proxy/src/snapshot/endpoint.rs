@@ -1,12 +1,13 @@
 //! One address, its counters and what was learned from them: all that survives swaps.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use routing_rules::balance::{Counts, Learned};
 use routing_rules::rules::Name;
 
+use super::Checked;
 use super::evidence::SharedCounts;
 
 /// One endpoint of one upstream. Its identity is the pair of both: an address that two upstreams share is judged
@@ -17,6 +18,9 @@ pub struct Endpoint {
     workers: Box<[EndpointCounters]>,
     /// For the control path alone: requests neither wait for it nor read it. `None` until there is something.
     learned: Mutex<Option<Learned>>,
+    /// For the control path alone. `None` where nothing checks it.
+    checked: Mutex<Option<Box<Checked>>>,
+    is_drained: AtomicBool,
 }
 
 /// What one worker counted at one endpoint. Only that worker writes, everybody may read: relaxed loads and stores
@@ -64,7 +68,8 @@ impl Endpoint {
     /// An endpoint nothing is known about yet.
     pub fn new(upstream: Name, address: SocketAddr, workers: usize) -> Self {
         let workers = (0..workers).map(|_| EndpointCounters::default()).collect();
-        Self { upstream, address, workers, learned: Mutex::default() }
+        let (learned, checked, is_drained) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Self { upstream, address, workers, learned, checked, is_drained }
     }
 
     /// The upstream it belongs to.
@@ -85,6 +90,26 @@ impl Endpoint {
     /// What was learned, and until then nothing.
     pub fn learned(&self) -> MutexGuard<'_, Option<Learned>> {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What active checks found, where there are any.
+    pub fn checked(&self) -> MutexGuard<'_, Option<Box<Checked>>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether no check says that it is not well.
+    pub fn is_up(&self) -> bool {
+        self.checked().as_ref().is_none_or(|checked| checked.health().is_up())
+    }
+
+    /// Takes no new requests from now on, or takes them again; weights follow when they are published.
+    pub fn drain(&self, is_drained: bool) {
+        self.is_drained.store(is_drained, Relaxed);
+    }
+
+    /// Whether somebody asked that it takes no new requests.
+    pub fn is_drained(&self) -> bool {
+        self.is_drained.load(Relaxed)
     }
 
     /// The evidence of all workers.

@@ -4,6 +4,7 @@
 //! Snapshots share what did not change. What an endpoint has learned (its counters) belongs to its identity and
 //! lives through every swap, because [`Endpoint`]s are shared between snapshots; so does the [`Traffic`] of a route.
 
+mod checked;
 mod endpoint;
 mod evidence;
 mod tally;
@@ -19,6 +20,7 @@ use routing_rules::request::GeoDatabase;
 use routing_rules::rules::{AddressSet, Name};
 use routing_rules::table::{RouteTable, UpstreamId};
 
+pub use checked::Checked;
 pub(crate) use endpoint::add;
 pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
 pub use tally::{DURATION_BOUNDS, Ended, Tally, TallyTotals};

@@ -1,10 +1,10 @@
 //! A named set of endpoints, and what divides requests over them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use routing_rules::balance::{HashRing, Learning, Schedule};
+use routing_rules::balance::{HashRing, Learning, Schedule, Weights};
 use routing_rules::rules::{Balance, HashKey, Measure, Name};
 use routing_rules::table::learning;
 
@@ -29,6 +29,13 @@ pub struct Member {
     pub endpoint: Arc<Endpoint>,
     /// Its configured weight.
     pub weight: u16,
+}
+
+impl Member {
+    /// Whether it takes no new requests: the rules say so with a weight of 0, or somebody asked for it.
+    pub fn is_draining(&self) -> bool {
+        self.weight == 0 || self.endpoint.is_drained()
+    }
 }
 
 /// How an endpoint is chosen; the places are those of the upstream's endpoints.
@@ -59,7 +66,9 @@ pub struct Weighing {
     schedule: Arc<ArcSwap<Schedule>>,
     /// Whether there were requests since the last tick.
     in_use: AtomicBool,
-    /// How often no endpoint was left and the configured weights came back.
+    /// Whether no endpoint is left, so that the configured weights are in force. Held by whoever publishes.
+    in_panic: Mutex<bool>,
+    /// How often that came to be.
     panics: AtomicU64,
 }
 
@@ -71,9 +80,9 @@ impl Upstream {
         Self { name, endpoints, balancer, weighing: Arc::new(Weighing::new(&configured)) }
     }
 
-    /// Whether any endpoint has a weight.
+    /// Whether any endpoint has a weight and does not drain.
     pub fn takes_requests(&self) -> bool {
-        self.endpoints.iter().any(|member| member.weight > 0)
+        self.endpoints.iter().any(|member| !member.is_draining())
     }
 }
 
@@ -110,7 +119,8 @@ impl Balancer {
 impl Weighing {
     fn new(weights: &[f64]) -> Self {
         let schedule = Arc::new(ArcSwap::from_pointee(Schedule::new(weights)));
-        Self { schedule, in_use: AtomicBool::new(true), panics: AtomicU64::new(0) }
+        let (in_use, in_panic, panics) = (AtomicBool::new(true), Mutex::default(), AtomicU64::new(0));
+        Self { schedule, in_use, in_panic, panics }
     }
 
     /// Where workers read the schedule.
@@ -141,17 +151,17 @@ impl Weighing {
         self.in_use.store(true, Relaxed);
     }
 
-    /// Divides requests by these weights from now on.
-    pub fn publish(&self, weights: &[f64]) {
-        self.schedule.store(Arc::new(Schedule::new(weights)));
+    /// Divides requests by these weights from now on. Several threads do this: one after the other, so that weights of what
+    /// was known earlier never take the place of later ones.
+    pub fn publish(&self, weigh: impl FnOnce() -> Weights) {
+        let mut in_panic = self.in_panic.lock().unwrap_or_else(PoisonError::into_inner);
+        let Weights { effective, is_panic } = weigh();
+        self.panics.fetch_add(u64::from(is_panic && !*in_panic), Relaxed);
+        *in_panic = is_panic;
+        self.schedule.store(Arc::new(Schedule::new(&effective)));
     }
 
-    /// No endpoint was left, so all who do not drain got requests again.
-    pub fn panicked(&self) {
-        self.panics.fetch_add(1, Relaxed);
-    }
-
-    /// How often that was so.
+    /// How often no endpoint was left, so that all who do not drain got requests again.
     pub fn panics(&self) -> u64 {
         self.panics.load(Relaxed)
     }

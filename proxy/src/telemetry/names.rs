@@ -68,6 +68,8 @@ metrics! {
     ENDPOINT_GUARDED_PICKS = "serin_endpoint_guarded_picks_total", Counter, ["upstream", "endpoint"], "Requests an endpoint got because the one that was chosen had far more in flight than its part.";
     ENDPOINT_WEIGHT = "serin_endpoint_weight", Gauge, ["upstream", "endpoint"], "Weight at this moment, relative to the largest of the upstream: 0 to 1.";
     ENDPOINT_SLOWNESS = "serin_endpoint_slowness", Gauge, ["upstream", "endpoint"], "How much slower than the usual of its upstream an endpoint is, as a natural logarithm: 0.69 is twice as slow. 0 where chance explains it.";
+    ENDPOINT_UP = "serin_endpoint_up", Gauge, ["upstream", "endpoint"], "1 while health checks find an endpoint well, 0 while they do not. Only where there are checks, from the first result on.";
+    HEALTH_CHECKS = "serin_health_checks_total", Counter, ["upstream", "endpoint", "result"], "Health checks of an endpoint, by result: `passed` or `failed`.";
     UPSTREAM_PANICS = "serin_upstream_panics_total", Counter, ["upstream"], "Times no endpoint of an upstream was left, so that all got requests again.";
     LOG_DROPPED = "serin_access_log_lines_dropped_total", Counter, [], "Access log lines dropped because the sink was blocked.";
     RULES_GENERATION = "serin_rules_generation", Gauge, [], "Counts the changes of the rules in force since the start.";

@@ -18,19 +18,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("serin_proxy::server", &["serin_proxy", "routing_rules"]),
     ("serin_proxy::worker", &["serin_proxy::data_path", SNAPSHOT, RANDOM, THREAD, RELEASE]),
     // The two paths share the snapshot and do not know each other. The worker is the data path's thread and context.
-    ("serin_proxy::data_path", &["serin_proxy::worker", SNAPSHOT, CONNECT, RANDOM, TABLE, RELEASE, BALANCE, REQUEST]),
-    ("serin_proxy::control_path", &[SNAPSHOT, CONNECT, RANDOM, THREAD, "routing_rules"]),
+    (
+        "serin_proxy::data_path",
+        &["serin_proxy::worker", SNAPSHOT, CONNECT, MOMENT, RANDOM, TABLE, RELEASE, BALANCE, REQUEST],
+    ),
+    ("serin_proxy::control_path", &[SNAPSHOT, CONNECT, MOMENT, RANDOM, THREAD, "routing_rules"]),
     // What both stand on knows neither.
     (SNAPSHOT, &[TABLE, RELEASE, BALANCE, HEALTH, REQUEST]),
     (CONNECT, &[]),
+    (MOMENT, &[]),
     (RANDOM, &[]),
     (THREAD, &[]),
-    (TELEMETRY, &[SNAPSHOT, THREAD, TABLE]),
+    (TELEMETRY, &[SNAPSHOT, THREAD, TABLE, HEALTH]),
     ("serin_proxy::settings", &["routing_rules::rules", "routing_rules::spec"]),
     // They answer questions: about the snapshot, or about files that might become one.
     ("serin_proxy::explain", &[SNAPSHOT, RANDOM, "routing_rules"]),
     ("serin_proxy::diff", &[SNAPSHOT, RANDOM, "serin_proxy::control_path", "serin_proxy::settings", "routing_rules"]),
-    ("serin_proxy::admin", &[SNAPSHOT, "serin_proxy::explain", "routing_rules"]),
+    ("serin_proxy::admin", &[SNAPSHOT, MOMENT, "serin_proxy::explain", "routing_rules"]),
     // The brain reads like a compiler, never backwards; balance, breaker, health, limit, retry and analysis know none
     // of it.
     // Rules read a breaker's condition and a limit's rate, which are right by construction.
@@ -50,6 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 const SNAPSHOT: &str = "serin_proxy::snapshot";
 const CONNECT: &str = "serin_proxy::connect";
+const MOMENT: &str = "serin_proxy::moment";
 const RANDOM: &str = "serin_proxy::random";
 const THREAD: &str = "serin_proxy::thread";
 const TELEMETRY: &str = "serin_proxy::telemetry";
