@@ -10,6 +10,8 @@ mod weights;
 
 mod health;
 
+mod drain;
+
 mod control;
 
 use std::net::SocketAddr;

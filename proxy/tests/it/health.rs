@@ -1,4 +1,6 @@
-//! Active checks of endpoints.
+//! Active checks of endpoints, and (below) draining one of them because somebody asks for it.
+
+mod drain;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
