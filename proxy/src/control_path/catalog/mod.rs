@@ -104,7 +104,7 @@ struct Entry {
 enum ObjectSpec {
     Listener(ListenerSpec),
     Route(Box<RouteSpec>),
-    Upstream(UpstreamSpec),
+    Upstream(Box<UpstreamSpec>),
     Release(Box<ReleaseSpec>),
 }
 
@@ -114,7 +114,7 @@ impl Catalog {
         let mut specs = Vec::new();
         specs.extend(spec.listeners.iter().map(|(name, spec)| (name, ObjectSpec::Listener(spec.clone()))));
         specs.extend(spec.routes.iter().map(|(name, spec)| (name, ObjectSpec::Route(Box::new(spec.clone())))));
-        specs.extend(spec.upstreams.iter().map(|(name, spec)| (name, ObjectSpec::Upstream(spec.clone()))));
+        specs.extend(spec.upstreams.iter().map(|(name, spec)| (name, ObjectSpec::Upstream(spec.clone().into()))));
         specs.extend(spec.releases.iter().map(|(name, spec)| (name, ObjectSpec::Release(Box::new(spec.clone())))));
         let (mut changes, mut findings) = (Vec::new(), Findings::default());
         for (name, spec) in specs {
@@ -266,7 +266,7 @@ impl Written {
             match &*entry.spec {
                 ObjectSpec::Listener(listener) => drop(spec.listeners.insert(name, listener.clone())),
                 ObjectSpec::Route(route) => drop(spec.routes.insert(name, (**route).clone())),
-                ObjectSpec::Upstream(upstream) => drop(spec.upstreams.insert(name, upstream.clone())),
+                ObjectSpec::Upstream(upstream) => drop(spec.upstreams.insert(name, (**upstream).clone())),
                 ObjectSpec::Release(release) => drop(spec.releases.insert(name, (**release).clone())),
             }
         }

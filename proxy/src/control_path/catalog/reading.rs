@@ -94,7 +94,7 @@ impl Reading {
         };
         self.read_map::<ListenerSpec>(root, Kind::Listener, in_force, ObjectSpec::Listener);
         self.read_map::<RouteSpec>(root, Kind::Route, in_force, |spec| ObjectSpec::Route(Box::new(spec)));
-        self.read_map::<UpstreamSpec>(root, Kind::Upstream, in_force, ObjectSpec::Upstream);
+        self.read_map::<UpstreamSpec>(root, Kind::Upstream, in_force, |spec| ObjectSpec::Upstream(Box::new(spec)));
         self.read_map::<ReleaseSpec>(root, Kind::Release, in_force, |spec| ObjectSpec::Release(Box::new(spec)));
     }
 
