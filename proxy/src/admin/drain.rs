@@ -30,6 +30,8 @@ struct Drained {
 type Peer = ConnectInfo<SocketAddr>;
 type Names = Path<(String, String)>;
 type Body = Result<Json<Nothing>, JsonRejection>;
+/// A status, and why.
+type Refusal = (StatusCode, String);
 
 pub(super) async fn drain(
     State(state): State<AdminState>,
@@ -40,7 +42,7 @@ pub(super) async fn drain(
 ) -> Response {
     match check(peer.ip(), &headers, body) {
         Ok(()) => change(state, names, true).await,
-        Err(refusal) => refusal,
+        Err(refusal) => refuse(refusal),
     }
 }
 
@@ -53,17 +55,18 @@ pub(super) async fn undrain(
 ) -> Response {
     match check(peer.ip(), &headers, body) {
         Ok(()) => change(state, names, false).await,
-        Err(refusal) => refusal,
+        Err(refusal) => refuse(refusal),
     }
 }
 
 /// What holds for every request that changes something. Nobody has to show who he is, so whoever can log in here may, and
 /// nobody else: not from elsewhere, and not through a route that leads here by mistake.
-fn check(peer: IpAddr, headers: &HeaderMap, body: Body) -> Result<(), Response> {
+fn check(peer: IpAddr, headers: &HeaderMap, body: Body) -> Result<(), Refusal> {
     if !peer.to_canonical().is_loopback() || headers.contains_key(FORWARDED_FOR) {
-        return Err(refuse(StatusCode::FORBIDDEN, "changes are taken from this machine only, and not through a proxy"));
+        let reason = "changes are taken from this machine only, and not through a proxy";
+        return Err((StatusCode::FORBIDDEN, reason.to_owned()));
     }
-    body.map(drop).map_err(|rejection| refuse(rejection.status(), &rejection.body_text()))
+    body.map(drop).map_err(|rejection| (rejection.status(), rejection.body_text()))
 }
 
 async fn change(state: AdminState, Path(names): Names, is_drained: bool) -> Response {
@@ -71,14 +74,14 @@ async fn change(state: AdminState, Path(names): Names, is_drained: bool) -> Resp
         let (upstream, endpoint) = names;
         let address = endpoint.parse().ok();
         let found = address.and_then(|address| state.shared.drain(&upstream, address, is_drained));
-        let Some(found) = found else { return refuse(StatusCode::NOT_FOUND, "no such endpoint") };
+        let Some(found) = found else { return refuse((StatusCode::NOT_FOUND, "no such endpoint".to_owned())) };
         let (in_flight, endpoint) = (found.totals().in_flight, found.address());
         Json(Drained { upstream, endpoint, draining: is_drained, in_flight }).into_response()
     })
     .await
 }
 
-fn refuse(status: StatusCode, reason: &str) -> Response {
+fn refuse((status, reason): Refusal) -> Response {
     (status, Json(json!({"error": reason}))).into_response()
 }
 
@@ -108,7 +111,7 @@ mod tests {
             let peer = peer.parse().unwrap();
             assert_eq!(check(peer, &HeaderMap::new(), Ok(Json(Nothing {}))).is_ok(), may, "{peer}");
             let refusal = check(peer, &forwarded, Ok(Json(Nothing {}))).unwrap_err();
-            assert_eq!(refusal.status(), StatusCode::FORBIDDEN);
+            assert_eq!(refusal.0, StatusCode::FORBIDDEN);
         }
     }
 }
