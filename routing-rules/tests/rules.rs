@@ -144,7 +144,6 @@ const CASES: &[&str] = &[
     upstreams.h.health.rise: 0 is not between 1 and 100
     upstreams.h.health.fall: 101 is not between 1 and 100
     upstreams.i.health.path: path `/a b` has a character that must be escaped
-    upstreams.i.health.timeout: a check must end before the next one, which is after 1s
     upstreams.j.health.path: path `/#top` has a fragment, which is never sent
     upstreams.j.health.host: a host name is empty"#,
     // hosts
@@ -386,7 +385,7 @@ fn health_checks_have_defaults() {
     let http = HttpProbe { path: "/healthz".into(), host: None, statuses: [].into(), body: None };
     assert_eq!(check("v"), Some(HealthCheck { probe: Probe::Http(http.clone()), interval, timeout, thresholds }));
     let second = Duration::from_secs(1);
-    let tcp = HealthCheck { probe: Probe::Tcp, interval: second, timeout: second, thresholds };
+    let tcp = HealthCheck { probe: Probe::Tcp, interval: second, timeout, thresholds };
     assert_eq!(check("w"), Some(tcp));
     let takes = |http: &HttpProbe| [199, 200, 204, 301, 302, 303, 399, 400].map(|status| http.takes(status));
     assert_eq!(takes(&http), [false, true, true, true, true, true, true, false]);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use crate::support::control::{Program, admin, replace};
+use crate::support::origin::Log;
 use crate::support::{Origin, PATIENCE, Serin, Then, eventually};
 
 /// An endpoint that answers with its name, and to checks with the status it is told.
@@ -42,7 +43,8 @@ impl Patient {
     }
 }
 
-const CHECK: &str = "health: {path: /healthz, interval: 100ms, rise: 1, fall: 1}";
+/// The machine may have more to do, so that only answers decide.
+const CHECK: &str = "health: {path: /healthz, interval: 100ms, timeout: 60s, rise: 1, fall: 1}";
 const BALANCERS: [&str; 4] =
     ["dwrr", "round_robin", "least_request", "{consistent_hash: {by: {header: x-user}, bound: 10}}"];
 
@@ -126,7 +128,7 @@ fn one_that_comes_back_rises_slowly() {
 #[test]
 fn results_in_a_row_are_needed() {
     let (well, ill) = (Patient::new("well", 200), Patient::new("ill", 200));
-    let health = "health: {path: /healthz, interval: 100ms, rise: 3, fall: 4}";
+    let health = "health: {path: /healthz, interval: 100ms, timeout: 60s, rise: 3, fall: 4}";
     let serin = Serin::serving(&rules(&[well.address(), ill.address()], health));
     let ill_is = |state: &str| shown(&serin, "app", 1)["health"]["state"] == state;
     let counts = |result: &str| {
@@ -168,7 +170,8 @@ fn where_nobody_is_well_everybody_serves() {
 fn a_check_may_connect_and_no_more() {
     let there = Patient::new("there", 503);
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let serin = Serin::serving(&rules(&[there.address(), gone], "health: {tcp: true, interval: 100ms, fall: 1}"));
+    let serin =
+        Serin::serving(&rules(&[there.address(), gone], "health: {tcp: true, interval: 100ms, timeout: 60s, fall: 1}"));
     wait_for_weight(&serin, gone, false);
     there.origin.wait_until("a connection", |log| log.accepted > 0);
     assert_eq!(there.origin.requests().len(), 0);
@@ -234,7 +237,8 @@ fn what_is_well_and_what_is_not() {
         ("path: /host, host: 'shop.test:81'", "up", "status 200 OK"),
     ];
     let upstream = |(index, (check, ..)): (usize, &(&str, &str, &str))| {
-        format!("u{index}: {{endpoints: [\"{}\"], health: {{{check}}}}}", origin.address())
+        let timeout = if check.contains("timeout") { "" } else { ", timeout: 60s" };
+        format!("u{index}: {{endpoints: [\"{}\"], health: {{{check}{timeout}}}}}", origin.address())
     };
     let upstreams: Vec<String> = cases.iter().enumerate().map(upstream).collect();
     let serin = Serin::serving(&format!("upstreams: {{{}}}\n", upstreams.join(", ")));
@@ -268,7 +272,7 @@ fn one_that_joins_waits_for_its_first_good_check_and_one_that_goes_is_left_alone
     let (one, other) = (Patient::new("one", 200), Patient::new("other", 200));
     let (new, go_on) = held("new");
     let (one_at, other_at, new_at) = (one.address(), other.address(), new.address());
-    let check = "balance: round_robin, health: {path: /healthz, interval: 5s, timeout: 5s}";
+    let check = "balance: round_robin, health: {path: /healthz, interval: 1h, timeout: 60s}";
     let serin = Serin::serving(&rules(&[one_at, other_at], check));
     reload(&serin, &rules(&[one_at, other_at, new_at], check));
     new.wait_until("a check", |log| log.requests.len() == 1);
@@ -279,26 +283,28 @@ fn one_that_joins_waits_for_its_first_good_check_and_one_that_goes_is_left_alone
     assert_eq!(served(&serin, 40), ["new", "one", "other"]);
     // The others' checks went on as they were: they have not been asked anew.
     assert_eq!((one.checks(), other.checks()), (1, 1));
-    reload(
-        &serin,
-        &rules(
-            &[one_at, other_at],
-            &check.replace("interval: 5s", "interval: 100ms").replace("timeout: 5s", "timeout: 100ms"),
-        ),
-    );
+    drop(go_on);
+    let often = check.replace("1h", "100ms");
+    reload(&serin, &rules(&[one_at, other_at, new_at], &often));
+    let is_checked = |log: &Log| log.requests.iter().filter(|seen| seen.target == "/healthz").count() > 3;
+    new.wait_until("checks by the new rules", is_checked);
+    reload(&serin, &rules(&[one_at, other_at], &often));
     let (before, checks) = (new.requests().len(), one.checks());
-    eventually(PATIENCE, "checks of who stayed", || one.checks() > checks + 5);
-    assert_eq!(new.requests().len(), before);
+    eventually(PATIENCE, "checks of who stayed", || one.checks() > checks + 8);
+    let more = new.requests().len() - before;
+    assert!(more <= 1, "{more} checks after the end");
 }
 
 #[test]
 fn health_lives_through_changes_of_the_rules() {
     let (well, ill) = (Patient::new("well", 200), Patient::new("ill", 503));
     let (well_at, ill_at) = (well.address(), ill.address());
-    let check = |interval: &str| format!("balance: round_robin, health: {{path: /healthz, interval: {interval}}}");
-    let serin = Serin::serving(&rules(&[well_at, ill_at], &check("10s")));
+    let check = |interval: &str| {
+        format!("balance: round_robin, health: {{path: /healthz, interval: {interval}, timeout: 60s}}")
+    };
+    let serin = Serin::serving(&rules(&[well_at, ill_at], &check("10m")));
     wait_for_weight(&serin, ill_at, false);
-    reload(&serin, &rules(&[ill_at, well_at], &check("11s")));
+    reload(&serin, &rules(&[ill_at, well_at], &check("11m")));
     assert_eq!(served(&serin, 40), ["well"]);
     assert_eq!(shown(&serin, "app", 0)["health"]["state"], "down");
     // Without a check nobody is down.
@@ -307,7 +313,7 @@ fn health_lives_through_changes_of_the_rules() {
     assert_eq!(shown(&serin, "app", 0)["health"], Value::Null);
     assert_eq!(serin.metric("serin_health_checks_total"), 0.0);
     // Whoever served before there was a check does so until it says something.
-    reload(&serin, &rules(&[ill_at, well_at], &check("10s")));
+    reload(&serin, &rules(&[ill_at, well_at], &check("10m")));
     wait_for_weight(&serin, ill_at, false);
     assert_eq!(serin.metric("serin_upstream_panics_total"), 0.0);
 }

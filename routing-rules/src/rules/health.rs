@@ -6,7 +6,7 @@ use super::limit::{number, span_ms};
 use crate::error::Problems;
 use crate::health::Thresholds;
 use crate::request::canonical;
-use crate::spec::{HealthSpec, Span, StatusRange};
+use crate::spec::{HealthSpec, StatusRange};
 
 /// The check of every endpoint of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct HealthCheck {
     pub probe: Probe,
     /// From one check to the next, 100 ms to 1 h.
     pub interval: Duration,
-    /// How long each may take, at most the interval.
+    /// How long each may take. If that is longer than the interval, the next one waits for the end.
     pub timeout: Duration,
     /// How many results in a row change anything.
     pub thresholds: Thresholds,
@@ -59,17 +59,10 @@ pub(super) fn check(spec: &HealthSpec, mut problems: Problems<'_>) -> Option<Hea
     let timeout_ms = span_ms(spec.timeout, 1, 60_000, problems.at("timeout"));
     let rise = number(spec.rise, 1..=100, problems.at("rise"));
     let fall = number(spec.fall, 1..=100, problems.at("fall"));
-    let (interval, timeout) = (interval_ms?.unwrap_or(5_000), timeout_ms?);
-    let timeout = timeout.unwrap_or(interval.min(2_000));
-    if timeout > interval {
-        let interval = Span::from(Duration::from_millis(interval));
-        problems.at("timeout").report(format_args!("a check must end before the next one, which is after {interval}"));
-        return None;
-    }
     Some(HealthCheck {
         probe: probe?,
-        interval: Duration::from_millis(interval),
-        timeout: Duration::from_millis(timeout),
+        interval: Duration::from_millis(interval_ms?.unwrap_or(5_000)),
+        timeout: Duration::from_millis(timeout_ms?.unwrap_or(2_000)),
         thresholds: Thresholds { rise: rise?.unwrap_or(2), fall: fall?.unwrap_or(3) },
     })
 }

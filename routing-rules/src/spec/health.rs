@@ -18,9 +18,9 @@ pub struct HealthSpec {
     pub path: Option<String>,
     /// `true`: connects, sends nothing, and that is all.
     pub tcp: Option<bool>,
-    /// From one check to the next, give or take a tenth, 100ms to 1h. Default 5s.
+    /// From the start of one check to the next, give or take a tenth, 100ms to 1h. Default 5s.
     pub interval: Option<Span>,
-    /// How long a check may take in all, 1ms to 60s and at most `interval`. Default 2s, or `interval` if that is shorter.
+    /// How long a check may take in all, 1ms to 60s. The next one does not begin before its end. Default 2s.
     pub timeout: Option<Span>,
     /// After how many good results in a row an endpoint that was down is up, 1 to 100. Default 2.
     pub rise: Option<u32>,
