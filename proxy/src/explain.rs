@@ -178,7 +178,7 @@ impl Explanation {
         let placement = decide::place(snapshot, found, view, &moment)?;
         self.release = placement.release.as_ref().map(|placing| ReleaseExplanation::new(snapshot, placing));
         self.divide(snapshot, found, &placement);
-        let is_down = self.endpoints.iter().all(|endpoint| endpoint.weight == 0);
+        let is_down = self.endpoints.iter().all(|endpoint| endpoint.percent == 0.0);
         is_down.then(|| refusal(RequestError::NoEndpoint))
     }
 
@@ -226,10 +226,10 @@ fn shares(snapshot: &Snapshot, upstream: UpstreamId, percent: f64) -> Vec<Endpoi
     let Some(upstream) = snapshot.upstream(upstream) else { return Vec::new() };
     let weights: Vec<f64> = (0..upstream.endpoints.len()).map(|place| upstream.weighing.share(place)).collect();
     let total: f64 = weights.iter().sum();
-    let share = |(member, weight): (&Member, f64)| EndpointShare {
+    let share = |(member, weight): (&Member, &f64)| EndpointShare {
         address: member.endpoint.address(),
         weight: member.weight,
         percent: if total > 0.0 { percent * weight / total } else { 0.0 },
     };
-    upstream.endpoints.iter().zip(weights).map(share).collect()
+    upstream.endpoints.iter().zip(&weights).map(share).collect()
 }

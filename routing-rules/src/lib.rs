@@ -34,6 +34,7 @@
 
 pub mod balance;
 pub mod breaker;
+pub mod health;
 pub mod limit;
 pub mod release;
 pub mod request;

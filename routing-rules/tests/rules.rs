@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use routing_rules::breaker::{Settings, Streak};
+use routing_rules::health::Thresholds;
 use routing_rules::limit::Rate;
 use routing_rules::release::ReleaseContext;
 use routing_rules::request::RequestView;
 use routing_rules::rules::{
-    Balance, ConsistentHash, Dwrr, Filter, HashKey, Kind, Measure, Name, Queue, RateKey, RateLimit, ReplacePrefix,
-    Retry, RuleSet, UpstreamLimits,
+    Balance, ConsistentHash, Dwrr, Filter, HashKey, HealthCheck, HttpProbe, Kind, Measure, Name, Probe, Queue, RateKey,
+    RateLimit, ReplacePrefix, Retry, RuleSet, UpstreamLimits,
 };
 use routing_rules::spec::{InFlight, Percent, RouteSpec, Spec, UpstreamSpec};
 use routing_rules::table::RouteTable;
@@ -120,6 +121,31 @@ const CASES: &[&str] = &[
     upstreams.w.limits.queue.length: 10001 is not between 1 and 10000
     upstreams.w.limits.queue.timeout: 0s is not between 1ms and 60s
     upstreams.x.limits.queue: without `in_flight` or `in_flight_per_endpoint` nobody would ever wait"#,
+    // health checks
+    r#"{"upstreams": {"a": {"health": {"path": "/healthz"}}, "b": {"health": {"tcp": true, "interval": "100ms", "timeout": "100ms", "rise": 1, "fall": 100}},
+                      "c": {"health": {"path": "/x?deep=1", "host": "shop.test:81", "status": [204, "300-399"], "body": "fine"}},
+                      "d": {"health": {}}, "e": {"health": {"tcp": false}}, "f": {"health": {"path": "/", "tcp": true}},
+                      "g": {"health": {"tcp": true, "host": "a", "status": [200], "body": "b"}},
+                      "h": {"health": {"path": "x", "interval": "99ms", "timeout": "61s", "rise": 0, "fall": 101, "host": "a b", "status": [], "body": ""}},
+                      "i": {"health": {"path": "/a b", "interval": "1s", "timeout": "2s"}}, "j": {"health": {"path": "/#top", "host": ""}}}}
+    ---
+    upstreams.d.health: a check needs `path: /healthz` for a request, or `tcp: true` for a connection alone
+    upstreams.e.health: a check needs `path: /healthz` for a request, or `tcp: true` for a connection alone
+    upstreams.f.health: a check has only one of `path` and `tcp`
+    upstreams.g.health.host: a check with `tcp` sends no request and gets no answer
+    upstreams.g.health.status: a check with `tcp` sends no request and gets no answer
+    upstreams.g.health.body: a check with `tcp` sends no request and gets no answer
+    upstreams.h.health.path: path `x` must begin with `/`
+    upstreams.h.health.host: `a b` has a character that a host name cannot have
+    upstreams.h.health.status: without a status no answer would be good
+    upstreams.h.health.body: every body has nothing in it; leave `body` out
+    upstreams.h.health.interval: 99ms is not between 100ms and 3600s
+    upstreams.h.health.timeout: 61s is not between 1ms and 60s
+    upstreams.h.health.rise: 0 is not between 1 and 100
+    upstreams.h.health.fall: 101 is not between 1 and 100
+    upstreams.i.health.path: path `/a b` has a character that must be escaped
+    upstreams.j.health.path: path `/#top` has a fragment, which is never sent
+    upstreams.j.health.host: a host name is empty"#,
     // hosts
     r#"{"routes": {"r": {"upstream": "u", "hosts": ["A.example.", "*.Example", "*", "a.*.b", "*a.b", "a..b", "a:80", "", "*.", "http://a", "ä", "[::1"]}}, "upstreams": {"u": {}}}
     ---
@@ -278,6 +304,14 @@ const UNREADABLE: &[(&str, &str)] = &[
         "unknown field `peer`, expected one of `condition`, `fallback`, `min_requests`, `open`, `max_open`, `streak`",
     ),
     (r#""retry": {"budget": 101}"#, "percent 101 is above 100, which is everybody"),
+    (
+        r#""health": {"path": "/", "every": "5s"}"#,
+        "unknown field `every`, expected one of `path`, `tcp`, `interval`, `timeout`, `rise`, `fall`, `host`, `status`, `body`",
+    ),
+    (r#""health": "tcp""#, "invalid type: string \"tcp\", expected struct HealthSpec"),
+    (r#""health": {"status": [199]}"#, "`199` is not a status from 200 to 599, or a range of them such as 200-299"),
+    (r#""health": {"status": ["2xx"]}"#, "`2xx` is not a status from 200 to 599, or a range of them such as 200-299"),
+    (r#""health": {"status": ["299-200"]}"#, "`299-200` ends before it begins"),
     (r#""retry": {"attempts": 2}"#, "unknown field `attempts`, expected `tries` or `budget`"),
     (r#""limits": {"in_flight": 0}"#, "`0` is neither a number from 1 to 1000000 nor `auto`"),
     (r#""limits": {"in_flight": "Auto"}"#, "`Auto` is neither a number from 1 to 1000000 nor `auto`"),
@@ -333,6 +367,30 @@ fn breakers_retries_and_limits_have_defaults() {
         by: RateKey::ClientIp,
     };
     assert_eq!(rates, [rate(300, 60, 5), rate(5, 3_600, 1)]);
+}
+
+#[test]
+fn health_checks_have_defaults() {
+    let json = r#"{"upstreams": {"u": {}, "v": {"health": {"path": "/healthz"}}, "w": {"health": {"tcp": true, "interval": "1s"}},
+                                 "x": {"health": {"path": "/", "status": [200, "301-302"]}}}}"#;
+    let spec: Spec = serde_json::from_str(json).unwrap();
+    let again: Spec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+    assert_eq!(again, spec, "what is kept on disk is read back");
+    let (rules, problems) = RuleSet::from_spec(&spec);
+    assert_eq!(problems, []);
+    let check = |name: &str| rules.upstream(name).unwrap().health().map(|check| (**check).clone());
+    assert_eq!(check("u"), None);
+    let (interval, timeout) = (Duration::from_secs(5), Duration::from_secs(2));
+    let thresholds = Thresholds { rise: 2, fall: 3 };
+    let http = HttpProbe { path: "/healthz".into(), host: None, statuses: [].into(), body: None };
+    assert_eq!(check("v"), Some(HealthCheck { probe: Probe::Http(http.clone()), interval, timeout, thresholds }));
+    let second = Duration::from_secs(1);
+    let tcp = HealthCheck { probe: Probe::Tcp, interval: second, timeout, thresholds };
+    assert_eq!(check("w"), Some(tcp));
+    let takes = |http: &HttpProbe| [199, 200, 204, 301, 302, 303, 399, 400].map(|status| http.takes(status));
+    assert_eq!(takes(&http), [false, true, true, true, true, true, true, false]);
+    let Some(Probe::Http(http)) = check("x").map(|check| check.probe) else { panic!("a request") };
+    assert_eq!(takes(&http), [false, true, false, true, true, false, false, false]);
 }
 
 #[test]

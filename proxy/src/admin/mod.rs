@@ -1,10 +1,13 @@
-//! The admin API, on a listener of its own: health, metrics, the rules as they are. It only reads.
+//! The admin API, on a listener of its own: health, metrics, the rules as they are. All it changes is which endpoints drain.
 //!
 //! Browsers of people inside the network must not become a way in: requests with a foreign `Host` or `Origin` are
-//! refused, so neither a rebound DNS name nor another site's script reaches it.
+//! refused, so neither a rebound DNS name nor another site's script reaches it. What changes something must be
+//! JSON, which no form sends, and come from this machine.
 
+mod drain;
 mod views;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -46,7 +49,7 @@ impl AdminState {
 /// Serves the API until the process ends.
 pub(crate) async fn serve(socket: std::net::TcpListener, state: AdminState) -> std::io::Result<()> {
     let socket = tokio::net::TcpListener::from_std(socket)?;
-    axum::serve(socket, router(state)).await
+    axum::serve(socket, router(state).into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
 fn router(state: AdminState) -> Router {
@@ -56,6 +59,8 @@ fn router(state: AdminState) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/api/v1/routes", get(routes))
         .route("/api/v1/upstreams", get(upstreams))
+        .route("/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain", post(drain::drain))
+        .route("/api/v1/upstreams/{upstream}/endpoints/{endpoint}/undrain", post(drain::undrain))
         .route("/api/v1/releases", get(releases))
         .route("/api/v1/rejected", get(rejected))
         .route("/api/v1/explain", post(explain_request).get(explain_url))

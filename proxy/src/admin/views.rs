@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use routing_rules::balance::Evidence;
+use routing_rules::health::State;
 use routing_rules::rules::Target;
 use serde::Serialize;
 
@@ -49,6 +50,10 @@ struct EndpointView {
     effective_weight: f64,
     learned: Option<LearnedView>,
     breaker: Option<BreakerView>,
+    /// What active checks found, where there are any.
+    health: Option<HealthView>,
+    /// Whether it takes no new requests.
+    draining: bool,
     in_flight: u64,
     requests: u64,
     errors: u64,
@@ -82,6 +87,17 @@ struct LearnedView {
     answered: f64,
     errors: f64,
     mean_ms: Option<f64>,
+}
+
+/// What active checks found of an endpoint.
+#[derive(Serialize)]
+struct HealthView {
+    /// `up`, `down`, or `unknown` before the first result.
+    state: &'static str,
+    /// Since when.
+    since: String,
+    /// What the last check found.
+    last: String,
 }
 
 /// Responses by status class.
@@ -159,6 +175,8 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                     effective_weight: upstream.weighing.share(place),
                     learned: learned(upstream, &member.endpoint),
                     breaker: breaker(member),
+                    health: health(&member.endpoint),
+                    draining: member.is_draining(),
                     in_flight: totals.in_flight,
                     requests: totals.requests,
                     errors: totals.errors,
@@ -210,6 +228,18 @@ fn learned(upstream: &Upstream, endpoint: &Endpoint) -> Option<LearnedView> {
         errors,
         mean_ms: (answered > 0.0).then(|| answered_time * 1_000.0 / answered),
     })
+}
+
+fn health(endpoint: &Endpoint) -> Option<HealthView> {
+    let checked = endpoint.checked();
+    let checked = checked.as_ref()?;
+    let state = match checked.health().state() {
+        State::Unknown => "unknown",
+        State::Up => "up",
+        State::Down => "down",
+    };
+    let since = humantime::format_rfc3339_millis(checked.since()).to_string();
+    Some(HealthView { state, since, last: checked.last().to_owned() })
 }
 
 pub(super) fn releases(snapshot: &Snapshot) -> Vec<ReleaseView> {

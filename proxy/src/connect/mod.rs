@@ -21,3 +21,9 @@ pub(crate) async fn tcp(address: SocketAddr, timeout: Duration) -> io::Result<Tc
     stream.set_nodelay(true)?;
     Ok(stream)
 }
+
+/// Whether this machine is out of something, for which no endpoint is to blame: descriptors (ENFILE, EMFILE) or memory
+/// (ENOMEM, ENOBUFS).
+pub(crate) fn is_our_own(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24 | 12 | 105))
+}

@@ -12,7 +12,7 @@ use routing_rules::rules::{self, AddressSet, Name, RuleSet};
 use tokio::time::Instant;
 
 use super::traffic::TrafficMemory;
-use super::{breakers, weights};
+use super::{breakers, health, weights};
 use crate::moment;
 use crate::snapshot::{Endpoint, Member, Snapshot, Upstream};
 
@@ -111,7 +111,11 @@ impl Assembler {
             Member { endpoint: known, weight: endpoint.weight.get(), results }
         });
         let members: Box<[Member]> = members.collect();
-        if newcomers_ramp(false, members.len(), newcomers.len()) {
+        let is_joined = newcomers_ramp(false, members.len(), newcomers.len());
+        let is_checked = rules.health().is_some();
+        newcomers.iter().for_each(|endpoint| health::prepare(endpoint, is_checked, is_joined));
+        members.iter().for_each(|member| health::prepare(&member.endpoint, is_checked, false));
+        if is_joined {
             newcomers.iter().for_each(|endpoint| weights::start_ramp(endpoint, now_us));
         }
         let upstream = Upstream::new(rules, members, breakers::group(rules, old, workers));

@@ -79,8 +79,8 @@ fn tick_endpoints(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw
             window: &mut state.window,
             gate: gate.load(),
             streak: gate.streak(),
-            available: member.weight > 0,
-            check_fails: false,
+            available: member.endpoint.is_up() && !member.is_draining(),
+            check_fails: !member.endpoint.is_up(),
         });
     }
     let gates: Vec<_> = members.iter().map(|member| member.gate).collect();
@@ -105,6 +105,18 @@ fn tick_endpoints(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw
     drop(states);
     if weights_change {
         weights::publish(upstream, now_us);
+    }
+}
+
+/// Checks find an endpoint well that was down: its breaker begins closed, unless it is serving its time.
+pub(super) fn health_up(endpoint: &Endpoint, now_us: u64) {
+    let now_ms = now_us / 1_000;
+    if let Some(state) = &mut *endpoint.breaker()
+        && state.breaker.health_up(now_ms).is_some()
+    {
+        state.window.clear();
+        endpoint.gate().clear_streak(now_ms);
+        endpoint.gate().begin(state.breaker.gate(now_ms, endpoint.gate().load(), false));
     }
 }
 

@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod check;
 pub mod decode;
 pub mod geo;
+pub mod health;
 pub mod publish;
 pub mod saver;
 pub mod secret;

@@ -7,7 +7,8 @@ use std::sync::MutexGuard;
 
 use routing_rules::balance::{Counts, Evidence, Learned, Learning, Share, TICK_US, Weights, recompute};
 
-use crate::snapshot::{Balancer, Endpoint, Snapshot, Upstream};
+use crate::moment;
+use crate::snapshot::{Balancer, Endpoint, Member, Snapshot, Upstream};
 
 /// One tick of all upstreams.
 pub fn tick(snapshot: &Snapshot, now_us: u64) {
@@ -28,31 +29,37 @@ pub(super) fn start_ramp(endpoint: &Endpoint, now_us: u64) {
     known(&mut endpoint.learned()).start_ramp(now_us);
 }
 
-/// Puts in force what is known of the endpoints. Only `dwrr` uses what was learned; breakers are for all.
+/// Puts in force what is known of the endpoints, whatever divides requests over them.
 pub(super) fn publish(upstream: &Upstream, now_us: u64) {
-    let learning = match &upstream.balancer {
-        Balancer::Dwrr { learning, .. } => Some(learning),
-        _ => None,
-    };
-    let shares = upstream.endpoints.iter().map(|member| {
-        let (learned, breaker) = (member.endpoint.learned(), member.endpoint.breaker());
-        let learned = learning.zip(learned.as_ref());
-        let breaker = breaker.as_ref().filter(|_| member.results.is_some());
-        Share {
-            configured: f64::from(member.weight),
-            learned: learned.map_or(1.0, |(_, learned)| learned.weight()),
-            ramp: learned.map_or(1.0, |(learning, learned)| learned.ramp(learning, now_us)),
-            breaker: breaker.map_or(1.0, |state| state.breaker.factor(now_us / 1_000)),
-            is_up: true,
-            is_draining: member.weight == 0,
-        }
+    upstream.weighing.publish(|| {
+        let shares: Vec<Share> = upstream.endpoints.iter().map(|member| share(upstream, member, now_us)).collect();
+        Weights::new(&shares)
     });
-    let shares: Vec<Share> = shares.collect();
-    let weights = Weights::new(&shares);
-    if weights.is_panic {
-        upstream.weighing.panicked();
+}
+
+/// The same for the upstream of an endpoint, if the snapshot still has it.
+pub fn publish_for(snapshot: &Snapshot, endpoint: &Endpoint) {
+    let id = snapshot.table.upstream_id(endpoint.upstream().as_str());
+    let Some(upstream) = id.and_then(|id| snapshot.upstream(id)) else { return };
+    // A ramp goes on with the next tick, though nobody asks for anything.
+    upstream.weighing.look_again();
+    publish(upstream, moment::now_us());
+}
+
+fn share(upstream: &Upstream, member: &Member, now_us: u64) -> Share {
+    let configured = f64::from(member.weight);
+    let (is_up, is_draining) = (member.endpoint.is_up(), member.is_draining());
+    let breaker = match (&*member.endpoint.breaker(), &member.results) {
+        (Some(state), Some(_)) => state.breaker.factor(now_us / 1_000),
+        _ => 1.0,
+    };
+    let usual = Share { configured, learned: 1.0, ramp: 1.0, breaker, is_up, is_draining };
+    match (&upstream.balancer, &*member.endpoint.learned()) {
+        (Balancer::Dwrr { learning, .. }, Some(learned)) => {
+            Share { learned: learned.weight(), ramp: learned.ramp(learning, now_us), ..usual }
+        }
+        _ => usual,
     }
-    upstream.weighing.publish(&weights.effective);
 }
 
 fn tick_one(upstream: &Upstream, learning: &Learning, now_us: u64) {

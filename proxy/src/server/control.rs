@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
+use super::health::HealthThread;
 use super::listeners::HeldSockets;
 use super::rules::RulesThread;
 use super::weights::WeightsThread;
@@ -27,6 +28,7 @@ pub(super) struct Control {
     pub(super) watch: FileWatch,
     pub(super) rules: RulesThread,
     pub(super) weights: WeightsThread,
+    pub(super) health: HealthThread,
     pub(super) sockets: HeldSockets,
     pub(super) admin: Option<TcpListener>,
     pub(super) inbox: UnboundedReceiver<Order>,
@@ -96,11 +98,12 @@ impl Control {
 
     async fn stop(mut self) -> Result<(), Failure> {
         self.shared.command_all(|| Command::Stop);
-        let (shared, rules, weights) = (Arc::clone(&self.shared), self.rules, self.weights);
+        let (shared, rules, weights, health) = (Arc::clone(&self.shared), self.rules, self.weights, self.health);
         let ended = tokio::task::spawn_blocking(move || {
             shared.join_workers();
             weights.join();
             rules.join();
+            health.join();
             shared.log.flush();
         });
         let _ = ended.await;

@@ -8,6 +8,10 @@ mod rules;
 
 mod weights;
 
+mod health;
+
+mod drain;
+
 mod control;
 
 use std::net::SocketAddr;
@@ -32,6 +36,7 @@ pub use crate::thread::Failure;
 use crate::thread::{self, Failures};
 use crate::worker::{Command, WorkerHandle, WorkerOptions};
 use control::Control;
+use health::HealthThread;
 use listeners::{HeldSockets, WorkerListeners};
 use rules::RulesThread;
 use start::Start;
@@ -177,7 +182,10 @@ impl Server {
             log,
             readiness: watch::Sender::default(),
         });
-        let rules = RulesThread::start(publisher, Arc::clone(&shared), tell_failure.clone());
+        let (swaps, told) = watch::channel(());
+        let health = HealthThread::start(Arc::clone(&shared.snapshots), told, tell_failure.clone());
+        let health = health.map_err(system("health thread"))?;
+        let rules = RulesThread::start(publisher, Arc::clone(&shared), swaps, tell_failure.clone());
         let rules = rules.map_err(system("rules thread"))?;
         let weights = WeightsThread::start(Arc::clone(&shared.snapshots), tell_failure.clone());
         let weights = weights.map_err(system("weights thread"))?;
@@ -189,6 +197,7 @@ impl Server {
             watch,
             rules,
             weights,
+            health,
             sockets: held,
             admin,
             inbox,

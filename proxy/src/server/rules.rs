@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::Shared;
 use crate::control_path::publish::Publisher;
 use crate::control_path::source::Text;
@@ -21,13 +23,18 @@ pub(super) struct RulesThread {
 }
 
 impl RulesThread {
-    /// Starts the thread.
+    /// Starts the thread. It tells `swaps` whenever there may be a new snapshot.
     ///
     /// # Errors
     /// The operating system gives no thread.
-    pub(super) fn start(publisher: Publisher, shared: Arc<Shared>, failures: Failures) -> std::io::Result<Self> {
+    pub(super) fn start(
+        publisher: Publisher,
+        shared: Arc<Shared>,
+        swaps: watch::Sender<()>,
+        failures: Failures,
+    ) -> std::io::Result<Self> {
         let (texts, inbox) = channel();
-        let thread = thread::start("rules", failures, move || run(publisher, &inbox, &shared))?;
+        let thread = thread::start("rules", failures, move || run(publisher, &inbox, &shared, &swaps))?;
         Ok(Self { texts, thread })
     }
 
@@ -44,7 +51,7 @@ impl RulesThread {
     }
 }
 
-fn run(mut publisher: Publisher, inbox: &Receiver<Vec<Text>>, shared: &Shared) {
+fn run(mut publisher: Publisher, inbox: &Receiver<Vec<Text>>, shared: &Shared, swaps: &watch::Sender<()>) {
     loop {
         let received = match publisher.has_replaced() {
             true => inbox.recv_timeout(LOOK_AGAIN),
@@ -59,6 +66,7 @@ fn run(mut publisher: Publisher, inbox: &Receiver<Vec<Text>>, shared: &Shared) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
         shared.status.store(Arc::new(publisher.status()));
+        swaps.send_replace(());
     }
 }
 

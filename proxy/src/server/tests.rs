@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::control::Control;
+use super::health::HealthThread;
 use super::listeners::HeldSockets;
 use super::rules::RulesThread;
 use super::weights::WeightsThread;
@@ -263,7 +264,7 @@ fn rules_thread(listeners: Slow) -> (Arc<Shared>, RulesThread, UnboundedReceiver
         readiness: watch::Sender::default(),
     });
     let (failures, told) = unbounded_channel();
-    let rules = RulesThread::start(publisher, Arc::clone(&shared), failures).unwrap();
+    let rules = RulesThread::start(publisher, Arc::clone(&shared), watch::Sender::default(), failures).unwrap();
     (shared, rules, told)
 }
 
@@ -284,6 +285,8 @@ fn an_order_to_end_does_not_wait_for_files_that_are_being_read() {
         watch: FileWatch::new(FileSet::new(folder.path().join("serin.yaml"), &[])),
         rules,
         weights: WeightsThread::start(Arc::clone(&shared.snapshots), unbounded_channel().0).unwrap(),
+        health: HealthThread::start(Arc::clone(&shared.snapshots), watch::channel(()).1, unbounded_channel().0)
+            .unwrap(),
         sockets: HeldSockets::default(),
         admin: None,
         inbox,

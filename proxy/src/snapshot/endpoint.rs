@@ -1,14 +1,14 @@
 //! One address, its counters and what was learned from them: all that survives swaps.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use routing_rules::balance::{Counts, Learned};
 use routing_rules::rules::Name;
 
 use super::evidence::SharedCounts;
-use super::{BreakerState, SharedGate};
+use super::{BreakerState, Checked, SharedGate};
 
 /// One endpoint of one upstream. Its identity is the pair of both: an address that two upstreams share is judged
 /// by each on its own.
@@ -22,6 +22,9 @@ pub struct Endpoint {
     breaker: Mutex<Option<BreakerState>>,
     gate: SharedGate,
     openings: AtomicU64,
+    /// For the control path alone. `None` where nothing checks it.
+    checked: Mutex<Option<Box<Checked>>>,
+    is_drained: AtomicBool,
 }
 
 /// What one worker counted at one endpoint. Only that worker writes, everybody may read: relaxed loads and stores
@@ -69,8 +72,17 @@ impl Endpoint {
     /// An endpoint nothing is known about yet.
     pub fn new(upstream: Name, address: SocketAddr, workers: usize) -> Self {
         let workers = (0..workers).map(|_| EndpointCounters::default()).collect();
-        let (learned, breaker, gate) = (Mutex::default(), Mutex::default(), SharedGate::default());
-        Self { upstream, address, workers, learned, breaker, gate, openings: AtomicU64::new(0) }
+        Self {
+            upstream,
+            address,
+            workers,
+            learned: Mutex::default(),
+            breaker: Mutex::default(),
+            gate: SharedGate::default(),
+            openings: AtomicU64::new(0),
+            checked: Mutex::default(),
+            is_drained: AtomicBool::new(false),
+        }
     }
 
     /// The upstream it belongs to.
@@ -111,6 +123,26 @@ impl Endpoint {
     /// How often its breaker opened.
     pub fn openings(&self) -> u64 {
         self.openings.load(Relaxed)
+    }
+
+    /// What active checks found, where there are any.
+    pub fn checked(&self) -> MutexGuard<'_, Option<Box<Checked>>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether no check says that it is not well.
+    pub fn is_up(&self) -> bool {
+        self.checked().as_ref().is_none_or(|checked| checked.health().is_up())
+    }
+
+    /// Takes no new requests from now on, or takes them again; weights follow when they are published.
+    pub fn drain(&self, is_drained: bool) {
+        self.is_drained.store(is_drained, Relaxed);
+    }
+
+    /// Whether somebody asked that it takes no new requests.
+    pub fn is_drained(&self) -> bool {
+        self.is_drained.load(Relaxed)
     }
 
     /// The evidence of all workers.

@@ -5,6 +5,7 @@
 //! lives through every swap, because [`Endpoint`]s are shared between snapshots; so does the [`Traffic`] of a route.
 
 mod breaker;
+mod checked;
 mod endpoint;
 mod evidence;
 mod group;
@@ -22,6 +23,7 @@ use routing_rules::rules::{AddressSet, Name};
 use routing_rules::table::{RouteTable, UpstreamId};
 
 pub use breaker::{Admitted, BreakerState, Results, SharedGate};
+pub use checked::Checked;
 pub(crate) use endpoint::add;
 pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
 pub use group::Group;

@@ -1,10 +1,10 @@
 //! A named set of endpoints, and what divides requests over them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use routing_rules::balance::{HashRing, Learning, Schedule};
+use routing_rules::balance::{HashRing, Learning, Schedule, Weights};
 use routing_rules::rules::{self, Balance, HashKey, Measure, Name};
 use routing_rules::table::learning;
 
@@ -33,6 +33,13 @@ pub struct Member {
     pub weight: u16,
     /// Its results, as the breaker counts them; `None` without a breaker.
     pub results: Option<Arc<Results>>,
+}
+
+impl Member {
+    /// Whether it takes no new requests: the rules say so with a weight of 0, or somebody asked for it.
+    pub fn is_draining(&self) -> bool {
+        self.weight == 0 || self.endpoint.is_drained()
+    }
 }
 
 /// How an endpoint is chosen; the places are those of the upstream's endpoints.
@@ -67,7 +74,9 @@ pub struct Weighing {
     watched: AtomicBool,
     /// How many endpoints workers may shut until the next tick, so that enough of them stay.
     trips_left: AtomicUsize,
-    /// How often no endpoint was left and the configured weights came back.
+    /// Whether no endpoint is left, so that the configured weights are in force. Held by whoever publishes.
+    in_panic: Mutex<bool>,
+    /// How often that came to be.
     panics: AtomicU64,
 }
 
@@ -89,9 +98,9 @@ impl Upstream {
         self.group.as_ref().is_none_or(|group| group.may_pass(place))
     }
 
-    /// Whether any endpoint has a weight.
+    /// Whether any endpoint has a weight and does not drain.
     pub fn takes_requests(&self) -> bool {
-        self.endpoints.iter().any(|member| member.weight > 0)
+        self.endpoints.iter().any(|member| !member.is_draining())
     }
 }
 
@@ -133,6 +142,7 @@ impl Weighing {
             in_use: AtomicBool::new(true),
             watched: AtomicBool::new(true),
             trips_left: AtomicUsize::new(0),
+            in_panic: Mutex::default(),
             panics: AtomicU64::new(0),
         }
     }
@@ -187,17 +197,17 @@ impl Weighing {
         self.in_use.store(true, Relaxed);
     }
 
-    /// Divides requests by these weights from now on.
-    pub fn publish(&self, weights: &[f64]) {
-        self.schedule.store(Arc::new(Schedule::new(weights)));
+    /// Divides requests by these weights from now on. Several threads do this: one after the other, so that weights of what
+    /// was known earlier never take the place of later ones.
+    pub fn publish(&self, weigh: impl FnOnce() -> Weights) {
+        let mut in_panic = self.in_panic.lock().unwrap_or_else(PoisonError::into_inner);
+        let Weights { effective, is_panic } = weigh();
+        self.panics.fetch_add(u64::from(is_panic && !*in_panic), Relaxed);
+        *in_panic = is_panic;
+        self.schedule.store(Arc::new(Schedule::new(&effective)));
     }
 
-    /// No endpoint was left, so all who do not drain got requests again.
-    pub fn panicked(&self) {
-        self.panics.fetch_add(1, Relaxed);
-    }
-
-    /// How often that was so.
+    /// How often no endpoint was left, so that all who do not drain got requests again.
     pub fn panics(&self) -> u64 {
         self.panics.load(Relaxed)
     }

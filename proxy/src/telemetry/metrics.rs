@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use metrics::{Label, Unit, counter, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
+use routing_rules::health::State;
 
 use super::counters::{Totals, WorkerCounters};
 use super::names::{self, Kind};
 use super::tallies::{self, CLASSES};
 use crate::data_path::error::RequestError;
-use crate::snapshot::{Member, Snapshot};
+use crate::snapshot::{Endpoint, Member, Snapshot};
 
 /// What the metrics are made from, besides the counters.
 pub struct Facts<'a> {
@@ -106,10 +107,25 @@ fn publish_endpoints(snapshot: &Snapshot) {
             let is_out = member.endpoint.breaker().as_ref().is_some_and(|state| state.breaker.is_out());
             gauge!(names::ENDPOINT_BREAKER_OPEN, labels.iter()).set(if is_out { 1.0 } else { 0.0 });
             counter!(names::ENDPOINT_BREAKER_OPENINGS, labels.iter()).absolute(member.endpoint.openings());
+            publish_health(&member.endpoint, &labels);
             if let Some(learned) = &*member.endpoint.learned() {
                 gauge!(names::ENDPOINT_SLOWNESS, labels.iter()).set(learned.slowness());
             }
         }
+    }
+}
+
+fn publish_health(endpoint: &Endpoint, labels: &[Label]) {
+    let checked = endpoint.checked();
+    let Some(checked) = &*checked else { return };
+    if checked.health().state() != State::Unknown {
+        gauge!(names::ENDPOINT_UP, labels.iter()).set(u8::from(checked.health().is_up()));
+    }
+    let (passed, failed) = checked.counts();
+    for (result, count) in [("passed", passed), ("failed", failed)] {
+        let mut labels = labels.to_vec();
+        labels.push(Label::new("result", result));
+        counter!(names::HEALTH_CHECKS, labels).absolute(count);
     }
 }
 

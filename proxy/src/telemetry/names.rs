@@ -72,6 +72,8 @@ metrics! {
     ENDPOINT_BREAKER_OPENINGS = "serin_endpoint_breaker_openings_total", Counter, ["upstream", "endpoint"], "Times the endpoint's breaker opened.";
     UPSTREAM_BREAKER_OPEN = "serin_upstream_breaker_open", Gauge, ["upstream"], "1 while the upstream's group breaker lets nothing but probes through.";
     UPSTREAM_BREAKER_OPENINGS = "serin_upstream_breaker_openings_total", Counter, ["upstream"], "Times the upstream's group breaker opened.";
+    ENDPOINT_UP = "serin_endpoint_up", Gauge, ["upstream", "endpoint"], "1 while health checks find an endpoint well, 0 while they do not. Only where there are checks, from the first result on.";
+    HEALTH_CHECKS = "serin_health_checks_total", Counter, ["upstream", "endpoint", "result"], "Health checks of an endpoint, by result: `passed` or `failed`.";
     UPSTREAM_PANICS = "serin_upstream_panics_total", Counter, ["upstream"], "Times no endpoint of an upstream was left, so that all got requests again.";
     LOG_DROPPED = "serin_access_log_lines_dropped_total", Counter, [], "Access log lines dropped because the sink was blocked.";
     RULES_GENERATION = "serin_rules_generation", Gauge, [], "Counts the changes of the rules in force since the start.";

@@ -36,6 +36,7 @@ mod demo;
 mod diff;
 mod drain;
 mod explain;
+mod health;
 mod listeners;
 mod rejected;
 mod reload;

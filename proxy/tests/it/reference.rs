@@ -18,8 +18,17 @@ use scan::{Type, scan};
 #[test]
 fn rules_page_is_current() {
     let folder = workspace().join("routing-rules/src/spec");
-    let files =
-        ["mod.rs", "route.rs", "upstream.rs", "balance.rs", "breaker.rs", "limit.rs", "release.rs", "scalar.rs"];
+    let files = [
+        "mod.rs",
+        "route.rs",
+        "upstream.rs",
+        "balance.rs",
+        "breaker.rs",
+        "limit.rs",
+        "health.rs",
+        "release.rs",
+        "scalar.rs",
+    ];
     let types = files.iter().flat_map(|file| scan(&read(&folder.join(file)))).collect();
     let mut page = Page::new("Rules", types);
     page.say(
@@ -29,7 +38,7 @@ fn rules_page_is_current() {
     );
     page.say("How routes are chosen: [routing](../routing.md). How releases work: [canary](../canary.md).");
     page.section("Spec");
-    page.values(&["Span", "ByteSize", "Percent", "PercentSpec", "Rate", "InFlight"]);
+    page.values(&["Span", "ByteSize", "Percent", "PercentSpec", "Rate", "InFlight", "StatusRange"]);
     page.hold("rules.md");
 }
 

@@ -37,36 +37,38 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("serin_proxy::control_path", &[SNAPSHOT, CONNECT, RANDOM, MOMENT, THREAD, "routing_rules"]),
     // What both stand on knows neither.
-    (SNAPSHOT, &[TABLE, RELEASE, BALANCE, BREAKER, LIMIT, REQUEST]),
+    (SNAPSHOT, &[TABLE, RELEASE, BALANCE, BREAKER, LIMIT, HEALTH, REQUEST]),
     (CONNECT, &[]),
     (RANDOM, &[]),
     (MOMENT, &[]),
     (THREAD, &[]),
-    (TELEMETRY, &[SNAPSHOT, THREAD, TABLE]),
+    (TELEMETRY, &[SNAPSHOT, THREAD, TABLE, HEALTH]),
     ("serin_proxy::settings", &["routing_rules::rules", "routing_rules::spec"]),
     // They answer questions: about the snapshot, or about files that might become one.
     ("serin_proxy::explain", &[SNAPSHOT, RANDOM, "routing_rules"]),
     ("serin_proxy::diff", &[SNAPSHOT, RANDOM, "serin_proxy::control_path", "serin_proxy::settings", "routing_rules"]),
     ("serin_proxy::admin", &[SNAPSHOT, MOMENT, "serin_proxy::explain", "routing_rules"]),
-    // The brain reads like a compiler, never backwards; balance, breaker, limit, retry and analysis know none of it.
+    // The brain reads like a compiler, never backwards; balance, breaker, health, limit, retry and analysis know none
+    // of it.
     // Rules read a breaker's condition and a limit's rate, which are right by construction.
     (TABLE, &[RELEASE, RULES, SPEC, REQUEST, BALANCE]),
     (RELEASE, &[RULES, SPEC, REQUEST]),
-    (RULES, &[SPEC, REQUEST, BREAKER, LIMIT]),
+    (RULES, &[SPEC, REQUEST, BREAKER, LIMIT, HEALTH]),
     (SPEC, &[]),
     (REQUEST, &[]),
     (BALANCE, &[]),
     (BREAKER, &[]),
     (LIMIT, &[]),
     (RETRY, &[]),
+    (HEALTH, &[]),
     ("routing_rules::analysis", &[]),
     ("routing_rules::error", &[]),
 ];
 
 const SNAPSHOT: &str = "serin_proxy::snapshot";
 const CONNECT: &str = "serin_proxy::connect";
-const RANDOM: &str = "serin_proxy::random";
 const MOMENT: &str = "serin_proxy::moment";
+const RANDOM: &str = "serin_proxy::random";
 const THREAD: &str = "serin_proxy::thread";
 const TELEMETRY: &str = "serin_proxy::telemetry";
 const TABLE: &str = "routing_rules::table";
@@ -78,6 +80,7 @@ const BALANCE: &str = "routing_rules::balance";
 const BREAKER: &str = "routing_rules::breaker";
 const LIMIT: &str = "routing_rules::limit";
 const RETRY: &str = "routing_rules::retry";
+const HEALTH: &str = "routing_rules::health";
 
 /// Arrows against the table, each with its reason. One that is no longer drawn must go from the list.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[

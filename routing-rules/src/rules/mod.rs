@@ -8,6 +8,7 @@
 mod address;
 mod balance;
 mod breaker;
+mod health;
 mod host;
 mod limit;
 mod listener;
@@ -30,6 +31,7 @@ use crate::spec::Spec;
 pub use address::AddressSet;
 pub use balance::{Balance, ConsistentHash, Dwrr, HashKey, Measure};
 pub use breaker::{Breaker, GroupBreaker};
+pub use health::{HealthCheck, HttpProbe, Probe};
 pub use host::HostPattern;
 pub(crate) use host::wildcard_suffix;
 pub use limit::{Queue, RateKey, RateLimit, Retry, UpstreamLimits};

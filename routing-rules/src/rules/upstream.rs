@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use super::{Balance, Breaker, GroupBreaker, Name, Retry, UpstreamLimits, breaker, limit};
+use super::{Balance, Breaker, GroupBreaker, HealthCheck, Name, Retry, UpstreamLimits, breaker, health, limit};
 use crate::RuleError;
 use crate::error::Problems;
 use crate::spec::{EndpointSpec, UpstreamSpec};
@@ -18,6 +19,7 @@ pub struct Upstream {
     group_breaker: Option<GroupBreaker>,
     retry: Retry,
     limits: UpstreamLimits,
+    health: Option<Arc<HealthCheck>>,
 }
 
 impl Upstream {
@@ -40,6 +42,10 @@ impl Upstream {
         };
         let retry = limit::retry(&spec.retry, problems.at("retry"));
         let limits = limit::upstream_limits(&spec.limits, problems.at("limits"));
+        let health = match &spec.health {
+            Some(check) => health::check(check, problems.at("health")).map(Some),
+            None => Some(None),
+        };
         let name = problems.ok(Name::new(name));
         Some(Self {
             name: name?,
@@ -49,6 +55,7 @@ impl Upstream {
             group_breaker: group_breaker?,
             retry: retry?,
             limits: limits?,
+            health: health?.map(Arc::new),
         })
     }
 
@@ -90,6 +97,11 @@ impl Upstream {
     /// How many requests it works on at once.
     pub fn limits(&self) -> &UpstreamLimits {
         &self.limits
+    }
+
+    /// How its endpoints are asked whether they are well.
+    pub fn health(&self) -> Option<&Arc<HealthCheck>> {
+        self.health.as_ref()
     }
 }
 

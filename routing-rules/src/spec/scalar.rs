@@ -260,6 +260,39 @@ impl fmt::Display for InFlight {
     }
 }
 
+/// Status codes: `200`, or `200-299` for all from the first to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusRange {
+    first: u16,
+    last: u16,
+}
+
+impl StatusRange {
+    /// Whether a status is one of them.
+    pub fn contains(self, status: u16) -> bool {
+        (self.first..=self.last).contains(&status)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let code = |text: &str| text.trim().parse().ok().filter(|code| (200..=599).contains(code));
+        match (code(first), code(last)) {
+            (Some(first), Some(last)) if first <= last => Ok(Self { first, last }),
+            (Some(_), Some(_)) => Err(format!("`{text}` ends before it begins")),
+            _ => Err(format!("`{text}` is not a status from 200 to 599, or a range of them such as 200-299")),
+        }
+    }
+}
+
+impl fmt::Display for StatusRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.first == self.last {
+            true => write!(f, "{}", self.first),
+            false => write!(f, "{}-{}", self.first, self.last),
+        }
+    }
+}
+
 fn split_unit(text: &str) -> (&str, &str) {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -314,3 +347,4 @@ text_or_number!(Percent, Percent::parse, "a percent from 0 to 100");
 text_or_number!(PercentSpec, parse_percent_or_phase, "a percent from 0 to 100, or `phase`");
 text_or_number!(Rate, Rate::parse, "a rate such as 100/s");
 text_or_number!(InFlight, InFlight::parse, "a number of requests, or `auto`");
+text_or_number!(StatusRange, StatusRange::parse, "a status such as 200, or a range such as 200-299");

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balance::BalanceSpec;
 use super::breaker::{BreakerSpec, GroupBreakerSpec};
+use super::health::HealthSpec;
 use super::limit::{RetrySpec, UpstreamLimitsSpec};
 
 /// A named set of endpoints.
@@ -24,6 +25,8 @@ pub struct UpstreamSpec {
     pub retry: RetrySpec,
     /// How many requests it works on at once, and how many may wait.
     pub limits: UpstreamLimitsSpec,
+    /// How endpoints are asked whether they are well. Default: they are not.
+    pub health: Option<HealthSpec>,
 }
 
 /// One endpoint.

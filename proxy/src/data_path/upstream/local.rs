@@ -186,7 +186,11 @@ impl LocalUpstream {
             Balancer::Dwrr { .. } => schedule.pick(&mut turns, &view, draw),
             Balancer::RoundRobin => schedule.turn(&mut turns, &view),
             Balancer::LeastRequest => schedule.two_choices(&turns, &view, draw),
-            Balancer::ConsistentHash { ring, .. } => ring.pick(hash.unwrap_or_else(draw), &view),
+            Balancer::ConsistentHash { ring, .. } => {
+                // The ring knows who has a weight by the rules; the schedule knows who has one now.
+                let admits = |place: usize| schedule.weight(place) > 0.0 && (view.admits)(place);
+                ring.pick(hash.unwrap_or_else(draw), &View { load: view.load, admits, tried })
+            }
         }?;
         if guarded {
             self.endpoints[endpoint].counters().guarded_pick();

@@ -90,7 +90,7 @@ async fn open(endpoint: &Rc<LocalEndpoint>, exchange: &Rc<Exchange>, timeout: Du
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Err(RequestError::ConnectTimeout),
         // Ports towards this one address: closing other connections would not bring them back.
         Err(error) if error.raw_os_error() == Some(EADDRNOTAVAIL) => return Err(RequestError::Unavailable),
-        Err(error) if !is_our_own(&error) => return Err(RequestError::Connect),
+        Err(error) if !connect::is_our_own(&error) => return Err(RequestError::Connect),
         Ok(_) | Err(_) => {
             worker.make_room();
             return Err(RequestError::Unavailable);
@@ -104,12 +104,6 @@ async fn open(endpoint: &Rc<LocalEndpoint>, exchange: &Rc<Exchange>, timeout: Du
     let (handover, driver) = tunnel::drive(connection);
     let connection = EndpointConnection { sender, wire, handover, _driver: driver };
     Ok(Lease::new(connection, Rc::clone(endpoint)))
-}
-
-/// Whether this machine is out of something, for which no endpoint is to blame: descriptors (ENFILE, EMFILE) or memory
-/// (ENOMEM, ENOBUFS).
-fn is_our_own(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(23 | 24 | 12 | 105))
 }
 
 /// No local port is left, or the address is of a family this machine does not have.

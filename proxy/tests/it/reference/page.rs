@@ -160,6 +160,7 @@ fn value(name: &str) -> &'static str {
         "PercentSpec" => "percent or `phase`",
         "Rate" => "rate",
         "InFlight" => "number or `auto`",
+        "StatusRange" => "number or `FIRST-LAST`",
         _ => "",
     }
 }

@@ -1,0 +1,190 @@
+//! Asks endpoints whether they are well, and lets weights follow at once (`routing_rules::health` decides what results mean).
+//!
+//! Every endpoint whose upstream has a check has a task of its own, and all of them one thread. What is known of an
+//! endpoint belongs to its identity and lives through every swap. Results are never evidence for learned weights.
+
+mod probe;
+
+use std::collections::HashMap;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use imbl::Vector;
+use routing_rules::health::{Health, State, pause};
+use routing_rules::rules::HealthCheck;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use super::{breakers, weights};
+use crate::moment;
+use crate::snapshot::{Checked, Endpoint, Snapshot, SnapshotCell, Upstream};
+use probe::Outcome;
+
+/// Checks the endpoints of every snapshot from now on, until nobody is left to tell of swaps.
+pub async fn run(snapshots: Arc<SnapshotCell>, mut swaps: watch::Receiver<()>) {
+    let mut checks = Checks::new(snapshots);
+    loop {
+        checks.follow();
+        if checks.until(swaps.changed()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// An endpoint of an upstream that is about to be is checked or not. One whose checks begin now gets no requests before
+/// its first good result if it `waits`.
+pub(super) fn prepare(endpoint: &Endpoint, is_checked: bool, waits: bool) {
+    let mut checked = endpoint.checked();
+    if !is_checked {
+        *checked = None;
+    } else if checked.is_none() {
+        let health = if waits { Health::unproven() } else { Health::trusted() };
+        *checked = Some(Box::new(Checked::new(health)));
+    }
+}
+
+/// The checks under way.
+struct Checks {
+    snapshots: Arc<SnapshotCell>,
+    /// The upstreams that are checked as they should be.
+    followed: Vector<Option<Arc<Upstream>>>,
+    /// By the place of the endpoint in memory, which is its own as long as its check holds it.
+    running: HashMap<usize, Running>,
+    tasks: JoinSet<()>,
+    places: Arc<Semaphore>,
+}
+
+/// The check of one endpoint. It ends with this.
+struct Running {
+    rules: Arc<HealthCheck>,
+    task: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Checks {
+    fn new(snapshots: Arc<SnapshotCell>) -> Self {
+        let places = Arc::new(Semaphore::new(MAX_AT_ONCE));
+        let (followed, running, tasks) = (Vector::new(), HashMap::new(), JoinSet::new());
+        Self { snapshots, followed, running, tasks, places }
+    }
+
+    /// Waits for an event. Checks do not end by themselves, so one that does has panicked.
+    async fn until<T>(&mut self, event: impl Future<Output = T>) -> T {
+        tokio::pin!(event);
+        loop {
+            tokio::select! {
+                happened = &mut event => return happened,
+                Some(Err(ended)) = self.tasks.join_next() => {
+                    if let Ok(panic) = ended.try_into_panic() {
+                        resume_unwind(panic);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins the checks of what is new in the snapshot, ends those of what has gone, and leaves the others alone.
+    fn follow(&mut self) {
+        let snapshot = self.snapshots.load_full();
+        let before = std::mem::replace(&mut self.followed, snapshot.upstreams.clone());
+        let is_same = |place: usize| {
+            let (old, new) = (before.get(place).and_then(Option::as_ref), snapshot.upstreams.get(place));
+            old.map(Arc::as_ptr) == new.and_then(Option::as_ref).map(Arc::as_ptr)
+        };
+        let places = 0..before.len().max(snapshot.upstreams.len());
+        let changed: Vec<usize> = places.filter(|place| !is_same(*place)).collect();
+        let gone = changed.iter().filter_map(|place| before.get(*place)?.as_ref());
+        // Those that stay are put back; with this map the others end.
+        let mut old: HashMap<usize, Running> = gone
+            .flat_map(|upstream| &upstream.endpoints)
+            .filter_map(|member| self.running.remove_entry(&key(&member.endpoint)))
+            .collect();
+        for upstream in changed.iter().filter_map(|place| snapshot.upstreams.get(*place)?.as_ref()) {
+            // What became known while the upstream was being built is not in its weights yet.
+            weights::publish(upstream, moment::now_us());
+            self.check(&snapshot, upstream, &mut old);
+        }
+    }
+
+    fn check(&mut self, snapshot: &Snapshot, upstream: &Upstream, old: &mut HashMap<usize, Running>) {
+        let rules = snapshot.table.rules().upstream(upstream.name().as_str());
+        let Some(rules) = rules.and_then(|rules| rules.health()) else { return };
+        for member in &upstream.endpoints {
+            let same = old.remove(&key(&member.endpoint)).filter(|running| running.rules == *rules);
+            let running = same.unwrap_or_else(|| self.begin(&member.endpoint, rules));
+            self.running.insert(key(&member.endpoint), running);
+        }
+    }
+
+    fn begin(&mut self, endpoint: &Arc<Endpoint>, rules: &Arc<HealthCheck>) -> Running {
+        let (endpoint, rules) = (Arc::clone(endpoint), Arc::clone(rules));
+        let (snapshots, places) = (Arc::clone(&self.snapshots), Arc::clone(&self.places));
+        let task = self.tasks.spawn(check_again_and_again(endpoint, Arc::clone(&rules), snapshots, places));
+        Running { rules, task }
+    }
+}
+
+fn key(endpoint: &Arc<Endpoint>) -> usize {
+    Arc::as_ptr(endpoint).addr()
+}
+
+async fn check_again_and_again(
+    endpoint: Arc<Endpoint>,
+    rules: Arc<HealthCheck>,
+    snapshots: Arc<SnapshotCell>,
+    places: Arc<Semaphore>,
+) {
+    loop {
+        let place = places.acquire().await.expect("the semaphore is never closed");
+        let began = Instant::now();
+        let outcome = probe::probe(&rules, endpoint.address()).await;
+        drop(place);
+        take(&endpoint, &rules, &outcome, &snapshots);
+        sleep_until(began + pause(rules.interval, crate::random::seed())).await;
+    }
+}
+
+/// Takes a result, and lets the weights in force follow if it changes anything.
+fn take(endpoint: &Endpoint, rules: &HealthCheck, outcome: &Outcome, snapshots: &SnapshotCell) {
+    let (passed, result) = match outcome {
+        Outcome::Passed(result) => (true, result),
+        Outcome::Failed(result) => (false, result),
+        Outcome::NotAsked(reason) => {
+            // Every check says the same meanwhile.
+            tracing::debug!(upstream = %endpoint.upstream(), endpoint = %endpoint.address(), reason, "a check is left out");
+            return;
+        }
+    };
+    let was_up = endpoint.is_up();
+    let change = endpoint.checked().as_mut().and_then(|checked| checked.observe(passed, result, rules.thresholds));
+    let Some(state) = change else { return };
+    log(endpoint, state, result);
+    if was_up != endpoint.is_up() {
+        if endpoint.is_up() {
+            let now_us = moment::now_us();
+            weights::start_ramp(endpoint, now_us);
+            breakers::health_up(endpoint, now_us);
+        }
+        weights::publish_for(&snapshots.load(), endpoint);
+    }
+}
+
+fn log(endpoint: &Endpoint, state: State, reason: &str) {
+    let (upstream, endpoint) = (endpoint.upstream(), endpoint.address());
+    match state {
+        State::Up => tracing::info!(%upstream, %endpoint, reason, "an endpoint is up"),
+        _ => tracing::warn!(%upstream, %endpoint, reason, "an endpoint is down"),
+    }
+}
+
+/// Checks at one moment. Each has a descriptor of those that are kept for files and the admin API, which are 256.
+const MAX_AT_ONCE: usize = 128;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! One check of one endpoint, on a connection of its own: a connection that was kept for requests would only say that it
+//! was well before.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use routing_rules::rules::{HealthCheck, HttpProbe, Probe};
+use routing_rules::spec::Span;
+use tokio::net::TcpStream;
+
+use crate::connect;
+
+/// What a check found, in words.
+pub(super) enum Outcome {
+    Passed(String),
+    Failed(String),
+    /// This machine is short of something, for which no endpoint is to blame.
+    NotAsked(String),
+}
+
+/// Checks an endpoint once.
+pub(super) async fn probe(rules: &HealthCheck, address: SocketAddr) -> Outcome {
+    let asked = tokio::time::timeout(rules.timeout, ask(rules, address)).await;
+    asked.unwrap_or_else(|_| Outcome::Failed(format!("no answer within {}", Span::from(rules.timeout))))
+}
+
+async fn ask(rules: &HealthCheck, address: SocketAddr) -> Outcome {
+    let stream = match connect::tcp(address, rules.timeout).await {
+        Ok(stream) => stream,
+        Err(error) if connect::is_our_own(&error) => return Outcome::NotAsked(error.to_string()),
+        Err(error) => return Outcome::Failed(format!("cannot connect: {}", in_words(&error))),
+    };
+    match &rules.probe {
+        Probe::Tcp => Outcome::Passed("connected".to_owned()),
+        Probe::Http(http) => match exchange(stream, http, address).await {
+            Ok(result) => Outcome::Passed(result),
+            Err(reason) => Outcome::Failed(reason),
+        },
+    }
+}
+
+/// The words alone: the number behind them helps nobody.
+fn in_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+async fn exchange(stream: TcpStream, http: &HttpProbe, address: SocketAddr) -> Result<String, String> {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(MOST_HEAD);
+    let (mut sender, connection) =
+        builder.handshake(TokioIo::new(stream)).await.map_err(|error| format!("no connection: {error}"))?;
+    let request = request(http, address)?;
+    let answer = pin!(async {
+        let response = sender.send_request(request).await.map_err(|error| format!("no answer: {error}"))?;
+        judge(http, response).await
+    });
+    // The connection may be over before all of its answer has been read, and never says more than the answer does.
+    let drive = pin!(async {
+        let _ = connection.await;
+        std::future::pending::<Result<String, String>>().await
+    });
+    tokio::select! {
+        result = answer => result,
+        result = drive => result,
+    }
+}
+
+fn request(http: &HttpProbe, address: SocketAddr) -> Result<Request<Empty<Bytes>>, String> {
+    let host = http.host.as_deref().map_or_else(|| address.to_string(), str::to_owned);
+    let request = Request::get(&*http.path).header(HOST, host).header(USER_AGENT, "serin-health");
+    let request = request.header(ACCEPT, "*/*").header(CONNECTION, "close");
+    request.body(Empty::new()).map_err(|error| format!("no request: {error}"))
+}
+
+/// Reads the body in any case: what the endpoint does not finish is not well.
+async fn judge(http: &HttpProbe, response: Response<Incoming>) -> Result<String, String> {
+    let status = response.status();
+    if !http.takes(status.as_u16()) {
+        return Err(format!("status {}", shown(status)));
+    }
+    let body = beginning(response.into_body()).await.map_err(|error| format!("the body breaks off: {error}"))?;
+    match &http.body {
+        Some(wanted) if !contains(&body, wanted.as_bytes()) => {
+            Err(format!("status {}, but the body does not have {wanted:?} in it", shown(status)))
+        }
+        _ => Ok(format!("status {}", shown(status))),
+    }
+}
+
+fn shown(status: StatusCode) -> String {
+    match status.canonical_reason() {
+        Some(reason) => format!("{} {reason}", status.as_u16()),
+        None => status.as_u16().to_string(),
+    }
+}
+
+async fn beginning(mut body: Incoming) -> Result<Vec<u8>, hyper::Error> {
+    let mut bytes = Vec::new();
+    while bytes.len() < MOST_BODY
+        && let Some(frame) = body.frame().await
+    {
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    bytes.truncate(MOST_BODY);
+    Ok(bytes)
+}
+
+fn contains(body: &[u8], wanted: &[u8]) -> bool {
+    body.windows(wanted.len()).any(|part| part == wanted)
+}
+
+/// As much as a response to a client's request may have.
+const MOST_HEAD: usize = 32 << 10;
+/// How much of a body is read.
+const MOST_BODY: usize = 64 << 10;
