@@ -12,7 +12,7 @@ use routing_rules::rules::{self, AddressSet, Name, RuleSet};
 use tokio::time::Instant;
 
 use super::traffic::TrafficMemory;
-use super::{breakers, health, weights};
+use super::{breakers, health, limits, weights};
 use crate::moment;
 use crate::snapshot::{Endpoint, Member, Snapshot, Upstream};
 
@@ -77,6 +77,7 @@ impl Assembler {
         Snapshot {
             generation: before.generation + 1,
             traffic: self.traffic.next(before, &table),
+            route_limits: limits::of_routes(before, &table),
             table,
             upstreams,
             listeners: Arc::clone(&before.listeners),

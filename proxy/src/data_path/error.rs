@@ -51,6 +51,10 @@ pub(crate) enum RequestError {
     ResponseCut,
     /// Serin is shutting down or over its limits.
     Unavailable,
+    /// The client asks more often than the route allows; it may ask again after so many seconds.
+    RateLimited(u64),
+    /// The route has as many requests in flight as it may have.
+    RouteFull,
 }
 
 /// Whose fault an error is.
@@ -66,7 +70,7 @@ pub(crate) enum Blame {
 
 impl RequestError {
     /// Every error once, for metrics that exist before the first event.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Malformed(""),
         Self::ConnectMethod,
         Self::TransferCoding,
@@ -85,6 +89,8 @@ impl RequestError {
         Self::ResponseTimeout,
         Self::ResponseCut,
         Self::Unavailable,
+        Self::RateLimited(1),
+        Self::RouteFull,
     ];
 
     /// The place in [`Self::ALL`], which is also the place of its counter.
@@ -108,6 +114,8 @@ impl RequestError {
             Self::ResponseTimeout => 15,
             Self::ResponseCut => 16,
             Self::Unavailable => 17,
+            Self::RateLimited(_) => 18,
+            Self::RouteFull => 19,
         }
     }
 
@@ -124,7 +132,8 @@ impl RequestError {
             Self::HeadTimeout | Self::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::ClientGone => StatusCode::from_u16(499).expect("499 is within 100 to 999"),
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoEndpoint | Self::Unavailable | Self::RouteFull => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect | Self::BadResponse | Self::ResponseCut => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -143,11 +152,12 @@ impl RequestError {
             | Self::BodyTooLarge
             | Self::ClientTooSlow
             | Self::ClientGone
-            | Self::NoRoute => Blame::Client,
+            | Self::NoRoute
+            | Self::RateLimited(_) => Blame::Client,
             Self::Connect | Self::ConnectTimeout | Self::BadResponse | Self::ResponseTimeout | Self::ResponseCut => {
                 Blame::Upstream
             }
-            Self::NoEndpoint | Self::Unavailable => Blame::Proxy,
+            Self::NoEndpoint | Self::Unavailable | Self::RouteFull => Blame::Proxy,
         }
     }
 
@@ -181,6 +191,8 @@ impl RequestError {
             Self::ResponseTimeout => "response_timeout",
             Self::ResponseCut => "response_cut",
             Self::Unavailable => "unavailable",
+            Self::RateLimited(_) => "rate_limited",
+            Self::RouteFull => "route_full",
         }
     }
 
@@ -205,6 +217,8 @@ impl RequestError {
             Self::ResponseTimeout => "no response from the endpoint in time",
             Self::ResponseCut => "incomplete response from the endpoint",
             Self::Unavailable => "not available",
+            Self::RateLimited(_) => "too many requests",
+            Self::RouteFull => "too many requests in flight",
         }
     }
 
@@ -229,7 +243,9 @@ impl RequestError {
             | Self::Connect
             | Self::ConnectTimeout
             | Self::BadResponse
-            | Self::ResponseTimeout => false,
+            | Self::ResponseTimeout
+            | Self::RateLimited(_)
+            | Self::RouteFull => false,
         }
     }
 
@@ -264,10 +280,18 @@ impl RequestError {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(super::headers::X_REQUEST_ID, request_id.clone());
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after_s() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+
+    /// When it is worth while to ask again.
+    fn retry_after_s(self) -> Option<u64> {
+        match self {
+            Self::RateLimited(seconds) => Some(seconds),
+            _ => (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+        }
     }
 }
 

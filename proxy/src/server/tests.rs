@@ -226,6 +226,7 @@ fn put_in_force(server: &Server, geo: Arc<dyn GeoDatabase>) {
         generation: now.generation + 1,
         table: now.table.clone(),
         traffic: now.traffic.clone(),
+        route_limits: now.route_limits.clone(),
         listeners: Arc::clone(&now.listeners),
         upstreams: now.upstreams.clone(),
         trusted_proxies: Arc::clone(&now.trusted_proxies),

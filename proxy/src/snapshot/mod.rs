@@ -9,6 +9,7 @@ mod checked;
 mod endpoint;
 mod evidence;
 mod group;
+mod limit;
 mod tally;
 mod traffic;
 mod upstream;
@@ -27,6 +28,8 @@ pub use checked::Checked;
 pub(crate) use endpoint::add;
 pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
 pub use group::Group;
+pub use limit::{RouteLimitIndex, RouteLimits};
+pub(crate) use limit::{RoutePlace, RouteRefusal, client_network, has_limits};
 pub use tally::{DURATION_BOUNDS, Ended, Tally, TallyTotals};
 pub use traffic::{Retired, RetiredTraffic, Traffic, TrafficIndex};
 pub use upstream::{Balancer, Member, Upstream, Weighing};
@@ -41,6 +44,8 @@ pub struct Snapshot {
     pub upstreams: Vector<Option<Arc<Upstream>>>,
     /// What went through routes and releases so far.
     pub traffic: TrafficIndex,
+    /// What the limits of routes have counted.
+    pub route_limits: RouteLimitIndex,
     /// Which listener an open address belongs to. Here, because routes may name listeners: when one takes the address of
     /// another, connections that stay must meet its routes with the same snapshot.
     pub listeners: Arc<[(SocketAddr, Name)]>,
@@ -58,6 +63,7 @@ impl Snapshot {
             table: RouteTable::default(),
             upstreams: Vector::new(),
             traffic: TrafficIndex::default(),
+            route_limits: RouteLimitIndex::default(),
             listeners: Arc::default(),
             trusted_proxies: Arc::default(),
             geo: None,
@@ -76,6 +82,7 @@ impl Snapshot {
             table: self.table.clone(),
             upstreams: self.upstreams.clone(),
             traffic: self.traffic.clone(),
+            route_limits: self.route_limits.clone(),
             listeners,
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             geo: self.geo.clone(),

@@ -36,6 +36,7 @@ pub fn render(workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
         describe();
         publish_totals(&totals);
         publish_endpoints(facts.snapshot);
+        publish_route_limits(facts.snapshot);
         publish_rules(facts);
     });
     let mut text = recorder.handle().render();
@@ -126,6 +127,19 @@ fn publish_health(endpoint: &Endpoint, labels: &[Label]) {
         let mut labels = labels.to_vec();
         labels.push(Label::new("result", result));
         counter!(names::HEALTH_CHECKS, labels).absolute(count);
+    }
+}
+
+fn publish_route_limits(snapshot: &Snapshot) {
+    for limits in snapshot.route_limits.all() {
+        let route = || Label::new("route", limits.name().as_str().to_owned());
+        let refused = [("rate", limits.refused_by_rate()), ("in_flight", limits.refused_by_in_flight())];
+        for (limit, count) in refused.into_iter().filter_map(|(limit, count)| Some((limit, count?))) {
+            counter!(names::ROUTE_REFUSED, vec![route(), Label::new("limit", limit)]).absolute(count);
+        }
+        if let Some(count) = limits.evicted() {
+            counter!(names::ROUTE_RATE_EVICTIONS, vec![route()]).absolute(count);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod filters;
 mod forwarding;
 mod geo;
 mod keepalive;
+mod limits;
 mod per_client;
 mod refusals;
 mod streaming;

@@ -6,8 +6,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::snapshot::client_network;
 
 /// The connections of all clients.
 pub(crate) struct PerClient {
@@ -36,7 +38,7 @@ impl PerClient {
 
     /// Counts one more connection, unless the client has its maximum already.
     pub(crate) fn enter(&self, peer: IpAddr) -> Option<ClientKey> {
-        let key = key(peer);
+        let key = client_network(peer);
         let mut shard = self.shard(key);
         let open = shard.entry(key).or_default();
         if open.count >= self.limit {
@@ -71,13 +73,6 @@ impl PerClient {
         let place = self.hashing.hash_one(key) as usize % SHARDS;
         // A panic while holding the lock cannot leave a half-made change.
         self.shards[place].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn key(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::data_path::error::{Blame, RequestError};
 use crate::data_path::http::{ConnectionState, Order, Phase};
 use crate::data_path::upstream::{Attempt, GroupPass};
 use crate::moment;
-use crate::snapshot::Ended;
+use crate::snapshot::{Ended, RoutePlace};
 use crate::telemetry::access_log::{self, Record};
 use crate::worker::{HeldSnapshot, Worker};
 
@@ -61,6 +61,8 @@ pub(crate) struct Exchange {
     route: RefCell<Option<(Rc<HeldSnapshot>, RouteId)>>,
     /// The release and group that say who serves.
     group: Cell<Option<(ReleaseId, Group)>>,
+    /// Its place among those of the route that are in flight.
+    route_place: RefCell<Option<RoutePlace>>,
     record: RefCell<Record>,
 }
 
@@ -102,6 +104,7 @@ impl Life {
             request_id: RefCell::new(worker.next_request_id()),
             route: RefCell::new(None),
             group: Cell::new(None),
+            route_place: RefCell::new(None),
             record: RefCell::new(Record::begin(&worker.log, request, connection.peer)),
         });
         let registered = worker.exchanges.insert(Rc::clone(&exchange));
@@ -167,6 +170,11 @@ impl Exchange {
     /// And of which group.
     pub(crate) fn set_group(&self, release: ReleaseId, group: Group) {
         self.group.set(Some((release, group)));
+    }
+
+    /// It counts as one of the route's in flight until it is over.
+    pub(crate) fn set_route_place(&self, place: Option<RoutePlace>) {
+        *self.route_place.borrow_mut() = place;
     }
 
     pub(crate) fn set_limits(&self, limits: &Timeouts) {
@@ -402,6 +410,7 @@ impl Exchange {
         {
             pass.judge(error.outcome());
         }
+        self.set_route_place(None);
         // Behind an unfinished body there is no next request to wait for: the connection is about to end.
         if self.connection.phase() == Phase::Busy && self.is_request_complete() {
             self.connection.enter(Phase::Idle, now_ms);

@@ -3,6 +3,8 @@
 //! [`serve`] checks the head, decides synchronously from one snapshot, rewrites the head, sends it to the endpoint
 //! and hands the response to the client. Whatever happens, [`Life`] ends with one line in the log and the counters.
 
+mod admission;
+
 mod body;
 mod exchange;
 mod head;
@@ -200,6 +202,7 @@ fn plan(
     exchange.set_route(&snapshot, found.id());
     let route = found.route().rules();
     head.admitted_by(route)?;
+    admission::of_route(exchange, &snapshot, &found, &view)?;
     let placement = match route.target() {
         Target::Redirect(redirect) => return Ok(Plan::Answer(redirected(redirect, &head, connection))),
         _ => decide::place(&snapshot, &found, &view, &worker.moment()).ok_or(RequestError::NoEndpoint)?,

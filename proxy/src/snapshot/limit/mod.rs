@@ -1,0 +1,9 @@
+//! What limits count: tokens of clients, requests of a route. Shared by all workers in atomics, without a lock;
+//! only who has a limit touches any. The arithmetic is `routing_rules::limit`'s.
+
+mod buckets;
+mod route;
+
+pub(crate) use buckets::client_network;
+pub use route::{RouteLimitIndex, RouteLimits};
+pub(crate) use route::{RoutePlace, RouteRefusal, has_limits};
