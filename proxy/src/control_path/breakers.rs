@@ -108,18 +108,6 @@ fn tick_endpoints(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw
     }
 }
 
-/// Checks find an endpoint well that was down: its breaker begins closed, unless it is serving its time.
-pub(super) fn health_up(endpoint: &Endpoint, now_us: u64) {
-    let now_ms = now_us / 1_000;
-    if let Some(state) = &mut *endpoint.breaker()
-        && state.breaker.health_up(now_ms).is_some()
-    {
-        state.window.clear();
-        endpoint.gate().clear_streak(now_ms);
-        endpoint.gate().begin(state.breaker.gate(now_ms, endpoint.gate().load(), false));
-    }
-}
-
 fn follow(endpoint: &Endpoint, change: &Change, transition: Transition, now_ms: u64) {
     if transition.clears() {
         endpoint.gate().clear_streak(now_ms);

@@ -34,7 +34,7 @@ pub use breaker::{Breaker, GroupBreaker};
 pub use health::{HealthCheck, HttpProbe, Probe};
 pub use host::HostPattern;
 pub(crate) use host::wildcard_suffix;
-pub use limit::{Queue, RateKey, RateLimit, Retry, UpstreamLimits};
+pub use limit::{RateKey, RateLimit, Retry};
 pub use listener::Listener;
 pub use name::Name;
 pub(crate) use path::canonical_pattern;

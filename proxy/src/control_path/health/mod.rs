@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::{breakers, weights};
+use super::weights;
 use crate::moment;
 use crate::snapshot::{Checked, Endpoint, Snapshot, SnapshotCell, Upstream};
 use probe::Outcome;
@@ -167,9 +167,8 @@ fn take(endpoint: &Endpoint, rules: &HealthCheck, outcome: &Outcome, snapshots: 
     log(endpoint, state, result);
     if was_up != endpoint.is_up() {
         if endpoint.is_up() {
-            let now_us = moment::now_us();
-            weights::start_ramp(endpoint, now_us);
-            breakers::health_up(endpoint, now_us);
+            // The one ramp: a breaker that is open comes back by its own probes, and a closed one stays so.
+            weights::start_ramp(endpoint, moment::now_us());
         }
         weights::publish_for(&snapshots.load(), endpoint);
     }

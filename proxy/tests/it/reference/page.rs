@@ -159,7 +159,6 @@ fn value(name: &str) -> &'static str {
         "Percent" => "percent",
         "PercentSpec" => "percent or `phase`",
         "Rate" => "rate",
-        "InFlight" => "number or `auto`",
         "StatusRange" => "number or `FIRST-LAST`",
         _ => "",
     }
