@@ -12,6 +12,7 @@ pub mod cases;
 pub mod peers;
 pub mod process;
 
+pub mod faulty;
 pub mod load;
 pub mod reload;
 pub mod usage;
@@ -23,3 +24,4 @@ pub mod report;
 pub mod http;
 pub mod machine;
 pub mod poll;
+pub mod random;
