@@ -47,6 +47,11 @@ impl Running {
         self.child.id()
     }
 
+    /// Ends it as a crash would, without a warning.
+    pub fn kill(self) {
+        signal(self.pid(), Signal::KILL);
+    }
+
     /// Says how the process ended, if it did.
     pub fn ended(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok()??;
