@@ -3,7 +3,8 @@
 //! The programs are in `src/bin`; `side-by-side` runs the others. Modules in the order a measurement meets them:
 //! a proxy is found and configured (`peers`), started on its core (`process`), loaded (`load`) and perhaps given other
 //! rules meanwhile (`reload`), watched (`usage`),
-//! and what came out is compared (`compare`) and written down (`report`, `plot`).
+//! and what came out is compared (`compare`) and written down (`report`, `plot`). `scenario` uses the same for another
+//! question: what users see while an endpoint misbehaves (`faulty`).
 //!
 //! Nothing here speaks to anything but 127.0.0.0/8, and everything started is ended by its process id.
 
@@ -16,6 +17,8 @@ pub mod faulty;
 pub mod load;
 pub mod reload;
 pub mod usage;
+
+pub mod scenario;
 
 pub mod compare;
 pub mod plot;

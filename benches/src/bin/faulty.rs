@@ -50,11 +50,11 @@ fn main() -> io::Result<()> {
     let control = listen(args.control)?;
     let mut poller = Poller::new()?;
     poller.add(&control, CONTROL)?;
-    let mut group = Group::new(&args, &poller)?;
+    let mut endpoints = Endpoints::new(&args, &poller)?;
     loop {
-        let timeout = group.next().map(|next| next.saturating_duration_since(Instant::now()));
-        poller.wait(timeout, |poller, ready| group.happen(poller, &control, ready))?;
-        group.work(&poller)?;
+        let timeout = endpoints.next().map(|next| next.saturating_duration_since(Instant::now()));
+        poller.wait(timeout, |poller, ready| endpoints.happen(poller, &control, ready))?;
+        endpoints.work(&poller)?;
     }
 }
 
@@ -98,7 +98,7 @@ struct Connection {
     job: Option<u64>,
 }
 
-struct Group {
+struct Endpoints {
     /// Zero of the work's microseconds.
     epoch: Instant,
     counts_from: Instant,
@@ -111,7 +111,7 @@ struct Group {
     scratch: Vec<u8>,
 }
 
-impl Group {
+impl Endpoints {
     fn new(args: &Args, poller: &Poller) -> io::Result<Self> {
         let now = Instant::now();
         let seeds = args.seed..;
@@ -136,7 +136,7 @@ impl Group {
             connections: Places::default(),
             controller: None,
             serial: 0,
-            random: Random(args.seed),
+            random: Random(!args.seed),
             scratch: vec![0; 64 << 10],
         })
     }
