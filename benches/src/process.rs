@@ -110,7 +110,9 @@ impl Folder {
     /// # Errors
     /// When the folder cannot be made.
     pub fn new() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("serin-bench-{}", std::process::id()));
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("serin-bench-{}-{number}", std::process::id()));
         fs::create_dir_all(&path)?;
         Ok(Self(path))
     }

@@ -147,7 +147,9 @@ fn one_that_refuses_resets_what_was_open() {
 fn one_that_flaps_comes_and_goes() {
     let mut pair = Pair::told(Order::Flap(0.05));
     let mut seen = Vec::new();
+    let patience = Instant::now() + Duration::from_secs(10);
     while seen.len() < 4 {
+        assert!(Instant::now() < patience, "{seen:?}");
         let is_there = open(pair.address(TOLD)).is_ok();
         if seen.last() != Some(&is_there) {
             seen.push(is_there);

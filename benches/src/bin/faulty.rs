@@ -47,10 +47,11 @@ fn endpoint(text: &str) -> Result<(SocketAddr, usize), String> {
 fn main() -> io::Result<()> {
     process::end_with_parent();
     let args = Args::parse();
-    let control = listen(args.control)?;
     let mut poller = Poller::new()?;
-    poller.add(&control, CONTROL)?;
     let mut endpoints = Endpoints::new(&args, &poller)?;
+    // Last: who reaches it may count on the endpoints.
+    let control = listen(args.control)?;
+    poller.add(&control, CONTROL)?;
     loop {
         let timeout = endpoints.next().map(|next| next.saturating_duration_since(Instant::now()));
         poller.wait(timeout, |poller, ready| endpoints.happen(poller, &control, ready))?;

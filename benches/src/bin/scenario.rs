@@ -117,12 +117,12 @@ fn say(scenario: &Scenario, proxy: Proxy, result: &io::Result<Measured>) {
     let place = format!("{:10} {:8}", scenario.name.text(), proxy.name());
     match result {
         Ok(measured) => eprintln!(
-            "{place} share {:.2}  p99 {:>5.0} ms  lost {:>5} of {:>6}  back {}",
+            "{place} share {:.2}  p99 {:>5.0} ms  lost {:>5} of {:>6}{}",
             measured.share,
             measured.during.p99_ms,
             measured.lost,
             measured.requests,
-            measured.back_s.map_or("never".to_owned(), |back_s| format!("{back_s:.1} s"))
+            measured.back_s.map_or(String::new(), |back_s| format!("  back after {back_s:.1} s"))
         ),
         Err(error) => eprintln!("{place} not measured: {error}"),
     }

@@ -148,7 +148,7 @@ fn table(played: &Played) -> String {
 fn row(measured: &Measured) -> String {
     let Measured { during, after, failures, .. } = measured;
     let mark = if measured.lag_p99_ms > LATE_MS { " †" } else { "" };
-    let back = write_number(Figure::Back, measured.figure(Figure::Back));
+    let back = after.map_or("–".to_owned(), |_| write_number(Figure::Back, measured.figure(Figure::Back)));
     let kinds =
         [("status", failures.status), ("cut", failures.cut), ("late", failures.late), ("connect", failures.connect)];
     let kinds: Vec<String> =
