@@ -64,6 +64,12 @@ impl Measured {
         })
     }
 
+    /// The load generator was not on time: somebody else had its core, and perhaps the endpoints' and the proxy's.
+    #[must_use]
+    pub fn is_disturbed(&self) -> bool {
+        self.lag_p99_ms > LATE_MS
+    }
+
     /// An endpoint that never had its share back has it after an infinite time.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "requests of a run")]
@@ -76,6 +82,9 @@ impl Measured {
         }
     }
 }
+
+/// More is late.
+const LATE_MS: f64 = 5.0;
 
 /// What the endpoints got.
 struct Got<'g> {

@@ -33,9 +33,6 @@ pub struct Report<'r> {
     pub date: String,
 }
 
-/// Above this the load generator was not itself on time.
-const LATE_MS: f64 = 5.0;
-
 impl Report<'_> {
     /// Writes the page, its plots and its shares into `folder`; never over an earlier one of the same day.
     ///
@@ -73,7 +70,7 @@ impl Report<'_> {
             }
             page += &table(played);
         }
-        page += "\n† the load generator itself was more than 5 ms late for one request in a hundred: repeat it on a quieter machine.\n";
+        page += "\n† the load generator itself was more than 5 ms late for one request in a hundred, twice: measure again on a quieter machine.\n";
         page
     }
 
@@ -90,7 +87,9 @@ impl Report<'_> {
                     Some((_, Err(_))) => ("–".to_owned(), "not measured"),
                     Some((_, Ok(measured))) => {
                         let number = measured.figure(bar.figure);
-                        (write_number(bar.figure, number), if number <= at_most { "met" } else { "**missed**" })
+                        let mark = if measured.is_disturbed() { " †" } else { "" };
+                        let verdict = if number <= at_most { "met" } else { "**missed**" };
+                        (write_number(bar.figure, number) + mark, verdict)
                     }
                 };
                 let at_most = write_number(bar.figure, at_most);
@@ -147,7 +146,7 @@ fn table(played: &Played) -> String {
 
 fn row(measured: &Measured) -> String {
     let Measured { during, after, failures, .. } = measured;
-    let mark = if measured.lag_p99_ms > LATE_MS { " †" } else { "" };
+    let mark = if measured.is_disturbed() { " †" } else { "" };
     let back = after.map_or("–".to_owned(), |_| write_number(Figure::Back, measured.figure(Figure::Back)));
     let kinds =
         [("status", failures.status), ("cut", failures.cut), ("late", failures.late), ("connect", failures.connect)];
@@ -245,6 +244,14 @@ mod tests {
             "{page}"
         );
         assert!(report(&played(0.05), 2.0).contains("| 130 | 100 | met |"));
+    }
+
+    #[test]
+    fn what_was_disturbed_is_marked() {
+        let mut played = played(0.05);
+        assert!(!report(&played, 1.0).contains("| 0.05 † | met |"));
+        played[0].results[0].1.as_mut().unwrap().lag_p99_ms = 6.0;
+        assert!(report(&played, 1.0).contains("| 0.05 † | met |"));
     }
 
     #[test]
