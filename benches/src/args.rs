@@ -67,7 +67,12 @@ impl Args {
     /// The core of the proxy, of the endpoint, of the load generator.
     #[must_use]
     pub fn cores(&self) -> [usize; 3] {
-        let last = self.cores.last().copied().unwrap_or(0);
-        [0, 1, 2].map(|which| self.cores.get(which).copied().unwrap_or(last))
+        three_cores(&self.cores)
     }
+}
+
+/// The last one of `given` stands for those that are missing.
+pub(crate) fn three_cores(given: &[usize]) -> [usize; 3] {
+    let last = given.last().copied().unwrap_or(0);
+    [0, 1, 2].map(|which| given.get(which).copied().unwrap_or(last))
 }

@@ -3,7 +3,8 @@
 //! The programs are in `src/bin`; `side-by-side` runs the others. Modules in the order a measurement meets them:
 //! a proxy is found and configured (`peers`), started on its core (`process`), loaded (`load`) and perhaps given other
 //! rules meanwhile (`reload`), watched (`usage`),
-//! and what came out is compared (`compare`) and written down (`report`, `plot`).
+//! and what came out is compared (`compare`) and written down (`report`, `plot`). `scenario` uses the same for another
+//! question: what users see while an endpoint misbehaves (`faulty`).
 //!
 //! Nothing here speaks to anything but 127.0.0.0/8, and everything started is ended by its process id.
 
@@ -12,9 +13,12 @@ pub mod cases;
 pub mod peers;
 pub mod process;
 
+pub mod faulty;
 pub mod load;
 pub mod reload;
 pub mod usage;
+
+pub mod scenario;
 
 pub mod compare;
 pub mod plot;
@@ -23,3 +27,4 @@ pub mod report;
 pub mod http;
 pub mod machine;
 pub mod poll;
+pub mod random;

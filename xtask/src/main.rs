@@ -29,6 +29,7 @@ cargo xtask COMMAND
   check [PART…]         format, clippy, docs, dependencies; all of them, or the parts named
   fuzz [SECONDS] [TARGET…]   fuzz each target for that long; default 10, all targets
   bench [ARG…]          Serin and other proxies side by side; --help shows its arguments
+  scenario [NAME…]      what users see while endpoints are slow, fail or go, behind Serin and others; --help shows more
   ci                    everything a change must pass: .ci/run
 
 Commands that take no arguments of their own may stand in a row: `cargo xtask check test`.
@@ -56,6 +57,7 @@ fn run(args: &[String]) -> Outcome {
         "test" => test::test(rest),
         "fuzz" => fuzz::fuzz(rest),
         "bench" => bench::bench(rest),
+        "scenario" => bench::scenario(rest),
         "check" => {
             let parts = rest.iter().take_while(|arg| check::PARTS.iter().any(|(name, _)| name == arg)).count();
             check::check(&rest[..parts])?;

@@ -34,7 +34,7 @@ fn run(args: &Args) -> io::Result<ExitCode> {
             eprintln!("{problem}");
         }
     }
-    let (proxies, skipped) = find(args);
+    let (proxies, skipped) = peers::find(&args.only, args.serin.as_deref());
     if proxies.is_empty() {
         return Err(io::Error::other("none of the proxies is installed"));
     }
@@ -61,23 +61,6 @@ fn run(args: &Args) -> io::Result<ExitCode> {
     eprintln!("written to {}", page.display());
     // A proxy that could not be measured is said above; the run as a whole has failed only for those who count on it.
     Ok(if results.broken().next().is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-fn find(args: &Args) -> (Vec<Installed>, Vec<(Proxy, String)>) {
-    let mut found = Vec::new();
-    let mut skipped = Vec::new();
-    // Programs are started in a folder of their own, where a relative path would lead elsewhere.
-    let serin = args.serin.as_deref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
-    for &proxy in &args.only {
-        match proxy.find(serin.as_deref()) {
-            Ok(installed) => found.push(installed),
-            Err(why) => {
-                eprintln!("{} skipped: {why}", proxy.name());
-                skipped.push((proxy, why));
-            }
-        }
-    }
-    (found, skipped)
 }
 
 fn lengths(args: &Args, open_files: u64) -> Lengths {

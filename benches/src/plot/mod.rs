@@ -1,6 +1,8 @@
-//! One bar plot of a case as SVG, written by hand; colours change with the reader's light or dark page.
+//! Plots as SVG, written by hand: bars of a case here, lines of a scenario in `lines`; colours change with the reader's light or dark page.
 //!
 //! Best on top, Serin in its own colour wherever it stands. Processor time is drawn as user, then system.
+
+pub mod lines;
 
 use std::fmt::Write as _;
 
@@ -33,11 +35,7 @@ pub fn bars(title: &str, note: &str, rows: &[Row]) -> String {
     let height = TOP + PITCH * rows.len() as f64 + 12.0;
     let longest = rows.iter().map(|row| row.parts.iter().sum::<f64>()).fold(0.0, f64::max);
     let scale = if longest > 0.0 { (WIDTH - LEFT - RIGHT) / longest } else { 0.0 };
-    let (title, note) = (escape(title), escape(note));
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-label=\"{title}: {note}\">\n\
-         <style>{STYLE}</style>\n<text class=\"title\" x=\"12\" y=\"22\">{title}</text>\n<text class=\"note\" x=\"12\" y=\"42\">{note}</text>\n"
-    );
+    let mut svg = opening(height, title, note, "");
     for (index, row) in rows.iter().enumerate() {
         let y = TOP + PITCH * index as f64;
         svg.push_str(&bar(row, y, scale));
@@ -67,6 +65,15 @@ fn bar(row: &Row, y: f64, scale: f64) -> String {
     }
     let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{text_y:.1}\">{}</text>", x + 6.0, escape(&row.label));
     svg
+}
+
+/// An image of this height with its two lines of text.
+fn opening(height: f64, title: &str, note: &str, style: &str) -> String {
+    let (title, note) = (escape(title), escape(note));
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-label=\"{title}: {note}\">\n\
+         <style>{STYLE}{style}</style>\n<text class=\"title\" x=\"12\" y=\"22\">{title}</text>\n<text class=\"note\" x=\"12\" y=\"42\">{note}</text>\n"
+    )
 }
 
 fn escape(text: &str) -> String {
