@@ -38,7 +38,7 @@ fn rules_page_is_current() {
     );
     page.say("How routes are chosen: [routing](../routing.md). How releases work: [canary](../canary.md).");
     page.section("Spec");
-    page.values(&["Span", "ByteSize", "Percent", "PercentSpec", "Rate", "InFlight", "StatusRange"]);
+    page.values(&["Span", "ByteSize", "Percent", "PercentSpec", "Rate", "StatusRange"]);
     page.hold("rules.md");
 }
 

@@ -60,7 +60,7 @@ fn one_that_drains_gets_nothing_new_and_finishes_what_it_has() {
             assert_eq!(served(&serin, 40), [stays], "{balance}");
         }
         // It is the endpoint that drains, whatever place it has.
-        reload(&serin, &rules(&[other.address(), one.address()], &format!("{balance}, limits: {{}}")));
+        reload(&serin, &rules(&[other.address(), one.address()], &format!("{balance}, retry: {{}}")));
         assert_eq!(served(&serin, 40), [stays], "{balance}");
         go_on.send(()).unwrap();
         assert_eq!(waiting.reply().text(), name, "{balance}");
