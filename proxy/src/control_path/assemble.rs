@@ -60,6 +60,7 @@ impl Assembler {
     pub fn next(&mut self, before: &Snapshot, rules: &RuleSet) -> Snapshot {
         let table = before.table.update(rules, &self.context);
         let mut upstreams = before.upstreams.clone();
+        let activity = before.activity.with_room(table.upstream_slots());
         while upstreams.len() < table.upstream_slots() {
             upstreams.push_back(None);
         }
@@ -71,7 +72,12 @@ impl Assembler {
         }
         for rules in changed.iter().filter_map(|name| rules.upstream(name.as_str())) {
             let place = table.upstream_id(rules.name().as_str()).and_then(|id| upstreams.get_mut(id.index()));
+            let is_known = place.as_deref().is_some_and(Option::is_some);
             self.replace(place, Some(rules));
+            // Among the endpoints that are known there may be new ones, whose weights rise.
+            if let Some(id) = table.upstream_id(rules.name().as_str()).filter(|_| is_known) {
+                activity.mark(id.index());
+            }
         }
         self.forget_old_endpoints();
         Snapshot {
@@ -80,6 +86,7 @@ impl Assembler {
             route_limits: limits::of_routes(before, &table),
             table,
             upstreams,
+            activity,
             listeners: Arc::clone(&before.listeners),
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             geo: self.geo.clone(),

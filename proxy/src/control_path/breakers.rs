@@ -10,23 +10,21 @@ use routing_rules::breaker::{Change, Layout, Member, State, Transition, tick as 
 use routing_rules::rules;
 
 use super::weights;
-use crate::snapshot::{BreakerState, Endpoint, Group, Results, Snapshot, Upstream};
+use crate::snapshot::{BreakerState, Endpoint, Group, Look, Results, Snapshot, Upstream};
 
 /// How long a tick is, in µs.
 pub const PERIOD_US: u64 = 100_000;
 
 /// One tick of all upstreams. `draw` gives numbers from 0 to 1.
 pub fn tick(snapshot: &Snapshot, now_us: u64, draw: impl Fn() -> f64) {
-    for upstream in snapshot.upstreams.iter().flatten() {
+    for place in snapshot.activity.take(Look::Breakers) {
+        let Some(Some(upstream)) = snapshot.upstreams.get(place) else { continue };
         let (own, group) = (upstream.rules.breaker(), upstream.group.as_deref().zip(upstream.rules.group_breaker()));
-        if (own.is_none() && group.is_none()) || !upstream.weighing.take_watch() {
-            continue;
-        }
-        if let Some(breaker) = own {
-            tick_endpoints(upstream, breaker, now_us, &draw);
-        }
-        if let Some((group, rules)) = group {
-            tick_group(upstream, group, rules, now_us / 1_000, draw());
+        let endpoints_move = own.is_some_and(|breaker| tick_endpoints(upstream, breaker, now_us, &draw));
+        let group_moves =
+            group.is_some_and(|(group, rules)| tick_group(upstream, group, rules, now_us / 1_000, draw()));
+        if endpoints_move || group_moves {
+            snapshot.activity.mark_for(place, Look::Breakers);
         }
     }
 }
@@ -38,16 +36,15 @@ pub(super) fn group(rules: &rules::Upstream, old: Option<&Upstream>, workers: us
     Some(known.map_or_else(|| Arc::new(Group::new(rules, workers)), Arc::clone))
 }
 
-fn tick_group(upstream: &Upstream, group: &Group, rules: &rules::GroupBreaker, now_ms: u64, draw: f64) {
+/// Whether the next tick has something to look at even if no request came.
+fn tick_group(upstream: &Upstream, group: &Group, rules: &rules::GroupBreaker, now_ms: u64, draw: f64) -> bool {
     if let Some(transition) = group.tick(rules, now_ms, draw).transition {
         match transition.is_opening() {
             true => tracing::warn!(upstream = %upstream.name(), "group breaker: {transition}"),
             false => tracing::info!(upstream = %upstream.name(), "group breaker: {transition}"),
         }
     }
-    if group.stands() != State::Closed {
-        upstream.weighing.watch_again();
-    }
+    group.stands() != State::Closed
 }
 
 /// The counters of an endpoint under these rules: those it has, if they count the same.
@@ -64,7 +61,8 @@ pub(super) fn results(
     Some(known.map_or_else(|| Arc::new(Results::new(layout, streak, workers)), Arc::clone))
 }
 
-fn tick_endpoints(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw: &impl Fn() -> f64) {
+/// Whether the next tick has something to look at even if no request came.
+fn tick_endpoints(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw: &impl Fn() -> f64) -> bool {
     let now_ms = now_us / 1_000;
     let counted = upstream.endpoints.iter().filter_map(|member| Some((member, member.results.as_ref()?)));
     let mut states: Vec<MutexGuard<'_, Option<BreakerState>>> =
@@ -94,9 +92,7 @@ fn tick_endpoints(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw
             None => drop(member.endpoint.gate().replace(before, change.gate)),
         }
     }
-    if states.iter().any(|state| state.as_ref().is_some_and(|state| !state.is_at_rest())) {
-        upstream.weighing.watch_again();
-    }
+    let is_moving = states.iter().any(|state| state.as_ref().is_some_and(|state| !state.is_at_rest()));
     let is_ramp = |state: &Option<BreakerState>| {
         state.as_ref().is_some_and(|state| matches!(state.breaker.state(), State::Ramp { .. }))
     };
@@ -106,6 +102,7 @@ fn tick_endpoints(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw
     if weights_change {
         weights::publish(upstream, now_us);
     }
+    is_moving
 }
 
 fn follow(endpoint: &Endpoint, change: &Change, transition: Transition, now_ms: u64) {

@@ -8,15 +8,16 @@ use std::sync::MutexGuard;
 use routing_rules::balance::{Counts, Evidence, Learned, Learning, Share, TICK_US, Weights, recompute};
 
 use crate::moment;
-use crate::snapshot::{Balancer, Endpoint, Member, Snapshot, Upstream};
+use crate::snapshot::{Balancer, Endpoint, Look, Member, Snapshot, Upstream};
 
 /// One tick of all upstreams.
 pub fn tick(snapshot: &Snapshot, now_us: u64) {
-    for upstream in snapshot.upstreams.iter().flatten() {
+    for place in snapshot.activity.take(Look::Weights) {
+        let Some(Some(upstream)) = snapshot.upstreams.get(place) else { continue };
         if let Balancer::Dwrr { learning, .. } = &upstream.balancer
-            && upstream.weighing.take_use()
+            && tick_one(upstream, learning, now_us)
         {
-            tick_one(upstream, learning, now_us);
+            snapshot.activity.mark_for(place, Look::Weights);
         }
     }
 }
@@ -40,9 +41,9 @@ pub(super) fn publish(upstream: &Upstream, now_us: u64) {
 /// The same for the upstream of an endpoint, if the snapshot still has it.
 pub fn publish_for(snapshot: &Snapshot, endpoint: &Endpoint) {
     let id = snapshot.table.upstream_id(endpoint.upstream().as_str());
-    let Some(upstream) = id.and_then(|id| snapshot.upstream(id)) else { return };
+    let Some((id, upstream)) = id.and_then(|id| Some((id, snapshot.upstream(id)?))) else { return };
     // A ramp goes on with the next tick, though nobody asks for anything.
-    upstream.weighing.look_again();
+    snapshot.activity.mark(id.index());
     publish(upstream, moment::now_us());
 }
 
@@ -62,7 +63,8 @@ fn share(upstream: &Upstream, member: &Member, now_us: u64) -> Share {
     }
 }
 
-fn tick_one(upstream: &Upstream, learning: &Learning, now_us: u64) {
+/// Whether the next tick would change something even if no request came.
+fn tick_one(upstream: &Upstream, learning: &Learning, now_us: u64) -> bool {
     let mut learned: Vec<MutexGuard<'_, Option<Learned>>> =
         upstream.endpoints.iter().map(|member| member.endpoint.learned()).collect();
     let mut group: Vec<(&mut Learned, Evidence)> = Vec::with_capacity(learned.len());
@@ -79,14 +81,12 @@ fn tick_one(upstream: &Upstream, learning: &Learning, now_us: u64) {
         }
     }
     recompute(learning, &mut group);
-    if group.iter().any(|(learned, evidence)| is_moving(learned, evidence, learning, now_us)) {
-        upstream.weighing.look_again();
-    }
+    let is_moving = group.iter().any(|(learned, evidence)| is_moving(learned, evidence, learning, now_us));
     drop(learned);
     publish(upstream, now_us);
+    is_moving
 }
 
-/// Whether the next tick would change something even if no request came.
 fn is_moving(learned: &Learned, evidence: &Evidence, learning: &Learning, now_us: u64) -> bool {
     let has_evidence = *evidence != Evidence::default();
     has_evidence || learned.ln_weight().abs() > SETTLED || learned.ramp(learning, now_us) < 1.0

@@ -190,7 +190,10 @@ impl Destination {
         request: &RequestView<'_>,
         now_us: u64,
     ) -> Option<Self> {
-        let local = |id| Some(worker.upstreams.get(id, snapshot.upstream(id)?, || worker.draw()));
+        let local = |id: UpstreamId| {
+            snapshot.activity.mark(id.index());
+            Some(worker.upstreams.get(id, snapshot.upstream(id)?, || worker.draw()))
+        };
         let own = local(placement.upstream)?;
         let (upstream, pass) = match GroupPass::take(&own, placement.line) {
             Ok(pass) => (own, pass),

@@ -4,6 +4,7 @@
 //! Snapshots share what did not change. What an endpoint has learned (its counters) belongs to its identity and
 //! lives through every swap, because [`Endpoint`]s are shared between snapshots; so does the [`Traffic`] of a route.
 
+mod activity;
 mod breaker;
 mod checked;
 mod endpoint;
@@ -23,6 +24,7 @@ use routing_rules::request::GeoDatabase;
 use routing_rules::rules::{AddressSet, Name};
 use routing_rules::table::{RouteTable, UpstreamId};
 
+pub use activity::{Activity, Look};
 pub use breaker::{Admitted, BreakerState, Results, SharedGate};
 pub use checked::Checked;
 pub(crate) use endpoint::add;
@@ -42,6 +44,8 @@ pub struct Snapshot {
     pub table: RouteTable,
     /// The upstreams by [`UpstreamId::index`]; a free slot is `None`.
     pub upstreams: Vector<Option<Arc<Upstream>>>,
+    /// Which upstreams the ticks have to look at.
+    pub activity: Activity,
     /// What went through routes and releases so far.
     pub traffic: TrafficIndex,
     /// What the limits of routes have counted.
@@ -62,6 +66,7 @@ impl Snapshot {
             generation: 0,
             table: RouteTable::default(),
             upstreams: Vector::new(),
+            activity: Activity::default(),
             traffic: TrafficIndex::default(),
             route_limits: RouteLimitIndex::default(),
             listeners: Arc::default(),
@@ -81,6 +86,7 @@ impl Snapshot {
             generation: self.generation,
             table: self.table.clone(),
             upstreams: self.upstreams.clone(),
+            activity: self.activity.clone(),
             traffic: self.traffic.clone(),
             route_limits: self.route_limits.clone(),
             listeners,

@@ -1,6 +1,6 @@
 //! A named set of endpoints, and what divides requests over them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -68,10 +68,6 @@ pub enum Balancer {
 /// of this version's endpoints, so the two cannot disagree.
 pub struct Weighing {
     schedule: Arc<ArcSwap<Schedule>>,
-    /// Whether there were requests since the weights were last looked at.
-    in_use: AtomicBool,
-    /// Whether there were any since the breakers were.
-    watched: AtomicBool,
     /// How many endpoints workers may shut until the next tick, so that enough of them stay.
     trips_left: AtomicUsize,
     /// Whether no endpoint is left, so that the configured weights are in force. Held by whoever publishes.
@@ -137,14 +133,7 @@ impl Balancer {
 impl Weighing {
     fn new(weights: &[f64]) -> Self {
         let schedule = Arc::new(ArcSwap::from_pointee(Schedule::new(weights)));
-        Self {
-            schedule,
-            in_use: AtomicBool::new(true),
-            watched: AtomicBool::new(true),
-            trips_left: AtomicUsize::new(0),
-            in_panic: Mutex::default(),
-            panics: AtomicU64::new(0),
-        }
+        Self { schedule, trips_left: AtomicUsize::new(0), in_panic: Mutex::default(), panics: AtomicU64::new(0) }
     }
 
     /// Where workers read the schedule.
@@ -157,26 +146,6 @@ impl Weighing {
         self.schedule.load().weight(place)
     }
 
-    /// A request was sent on.
-    pub fn is_used(&self) {
-        // The line stays in every worker's cache, because it is written a few times a second.
-        for used in [&self.in_use, &self.watched] {
-            if !used.load(Relaxed) {
-                used.store(true, Relaxed);
-            }
-        }
-    }
-
-    /// Whether the breakers have anything to look at.
-    pub fn take_watch(&self) -> bool {
-        self.watched.swap(false, Relaxed)
-    }
-
-    /// Looks at the breakers at the next tick even without a request.
-    pub fn watch_again(&self) {
-        self.watched.store(true, Relaxed);
-    }
-
     /// How many endpoints workers may shut until the next tick.
     pub fn allow_trips(&self, count: usize) {
         self.trips_left.store(count, Relaxed);
@@ -185,16 +154,6 @@ impl Weighing {
     /// Takes one of these.
     pub fn take_trip(&self) -> bool {
         self.trips_left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
-    }
-
-    /// Whether there were requests since this was asked last.
-    pub fn take_use(&self) -> bool {
-        self.in_use.swap(false, Relaxed)
-    }
-
-    /// Looks at it at the next tick even without a request.
-    pub fn look_again(&self) {
-        self.in_use.store(true, Relaxed);
     }
 
     /// Divides requests by these weights from now on. Several threads do this: one after the other, so that weights of what

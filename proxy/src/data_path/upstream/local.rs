@@ -164,7 +164,6 @@ impl LocalUpstream {
         draw: impl Fn() -> u64,
     ) -> Option<(usize, Admitted)> {
         self.look_at_others(self.shared.balancer.counts_to_head(), now_us);
-        self.shared.weighing.is_used();
         let place = self.next(hash, tried, &draw)?;
         if let Some(admitted) = self.enter(place) {
             return Some((place, admitted));
