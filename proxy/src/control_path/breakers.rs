@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use routing_rules::breaker::{Change, Layout, Member, State, Transition, tick as decide};
+use routing_rules::breaker::{Layout, Member, State, Transition, tick as decide};
 use routing_rules::rules;
 
 use super::weights;
@@ -86,11 +86,10 @@ fn tick_endpoints(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw
     drop(members);
     upstream.weighing.allow_trips(ticked.trips_left);
     for ((member, change), before) in upstream.endpoints.iter().zip(&ticked.changes).zip(gates) {
-        match change.transition {
-            Some(transition) => follow(&member.endpoint, change, transition, now_ms),
-            // A worker that changed it meanwhile is looked at by the next tick.
-            None => drop(member.endpoint.gate().replace(before, change.gate)),
+        if let Some(transition) = change.transition {
+            tell(&member.endpoint, transition);
         }
+        member.endpoint.gate().follow(before, change, now_ms);
     }
     let is_moving = states.iter().any(|state| state.as_ref().is_some_and(|state| !state.is_at_rest()));
     let is_ramp = |state: &Option<BreakerState>| {
@@ -105,14 +104,13 @@ fn tick_endpoints(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw
     is_moving
 }
 
-fn follow(endpoint: &Endpoint, change: &Change, transition: Transition, now_ms: u64) {
-    if transition.clears() {
-        endpoint.gate().clear_streak(now_ms);
-        if let Some(learned) = &mut *endpoint.learned() {
-            learned.forget();
-        }
+/// Tells the weights, the counters and the log that a breaker moved.
+fn tell(endpoint: &Endpoint, transition: Transition) {
+    if transition.clears()
+        && let Some(learned) = &mut *endpoint.learned()
+    {
+        learned.forget();
     }
-    endpoint.gate().begin(change.gate);
     let (upstream, address) = (endpoint.upstream(), endpoint.address());
     if transition.is_opening() {
         endpoint.opened();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use routing_rules::breaker::{Admission, Breaker, Gate, Layout, Outcome, ProbeEnd, Settings, Streak, Window};
+use routing_rules::breaker::{Admission, Breaker, Change, Gate, Layout, Outcome, ProbeEnd, Settings, Streak, Window};
 
 use super::add;
 
@@ -112,18 +112,21 @@ impl SharedGate {
     }
 
     /// Puts a gate in the place of another; `false` if it is no longer there.
-    pub fn replace(&self, old: Gate, new: Gate) -> bool {
+    fn replace(&self, old: Gate, new: Gate) -> bool {
         self.gate.compare_exchange(old.bits(), new.bits(), AcqRel, Acquire).is_ok()
     }
 
-    /// Begins a period.
-    pub fn begin(&self, gate: Gate) {
-        self.gate.store(gate.bits(), Release);
-    }
-
-    /// Nothing failed so far.
-    pub fn clear_streak(&self, now_ms: u64) {
-        self.streak.store(Streak::start(now_ms), Relaxed);
+    /// Puts in force what a tick decided that had read `before`.
+    pub fn follow(&self, before: Gate, change: &Change, now_ms: u64) {
+        let Some(transition) = change.transition else {
+            // One that a worker changed meanwhile is looked at by the next tick.
+            self.replace(before, change.gate);
+            return;
+        };
+        if transition.clears() {
+            self.streak.store(Streak::start(now_ms), Relaxed);
+        }
+        self.gate.store(change.gate.bits(), Release);
     }
 }
 
@@ -154,6 +157,12 @@ impl Results {
         if gate.row_is_full(self.streak, outcome, now_ms) {
             gate.trip(allowed);
         }
+    }
+
+    /// What was counted since `counted`, which then says what is counted by now.
+    pub(super) fn take_new(&self, counted: &mut Vec<u64>) -> Vec<u64> {
+        let before = std::mem::replace(counted, self.sum());
+        counted.iter().zip(before).map(|(now, before)| now.wrapping_sub(before)).collect()
     }
 
     pub(super) fn sum(&self) -> Vec<u64> {
@@ -188,10 +197,7 @@ impl BreakerState {
             self.counted = vec![0; results.layout.cells()];
             self.results = Arc::clone(results);
         }
-        let sum = results.sum();
-        let fresh: Vec<u64> = sum.iter().zip(&self.counted).map(|(now, before)| now.wrapping_sub(*before)).collect();
-        self.window.add(now_ms, &fresh);
-        self.counted = sum;
+        self.window.add(now_ms, &results.take_new(&mut self.counted));
     }
 
     /// Whether there is nothing to look at until the next result.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use routing_rules::breaker;
-use routing_rules::breaker::{Admission, Change, Outcome, ProbeEnd};
+use routing_rules::breaker::{Admission, Change, Outcome, ProbeEnd, Transition};
 use routing_rules::rules::GroupBreaker;
 
 use super::{Admitted, Results, SharedGate};
@@ -71,24 +71,13 @@ impl Group {
         if *breaker.condition() != rules.condition || *breaker.breaker().settings() != rules.settings {
             breaker.set(rules.condition.clone(), rules.settings);
         }
-        let sum = self.results.sum();
-        let fresh: Vec<u64> = sum.iter().zip(&*counted).map(|(now, before)| now.wrapping_sub(*before)).collect();
-        *counted = sum;
+        let fresh = self.results.take_new(counted);
         let before = self.gate.load();
         let change = breaker.tick(now_ms, &fresh, before, self.gate.streak(), draw);
-        match change.transition {
-            Some(transition) => {
-                if transition.clears() {
-                    self.gate.clear_streak(now_ms);
-                }
-                if transition.is_opening() {
-                    self.openings.fetch_add(1, Relaxed);
-                }
-                self.gate.begin(change.gate);
-            }
-            // A worker that changed it meanwhile is looked at by the next tick.
-            None => drop(self.gate.replace(before, change.gate)),
+        if change.transition.is_some_and(Transition::is_opening) {
+            self.openings.fetch_add(1, Relaxed);
         }
+        self.gate.follow(before, &change, now_ms);
         change
     }
 

@@ -19,7 +19,7 @@ pub struct Upstream {
     /// How an endpoint is chosen.
     pub balancer: Balancer,
     /// The weights of the moment.
-    pub weighing: Arc<Weighing>,
+    pub weighing: Weighing,
     /// Its breaker as a whole.
     pub group: Option<Arc<Group>>,
 }
@@ -81,7 +81,7 @@ impl Upstream {
     pub fn new(rules: &Arc<rules::Upstream>, endpoints: Box<[Member]>, group: Option<Arc<Group>>) -> Self {
         let configured: Vec<f64> = endpoints.iter().map(|member| f64::from(member.weight)).collect();
         let balancer = Balancer::new(rules.balance(), &endpoints);
-        Self { rules: Arc::clone(rules), endpoints, balancer, weighing: Arc::new(Weighing::new(&configured)), group }
+        Self { rules: Arc::clone(rules), endpoints, balancer, weighing: Weighing::new(&configured), group }
     }
 
     /// The upstream's name.

@@ -11,7 +11,6 @@ use crate::snapshot::Admitted;
 /// A request that the breaker of an upstream let pass.
 pub(crate) struct GroupPass {
     upstream: Rc<LocalUpstream>,
-    worker: usize,
     admitted: Option<Admitted>,
     began_us: u64,
 }
@@ -24,8 +23,7 @@ impl GroupPass {
     pub(crate) fn take(upstream: &Rc<LocalUpstream>, place: u16) -> Result<Option<Self>, Shut> {
         let Some(group) = &upstream.shared().group else { return Ok(None) };
         let admitted = Some(group.enter(place).ok_or(Shut)?);
-        let (upstream, worker) = (Rc::clone(upstream), upstream.worker());
-        Ok(Some(Self { upstream, worker, admitted, began_us: moment::now_us() }))
+        Ok(Some(Self { upstream: Rc::clone(upstream), admitted, began_us: moment::now_us() }))
     }
 
     /// What the client got in the end, and after how many µs. The first word counts.
@@ -36,7 +34,7 @@ impl GroupPass {
 
     fn settle(&mut self, result: Option<(Outcome, u64)>, now_us: u64) {
         if let (Some(admitted), Some(group)) = (self.admitted.take(), &self.upstream.shared().group) {
-            group.judge(self.worker, admitted, result, now_us / 1_000);
+            group.judge(self.upstream.worker(), admitted, result, now_us / 1_000);
         }
     }
 }
