@@ -1,9 +1,9 @@
 //! Token buckets, their table, and doors: vectors, and what must hold for any traffic.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use routing_rules::limit::{Door, Entry, Left, Places, Rate, Slot, Table, slot};
+use routing_rules::limit::{Door, Entry, Places, Rate, Slot, slot};
 
 const MS: u64 = 1_000;
 
@@ -85,23 +85,6 @@ fn no_numbers_panic() {
 }
 
 #[test]
-fn a_table_keeps_buckets_apart() {
-    let mut random = Random(9);
-    let rate = Rate::new(10, Duration::from_secs(1), 3);
-    let mut table = Table::new(rate, 4_096);
-    let mut alone: HashMap<u64, u64> = HashMap::new();
-    let keys: Vec<u64> = (0..200).map(|_| random.next()).collect();
-    for step in 0..50_000_u64 {
-        let (key, now_us) = (keys[random.below(200) as usize], step * 300);
-        let taken = table.take(key, now_us);
-        let full_at = alone.entry(key).or_default();
-        let expected = rate.take(*full_at, now_us);
-        assert_eq!(taken.token, expected.map(|next| *full_at = next), "step {step}");
-        assert!(!taken.evicted);
-    }
-}
-
-#[test]
 fn the_fullest_bucket_gives_way() {
     assert_eq!(slot(&[], 5, 0), None);
     let set = [(1, 900_000), (2, 700_000), (3, 800_000)];
@@ -109,12 +92,6 @@ fn the_fullest_bucket_gives_way() {
     assert_eq!(slot(&set, 4, 699), Some(Slot::Evicts(1)));
     assert_eq!(slot(&set, 4, 700), Some(Slot::Free(1)));
     assert_eq!(slot(&[(0, 0)], 0, 0), Some(Slot::Free(0)), "an empty slot holds no key, not even 0");
-
-    // Nine keys of one set: one of them is forgotten, and it is said.
-    let mut table = Table::new(Rate::new(1, Duration::from_secs(1), 1), 1);
-    let taken: Vec<_> = (1..=9).map(|key| table.take(key, key).evicted).collect();
-    assert_eq!(taken, [false, false, false, false, false, false, false, false, true]);
-    assert!(table.take(1, 10).token.is_ok() && table.take(9, 11).token.is_err());
 }
 
 #[test]
@@ -125,11 +102,10 @@ fn doors() {
     assert_eq!(door(2, 0).enter(places), Entry::Wait(door(2, 1)));
     assert_eq!(door(2, 1).enter(places), Entry::Full);
     assert_eq!(door(1, 1).enter(places), Entry::Full, "nobody overtakes");
-    assert_eq!(door(2, 1).leave(places), Left { door: door(2, 0), calls_next: true });
-    assert_eq!(door(2, 0).leave(places), Left { door: door(1, 0), calls_next: false });
-    assert_eq!(door(5, 1).leave(places), Left { door: door(4, 1), calls_next: false }, "the limit was lowered");
+    assert_eq!((door(2, 1).leave(), door(0, 1).leave()), (door(1, 1), door(0, 1)));
     assert_eq!(door(1, 1).call(places), Some(door(2, 0)));
-    assert_eq!(door(1, 0).call(places), None);
+    assert_eq!((door(1, 0).call(places), door(2, 1).call(places)), (None, None));
+    assert_eq!(door(2, 0).uncall(), door(1, 1));
     assert_eq!(door(2, 1).give_up(), door(2, 0));
     assert_eq!(door(0, 0).give_up(), door(0, 0));
     assert_eq!(Door::default().enter(Places { in_flight: 0, queue: 0 }), Entry::Full);
@@ -150,10 +126,9 @@ fn a_door_never_loses_count() {
                 Entry::Full => assert!(waiting >= places.queue || places.in_flight == 0),
             },
             1 if in_flight > 0 => {
-                let left = door.leave(places);
-                (door, in_flight) = (left.door, in_flight - 1);
-                if left.calls_next {
-                    (in_flight, waiting) = (in_flight + 1, waiting - 1);
+                (door, in_flight) = (door.leave(), in_flight - 1);
+                if let Some(called) = door.call(places) {
+                    (door, in_flight, waiting) = (called, in_flight + 1, waiting - 1);
                 }
             }
             2 if waiting > 0 => (door, waiting) = (door.give_up(), waiting - 1),

@@ -9,10 +9,10 @@ use routing_rules::limit::Rate;
 use routing_rules::release::ReleaseContext;
 use routing_rules::request::RequestView;
 use routing_rules::rules::{
-    Balance, ConsistentHash, Dwrr, Filter, HashKey, HealthCheck, HttpProbe, Kind, Measure, Name, Probe, RateKey,
-    RateLimit, ReplacePrefix, Retry, RuleSet,
+    Balance, ConsistentHash, Dwrr, Filter, HashKey, HealthCheck, HttpProbe, Kind, Measure, Name, Probe, Queue, RateKey,
+    RateLimit, ReplacePrefix, Retry, RuleSet, UpstreamLimits,
 };
-use routing_rules::spec::{Percent, RouteSpec, Spec, UpstreamSpec};
+use routing_rules::spec::{InFlight, Percent, RouteSpec, Spec, UpstreamSpec};
 use routing_rules::table::RouteTable;
 
 /// A spec as JSON, and what is wrong with it: one block of text per case, the problems after `---`.
@@ -101,9 +101,9 @@ const CASES: &[&str] = &[
     upstreams.g.group_breaker.fallback: a name is empty
     upstreams.h.group_breaker.fallback: there is no upstream `x`"#,
     // retries and limits
-    r#"{"upstreams": {"u": {"retry": {"tries": 1, "budget": "0%"}},
-                      "v": {"retry": {"tries": 0}},
-                      "w": {"retry": {"tries": 6}}},
+    r#"{"upstreams": {"u": {"retry": {"tries": 1, "budget": "0%"}, "limits": {"in_flight": "auto", "in_flight_per_endpoint": 1000000, "queue": {"length": 10000, "timeout": "60s"}}},
+                      "v": {"retry": {"tries": 0}, "limits": {"in_flight_per_endpoint": 0, "queue": {"length": 0, "timeout": "61s"}}},
+                      "w": {"retry": {"tries": 6}, "limits": {"in_flight": 5, "queue": {"length": 10001, "timeout": "0s"}}}, "x": {"limits": {"queue": {"length": 1}}}},
         "routes": {"r": {"upstream": "u", "limits": {"rate_limit": {"rate": "100/s", "burst": 200, "by": {"header": "X-User"}}, "in_flight": 5}},
                    "s": {"upstream": "u", "limits": {"rate_limit": {"rate": "1/h", "burst": 0, "by": {"header": "a b"}}, "in_flight": 0}},
                    "t": {"upstream": "u", "limits": {"rate_limit": {"rate": "1000000/m", "burst": 1000001, "by": "all"}, "in_flight": 1000001}}}}
@@ -114,7 +114,13 @@ const CASES: &[&str] = &[
     routes.t.limits.rate_limit.burst: 1000001 is not between 1 and 1000000
     routes.t.limits.in_flight: 1000001 is not between 1 and 1000000
     upstreams.v.retry.tries: 0 is not between 1 and 5
-    upstreams.w.retry.tries: 6 is not between 1 and 5"#,
+    upstreams.v.limits.in_flight_per_endpoint: 0 is not between 1 and 1000000
+    upstreams.v.limits.queue.length: 0 is not between 1 and 10000
+    upstreams.v.limits.queue.timeout: 61s is not between 1ms and 60s
+    upstreams.w.retry.tries: 6 is not between 1 and 5
+    upstreams.w.limits.queue.length: 10001 is not between 1 and 10000
+    upstreams.w.limits.queue.timeout: 0s is not between 1ms and 60s
+    upstreams.x.limits.queue: without `in_flight` or `in_flight_per_endpoint` nobody would ever wait"#,
     // health checks
     r#"{"upstreams": {"a": {"health": {"path": "/healthz"}}, "b": {"health": {"tcp": true, "interval": "100ms", "timeout": "100ms", "rise": 1, "fall": 100}},
                       "c": {"health": {"path": "/x?deep=1", "host": "shop.test:81", "status": [204, "300-399"], "body": "fine"}},
@@ -307,6 +313,9 @@ const UNREADABLE: &[(&str, &str)] = &[
     (r#""health": {"status": ["2xx"]}"#, "`2xx` is not a status from 200 to 599, or a range of them such as 200-299"),
     (r#""health": {"status": ["299-200"]}"#, "`299-200` ends before it begins"),
     (r#""retry": {"attempts": 2}"#, "unknown field `attempts`, expected `tries` or `budget`"),
+    (r#""limits": {"in_flight": 0}"#, "`0` is neither a number from 1 to 1000000 nor `auto`"),
+    (r#""limits": {"in_flight": "Auto"}"#, "`Auto` is neither a number from 1 to 1000000 nor `auto`"),
+    (r#""limits": {"queue": {"timeout": "1s"}}"#, "missing field `length`"),
     (r#""limits": {"rate_limit": {"rate": 100}}"#, "rate `100` needs a time: 100/s, 30/m or 1000/h"),
     (r#""limits": {"rate_limit": {"rate": "0/s"}}"#, "rate `0/s` does not begin with a number from 1 to 1000000"),
     (r#""limits": {"rate_limit": {"rate": "1.5/s"}}"#, "rate `1.5/s` does not begin with a number from 1 to 1000000"),
@@ -331,7 +340,7 @@ fn what_cannot_be_read_is_named() {
 #[test]
 fn breakers_retries_and_limits_have_defaults() {
     let json = r#"{"upstreams": {"u": {}, "w": {}, "v": {"breaker": false}, "x": {"breaker": {"condition": "RequestThreshold() > 1 ", "open": "2m", "streak": 7}},
-                                 "y": {"group_breaker": {"condition": "RequestThreshold() > 1", "fallback": "u"}}},
+                                 "y": {"group_breaker": {"condition": "RequestThreshold() > 1", "fallback": "u"}, "limits": {"in_flight": 7, "queue": {"length": 3}}}},
                    "routes": {"r": {"upstream": "u", "limits": {"rate_limit": {"rate": " 300 / m "}}}, "s": {"upstream": "u", "limits": {"rate_limit": {"rate": "5/h"}}}}}"#;
     let spec: Spec = serde_json::from_str(json).unwrap();
     let again: Spec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
@@ -342,12 +351,16 @@ fn breakers_retries_and_limits_have_defaults() {
     let breaker = upstream("u").breaker().unwrap();
     assert_eq!((&breaker.condition, breaker.settings), (&None, Settings::endpoint()));
     assert_eq!(upstream("u").retry(), &Retry { tries: 2, budget: Percent::from_basis_points(2_000).unwrap() });
+    assert_eq!(upstream("u").limits(), &UpstreamLimits::default());
     assert!(upstream("u").group_breaker().is_none() && upstream("v").breaker().is_none());
     let breaker = upstream("x").breaker().unwrap();
     assert_eq!(breaker.condition.as_ref().unwrap().to_string(), "RequestThreshold() > 1");
     let settings = Settings { open_ms: 120_000, max_open_ms: 120_000, streak: Streak::new(7), ..Settings::endpoint() };
     assert_eq!(breaker.settings, settings);
     assert_eq!(upstream("y").group_breaker().unwrap().settings, Settings::group());
+    let queue = Some(Queue { length: 3, timeout: Duration::from_secs(1) });
+    let limits = UpstreamLimits { in_flight: Some(InFlight::Fixed(7)), in_flight_per_endpoint: None, queue };
+    assert_eq!(upstream("y").limits(), &limits);
     let rates: Vec<_> = rules.routes().map(|route| route.rate_limit().unwrap().clone()).collect();
     let rate = |count, seconds, burst| RateLimit {
         rate: Rate::new(count, Duration::from_secs(seconds), burst),

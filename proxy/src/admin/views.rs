@@ -8,7 +8,7 @@ use routing_rules::rules::Target;
 use serde::Serialize;
 
 use crate::moment;
-use crate::snapshot::{Balancer, Endpoint, Member, Snapshot, Upstream};
+use crate::snapshot::{Balancer, DoorTotals, Endpoint, Member, Snapshot, Upstream};
 
 /// A route.
 #[derive(Serialize)]
@@ -37,7 +37,21 @@ pub(super) struct UpstreamView {
     /// How often no endpoint was left, so that all got requests again.
     panics: u64,
     group_breaker: Option<BreakerView>,
+    limits: Option<LimitsView>,
     endpoints: Vec<EndpointView>,
+}
+
+/// The limits of an upstream, over all workers.
+#[derive(Serialize)]
+struct LimitsView {
+    in_flight: u32,
+    /// How many may be in flight now, if that is limited.
+    limit: Option<u32>,
+    per_endpoint: Option<u32>,
+    waiting: u32,
+    waited: u64,
+    refused: u64,
+    timed_out: u64,
 }
 
 /// An endpoint.
@@ -196,6 +210,7 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                     held: None,
                     openings: group.openings(),
                 }),
+                limits: limits(upstream),
                 endpoints: endpoints.collect(),
             }
         })
@@ -213,6 +228,12 @@ fn breaker(member: &Member) -> Option<BreakerView> {
         held: breaker.held().map(|(cause, hold)| format!("{cause}, but {hold}")),
         openings: member.endpoint.openings(),
     })
+}
+
+fn limits(upstream: &Upstream) -> Option<LimitsView> {
+    let DoorTotals { in_flight, waiting, limit, refused, waited, timed_out } = upstream.door.as_ref()?.totals();
+    let per_endpoint = upstream.rules.limits().in_flight_per_endpoint;
+    Some(LimitsView { in_flight, limit, per_endpoint, waiting, waited, refused, timed_out })
 }
 
 fn learned(upstream: &Upstream, endpoint: &Endpoint) -> Option<LearnedView> {

@@ -126,7 +126,8 @@ impl Assembler {
         if is_joined {
             newcomers.iter().for_each(|endpoint| weights::start_ramp(endpoint, now_us));
         }
-        let upstream = Upstream::new(rules, members, breakers::group(rules, old, workers));
+        let upstream =
+            Upstream::new(rules, members, breakers::group(rules, old, workers), limits::door(rules, old, workers));
         weights::publish(&upstream, now_us);
         upstream
     }

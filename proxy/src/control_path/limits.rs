@@ -1,11 +1,26 @@
-//! Keeps what limits have counted with the names of their routes while tables come and go.
+//! Keeps what limits have counted with the names of their routes and upstreams while tables come and go, and ticks those
+//! that find themselves.
 
 use std::sync::Arc;
 
-use routing_rules::rules::Name;
+use routing_rules::limit::TICK_MS;
+use routing_rules::rules::{self, Name};
 use routing_rules::table::RouteTable;
 
-use crate::snapshot::{RouteLimitIndex, RouteLimits, Snapshot};
+use crate::snapshot::{Look, RouteLimitIndex, RouteLimits, Snapshot, Upstream, UpstreamDoor};
+
+/// How long a tick is, in µs.
+pub const PERIOD_US: u64 = TICK_MS * 1_000;
+
+/// One tick of all limits that find themselves.
+pub fn tick(snapshot: &Snapshot) {
+    for place in snapshot.activity.take(Look::Limits) {
+        let upstream = snapshot.upstreams.get(place).and_then(Option::as_ref);
+        if upstream.and_then(|upstream| upstream.door.as_ref()).is_some_and(|door| door.tick()) {
+            snapshot.activity.mark_for(place, Look::Limits);
+        }
+    }
+}
 
 /// The limits for the table that follows the one of the snapshot `before`.
 pub(super) fn of_routes(before: &Snapshot, table: &RouteTable) -> RouteLimitIndex {
@@ -24,4 +39,17 @@ pub(super) fn of_routes(before: &Snapshot, table: &RouteTable) -> RouteLimitInde
         }
     }
     index
+}
+
+/// The door of an upstream under these rules, which goes on counting where that of its former version was. `None` without
+/// limits.
+pub(super) fn door(rules: &rules::Upstream, old: Option<&Upstream>, workers: usize) -> Option<Arc<UpstreamDoor>> {
+    let limits = rules.limits();
+    if limits.in_flight.is_none() && limits.in_flight_per_endpoint.is_none() {
+        return None;
+    }
+    let known = old.and_then(|old| old.door.as_ref());
+    let door = known.map_or_else(|| Arc::new(UpstreamDoor::new(workers)), Arc::clone);
+    door.configure(limits);
+    Some(door)
 }

@@ -9,7 +9,7 @@ pub mod check;
 pub mod decode;
 pub mod geo;
 pub mod health;
-mod limits;
+pub mod limits;
 pub mod publish;
 pub mod saver;
 pub mod secret;

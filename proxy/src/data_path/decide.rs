@@ -5,16 +5,18 @@
 //! and what it has under way.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
-use routing_rules::breaker::Outcome;
 use routing_rules::release::{Assignment, Bucket, Group, Moment};
 use routing_rules::request::RequestView;
 use routing_rules::rules::{Override, Route};
 use routing_rules::table::{CompiledTarget, ReleaseId, RouteId, RouteMatch, UpstreamId, hash_of};
 
-use super::upstream::{Attempt, GroupPass, LocalEndpoint, LocalUpstream, Shut};
-use crate::snapshot::{Admitted, Snapshot};
+use super::error::RequestError;
+use super::upstream::{Admission, Attempt, GroupPass, LocalUpstream, Shut, Stay, Ticket, UpstreamPlace};
+use crate::moment;
+use crate::snapshot::Snapshot;
 use crate::worker::{HeldSnapshot, Worker};
 
 /// Where a request goes, and everything needed later from the same snapshot.
@@ -25,15 +27,14 @@ pub(crate) struct Decision {
     pub(crate) destination: Destination,
 }
 
-/// The endpoint of a request, and what it takes to choose another one.
+/// The upstream of a request, and what it takes to choose an endpoint.
 pub(crate) struct Destination {
     upstream: Rc<LocalUpstream>,
     hash: Option<u64>,
-    place: usize,
-    admitted: Admitted,
     /// Where the request was tried before.
     tried: Vec<usize>,
-    pass: Option<GroupPass>,
+    /// Its place in the queue, as long as it waits.
+    ticket: Option<Ticket>,
 }
 
 /// Which upstream serves a request, and the release that had a say in it.
@@ -182,59 +183,76 @@ impl Placement<'_> {
 }
 
 impl Destination {
-    /// The endpoint whose turn it is. `None` if none takes requests.
+    /// The upstream, and the request's stay there: at the endpoint whose turn it is, or in the queue if the upstream has as
+    /// much to do as it may.
+    ///
+    /// # Errors
+    /// No endpoint takes requests, or there is no room to wait.
     pub(crate) fn choose(
         worker: &Worker,
         snapshot: &Snapshot,
         placement: &Placement<'_>,
         request: &RequestView<'_>,
         now_us: u64,
-    ) -> Option<Self> {
+    ) -> Result<(Self, Stay), RequestError> {
         let local = |id: UpstreamId| {
             snapshot.activity.mark(id.index());
-            Some(worker.upstreams.get(id, snapshot.upstream(id)?, || worker.draw()))
+            let shared = snapshot.upstream(id).ok_or(RequestError::NoEndpoint)?;
+            Ok(worker.upstreams.get(id, shared, || worker.draw()))
         };
         let own = local(placement.upstream)?;
         let (upstream, pass) = match GroupPass::take(&own, placement.line) {
             Ok(pass) => (own, pass),
             // A fallback is asked for an endpoint and nothing else: its own fallback is not followed.
-            Err(Shut) => (local(placement.fallback(snapshot, &own)?)?, None),
+            Err(Shut) => (local(placement.fallback(snapshot, &own).ok_or(RequestError::NoEndpoint)?)?, None),
         };
         let hash = upstream.hash_key().and_then(|key| hash_of(key, request));
-        let Some((place, admitted)) = upstream.choose(hash, &[], now_us, || worker.draw()) else {
-            if let Some(mut pass) = pass {
-                pass.judge(Outcome::NetworkError);
+        let mut stay = Stay::new(pass);
+        let ticket = match upstream.admit(hash, now_us, || worker.draw()) {
+            Ok(Admission::Admitted(choice, place)) => {
+                stay.enter(Attempt::new(Rc::clone(&upstream), choice, now_us), place);
+                None
             }
-            return None;
+            Ok(Admission::Waits(ticket)) => Some(ticket),
+            Err(error) => {
+                stay.refused(error);
+                return Err(error);
+            }
         };
-        Some(Self { upstream, hash, place, admitted, tried: Vec::new(), pass })
+        Ok((Self { upstream, hash, tried: Vec::new(), ticket }, stay))
     }
 
-    /// What the upstream as a whole is to be told of the request's end.
-    pub(crate) fn take_pass(&mut self) -> Option<GroupPass> {
-        self.pass.take()
+    /// How long the request may wait for its endpoint. `None` if it has one.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.ticket.as_ref().and(self.upstream.shared().rules.limits().queue).map(|queue| queue.timeout)
     }
 
-    /// Another endpoint than those that were tried. `false` if there is none, which leaves the one there is.
-    pub(crate) fn choose_another(&mut self, worker: &Worker, now_us: u64) -> bool {
-        self.tried.push(self.place);
-        let another = self.upstream.choose(self.hash, &self.tried, now_us, || worker.draw());
-        // The one probe of an endpoint is over with the request it was for.
-        self.admitted.is_probe = false;
-        (self.place, self.admitted) = another.unwrap_or((self.place, self.admitted));
-        another.is_some()
+    /// Waits until an endpoint has room.
+    ///
+    /// # Errors
+    /// No endpoint takes requests any more.
+    pub(crate) async fn wait(&mut self, worker: &Worker) -> Result<Option<(Attempt, UpstreamPlace)>, RequestError> {
+        let Some(ticket) = &self.ticket else { return Ok(None) };
+        let (choice, place) = self.upstream.wait(ticket, self.hash, || worker.draw()).await?;
+        self.ticket = None;
+        Ok(Some((Attempt::new(Rc::clone(&self.upstream), choice, moment::now_us()), place)))
     }
 
-    /// The request's stay at the endpoint, from now on.
-    pub(crate) fn attempt(&self, now_us: u64) -> Attempt {
-        Attempt::new(Rc::clone(&self.upstream), self.place, self.admitted, now_us)
+    /// Counts that the request waited for too long.
+    pub(crate) fn count_timeout(&self) {
+        if let Some(ticket) = &self.ticket {
+            ticket.door().timed_out();
+        }
+    }
+
+    /// An endpoint other than that of `attempt` and those before. It is not waited for.
+    pub(crate) fn choose_another(&mut self, attempt: &Attempt, worker: &Worker, now_us: u64) -> Option<Attempt> {
+        self.tried.push(attempt.place());
+        let choice = self.upstream.choose(self.hash, &self.tried, now_us, || worker.draw())?;
+        Some(Attempt::new(Rc::clone(&self.upstream), choice, now_us))
     }
 
     pub(crate) fn upstream(&self) -> &LocalUpstream {
         &self.upstream
-    }
-
-    pub(crate) fn endpoint(&self) -> &Rc<LocalEndpoint> {
-        self.upstream.endpoint(self.place)
     }
 }

@@ -55,6 +55,10 @@ pub(crate) enum RequestError {
     RateLimited(u64),
     /// The route has as many requests in flight as it may have.
     RouteFull,
+    /// The upstream has as many requests in flight as it may have, and as many wait as may.
+    UpstreamFull,
+    /// The request waited for a place at the upstream for too long.
+    QueueTimeout,
 }
 
 /// Whose fault an error is.
@@ -70,7 +74,7 @@ pub(crate) enum Blame {
 
 impl RequestError {
     /// Every error once, for metrics that exist before the first event.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Malformed(""),
         Self::ConnectMethod,
         Self::TransferCoding,
@@ -91,6 +95,8 @@ impl RequestError {
         Self::Unavailable,
         Self::RateLimited(1),
         Self::RouteFull,
+        Self::UpstreamFull,
+        Self::QueueTimeout,
     ];
 
     /// The place in [`Self::ALL`], which is also the place of its counter.
@@ -116,6 +122,8 @@ impl RequestError {
             Self::Unavailable => 17,
             Self::RateLimited(_) => 18,
             Self::RouteFull => 19,
+            Self::UpstreamFull => 20,
+            Self::QueueTimeout => 21,
         }
     }
 
@@ -133,7 +141,8 @@ impl RequestError {
             Self::ClientGone => StatusCode::from_u16(499).expect("499 is within 100 to 999"),
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoEndpoint | Self::Unavailable | Self::RouteFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RouteFull | Self::UpstreamFull | Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect | Self::BadResponse | Self::ResponseCut => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -157,7 +166,9 @@ impl RequestError {
             Self::Connect | Self::ConnectTimeout | Self::BadResponse | Self::ResponseTimeout | Self::ResponseCut => {
                 Blame::Upstream
             }
-            Self::NoEndpoint | Self::Unavailable | Self::RouteFull => Blame::Proxy,
+            Self::NoEndpoint | Self::Unavailable | Self::RouteFull | Self::UpstreamFull | Self::QueueTimeout => {
+                Blame::Proxy
+            }
         }
     }
 
@@ -193,6 +204,8 @@ impl RequestError {
             Self::Unavailable => "unavailable",
             Self::RateLimited(_) => "rate_limited",
             Self::RouteFull => "route_full",
+            Self::UpstreamFull => "upstream_full",
+            Self::QueueTimeout => "queue_timeout",
         }
     }
 
@@ -219,6 +232,8 @@ impl RequestError {
             Self::Unavailable => "not available",
             Self::RateLimited(_) => "too many requests",
             Self::RouteFull => "too many requests in flight",
+            Self::UpstreamFull => "upstream is busy",
+            Self::QueueTimeout => "upstream was busy for too long",
         }
     }
 
@@ -245,7 +260,9 @@ impl RequestError {
             | Self::BadResponse
             | Self::ResponseTimeout
             | Self::RateLimited(_)
-            | Self::RouteFull => false,
+            | Self::RouteFull
+            | Self::UpstreamFull
+            | Self::QueueTimeout => false,
         }
     }
 

@@ -1,12 +1,12 @@
-//! The thread that judges endpoints by what they were seen to do: ten times a second it moves their breakers, twice a
-//! second their weights.
+//! The thread that judges endpoints by what they were seen to do: ten times a second it moves their breakers and the limits
+//! that find themselves, twice a second weights.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::control_path::{breakers, weights};
+use crate::control_path::{breakers, limits, weights};
 use crate::moment;
 use crate::snapshot::SnapshotCell;
 use crate::thread::{self, Failures};
@@ -48,11 +48,16 @@ fn run(snapshots: &SnapshotCell, ended: &Receiver<()>) {
         }
         let (now_us, snapshot) = (moment::now_us(), snapshots.load());
         breakers::tick(&snapshot, now_us, draw);
+        limits::tick(&snapshot);
         // A tick that was missed is not made up for: its slot is longer, and the next one is as long as any other.
-        due_us = now_us.max(due_us) + breakers::PERIOD_US;
+        due_us = now_us.max(due_us) + TICK_US;
         if now_us >= weights_due_us {
             weights::tick(&snapshot, now_us);
-            weights_due_us = now_us + weights::PERIOD_US - breakers::PERIOD_US / 2;
+            weights_due_us = now_us + weights::PERIOD_US - TICK_US / 2;
         }
     }
 }
+
+/// Breakers and limits move at the same time.
+const TICK_US: u64 = breakers::PERIOD_US;
+const _: () = assert!(limits::PERIOD_US == TICK_US);

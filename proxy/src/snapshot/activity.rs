@@ -15,6 +15,8 @@ pub enum Look {
     Weights = 1,
     /// The tick of the breakers.
     Breakers = 2,
+    /// The tick of the limits that find themselves.
+    Limits = 4,
 }
 
 impl Activity {
@@ -27,7 +29,7 @@ impl Activity {
         Self((0..upstreams.next_power_of_two()).map(|place| AtomicU8::new(mark(place))).collect())
     }
 
-    /// An upstream has something to look at, for both.
+    /// An upstream has something to look at, for all.
     pub fn mark(&self, place: usize) {
         // The line stays in every worker's cache, because it is written a few times a second.
         if let Some(mark) = self.0.get(place)
@@ -55,7 +57,7 @@ impl Activity {
     }
 }
 
-const ALL: u8 = Look::Weights as u8 | Look::Breakers as u8;
+const ALL: u8 = Look::Weights as u8 | Look::Breakers as u8 | Look::Limits as u8;
 
 #[cfg(test)]
 mod tests {

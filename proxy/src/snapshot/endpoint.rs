@@ -1,7 +1,8 @@
 //! One address, its counters and what was learned from them: all that survives swaps.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use routing_rules::balance::{Counts, Learned};
@@ -16,6 +17,8 @@ pub struct Endpoint {
     upstream: Name,
     address: SocketAddr,
     workers: Box<[EndpointCounters]>,
+    /// Requests of all workers, counted only where they are limited.
+    places_taken: AtomicU32,
     /// For the control path alone: requests neither wait for it nor read it. `None` until there is something.
     learned: Mutex<Option<Learned>>,
     /// Likewise.
@@ -76,6 +79,7 @@ impl Endpoint {
             upstream,
             address,
             workers,
+            places_taken: AtomicU32::new(0),
             learned: Mutex::default(),
             breaker: Mutex::default(),
             gate: SharedGate::default(),
@@ -143,6 +147,22 @@ impl Endpoint {
     /// Whether somebody asked that it takes no new requests.
     pub fn is_drained(&self) -> bool {
         self.is_drained.load(Relaxed)
+    }
+
+    /// Whether it works on fewer requests than these.
+    pub(crate) fn has_place(&self, limit: u32) -> bool {
+        self.places_taken.load(SeqCst) < limit
+    }
+
+    /// Takes a place, if there is one.
+    pub(crate) fn enter(&self, limit: u32) -> bool {
+        let more = |taken: u32| (taken < limit).then_some(taken + 1);
+        self.places_taken.fetch_update(SeqCst, SeqCst, more).is_ok()
+    }
+
+    /// Gives a place back.
+    pub(crate) fn leave(&self) {
+        self.places_taken.fetch_sub(1, SeqCst);
     }
 
     /// The evidence of all workers.

@@ -8,7 +8,7 @@ use routing_rules::balance::{HashRing, Learning, Schedule, Weights};
 use routing_rules::rules::{self, Balance, HashKey, Measure, Name};
 use routing_rules::table::learning;
 
-use super::{Endpoint, Group, Results};
+use super::{Endpoint, Group, Results, UpstreamDoor};
 
 /// A named set of endpoints.
 pub struct Upstream {
@@ -22,6 +22,8 @@ pub struct Upstream {
     pub weighing: Weighing,
     /// Its breaker as a whole.
     pub group: Option<Arc<Group>>,
+    /// Who is there and who waits, if that is limited.
+    pub door: Option<Arc<UpstreamDoor>>,
 }
 
 /// An endpoint as a member of an upstream.
@@ -78,10 +80,15 @@ pub struct Weighing {
 
 impl Upstream {
     /// An upstream whose endpoints weigh what was configured.
-    pub fn new(rules: &Arc<rules::Upstream>, endpoints: Box<[Member]>, group: Option<Arc<Group>>) -> Self {
+    pub fn new(
+        rules: &Arc<rules::Upstream>,
+        endpoints: Box<[Member]>,
+        group: Option<Arc<Group>>,
+        door: Option<Arc<UpstreamDoor>>,
+    ) -> Self {
         let configured: Vec<f64> = endpoints.iter().map(|member| f64::from(member.weight)).collect();
         let balancer = Balancer::new(rules.balance(), &endpoints);
-        Self { rules: Arc::clone(rules), endpoints, balancer, weighing: Weighing::new(&configured), group }
+        Self { rules: Arc::clone(rules), endpoints, balancer, weighing: Weighing::new(&configured), group, door }
     }
 
     /// The upstream's name.

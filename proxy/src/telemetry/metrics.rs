@@ -37,6 +37,7 @@ pub fn render(workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
         publish_totals(&totals);
         publish_endpoints(facts.snapshot);
         publish_route_limits(facts.snapshot);
+        publish_upstream_limits(facts.snapshot);
         publish_rules(facts);
     });
     let mut text = recorder.handle().render();
@@ -139,6 +140,23 @@ fn publish_route_limits(snapshot: &Snapshot) {
         }
         if let Some(count) = limits.evicted() {
             counter!(names::ROUTE_RATE_EVICTIONS, vec![route()]).absolute(count);
+        }
+    }
+}
+
+fn publish_upstream_limits(snapshot: &Snapshot) {
+    for upstream in snapshot.upstreams.iter().flatten() {
+        let Some(door) = &upstream.door else { continue };
+        let totals = door.totals();
+        let label = || Label::new("upstream", upstream.name().as_str().to_owned());
+        gauge!(names::UPSTREAM_IN_FLIGHT, vec![label()]).set(f64::from(totals.in_flight));
+        gauge!(names::UPSTREAM_WAITING, vec![label()]).set(f64::from(totals.waiting));
+        if let Some(limit) = totals.limit {
+            gauge!(names::UPSTREAM_IN_FLIGHT_LIMIT, vec![label()]).set(f64::from(limit));
+        }
+        counter!(names::UPSTREAM_WAITED, vec![label()]).absolute(totals.waited);
+        for (reason, count) in [("full", totals.refused), ("timeout", totals.timed_out)] {
+            counter!(names::UPSTREAM_REFUSED, vec![label(), Label::new("reason", reason)]).absolute(count);
         }
     }
 }

@@ -76,6 +76,11 @@ metrics! {
     UPSTREAM_BREAKER_OPENINGS = "serin_upstream_breaker_openings_total", Counter, ["upstream"], "Times the upstream's group breaker opened.";
     ENDPOINT_UP = "serin_endpoint_up", Gauge, ["upstream", "endpoint"], "1 while health checks find an endpoint well, 0 while they do not. Only where there are checks, from the first result on.";
     HEALTH_CHECKS = "serin_health_checks_total", Counter, ["upstream", "endpoint", "result"], "Health checks of an endpoint, by result: `passed` or `failed`.";
+    UPSTREAM_IN_FLIGHT = "serin_upstream_requests_in_flight", Gauge, ["upstream"], "Requests at an upstream that has limits, over all workers.";
+    UPSTREAM_IN_FLIGHT_LIMIT = "serin_upstream_in_flight_limit", Gauge, ["upstream"], "How many may be there at once, where `in_flight` is set; with `auto` it changes.";
+    UPSTREAM_WAITING = "serin_upstream_requests_waiting", Gauge, ["upstream"], "Requests that wait for a place at an upstream.";
+    UPSTREAM_WAITED = "serin_upstream_waits_total", Counter, ["upstream"], "Requests that had to wait for a place at an upstream.";
+    UPSTREAM_REFUSED = "serin_upstream_refused_total", Counter, ["upstream", "reason"], "Requests that found no place at an upstream: `full` at once, `timeout` after waiting.";
     UPSTREAM_PANICS = "serin_upstream_panics_total", Counter, ["upstream"], "Times no endpoint of an upstream was left, so that all got requests again.";
     LOG_DROPPED = "serin_access_log_lines_dropped_total", Counter, [], "Access log lines dropped because the sink was blocked.";
     RULES_GENERATION = "serin_rules_generation", Gauge, [], "Counts the changes of the rules in force since the start.";

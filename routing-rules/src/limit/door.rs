@@ -33,15 +33,6 @@ pub enum Entry {
     Full,
 }
 
-/// What follows when one leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
-    /// The door after it.
-    pub door: Door,
-    /// Whether the first of those who wait must be called: it has the place already.
-    pub calls_next: bool,
-}
-
 impl Door {
     /// For an atomic.
     pub fn bits(self) -> u64 {
@@ -64,17 +55,21 @@ impl Door {
         }
     }
 
-    /// A request that had entered is done. Its place goes to the first of those who wait, unless the limit has become lower.
-    pub fn leave(self, places: Places) -> Left {
-        let door = Self { in_flight: self.in_flight.saturating_sub(1), ..self };
-        door.call(places).map_or(Left { door, calls_next: false }, |door| Left { door, calls_next: true })
+    /// A request that had entered is done.
+    pub fn leave(self) -> Self {
+        Self { in_flight: self.in_flight.saturating_sub(1), ..self }
     }
 
-    /// The door after the first of those who wait has been given a place, if one waits and there is one: to be asked again
-    /// and again when the limit has become higher.
+    /// The door after the first of those who wait has been given a place, if one waits and there is one: to be asked when
+    /// one leaves, and again and again when the limit has become higher.
     pub fn call(self, places: Places) -> Option<Self> {
         let may = self.waiting > 0 && self.in_flight < places.in_flight;
         may.then(|| Self { in_flight: self.in_flight + 1, waiting: self.waiting - 1 })
+    }
+
+    /// One that had been called waits on, because it could not go further.
+    pub fn uncall(self) -> Self {
+        Self { waiting: self.waiting + 1, ..self.leave() }
     }
 
     /// One that waits goes away or has waited for too long.

@@ -9,6 +9,6 @@ mod rate;
 mod table;
 
 pub use adaptive::{Adaptive, Phase, Sample, TICK_MS};
-pub use door::{Door, Entry, Left, Places};
+pub use door::{Door, Entry, Places};
 pub use rate::{Rate, Wait};
-pub use table::{Slot, Table, Taken, slot};
+pub use table::{Slot, Taken, slot};

@@ -1,4 +1,4 @@
-//! Limits of routes, and retries.
+//! Limits of routes and upstreams, and retries.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use http::HeaderName;
 use super::route::header_name;
 use crate::error::Problems;
 use crate::limit::Rate;
-use crate::spec::{Percent, RateKeySpec, RateLimitSpec, RetrySpec, Span};
+use crate::spec::{InFlight, Percent, QueueSpec, RateKeySpec, RateLimitSpec, RetrySpec, Span, UpstreamLimitsSpec};
 
 /// How requests to an upstream are tried again. What may be is said by [`crate::retry`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,26 @@ pub struct Retry {
     pub tries: u32,
     /// How many of the requests may be retried.
     pub budget: Percent,
+}
+
+/// Limits of an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamLimits {
+    /// Requests it works on at once.
+    pub in_flight: Option<InFlight>,
+    /// Requests each of its endpoints works on at once.
+    pub in_flight_per_endpoint: Option<u32>,
+    /// Where requests wait.
+    pub queue: Option<Queue>,
+}
+
+/// Where requests wait for a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// How many may wait.
+    pub length: u32,
+    /// How long each may wait.
+    pub timeout: Duration,
 }
 
 /// How often clients may ask.
@@ -49,6 +69,25 @@ pub(super) fn retry(spec: &RetrySpec, mut problems: Problems<'_>) -> Option<Retr
     let default = Retry::default();
     let tries = number(spec.tries, 1..=5, problems.at("tries"))?;
     Some(Retry { tries: tries.unwrap_or(default.tries), budget: spec.budget.unwrap_or(default.budget) })
+}
+
+pub(super) fn upstream_limits(spec: &UpstreamLimitsSpec, mut problems: Problems<'_>) -> Option<UpstreamLimits> {
+    let per_endpoint = places(spec.in_flight_per_endpoint, problems.at("in_flight_per_endpoint"));
+    let queue = match &spec.queue {
+        Some(queue) => self::queue(queue, problems.at("queue")).map(Some),
+        None => Some(None),
+    };
+    if spec.queue.is_some() && spec.in_flight.is_none() && spec.in_flight_per_endpoint.is_none() {
+        problems.at("queue").report("without `in_flight` or `in_flight_per_endpoint` nobody would ever wait");
+        return None;
+    }
+    Some(UpstreamLimits { in_flight: spec.in_flight, in_flight_per_endpoint: per_endpoint?, queue: queue? })
+}
+
+fn queue(spec: &QueueSpec, mut problems: Problems<'_>) -> Option<Queue> {
+    let length = number(Some(spec.length), 1..=10_000, problems.at("length"));
+    let timeout_ms = span_ms(spec.timeout, 1, 60_000, problems.at("timeout"));
+    Some(Queue { length: length??, timeout: Duration::from_millis(timeout_ms?.unwrap_or(1_000)) })
 }
 
 /// How many requests may be in flight at once.

@@ -28,13 +28,14 @@ use imbl::ordmap::DiffItem;
 use crate::RuleError;
 use crate::spec::Spec;
 
+pub use crate::spec::InFlight;
 pub use address::AddressSet;
 pub use balance::{Balance, ConsistentHash, Dwrr, HashKey, Measure};
 pub use breaker::{Breaker, GroupBreaker};
 pub use health::{HealthCheck, HttpProbe, Probe};
 pub use host::HostPattern;
 pub(crate) use host::wildcard_suffix;
-pub use limit::{RateKey, RateLimit, Retry};
+pub use limit::{Queue, RateKey, RateLimit, Retry, UpstreamLimits};
 pub use listener::Listener;
 pub use name::Name;
 pub(crate) use path::canonical_pattern;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Balance, Breaker, GroupBreaker, HealthCheck, Name, Retry, breaker, health, limit};
+use super::{Balance, Breaker, GroupBreaker, HealthCheck, Name, Retry, UpstreamLimits, breaker, health, limit};
 use crate::RuleError;
 use crate::error::Problems;
 use crate::spec::{EndpointSpec, UpstreamSpec};
@@ -18,6 +18,7 @@ pub struct Upstream {
     breaker: Option<Breaker>,
     group_breaker: Option<GroupBreaker>,
     retry: Retry,
+    limits: UpstreamLimits,
     health: Option<Arc<HealthCheck>>,
 }
 
@@ -40,6 +41,7 @@ impl Upstream {
             None => Some(None),
         };
         let retry = limit::retry(&spec.retry, problems.at("retry"));
+        let limits = limit::upstream_limits(&spec.limits, problems.at("limits"));
         let health = match &spec.health {
             Some(check) => health::check(check, problems.at("health")).map(Some),
             None => Some(None),
@@ -52,6 +54,7 @@ impl Upstream {
             breaker: breaker?,
             group_breaker: group_breaker?,
             retry: retry?,
+            limits: limits?,
             health: health?.map(Arc::new),
         })
     }
@@ -89,6 +92,11 @@ impl Upstream {
     /// How requests are tried again.
     pub fn retry(&self) -> &Retry {
         &self.retry
+    }
+
+    /// How many requests it works on at once.
+    pub fn limits(&self) -> &UpstreamLimits {
+        &self.limits
     }
 
     /// How its endpoints are asked whether they are well.

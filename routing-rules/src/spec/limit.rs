@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::scalar::{Percent, Rate};
+use super::scalar::{InFlight, Percent, Rate, Span};
 
 /// How requests to an upstream are tried again.
 ///
@@ -16,6 +16,30 @@ pub struct RetrySpec {
     pub tries: Option<u32>,
     /// How many of the requests of the last ten seconds may be retried; three may in any case, unless it is 0. Default 20.
     pub budget: Option<Percent>,
+}
+
+/// Limits of an upstream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamLimitsSpec {
+    /// Requests it works on at once, 1 to 1,000,000; further ones wait or get 503 with Retry-After. `auto` finds the number
+    /// that keeps it busy without a long queue, and limits nothing while nothing is wrong. Default: no limit.
+    pub in_flight: Option<InFlight>,
+    /// Requests each endpoint works on at once, 1 to 1,000,000. Default: no limit.
+    pub in_flight_per_endpoint: Option<u32>,
+    /// Requests may wait for a place. Default: they do not.
+    pub queue: Option<QueueSpec>,
+}
+
+/// Where requests wait for a place at an upstream, first come, first served.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueSpec {
+    /// How many may wait, 1 to 10,000; further ones get 503 with Retry-After.
+    pub length: u32,
+    /// How long each may wait, up to 60s. Then 503. Default 1s.
+    #[serde(default)]
+    pub timeout: Option<Span>,
 }
 
 /// How often clients may ask. Who asks too often gets 429 with Retry-After.

@@ -20,13 +20,13 @@ use serde::{Deserialize, Serialize};
 pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKeySpec};
 pub use breaker::{BreakerSpec, GroupBreakerSpec};
 pub use health::HealthSpec;
-pub use limit::{RateKeySpec, RateLimitSpec, RetrySpec};
+pub use limit::{QueueSpec, RateKeySpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};
 pub use release::{AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, ReleaseSpec, StickyRangeSpec, StickySpec};
 pub use route::{
     EncodedSlashSpec, FilterSpec, LimitsSpec, PathSpec, RedirectSpec, ReplacePrefixSpec, RouteSpec, SplitSpec,
     TextMatchSpec, TimeoutsSpec,
 };
-pub use scalar::{ByteSize, Percent, PercentSpec, Rate, Span, StatusRange};
+pub use scalar::{ByteSize, InFlight, Percent, PercentSpec, Rate, Span, StatusRange};
 pub use upstream::{EndpointSpec, UpstreamSpec};
 
 /// Everything one source says: the same maps in a file or a folder of files.

@@ -232,6 +232,34 @@ impl fmt::Display for Rate {
     }
 }
 
+/// A number of requests in flight, or `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InFlight {
+    /// The number that an upstream can work on, found out while it works.
+    Auto,
+    /// Always this number, 1 to 1,000,000.
+    Fixed(u32),
+}
+
+impl InFlight {
+    fn parse(text: &str) -> Result<Self, String> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(Self::Auto),
+            (_, Ok(number @ 1..=1_000_000)) => Ok(Self::Fixed(number)),
+            _ => Err(format!("`{text}` is neither a number from 1 to 1000000 nor `auto`")),
+        }
+    }
+}
+
+impl fmt::Display for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(number) => number.fmt(f),
+        }
+    }
+}
+
 /// Status codes: `200`, or `200-299` for all from the first to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusRange {
@@ -318,4 +346,5 @@ text_or_number!(ByteSize, ByteSize::parse, "a size such as 10MiB");
 text_or_number!(Percent, Percent::parse, "a percent from 0 to 100");
 text_or_number!(PercentSpec, parse_percent_or_phase, "a percent from 0 to 100, or `phase`");
 text_or_number!(Rate, Rate::parse, "a rate such as 100/s");
+text_or_number!(InFlight, InFlight::parse, "a number of requests, or `auto`");
 text_or_number!(StatusRange, StatusRange::parse, "a status such as 200, or a range such as 200-299");

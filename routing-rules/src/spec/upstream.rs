@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::balance::BalanceSpec;
 use super::breaker::{BreakerSpec, GroupBreakerSpec};
 use super::health::HealthSpec;
-use super::limit::RetrySpec;
+use super::limit::{RetrySpec, UpstreamLimitsSpec};
 
 /// A named set of endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub struct UpstreamSpec {
     pub group_breaker: Option<GroupBreakerSpec>,
     /// How requests are tried again.
     pub retry: RetrySpec,
+    /// How many requests it works on at once, and how many may wait.
+    pub limits: UpstreamLimitsSpec,
     /// How endpoints are asked whether they are well. Default: they are not.
     pub health: Option<HealthSpec>,
 }

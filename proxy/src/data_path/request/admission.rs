@@ -1,9 +1,13 @@
-//! Whether a request may go on, as far as limits have a say in it.
+//! Whether a request may go on, and when, as far as limits have a say in it.
+
+use std::pin::pin;
+use std::time::Duration;
 
 use routing_rules::request::RequestView;
 use routing_rules::table::RouteMatch;
 
 use super::Exchange;
+use crate::data_path::decide::Destination;
 use crate::data_path::error::RequestError;
 use crate::snapshot::{RouteRefusal, Snapshot, has_limits};
 
@@ -23,5 +27,23 @@ pub(super) fn of_route(
         RouteRefusal::Full => RequestError::RouteFull,
     })?;
     exchange.set_route_place(place);
+    Ok(())
+}
+
+/// Waits until the upstream has room for the request.
+///
+/// # Errors
+/// That takes longer than its patience, or another time limit ends.
+pub(super) async fn of_upstream(
+    exchange: &Exchange,
+    destination: &mut Destination,
+    patience: Duration,
+) -> Result<(), RequestError> {
+    exchange.waits_for_room(patience);
+    let waited = exchange.unless_expired(pin!(destination.wait(exchange.worker()))).await;
+    if matches!(waited, Err(RequestError::QueueTimeout)) {
+        destination.count_timeout();
+    }
+    exchange.has_waited(waited??);
     Ok(())
 }

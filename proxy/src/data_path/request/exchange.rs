@@ -12,15 +12,14 @@ use std::task::Poll;
 use http::header::{self, HeaderValue};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use routing_rules::breaker::Outcome;
 use routing_rules::release::Group;
 use routing_rules::rules::Timeouts;
 use routing_rules::table::{ReleaseId, RouteId};
 
 use crate::data_path::deadline::Registered;
-use crate::data_path::error::{Blame, RequestError};
+use crate::data_path::error::RequestError;
 use crate::data_path::http::{ConnectionState, Order, Phase};
-use crate::data_path::upstream::{Attempt, GroupPass};
+use crate::data_path::upstream::{Attempt, LocalEndpoint, Stay, UpstreamPlace};
 use crate::moment;
 use crate::snapshot::{Ended, RoutePlace};
 use crate::telemetry::access_log::{self, Record};
@@ -43,10 +42,10 @@ pub(crate) struct Exchange {
     body_moved_ms: Cell<u64>,
     /// For how long they were awaited before.
     waited_for_client_ms: Cell<u64>,
-    /// At which endpoint it is; nowhere before the decision and after the end.
-    attempt: RefCell<Option<Attempt>>,
-    /// The leave of the upstream as a whole, if it needs one.
-    pass: RefCell<Option<GroupPass>>,
+    /// What it holds of its upstream; nothing before the decision and after the end.
+    stay: RefCell<Stay>,
+    /// Until when it may wait for an endpoint; 0 if it does not.
+    patient_until_ms: Cell<u64>,
     answered: Cell<bool>,
     head_time_us: Cell<Option<u64>>,
     response_bytes: Cell<u64>,
@@ -91,8 +90,8 @@ impl Life {
             waits_for_client_ms: Cell::new(0),
             body_moved_ms: Cell::new(now_ms),
             waited_for_client_ms: Cell::new(0),
-            attempt: RefCell::new(None),
-            pass: RefCell::new(None),
+            stay: RefCell::default(),
+            patient_until_ms: Cell::new(0),
             answered: Cell::new(false),
             head_time_us: Cell::new(None),
             response_bytes: Cell::new(0),
@@ -183,27 +182,59 @@ impl Exchange {
 
     // The endpoint.
 
-    /// It goes to this endpoint, and no longer to one before.
-    pub(crate) fn try_at(&self, mut attempt: Attempt) {
-        // Another endpoint is told all at once what the first one waited for.
+    /// It has an upstream, and an endpoint unless it waits for one.
+    pub(crate) fn set_stay(&self, mut stay: Stay) {
+        if let Some(attempt) = stay.attempt() {
+            self.begin_at(attempt);
+        }
+        *self.stay.borrow_mut() = stay;
+    }
+
+    /// It waits for an endpoint, for so long at most.
+    pub(crate) fn waits_for_room(&self, patience: std::time::Duration) {
+        self.patient_until_ms.set(self.now_ms().max(1) + patience.as_millis() as u64);
+    }
+
+    /// It has waited, and goes to this endpoint, if to any.
+    pub(crate) fn has_waited(&self, entered: Option<(Attempt, UpstreamPlace)>) {
+        self.patient_until_ms.set(0);
+        // Nobody took the body meanwhile; the endpoint has its whole time for that, and for the answer.
+        self.body_moved_ms.set(self.now_ms());
+        if self.is_request_complete() {
+            self.request_complete_ms.set(self.now_ms().max(1));
+        }
+        if let Some((mut attempt, place)) = entered {
+            self.begin_at(&mut attempt);
+            self.stay.borrow_mut().enter(attempt, Some(place));
+        }
+    }
+
+    /// It goes to another endpoint, and no longer to the one before; or to the same again.
+    pub(crate) fn retry_at(&self, another: Option<Attempt>) {
+        self.retries.set(self.retries.get() + 1);
+        let mut stay = self.stay.borrow_mut();
+        let Some(mut attempt) = another.or_else(|| Some(stay.attempt()?.again(moment::now_us()))) else { return };
+        self.begin_at(&mut attempt);
+        attempt.count_retry();
+        stay.move_to(attempt);
+    }
+
+    fn begin_at(&self, attempt: &mut Attempt) {
+        // An endpoint that comes later is told all at once what another one waited for.
         if self.is_request_complete() {
             attempt.start_clock(moment::now_us());
         }
         self.record().endpoint(attempt.endpoint());
-        *self.attempt.borrow_mut() = Some(attempt);
     }
 
-    /// The upstream as a whole is told how it ends.
-    pub(crate) fn set_pass(&self, pass: Option<GroupPass>) {
-        *self.pass.borrow_mut() = pass;
+    /// At which endpoint it is.
+    pub(crate) fn endpoint(&self) -> Option<Rc<LocalEndpoint>> {
+        self.stay.borrow().endpoint().map(Rc::clone)
     }
 
     /// The endpoint answered with a valid head.
     pub(crate) fn endpoint_answered(&self, status: StatusCode) {
-        if let Some(mut pass) = self.pass.borrow_mut().take() {
-            pass.judge(Outcome::Answer(status.as_u16()));
-        }
-        self.with_attempt(|attempt| self.head_time_us.set(attempt.answered(status, moment::now_us())));
+        self.head_time_us.set(self.stay.borrow_mut().answered(status, moment::now_us()));
     }
 
     /// The endpoint gave no valid head, or broke its response off.
@@ -216,15 +247,13 @@ impl Exchange {
         self.with_attempt(Attempt::excuse);
     }
 
-    /// The endpoint has nothing more to do with it.
+    /// The upstream has nothing more to do with it.
     pub(crate) fn endpoint_done(&self) {
-        *self.attempt.borrow_mut() = None;
+        self.stay.take().end(self.error.get());
     }
 
-    fn with_attempt(&self, act: impl FnOnce(&mut Attempt)) {
-        if let Some(attempt) = &mut *self.attempt.borrow_mut() {
-            act(attempt);
-        }
+    pub(crate) fn with_attempt<T>(&self, act: impl FnOnce(&mut Attempt) -> T) -> Option<T> {
+        self.stay.borrow_mut().attempt().map(act)
     }
 
     // The request body.
@@ -315,11 +344,6 @@ impl Exchange {
         self.retries.get()
     }
 
-    pub(crate) fn count_retry(&self) {
-        self.retries.set(self.retries.get() + 1);
-        self.with_attempt(Attempt::count_retry);
-    }
-
     // Failing and ending.
 
     /// Whether the connection is to end after this request.
@@ -387,6 +411,9 @@ impl Exchange {
                 return Some(RequestError::ClientTooSlow);
             }
         }
+        if let until @ 1.. = self.patient_until_ms.get() {
+            return (now_ms >= until).then_some(RequestError::QueueTimeout);
+        }
         let blocked = !answered && !self.is_request_complete() && self.waits_for_client_ms.get() == 0;
         if blocked && over(self.body_moved_ms.get(), limits.idle) {
             return Some(RequestError::ResponseTimeout);
@@ -405,11 +432,6 @@ impl Exchange {
     fn finish(&self) {
         let now_ms = self.now_ms();
         self.endpoint_done();
-        if let (Some(mut pass), Some(error)) = (self.pass.borrow_mut().take(), self.error.get())
-            && error.blame() == Blame::Upstream
-        {
-            pass.judge(error.outcome());
-        }
         self.set_route_place(None);
         // Behind an unfinished body there is no next request to wait for: the connection is about to end.
         if self.connection.phase() == Phase::Busy && self.is_request_complete() {

@@ -80,11 +80,16 @@ async fn forward(
     {
         return Ok(response::refuse(error, life));
     }
+    if let Some(patience) = decision.destination.patience()
+        && let Err(error) = Box::pin(admission::of_upstream(life.exchange(), &mut decision.destination, patience)).await
+    {
+        return Ok(response::refuse(error, life));
+    }
     let connect = decision.route().timeouts().connect;
     let mut fresh = false;
     let answer = loop {
-        let endpoint = decision.destination.endpoint();
-        match upstream::send(endpoint, life.exchange(), request, fresh, connect).await {
+        let Some(endpoint) = life.exchange().endpoint() else { break Err(RequestError::NoEndpoint) };
+        match upstream::send(&endpoint, life.exchange(), request, fresh, connect).await {
             Ok(answer) => break Ok(answer),
             Err(Unanswered { error, again }) => match again.and_then(|again| retry(&life, &mut decision, error, again))
             {
@@ -104,7 +109,7 @@ fn retry(
     error: RequestError,
     (request, failed): (Request<RequestBody>, Failed),
 ) -> Option<Request<RequestBody>> {
-    let exchange = life.exchange();
+    let (exchange, destination) = (life.exchange(), &mut decision.destination);
     let attempt = retry::Attempt {
         failed,
         idempotent: upstream::is_idempotent(request.method()),
@@ -112,17 +117,17 @@ fn retry(
         response_seen: false,
         tries: exchange.retries() + 1,
     };
-    if exchange.expired().is_some() || !decision.destination.upstream().may_retry(&attempt, exchange.now_ms()) {
+    if exchange.expired().is_some() || !destination.upstream().may_retry(&attempt, exchange.now_ms()) {
         return None;
     }
-    let found = decision.destination.choose_another(exchange.worker(), moment::now_us());
+    let another = |attempt: &mut _| destination.choose_another(attempt, exchange.worker(), moment::now_us());
+    let another = exchange.with_attempt(another).flatten();
     match failed {
-        Failed::Connect if !found => return None,
+        Failed::Connect if another.is_none() => return None,
         Failed::Connect => exchange.endpoint_failed(error),
         _ => exchange.endpoint_excused(),
     }
-    exchange.count_retry();
-    exchange.try_at(decision.destination.attempt(moment::now_us()));
+    exchange.retry_at(another);
     Some(request)
 }
 
@@ -217,12 +222,10 @@ fn plan(
     let upgrade = if seen.upgrade { wanted_upgrade(parts, seen, route) } else { None };
     let uri = rewritten_uri(&head, route)?;
     let host = head.host_value();
-    let destination = Destination::choose(worker, &snapshot, &placement, &view, exchange.started_us());
-    let mut destination = destination.ok_or(RequestError::NoEndpoint)?;
+    let (destination, stay) = Destination::choose(worker, &snapshot, &placement, &view, exchange.started_us())?;
     let placed = placement.keep(&snapshot, connection.is_secure());
-    exchange.set_pass(destination.take_pass());
     destination.upstream().count_request(exchange.now_ms());
-    exchange.try_at(destination.attempt(exchange.started_us()));
+    exchange.set_stay(stay);
     let decision = Box::new(Decision { snapshot, route: id, placed, destination });
 
     if let Some(uri) = uri {
@@ -238,8 +241,8 @@ fn plan(
     if let Some(host) = host {
         parts.headers.insert(header::HOST, host);
     } else if !parts.headers.contains_key(header::HOST) {
-        // HTTP/1.0 without Host: 1.1 needs one, and the endpoint's own address is true at least.
-        let address = decision.destination.endpoint().shared().address().to_string();
+        // HTTP/1.0 without Host: 1.1 needs one, and this is where the client turned to (RFC 9112 §3.3).
+        let address = connection.listener.bound.to_string();
         parts.headers.insert(header::HOST, HeaderValue::try_from(address).expect("an address is visible ASCII"));
     }
     rewrite_headers(parts, seen, connection, exchange, &decision, trusted, upgrade.as_ref());

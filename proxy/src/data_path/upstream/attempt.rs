@@ -9,7 +9,7 @@ use http::StatusCode;
 use routing_rules::balance::Counts;
 use routing_rules::breaker::{Outcome, ProbeEnd};
 
-use super::{LocalEndpoint, LocalUpstream};
+use super::{Choice, LocalEndpoint, LocalUpstream};
 use crate::data_path::error::RequestError;
 use crate::moment;
 use crate::snapshot::Admitted;
@@ -17,8 +17,7 @@ use crate::snapshot::Admitted;
 /// A request assigned to an endpoint.
 pub(crate) struct Attempt {
     upstream: Rc<LocalUpstream>,
-    place: usize,
-    admitted: Admitted,
+    choice: Choice,
     began_us: u64,
     clock: Clock,
     awaits_head: bool,
@@ -38,14 +37,27 @@ enum Clock {
 }
 
 impl Attempt {
-    /// A request for the endpoint at this place.
-    pub(crate) fn new(upstream: Rc<LocalUpstream>, place: usize, admitted: Admitted, began_us: u64) -> Self {
-        upstream.endpoint(place).counters().picked();
-        Self { upstream, place, admitted, began_us, clock: Clock::Waiting, awaits_head: true, is_judged: false }
+    /// A request for the endpoint that was chosen.
+    pub(crate) fn new(upstream: Rc<LocalUpstream>, choice: Choice, began_us: u64) -> Self {
+        upstream.endpoint(choice.place).counters().picked();
+        Self { upstream, choice, began_us, clock: Clock::Waiting, awaits_head: true, is_judged: false }
+    }
+
+    /// It goes to the same endpoint once more, with what it holds there.
+    pub(crate) fn again(&mut self, now_us: u64) -> Self {
+        let admitted =
+            Admitted { is_probe: std::mem::take(&mut self.choice.admitted.is_probe), ..self.choice.admitted };
+        let choice = Choice { place: self.choice.place, admitted, held: self.choice.held.take() };
+        Self::new(Rc::clone(&self.upstream), choice, now_us)
+    }
+
+    /// Where among the upstream's endpoints it is.
+    pub(crate) fn place(&self) -> usize {
+        self.choice.place
     }
 
     pub(crate) fn endpoint(&self) -> &Rc<LocalEndpoint> {
-        self.upstream.endpoint(self.place)
+        self.upstream.endpoint(self.choice.place)
     }
 
     /// The endpoint can know the whole request.
@@ -97,13 +109,13 @@ impl Attempt {
 
     fn judge(&mut self, outcome: Outcome, now_us: u64) {
         let took_us = now_us.saturating_sub(self.began_us);
-        self.upstream.judge(self.place, self.admitted, (outcome, took_us), now_us);
+        self.upstream.judge(self.choice.place, self.choice.admitted, (outcome, took_us), now_us);
         self.end_probe(if outcome.is_failure() { ProbeEnd::Failure } else { ProbeEnd::Success });
     }
 
     fn end_probe(&mut self, end: ProbeEnd) {
-        if std::mem::take(&mut self.admitted.is_probe) {
-            self.endpoint().shared().gate().end_probe(self.admitted.epoch, end);
+        if std::mem::take(&mut self.choice.admitted.is_probe) {
+            self.endpoint().shared().gate().end_probe(self.choice.admitted.epoch, end);
         }
     }
 

@@ -15,14 +15,18 @@ use routing_rules::retry::{self, Budget, Verdict};
 use routing_rules::rules::HashKey;
 use routing_rules::table::UpstreamId;
 
+use super::EndpointPlace;
 use super::pool::Pool;
-use crate::snapshot::{Admitted, Balancer, Endpoint, EndpointCounters, Upstream};
+use super::queue::LocalQueue;
+use crate::snapshot::{Admitted, Balancer, Endpoint, EndpointCounters, Upstream, UpstreamDoor};
 
 /// All upstreams one worker has used.
 pub(crate) struct LocalUpstreams {
     worker: usize,
     by_id: RefCell<Vec<Option<Rc<LocalUpstream>>>>,
     endpoints: RefCell<HashMap<usize, Weak<LocalEndpoint>>>,
+    /// By the address of their door, which lives as long as they do.
+    queues: RefCell<HashMap<usize, Weak<LocalQueue>>>,
 }
 
 /// One upstream of one worker.
@@ -34,6 +38,15 @@ pub(crate) struct LocalUpstream {
     schedule: RefCell<Cache<Arc<ArcSwap<Schedule>>, Arc<Schedule>>>,
     others: Others,
     retries: RefCell<Budget>,
+    /// Where requests wait, if the upstream has limits.
+    queue: Option<Rc<LocalQueue>>,
+}
+
+/// An endpoint for one request, and what that takes of it.
+pub(crate) struct Choice {
+    pub(super) place: usize,
+    pub(super) admitted: Admitted,
+    pub(super) held: Option<EndpointPlace>,
 }
 
 /// What the other workers have at each endpoint, as of at most [`STALE_US`] ago: reading it anew for every request would
@@ -52,7 +65,7 @@ pub(crate) struct LocalEndpoint {
 
 impl LocalUpstreams {
     pub(crate) fn new(worker: usize) -> Self {
-        Self { worker, by_id: RefCell::default(), endpoints: RefCell::default() }
+        Self { worker, by_id: RefCell::default(), endpoints: RefCell::default(), queues: RefCell::default() }
     }
 
     /// This worker's view of an upstream, brought up to date with the snapshot's. `draw` begins somewhere and
@@ -96,6 +109,7 @@ impl LocalUpstreams {
             schedule: RefCell::new(Cache::new(Arc::clone(shared.weighing.schedule()))),
             others: Others { loads: endpoints.iter().map(|_| Cell::new(0)).collect(), looked_us: Cell::new(None) },
             endpoints,
+            queue: shared.door.as_ref().map(|door| self.queue(door)),
             shared: Arc::clone(shared),
         })
     }
@@ -109,6 +123,18 @@ impl LocalUpstreams {
         let local = Rc::new(LocalEndpoint { shared: Arc::clone(shared), worker: self.worker, pool: Pool::default() });
         endpoints.insert(identity, Rc::downgrade(&local));
         local
+    }
+
+    /// Requests of one version of an upstream and of the next wait in the same queue.
+    fn queue(&self, door: &Arc<UpstreamDoor>) -> Rc<LocalQueue> {
+        let identity = Arc::as_ptr(door).addr();
+        let mut queues = self.queues.borrow_mut();
+        if let Some(known) = queues.get(&identity).and_then(Weak::upgrade) {
+            return known;
+        }
+        let queue = Rc::new(LocalQueue::new(Arc::clone(door), self.worker));
+        queues.insert(identity, Rc::downgrade(&queue));
+        queue
     }
 
     /// Closes half of the idle connections to each endpoint, those unused for longest.
@@ -136,6 +162,7 @@ impl LocalUpstreams {
             }
         }
         drop(by_id);
+        self.queues.borrow_mut().retain(|_, queue| queue.strong_count() > 0);
         self.endpoints.borrow_mut().retain(|_, endpoint| match endpoint.upgrade() {
             Some(endpoint) => {
                 endpoint.pool.close_idle(now_ms);
@@ -162,22 +189,21 @@ impl LocalUpstream {
         tried: &[usize],
         now_us: u64,
         draw: impl Fn() -> u64,
-    ) -> Option<(usize, Admitted)> {
+    ) -> Option<Choice> {
         self.look_at_others(self.shared.balancer.counts_to_head(), now_us);
-        let place = self.next(hash, tried, &draw)?;
-        if let Some(admitted) = self.enter(place) {
-            return Some((place, admitted));
+        loop {
+            let place = self.next(hash, tried, &draw)?;
+            if let Some(choice) = self.enter(place) {
+                return Some(choice);
+            }
+            // Another worker took the last place or the one probe meanwhile, which the next look sees.
         }
-        // Another worker took the one probe meanwhile.
-        let tried = [tried, &[place]].concat();
-        let place = self.next(hash, &tried, &draw)?;
-        Some((place, self.enter(place)?))
     }
 
     fn next(&self, hash: Option<u64>, tried: &[usize], draw: &impl Fn() -> u64) -> Option<usize> {
         let to_head = self.shared.balancer.counts_to_head();
         let load = |place: usize| self.endpoints[place].counters().load(to_head) + self.others.loads[place].get();
-        let admits = |place: usize| !self.has_breaker(place) || self.endpoints[place].shared.gate().may_pass();
+        let admits = |place: usize| self.admits(place) && self.has_place(place);
         let view = View { load, admits, tried };
         let (mut turns, mut schedule) = (self.turns.borrow_mut(), self.schedule.borrow_mut());
         let schedule = schedule.load();
@@ -197,15 +223,52 @@ impl LocalUpstream {
         Some(endpoint)
     }
 
-    fn enter(&self, place: usize) -> Option<Admitted> {
-        match self.has_breaker(place) {
-            true => self.endpoints[place].shared.gate().enter(),
-            false => Some(Admitted { epoch: 0, is_probe: false }),
-        }
+    fn enter(&self, place: usize) -> Option<Choice> {
+        let endpoint = &self.endpoints[place];
+        let limits = self.limit_per_endpoint().zip(self.shared.door.as_ref());
+        let held = EndpointPlace::claim(endpoint, limits).ok()?;
+        let admitted = match self.has_breaker(place) {
+            true => endpoint.shared.gate().enter()?,
+            false => Admitted { epoch: 0, is_probe: false },
+        };
+        Some(Choice { place, admitted, held })
     }
 
     fn has_breaker(&self, place: usize) -> bool {
         self.shared.endpoints[place].results.is_some()
+    }
+
+    fn admits(&self, place: usize) -> bool {
+        !self.has_breaker(place) || self.endpoints[place].shared.gate().may_pass()
+    }
+
+    fn has_place(&self, place: usize) -> bool {
+        self.limit_per_endpoint().is_none_or(|limit| self.endpoints[place].shared.has_place(limit))
+    }
+
+    fn limit_per_endpoint(&self) -> Option<u32> {
+        self.shared.rules.limits().in_flight_per_endpoint
+    }
+
+    /// Whether a request that got no endpoint would get one if these had fewer requests.
+    pub(super) fn is_full(&self) -> bool {
+        self.limit_per_endpoint().is_some() && self.any_that_takes(|place| self.admits(place))
+    }
+
+    /// Whether an endpoint would take a request.
+    pub(super) fn has_room(&self) -> bool {
+        self.any_that_takes(|place| self.admits(place) && self.has_place(place))
+    }
+
+    fn any_that_takes(&self, admits: impl Fn(usize) -> bool) -> bool {
+        let mut schedule = self.schedule.borrow_mut();
+        let schedule = schedule.load();
+        (0..schedule.len()).any(|place| schedule.weight(place) > 0.0 && admits(place))
+    }
+
+    /// Where requests wait, if the upstream has limits.
+    pub(super) fn queue(&self) -> Option<&Rc<LocalQueue>> {
+        self.queue.as_ref()
     }
 
     /// Tells the breaker how a request ended.

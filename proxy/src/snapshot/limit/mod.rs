@@ -1,9 +1,13 @@
-//! What limits count: tokens of clients, requests of a route. Shared by all workers in atomics, without a lock;
+//! What limits count: tokens of clients, requests of a route or at an upstream. Shared by all workers in atomics, without a lock;
 //! only who has a limit touches any. The arithmetic is `routing_rules::limit`'s.
 
+mod adaptive;
 mod buckets;
+mod door;
 mod route;
 
 pub(crate) use buckets::client_network;
+pub(crate) use door::Entrance;
+pub use door::{DoorTotals, UpstreamDoor};
 pub use route::{RouteLimitIndex, RouteLimits};
 pub(crate) use route::{RoutePlace, RouteRefusal, has_limits};

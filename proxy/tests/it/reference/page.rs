@@ -159,6 +159,7 @@ fn value(name: &str) -> &'static str {
         "Percent" => "percent",
         "PercentSpec" => "percent or `phase`",
         "Rate" => "rate",
+        "InFlight" => "number or `auto`",
         "StatusRange" => "number or `FIRST-LAST`",
         _ => "",
     }

@@ -87,13 +87,18 @@ impl Serin {
 
     /// The sum of a metric over those of its series whose labels have this text in them.
     pub(crate) fn metric_of(&self, name: &str, label: &str) -> f64 {
-        let admin = self.server.admin().expect("the rules open the admin API");
-        let answer = Client::connect(admin).request("GET", "/metrics", &[("Host", "localhost")], b"");
-        let lines = answer.text().lines().filter(|line| {
+        let metrics = self.admin_text("/metrics");
+        let lines = metrics.lines().filter(|line| {
             let rest = line.strip_prefix(name);
             rest.is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label))
         });
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// What the admin API answers.
+    pub(crate) fn admin_text(&self, target: &str) -> String {
+        let admin = self.server.admin().expect("the rules open the admin API");
+        Client::connect(admin).request("GET", target, &[("Host", "localhost")], b"").text().to_owned()
     }
 
     /// Waits until nothing is under way: no request, nothing in flight at an endpoint, no tunnel.

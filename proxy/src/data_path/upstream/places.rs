@@ -1,0 +1,162 @@
+//! Entering an upstream that has limits: a place at the upstream, one at an endpoint, or one in the queue.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::queue::Ticket;
+use super::{Choice, LocalEndpoint, LocalUpstream};
+use crate::data_path::error::RequestError;
+use crate::moment;
+use crate::snapshot::{Entrance, UpstreamDoor};
+
+/// How a request comes to its endpoint.
+pub(crate) enum Admission {
+    /// It has one, and a place among the upstream's requests if these are limited.
+    Admitted(Choice, Option<UpstreamPlace>),
+    /// It gets one when there is room.
+    Waits(Ticket),
+}
+
+/// A place among the requests of an upstream, until dropped: retries included, and to the end of the response.
+pub(crate) struct UpstreamPlace {
+    door: Arc<UpstreamDoor>,
+    since_us: u64,
+    was_answered: Cell<bool>,
+}
+
+/// A place among the requests of an endpoint, until dropped.
+pub(crate) struct EndpointPlace {
+    endpoint: Rc<LocalEndpoint>,
+    door: Arc<UpstreamDoor>,
+}
+
+/// The endpoint works on as many requests as it may.
+pub(super) struct Full;
+
+impl LocalUpstream {
+    /// Lets a request in, or tells it to wait.
+    ///
+    /// # Errors
+    /// There is no endpoint, or no room to wait.
+    pub(crate) fn admit(
+        &self,
+        hash: Option<u64>,
+        now_us: u64,
+        draw: impl Fn() -> u64,
+    ) -> Result<Admission, RequestError> {
+        let Some(queue) = self.queue() else {
+            let choice = self.choose(hash, &[], now_us, draw).ok_or(RequestError::NoEndpoint)?;
+            return Ok(Admission::Admitted(choice, None));
+        };
+        let mut entrance = queue.door().enter();
+        if entrance == Entrance::Inside {
+            match self.claim(queue.door(), hash, now_us, &draw)? {
+                Some((choice, place)) => return Ok(Admission::Admitted(choice, Some(place))),
+                None => entrance = queue.door().step_back(),
+            }
+        }
+        match entrance {
+            Entrance::Full => Err(RequestError::UpstreamFull),
+            _ => Ok(Admission::Waits(queue.join())),
+        }
+    }
+
+    /// Waits until there is room.
+    ///
+    /// # Errors
+    /// There is no endpoint any more.
+    pub(crate) async fn wait(
+        &self,
+        ticket: &Ticket,
+        hash: Option<u64>,
+        draw: impl Fn() -> u64,
+    ) -> Result<(Choice, UpstreamPlace), RequestError> {
+        ticket.until(|ticket| self.try_again(ticket, hash, &draw).transpose()).await
+    }
+
+    fn try_again(
+        &self,
+        ticket: &Ticket,
+        hash: Option<u64>,
+        draw: &impl Fn() -> u64,
+    ) -> Result<Option<(Choice, UpstreamPlace)>, RequestError> {
+        while ticket.call() {
+            let now_us = moment::now_us();
+            if let Some(claimed) = self.claim(ticket.door(), hash, now_us, draw)? {
+                return Ok(Some(claimed));
+            }
+            ticket.uncall();
+            // Whoever freed an endpoint's place before that saw nobody wait.
+            if !self.has_room() {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// An endpoint for a request that has come in. `None` if those there are have no room; the request is then still inside.
+    fn claim(
+        &self,
+        door: &Arc<UpstreamDoor>,
+        hash: Option<u64>,
+        now_us: u64,
+        draw: &impl Fn() -> u64,
+    ) -> Result<Option<(Choice, UpstreamPlace)>, RequestError> {
+        if let Some(choice) = self.choose(hash, &[], now_us, draw) {
+            let place = UpstreamPlace { door: Arc::clone(door), since_us: now_us, was_answered: Cell::new(false) };
+            return Ok(Some((choice, place)));
+        }
+        if self.is_full() {
+            return Ok(None);
+        }
+        door.leave();
+        door.ring();
+        Err(RequestError::NoEndpoint)
+    }
+}
+
+impl UpstreamPlace {
+    /// An answer came, or did not in time: what an adaptive limit learns from. One that says that the upstream
+    /// protects itself says nothing of how long its work takes, and neither does a tunnel.
+    pub(crate) fn ended(&self, answer: Result<StatusCode, RequestError>) {
+        self.was_answered.set(match answer {
+            Ok(StatusCode::SWITCHING_PROTOCOLS) => false,
+            Ok(status) => !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE),
+            Err(error) => matches!(error, RequestError::ConnectTimeout | RequestError::ResponseTimeout),
+        });
+    }
+}
+
+impl EndpointPlace {
+    /// A place, nothing where they are not limited, or an error if there is none.
+    pub(super) fn claim(
+        endpoint: &Rc<LocalEndpoint>,
+        limits: Option<(u32, &Arc<UpstreamDoor>)>,
+    ) -> Result<Option<Self>, Full> {
+        match limits {
+            None => Ok(None),
+            Some((limit, _)) if !endpoint.shared().enter(limit) => Err(Full),
+            Some((_, door)) => Ok(Some(Self { endpoint: Rc::clone(endpoint), door: Arc::clone(door) })),
+        }
+    }
+}
+
+impl Drop for UpstreamPlace {
+    fn drop(&mut self) {
+        if self.was_answered.get() {
+            self.door.answered(moment::now_us().saturating_sub(self.since_us));
+        }
+        self.door.leave();
+        self.door.ring();
+    }
+}
+
+impl Drop for EndpointPlace {
+    fn drop(&mut self) {
+        self.endpoint.shared().leave();
+        self.door.ring();
+    }
+}

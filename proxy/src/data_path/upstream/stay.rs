@@ -1,0 +1,77 @@
+//! All that a request holds of its upstream while it is there, and what it tells it.
+
+use std::rc::Rc;
+
+use http::StatusCode;
+use routing_rules::breaker::Outcome;
+
+use super::{Attempt, GroupPass, LocalEndpoint, UpstreamPlace};
+use crate::data_path::error::{Blame, RequestError};
+
+/// A request's stay at an upstream; over when dropped.
+#[derive(Default)]
+pub(crate) struct Stay {
+    // In this order: who is called when the upstream has room should find the endpoint's place free.
+    attempt: Option<Attempt>,
+    place: Option<UpstreamPlace>,
+    pass: Option<GroupPass>,
+}
+
+impl Stay {
+    /// It has this pass, if one is needed, and no endpoint yet.
+    pub(crate) fn new(pass: Option<GroupPass>) -> Self {
+        Self { attempt: None, place: None, pass }
+    }
+
+    /// It goes to its first endpoint.
+    pub(crate) fn enter(&mut self, attempt: Attempt, place: Option<UpstreamPlace>) {
+        self.attempt = Some(attempt);
+        self.place = place;
+    }
+
+    /// It goes to another endpoint, and no longer to the one before.
+    pub(crate) fn move_to(&mut self, attempt: Attempt) {
+        self.attempt = Some(attempt);
+    }
+
+    pub(crate) fn attempt(&mut self) -> Option<&mut Attempt> {
+        self.attempt.as_mut()
+    }
+
+    pub(crate) fn endpoint(&self) -> Option<&Rc<LocalEndpoint>> {
+        self.attempt.as_ref().map(Attempt::endpoint)
+    }
+
+    /// A valid head came. Returns how long the endpoint took for it in µs, if it had the whole request before.
+    pub(crate) fn answered(&mut self, status: StatusCode, now_us: u64) -> Option<u64> {
+        if let Some(mut pass) = self.pass.take() {
+            pass.judge(Outcome::Answer(status.as_u16()));
+        }
+        if let Some(place) = &self.place {
+            place.ended(Ok(status));
+        }
+        self.attempt.as_mut().and_then(|attempt| attempt.answered(status, now_us))
+    }
+
+    /// There is no endpoint for it. That there was no room says nothing of the upstream.
+    pub(crate) fn refused(mut self, error: RequestError) {
+        if let Some(mut pass) = self.pass.take()
+            && error == RequestError::NoEndpoint
+        {
+            pass.judge(error.outcome());
+        }
+    }
+
+    /// There is nothing more to be done here, because of this error if there was one.
+    pub(crate) fn end(mut self, error: Option<RequestError>) {
+        let Some(error) = error else { return };
+        if let Some(place) = &self.place {
+            place.ended(Err(error));
+        }
+        if let Some(mut pass) = self.pass.take()
+            && error.blame() == Blame::Upstream
+        {
+            pass.judge(error.outcome());
+        }
+    }
+}
