@@ -186,7 +186,12 @@ impl Worker {
 
     /// Time and draws for an assignment.
     pub(crate) fn moment(&self) -> Moment {
-        Moment { unix_secs: self.clock.unix_secs.get(), draw: [self.draw(), self.draw()] }
+        Moment { unix_secs: self.unix_secs(), draw: [self.draw(), self.draw()] }
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn unix_secs(&self) -> u64 {
+        self.clock.unix_secs.get()
     }
 
     /// 32 hexadecimal digits that no other request has.

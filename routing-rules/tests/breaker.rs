@@ -312,7 +312,7 @@ fn a_group_opens_alone_and_ramps_by_place() {
 
     // The condition, from results after retries.
     let mut row = vec![0; layout.cells()];
-    (0..30).flat_map(|_| layout.touched(Outcome::Timeout, 0)).for_each(|cell| row[cell] += 1);
+    (0..30).flat_map(|_| layout.touched(Outcome::Timeout, Some(0))).for_each(|cell| row[cell] += 1);
     let change = group.tick(16_000, &row, closed.gate, start, 0.5);
     assert_eq!(change.transition, Some(Transition::Opened(Cause::Condition)));
     assert_eq!(group.breaker().level(), 2);
@@ -451,7 +451,7 @@ impl Bench {
             let mut row = vec![0; layout.cells()];
             for result in 0..results {
                 let outcome = if result < failures { BROKEN } else { FINE };
-                layout.touched(outcome, 1_000).for_each(|cell| row[cell] += 1);
+                layout.touched(outcome, Some(1_000)).for_each(|cell| row[cell] += 1);
             }
             window.add(self.now_ms, &row);
         }

@@ -187,12 +187,13 @@ fn results_count_as_what_the_client_gets() {
     let condition: Condition =
         "ResponseCodeRatio(502, 503, 504, 505) > 0 || LatencyAtQuantileMS(1) > 0".parse().unwrap();
     let layout = condition.layout();
-    let touched = |outcome, us| layout.touched(outcome, us).collect::<Vec<_>>();
+    let touched = |outcome, us| layout.touched(outcome, Some(us)).collect::<Vec<_>>();
     // Results, network errors, failures; 502; 504; then the latencies from 0.1 ms on.
     assert_eq!(layout.cells(), 3 + 2 + 256);
     assert_eq!(touched(Outcome::Answer(204), 100), [0, 5]);
     assert_eq!(touched(Outcome::Answer(502), 0), [0, 2, 3, 5]);
     assert_eq!(touched(Outcome::Answer(499), u64::MAX), [0, 260]);
+    assert_eq!(layout.touched(Outcome::Answer(200), None).collect::<Vec<_>>(), [0], "no sample");
     assert_eq!(touched(Outcome::NetworkError, 100), [0, 1, 2, 3]);
     assert_eq!(touched(Outcome::Timeout, 200), [0, 1, 2, 4, 21]);
     assert_eq!(touched(Outcome::BodyCut, 100), [1, 2]);
@@ -242,7 +243,7 @@ fn a_window_agrees_with_the_sum() {
 
 fn row(layout: &Layout, results: &[(Outcome, u64)]) -> Vec<u64> {
     let mut row = vec![0; layout.cells()];
-    results.iter().flat_map(|(outcome, us)| layout.touched(*outcome, *us)).for_each(|cell| row[cell] += 1);
+    results.iter().flat_map(|(outcome, us)| layout.touched(*outcome, Some(*us))).for_each(|cell| row[cell] += 1);
     row
 }
 

@@ -255,7 +255,7 @@ impl<F: Fn(usize, u64, f64) -> Answer> Simulation<F> {
             let end = if outcome.is_failure() { ProbeEnd::Failure } else { ProbeEnd::Success };
             endpoint.gate = endpoint.gate.probed(epoch, end).unwrap_or(endpoint.gate);
         }
-        layout.touched(outcome, us).for_each(|cell| endpoint.row[cell] += 1);
+        layout.touched(outcome, Some(us)).for_each(|cell| endpoint.row[cell] += 1);
         let streak = endpoint.breaker.settings().streak;
         endpoint.streak = streak.next(endpoint.streak, outcome, now / 1_000);
         if self.trips_left > 0

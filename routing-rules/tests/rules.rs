@@ -64,7 +64,8 @@ const CASES: &[&str] = &[
                       "e": {"balance": {"drr": {"window": "0.9s", "latency_floor": "0s", "sensitivity": 0.4, "min_share": 0, "slow_start": "11m"}}, "endpoints": ["x"]},
                       "f": {"balance": {"dwrr": {"window": "31s", "latency_floor": "2s", "sensitivity": 2.1, "min_share": 1.5}}},
                       "g": {"balance": {"consistent_hash": {"by": {"header": "a b"}, "bound": 1}}}, "h": {"balance": {"consistent_hash": {"by": {"cookie": "a;b"}, "bound": 11}}},
-                      "i": {"balance": {"consistent_hash": {"by": {"cookie": "ok"}, "bound": 10}}}}}
+                      "i": {"balance": {"consistent_hash": {"by": {"cookie": "ok"}, "bound": 10}}}, "j": {"balance": {"sticky": {"life": "59s"}}},
+                      "k": {"balance": {"sticky": {"life": "8760h"}}}}}
     ---
     upstreams.e.endpoints[0]: `x` is not an address such as 10.0.0.1:8080 or [2001:db8::1]:8080
     upstreams.e.balance.dwrr.window: 900ms is not within 1s to 30s
@@ -79,7 +80,8 @@ const CASES: &[&str] = &[
     upstreams.g.balance.consistent_hash.by: `a b` is not a header name
     upstreams.g.balance.consistent_hash.bound: 1 is not within 1.05 to 10
     upstreams.h.balance.consistent_hash.by: `a;b` is not a cookie name
-    upstreams.h.balance.consistent_hash.bound: 11 is not within 1.05 to 10"#,
+    upstreams.h.balance.consistent_hash.bound: 11 is not within 1.05 to 10
+    upstreams.j.balance.sticky.life: 59s is not within 60s to 8760h"#,
     // breakers
     r#"{"upstreams": {"u": {"breaker": "NetworkErrorRatio() > 0.3"}, "v": {"breaker": false}, "w": {"breaker": {"streak": 0, "condition": "RequestThreshold() > 5"}},
                       "a": {"breaker": "1 > 0"}, "b": {"breaker": {"condition": "NetworkErrorRatio()", "min_requests": 0, "open": "99ms", "max_open": "25h", "streak": 1001}},
@@ -90,8 +92,8 @@ const CASES: &[&str] = &[
     upstreams.a.breaker.condition: column 1: a comparison needs a measure: NetworkErrorRatio(), RequestThreshold(), LatencyAtQuantileMS(99), ResponseCodeRatio(500, 600, 0, 600)
     upstreams.b.breaker.condition: column 20: expected one of > >= < <= == !=, found the end
     upstreams.b.breaker.min_requests: 0 is not between 1 and 100000
-    upstreams.b.breaker.open: 99ms is not between 100ms and 3600s
-    upstreams.b.breaker.max_open: 90000s is not between 100ms and 86400s
+    upstreams.b.breaker.open: 99ms is not between 100ms and 1h
+    upstreams.b.breaker.max_open: 25h is not between 100ms and 24h
     upstreams.b.breaker.streak: 1001 is not between 0 and 1000
     upstreams.c.breaker.max_open: the longest time is shorter than the first, `open`
     upstreams.d.breaker: without a condition and without a streak nothing opens it; for none at all write `breaker: false`
@@ -139,7 +141,7 @@ const CASES: &[&str] = &[
     upstreams.h.health.host: `a b` has a character that a host name cannot have
     upstreams.h.health.status: without a status no answer would be good
     upstreams.h.health.body: every body has nothing in it; leave `body` out
-    upstreams.h.health.interval: 99ms is not between 100ms and 3600s
+    upstreams.h.health.interval: 99ms is not between 100ms and 1h
     upstreams.h.health.timeout: 61s is not between 1ms and 60s
     upstreams.h.health.rise: 0 is not between 1 and 100
     upstreams.h.health.fall: 101 is not between 1 and 100
@@ -450,7 +452,7 @@ fn ways_to_write_a_balance() {
     let dwrr = |dwrr: Dwrr| Ok(Balance::Dwrr(dwrr));
     let hash = |by, bound| Ok(Balance::ConsistentHash(ConsistentHash { by, bound }));
     let window = Duration::from_secs(10);
-    let names = "expected one of `drr`, `dwrr`, `round_robin`, `least_request`, `consistent_hash`";
+    let names = "expected one of `drr`, `dwrr`, `round_robin`, `least_request`, `consistent_hash`, `sticky`";
     let cases = [
         (r#""dwrr""#, dwrr(Dwrr::default())),
         (r#""drr""#, dwrr(Dwrr::default())),
@@ -462,6 +464,9 @@ fn ways_to_write_a_balance() {
         (r#""consistent_hash""#, hash(HashKey::ClientIp, 1.25)),
         (r#"{"consistent_hash": {"by": {"cookie": "user"}, "bound": 2}}"#, hash(HashKey::Cookie("user".into()), 2.0)),
         (r#"{"consistent_hash": {"by": "client_ip"}}"#, hash(HashKey::ClientIp, 1.25)),
+        (r#""sticky""#, Ok(Balance::Sticky { life: None })),
+        (r#"{"sticky": {"life": "12h"}}"#, Ok(Balance::Sticky { life: Some(Duration::from_secs(43_200)) })),
+        (r#"{"sticky": {"cookie": "x"}}"#, Err("unknown field `cookie`, expected `life`".into())),
         (r#""random""#, Err(format!("unknown variant `random`, {names}"))),
         (r#"{"random": {}}"#, Err(format!("unknown variant `random`, {names}"))),
         (r#"{}"#, Err("expected one name with its options".into())),

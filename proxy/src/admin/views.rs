@@ -8,7 +8,7 @@ use routing_rules::rules::Target;
 use serde::Serialize;
 
 use crate::moment;
-use crate::snapshot::{Balancer, DoorTotals, Endpoint, Member, Snapshot, Upstream};
+use crate::snapshot::{DoorTotals, Endpoint, Member, Snapshot, Upstream};
 
 /// A route.
 #[derive(Serialize)]
@@ -237,7 +237,7 @@ fn limits(upstream: &Upstream) -> Option<LimitsView> {
 }
 
 fn learned(upstream: &Upstream, endpoint: &Endpoint) -> Option<LearnedView> {
-    let Balancer::Dwrr { learning, .. } = &upstream.balancer else { return None };
+    let learning = upstream.balancer.learning()?;
     let learned = endpoint.learned();
     let (learned, now_us) = (learned.as_ref()?, moment::now_us());
     let Evidence { answered, answered_time, errors, .. } = learned.evidence(learning, now_us);

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::traffic::TrafficMemory;
 use super::{breakers, health, limits, weights};
 use crate::moment;
-use crate::snapshot::{Endpoint, Member, Snapshot, Upstream};
+use crate::snapshot::{Balancer, Endpoint, Member, Snapshot, Upstream, Weighing};
 
 /// Builds snapshots one after another. Cheap to clone.
 #[derive(Clone)]
@@ -126,8 +126,14 @@ impl Assembler {
         if is_joined {
             newcomers.iter().for_each(|endpoint| weights::start_ramp(endpoint, now_us));
         }
-        let upstream =
-            Upstream::new(rules, members, breakers::group(rules, old, workers), limits::door(rules, old, workers));
+        let upstream = Upstream {
+            balancer: Balancer::new(rules, &members, &self.context.secret),
+            weighing: Weighing::new(&members),
+            group: breakers::group(rules, old, workers),
+            door: limits::door(rules, old, workers),
+            endpoints: members,
+            rules: Arc::clone(rules),
+        };
         weights::publish(&upstream, now_us);
         upstream
     }

@@ -8,13 +8,13 @@ use std::sync::MutexGuard;
 use routing_rules::balance::{Counts, Evidence, Learned, Learning, Share, TICK_US, Weights, recompute};
 
 use crate::moment;
-use crate::snapshot::{Balancer, Endpoint, Look, Member, Snapshot, Upstream};
+use crate::snapshot::{Endpoint, Look, Member, Snapshot, Upstream};
 
 /// One tick of all upstreams.
 pub fn tick(snapshot: &Snapshot, now_us: u64) {
     for place in snapshot.activity.take(Look::Weights) {
         let Some(Some(upstream)) = snapshot.upstreams.get(place) else { continue };
-        if let Balancer::Dwrr { learning, .. } = &upstream.balancer
+        if let Some(learning) = upstream.balancer.learning()
             && tick_one(upstream, learning, now_us)
         {
             snapshot.activity.mark_for(place, Look::Weights);
@@ -55,8 +55,8 @@ fn share(upstream: &Upstream, member: &Member, now_us: u64) -> Share {
         _ => 1.0,
     };
     let usual = Share { configured, learned: 1.0, ramp: 1.0, breaker, is_up, is_draining };
-    match (&upstream.balancer, &*member.endpoint.learned()) {
-        (Balancer::Dwrr { learning, .. }, Some(learned)) => {
+    match (upstream.balancer.learning(), &*member.endpoint.learned()) {
+        (Some(learning), Some(learned)) => {
             Share { learned: learned.weight(), ramp: learned.ramp(learning, now_us), ..usual }
         }
         _ => usual,

@@ -11,10 +11,10 @@ use http::header::{HeaderName, HeaderValue};
 use routing_rules::release::{Assignment, Bucket, Group, Moment};
 use routing_rules::request::RequestView;
 use routing_rules::rules::{Override, Route};
-use routing_rules::table::{CompiledTarget, ReleaseId, RouteId, RouteMatch, UpstreamId, hash_of};
+use routing_rules::table::{CompiledTarget, ReleaseId, RouteId, RouteMatch, UpstreamId};
 
 use super::error::RequestError;
-use super::upstream::{Admission, Attempt, GroupPass, LocalUpstream, Shut, Stay, Ticket, UpstreamPlace};
+use super::upstream::{Admission, Affinity, Attempt, GroupPass, LocalUpstream, Shut, Stay, Ticket, UpstreamPlace};
 use crate::moment;
 use crate::snapshot::Snapshot;
 use crate::worker::{HeldSnapshot, Worker};
@@ -30,7 +30,7 @@ pub(crate) struct Decision {
 /// The upstream of a request, and what it takes to choose an endpoint.
 pub(crate) struct Destination {
     upstream: Rc<LocalUpstream>,
-    hash: Option<u64>,
+    affinity: Affinity,
     /// Where the request was tried before.
     tried: Vec<usize>,
     /// Its place in the queue, as long as it waits.
@@ -206,9 +206,9 @@ impl Destination {
             // A fallback is asked for an endpoint and nothing else: its own fallback is not followed.
             Err(Shut) => (local(placement.fallback(snapshot, &own).ok_or(RequestError::NoEndpoint)?)?, None),
         };
-        let hash = upstream.hash_key().and_then(|key| hash_of(key, request));
+        let affinity = upstream.affinity(request, worker.unix_secs());
         let mut stay = Stay::new(pass);
-        let ticket = match upstream.admit(hash, now_us, || worker.draw()) {
+        let ticket = match upstream.admit(affinity, now_us, || worker.draw()) {
             Ok(Admission::Admitted(choice, place)) => {
                 stay.enter(Attempt::new(Rc::clone(&upstream), choice, now_us), place);
                 None
@@ -219,7 +219,7 @@ impl Destination {
                 return Err(error);
             }
         };
-        Ok((Self { upstream, hash, tried: Vec::new(), ticket }, stay))
+        Ok((Self { upstream, affinity, tried: Vec::new(), ticket }, stay))
     }
 
     /// How long the request may wait for its endpoint. `None` if it has one.
@@ -233,7 +233,7 @@ impl Destination {
     /// No endpoint takes requests any more.
     pub(crate) async fn wait(&mut self, worker: &Worker) -> Result<Option<(Attempt, UpstreamPlace)>, RequestError> {
         let Some(ticket) = &self.ticket else { return Ok(None) };
-        let (choice, place) = self.upstream.wait(ticket, self.hash, || worker.draw()).await?;
+        let (choice, place) = self.upstream.wait(ticket, self.affinity, || worker.draw()).await?;
         self.ticket = None;
         Ok(Some((Attempt::new(Rc::clone(&self.upstream), choice, moment::now_us()), place)))
     }
@@ -248,8 +248,13 @@ impl Destination {
     /// An endpoint other than that of `attempt` and those before. It is not waited for.
     pub(crate) fn choose_another(&mut self, attempt: &Attempt, worker: &Worker, now_us: u64) -> Option<Attempt> {
         self.tried.push(attempt.place());
-        let choice = self.upstream.choose(self.hash, &self.tried, now_us, || worker.draw())?;
+        let choice = self.upstream.choose(self.affinity, &self.tried, now_us, || worker.draw())?;
         Some(Attempt::new(Rc::clone(&self.upstream), choice, now_us))
+    }
+
+    /// The cookie that leads a client back to where `attempt` served it, if it needs one.
+    pub(crate) fn session_cookie(&self, attempt: &Attempt, worker: &Worker, secure: bool) -> Option<HeaderValue> {
+        self.upstream.session_cookie(self.affinity, attempt.place(), worker.unix_secs(), secure)
     }
 
     pub(crate) fn upstream(&self) -> &LocalUpstream {

@@ -80,10 +80,12 @@ pub(crate) fn relay(
         Err(error) => return Err((error, life)),
     };
     life.exchange().endpoint_answered(parts.status);
-    rewrite(&mut parts.headers, seen, &decision);
+    let exchange = life.exchange();
+    let secure = exchange.connection().is_secure();
+    let session = |attempt: &mut _| decision.destination.session_cookie(attempt, exchange.worker(), secure);
+    rewrite(&mut parts.headers, seen, &decision, exchange.with_attempt(session).flatten());
     // The version of this connection, whatever the endpoint's was (RFC 9110 §2.5).
     parts.version = Version::HTTP_11;
-    let exchange = life.exchange();
     // RFC 9110 §7.8 leaves open what follows an answer other than 101 to an upgrade; so nothing does.
     if asked_to_upgrade {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -158,7 +160,7 @@ fn one_length(headers: &HeaderMap) -> Option<Option<HeaderValue>> {
     Some(several)
 }
 
-fn rewrite(fields: &mut HeaderMap, seen: Seen, decision: &Decision) {
+fn rewrite(fields: &mut HeaderMap, seen: Seen, decision: &Decision, session: Option<HeaderValue>) {
     let announces_trailers = !decision.route().trailers().is_empty() && fields.contains_key(header::TRAILER);
     headers::clean_response(fields, seen);
     let route = decision.route();
@@ -172,6 +174,9 @@ fn rewrite(fields: &mut HeaderMap, seen: Seen, decision: &Decision) {
         for cookie in &placed.cookies {
             fields.append(header::SET_COOKIE, cookie.clone());
         }
+    }
+    if let Some(session) = session {
+        fields.append(header::SET_COOKIE, session);
     }
     for filter in route.filters() {
         if let Filter::ResponseHeader(edit) = filter {

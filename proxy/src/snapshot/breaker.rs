@@ -148,7 +148,7 @@ impl Results {
         &self,
         gate: &SharedGate,
         worker: usize,
-        (outcome, took_us): (Outcome, u64),
+        (outcome, took_us): (Outcome, Option<u64>),
         now_ms: u64,
         allowed: impl FnOnce() -> bool,
     ) {

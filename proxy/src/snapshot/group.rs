@@ -49,7 +49,7 @@ impl Group {
     }
 
     /// What the client got in the end. `None`: nothing that says anything of the upstream.
-    pub fn judge(&self, worker: usize, admitted: Admitted, result: Option<(Outcome, u64)>, now_ms: u64) {
+    pub fn judge(&self, worker: usize, admitted: Admitted, result: Option<(Outcome, Option<u64>)>, now_ms: u64) {
         let end = match result {
             Some((outcome, _)) if outcome.is_failure() => ProbeEnd::Failure,
             Some(_) => ProbeEnd::Success,

@@ -34,7 +34,7 @@ pub use limit::{DoorTotals, RouteLimitIndex, RouteLimits, UpstreamDoor};
 pub(crate) use limit::{Entrance, RoutePlace, RouteRefusal, client_network, has_limits};
 pub use tally::{DURATION_BOUNDS, Ended, Tally, TallyTotals};
 pub use traffic::{Retired, RetiredTraffic, Traffic, TrafficIndex};
-pub use upstream::{Balancer, Member, Upstream, Weighing};
+pub use upstream::{Balancer, Member, Sticky, Upstream, Weighing};
 
 /// Everything the data path needs to serve a request.
 pub struct Snapshot {

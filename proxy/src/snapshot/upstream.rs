@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use routing_rules::balance::{HashRing, Learning, Schedule, Weights};
+use routing_rules::release::{EndpointTag, Secret, Sessions};
 use routing_rules::rules::{self, Balance, HashKey, Measure, Name};
-use routing_rules::table::learning;
+use routing_rules::table::{learning, learning_of_sessions};
 
 use super::{Endpoint, Group, Results, UpstreamDoor};
 
@@ -64,6 +65,18 @@ pub enum Balancer {
         /// Who has which hashes.
         ring: HashRing,
     },
+    /// A client comes back to the endpoint that served it.
+    Sticky(Box<Sticky>),
+}
+
+/// See [`Balancer::Sticky`].
+pub struct Sticky {
+    /// How the weights are learned by which new clients are divided.
+    pub learning: Learning,
+    /// Reads and writes cookies; `None` where there is no secret to sign them with.
+    pub sessions: Option<Sessions>,
+    /// By endpoint.
+    pub tags: Box<[EndpointTag]>,
 }
 
 /// The weights of one version of an upstream. They change twice a second without a new snapshot: their places are those
@@ -79,18 +92,6 @@ pub struct Weighing {
 }
 
 impl Upstream {
-    /// An upstream whose endpoints weigh what was configured.
-    pub fn new(
-        rules: &Arc<rules::Upstream>,
-        endpoints: Box<[Member]>,
-        group: Option<Arc<Group>>,
-        door: Option<Arc<UpstreamDoor>>,
-    ) -> Self {
-        let configured: Vec<f64> = endpoints.iter().map(|member| f64::from(member.weight)).collect();
-        let balancer = Balancer::new(rules.balance(), &endpoints);
-        Self { rules: Arc::clone(rules), endpoints, balancer, weighing: Weighing::new(&configured), group, door }
-    }
-
     /// The upstream's name.
     pub fn name(&self) -> &Name {
         self.rules.name()
@@ -108,8 +109,9 @@ impl Upstream {
 }
 
 impl Balancer {
-    fn new(rules: &Balance, endpoints: &[Member]) -> Self {
-        match rules {
+    /// The way the rules want endpoints chosen.
+    pub fn new(rules: &rules::Upstream, endpoints: &[Member], secret: &Secret) -> Self {
+        match rules.balance() {
             Balance::Dwrr(dwrr) => Self::Dwrr { measure: dwrr.by, learning: learning(dwrr) },
             Balance::RoundRobin => Self::RoundRobin,
             Balance::LeastRequest => Self::LeastRequest,
@@ -118,12 +120,29 @@ impl Balancer {
                 let places: Vec<_> = endpoints.iter().map(|member| (name(member), member.weight)).collect();
                 Self::ConsistentHash { key: hash.by.clone(), ring: HashRing::new(&places, hash.bound) }
             }
+            Balance::Sticky { life } => {
+                let sessions = Sessions::new(rules.name(), secret, *life);
+                let tag = |sessions: &Sessions, member: &Member| {
+                    sessions.tag(member.endpoint.address().to_string().as_bytes())
+                };
+                let tags = sessions.iter().flat_map(|sessions| endpoints.iter().map(|member| tag(sessions, member)));
+                Self::Sticky(Box::new(Sticky { tags: tags.collect(), learning: learning_of_sessions(), sessions }))
+            }
+        }
+    }
+
+    /// How weights are learned, if they are.
+    pub fn learning(&self) -> Option<&Learning> {
+        match self {
+            Self::Dwrr { learning, .. } => Some(learning),
+            Self::Sticky(sticky) => Some(&sticky.learning),
+            Self::RoundRobin | Self::LeastRequest | Self::ConsistentHash { .. } => None,
         }
     }
 
     /// Whether a request is off an endpoint's hands with the head of its response, rather than with the end.
     pub fn counts_to_head(&self) -> bool {
-        matches!(self, Self::Dwrr { measure: Measure::Latency, .. })
+        matches!(self, Self::Dwrr { measure: Measure::Latency, .. } | Self::Sticky(_))
     }
 
     /// The name of the method.
@@ -133,13 +152,16 @@ impl Balancer {
             Self::RoundRobin => "round_robin",
             Self::LeastRequest => "least_request",
             Self::ConsistentHash { .. } => "consistent_hash",
+            Self::Sticky(_) => "sticky",
         }
     }
 }
 
 impl Weighing {
-    fn new(weights: &[f64]) -> Self {
-        let schedule = Arc::new(ArcSwap::from_pointee(Schedule::new(weights)));
+    /// The configured weights.
+    pub fn new(endpoints: &[Member]) -> Self {
+        let weights: Vec<f64> = endpoints.iter().map(|member| f64::from(member.weight)).collect();
+        let schedule = Arc::new(ArcSwap::from_pointee(Schedule::new(&weights)));
         Self { schedule, trips_left: AtomicUsize::new(0), in_panic: Mutex::default(), panics: AtomicU64::new(0) }
     }
 

@@ -45,4 +45,5 @@ mod resilience;
 mod shortage;
 mod soak;
 mod state;
+mod sticky;
 mod traffic;

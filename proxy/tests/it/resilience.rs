@@ -187,6 +187,26 @@ fn a_slow_endpoint_gets_less_and_keeps_what_it_learned_over_a_swap() {
 }
 
 #[test]
+fn requests_that_wait_by_design_convict_nobody() {
+    let endpoints = [Moody::start("a"), Moody::start("b"), Moody::start("c")];
+    let condition = "LatencyAtQuantileMS(50) > 5";
+    let text = rules(
+        &endpoints.each_ref().map(|moody| moody.origin.address().to_string()),
+        &format!(", balance: round_robin, breaker: {{condition: \"{condition}\", min_requests: 5}}"),
+    );
+    let serin = Serin::serving(
+        &text.replace("{all: {", "{poll: {sample: false, paths: [{exact: /poll}], upstream: app}, all: {"),
+    );
+    endpoints[0].mood.slow_ms.store(20, Relaxed);
+    let mut client = serin.client();
+    let opened = || serin.metric("serin_endpoint_breaker_openings_total") > 0.0;
+    (0..60).for_each(|_| assert_eq!(client.get("/poll").status, 200));
+    assert!(!opened(), "twenty of them in four ticks");
+    (0..15).for_each(|_| assert_eq!(client.get("/").status, 200));
+    eventually(PATIENCE, "what counts opens it", opened);
+}
+
+#[test]
 fn the_same_key_finds_the_same_endpoint() {
     let endpoints = [Origin::named("a"), Origin::named("b"), Origin::named("c")];
     let serin = serving(&endpoints.each_ref(), ", balance: {consistent_hash: {by: {header: x-user}, bound: 10}}");

@@ -38,10 +38,11 @@ impl Layout {
         self.latency_at() + if self.latency { BUCKETS } else { 0 }
     }
 
-    /// The counters that go up by one when a request ended so, after this time until the head of the response.
+    /// The counters that go up by one when a request ended so, after this time until the head of the response; `None` if the
+    /// time says nothing.
     ///
     /// An outcome that is no result of its own ([`Outcome::BodyCut`]) adds to what has been counted before.
-    pub fn touched(&self, outcome: Outcome, elapsed_us: u64) -> impl Iterator<Item = usize> {
+    pub fn touched(&self, outcome: Outcome, elapsed_us: Option<u64>) -> impl Iterator<Item = usize> {
         let always = [
             (RESULTS, outcome.is_result()),
             (NETWORK_ERRORS, outcome.is_network_error()),
@@ -52,7 +53,8 @@ impl Layout {
         let in_range = move |range: &CodeRange| code.is_some_and(|code| (range.from..range.to).contains(&code));
         let codes = self.ranges.iter().enumerate().filter(move |(_, range)| in_range(range));
         let codes = codes.map(|(index, _)| CODES + index);
-        let latency = (self.latency && outcome.has_latency()).then(|| self.latency_at() + bucket(elapsed_us));
+        let elapsed_us = elapsed_us.filter(|_| self.latency && outcome.has_latency());
+        let latency = elapsed_us.map(|elapsed_us| self.latency_at() + bucket(elapsed_us));
         always.chain(codes).chain(latency)
     }
 

@@ -107,12 +107,11 @@ impl Assignment<'_> {
     /// The `Set-Cookie` fields for the response. They are signed here and not before, so a response that does not
     /// need them pays nothing. `secure`: the client came by TLS.
     pub fn cookies(&self, secure: bool) -> impl Iterator<Item = HeaderValue> {
-        let pin = self
-            .to_set
-            .pin
-            .as_ref()
-            .and_then(|(pins, pin)| Some(set_cookie(pins.cookie_name(), &pins.close(pin)?, PIN_LIFE_SECS, secure)));
-        let id = self.to_set.id.as_ref().map(|(ids, id)| set_cookie(ID_COOKIE, &ids.close(id), ID_LIFE_SECS, secure));
+        let pin = self.to_set.pin.as_ref().and_then(|(pins, pin)| {
+            Some(set_cookie(pins.cookie_name(), &pins.close(pin)?, Some(PIN_LIFE_SECS), secure))
+        });
+        let id =
+            self.to_set.id.as_ref().map(|(ids, id)| set_cookie(ID_COOKIE, &ids.close(id), Some(ID_LIFE_SECS), secure));
         pin.into_iter().chain(id)
     }
 }
@@ -143,8 +142,10 @@ pub(super) struct CookiesToSet<'r> {
     pub(super) id: Option<(&'r UserIds, UserId)>,
 }
 
-fn set_cookie(name: &str, value: &str, max_age_secs: u64, secure: bool) -> HeaderValue {
+/// Without an age the cookie ends with the browser's session.
+pub(super) fn set_cookie(name: &str, value: &str, max_age_secs: Option<u64>, secure: bool) -> HeaderValue {
     let secure = if secure { "; Secure" } else { "" };
-    let text = format!("{name}={value}; Path=/; Max-Age={max_age_secs}; HttpOnly; SameSite=Lax{secure}");
+    let max_age = max_age_secs.map(|secs| format!("; Max-Age={secs}")).unwrap_or_default();
+    let text = format!("{name}={value}; Path=/{max_age}; HttpOnly; SameSite=Lax{secure}");
     HeaderValue::try_from(text).expect("names, base64 and digits are visible ASCII")
 }

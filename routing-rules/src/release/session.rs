@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
+use super::assignment::set_cookie;
 use super::pin::{SKEW_MINUTES, minutes};
 use super::seal::{Body, Seal, Secret};
 use crate::request::cookie;
@@ -71,8 +72,13 @@ impl Sessions {
         is_good.then_some(Session { endpoint: EndpointTag(*tag), is_worn: age > life / 2 })
     }
 
-    /// The cookie value that leads to an endpoint.
-    pub fn close(&self, endpoint: EndpointTag, unix_secs: u64) -> String {
+    /// The `Set-Cookie` line that leads to an endpoint from now on.
+    pub fn set_cookie(&self, endpoint: EndpointTag, unix_secs: u64, secure: bool) -> HeaderValue {
+        let life_secs = self.life.map(|life| life.as_secs());
+        set_cookie(&self.cookie_name, &self.close(endpoint, unix_secs), life_secs, secure)
+    }
+
+    fn close(&self, endpoint: EndpointTag, unix_secs: u64) -> String {
         let mut body: Body = [0; _];
         body[0] = VERSION;
         body[1..=TAG_BYTES].copy_from_slice(&endpoint.0);

@@ -21,6 +21,11 @@ pub enum Balance {
     LeastRequest,
     /// The same key finds the same endpoint, within bounds.
     ConsistentHash(ConsistentHash),
+    /// A client comes back to the endpoint that served it.
+    Sticky {
+        /// How long that is remembered; until the browser is closed if it is not said.
+        life: Option<Duration>,
+    },
 }
 
 /// The options of `dwrr`.
@@ -97,6 +102,10 @@ impl Balance {
             BalanceSpec::ConsistentHash(spec) => {
                 ConsistentHash::new(spec, problems.at("consistent_hash")).map(Self::ConsistentHash)
             }
+            BalanceSpec::Sticky(spec) => {
+                let life = spec.life.map(|life| span(Some(life), SESSION_LIFE.start().to_owned(), SESSION_LIFE));
+                problems.at("sticky").at("life").ok(life.transpose()).map(|life| Self::Sticky { life })
+            }
         }
     }
 }
@@ -162,3 +171,5 @@ const WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from
 /// Not 0: times of 0 would have no ratio.
 const LATENCY_FLOOR: RangeInclusive<Duration> = Duration::from_micros(100)..=Duration::from_secs(1);
 const SLOW_START: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(600);
+/// Browsers keep no cookie for much longer than a year.
+const SESSION_LIFE: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(365 * 86_400);

@@ -30,6 +30,7 @@ pub struct Route {
     filters: Box<[Filter]>,
     upgrades: Box<[Box<str>]>,
     trailers: Box<[HeaderName]>,
+    samples: bool,
     keep_encoded_slashes: bool,
 }
 
@@ -169,6 +170,7 @@ impl Route {
             filters: filters?.into(),
             upgrades: upgrades?.into(),
             trailers: trailers?.into(),
+            samples: spec.sample.unwrap_or(true),
             keep_encoded_slashes: spec.encoded_slashes == EncodedSlashSpec::Keep,
         })
     }
@@ -240,6 +242,11 @@ impl Route {
     /// Protocols a client may upgrade to, lower case.
     pub fn upgrades(&self) -> &[Box<str>] {
         &self.upgrades
+    }
+
+    /// Whether the time its requests take says something about endpoints.
+    pub fn samples(&self) -> bool {
+        self.samples
     }
 
     /// Trailer fields that are passed on.

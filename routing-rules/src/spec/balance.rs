@@ -21,6 +21,8 @@ pub enum BalanceSpec {
     LeastRequest,
     /// The same key finds the same endpoint, unless that is overrun.
     ConsistentHash(ConsistentHashSpec),
+    /// As `dwrr` for who is new; a signed cookie leads a client back to the endpoint that served it.
+    Sticky(StickySessionsSpec),
 }
 
 impl Default for BalanceSpec {
@@ -68,6 +70,14 @@ pub struct ConsistentHashSpec {
     pub bound: Option<f64>,
 }
 
+/// See [`BalanceSpec::Sticky`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StickySessionsSpec {
+    /// How long a client that does not come back is remembered, 1m to 8760h (a year). Default: until the browser is closed.
+    pub life: Option<Span>,
+}
+
 /// What is hashed. A request without it goes to any endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -90,6 +100,7 @@ enum Method {
     RoundRobin,
     LeastRequest,
     ConsistentHash,
+    Sticky,
 }
 
 impl Method {
@@ -99,6 +110,7 @@ impl Method {
             Self::RoundRobin => BalanceSpec::RoundRobin,
             Self::LeastRequest => BalanceSpec::LeastRequest,
             Self::ConsistentHash => BalanceSpec::ConsistentHash(ConsistentHashSpec::default()),
+            Self::Sticky => BalanceSpec::Sticky(StickySessionsSpec::default()),
         }
     }
 
@@ -108,6 +120,7 @@ impl Method {
             Self::RoundRobin => map.next_value::<NoOptions>().map(|_| BalanceSpec::RoundRobin),
             Self::LeastRequest => map.next_value::<NoOptions>().map(|_| BalanceSpec::LeastRequest),
             Self::ConsistentHash => map.next_value().map(BalanceSpec::ConsistentHash),
+            Self::Sticky => map.next_value().map(BalanceSpec::Sticky),
         }
     }
 }

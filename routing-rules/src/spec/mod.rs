@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKeySpec};
+pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKeySpec, StickySessionsSpec};
 pub use breaker::{BreakerSpec, GroupBreakerSpec};
 pub use health::HealthSpec;
 pub use limit::{QueueSpec, RateKeySpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};

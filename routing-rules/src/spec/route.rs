@@ -46,6 +46,9 @@ pub struct RouteSpec {
     pub upgrade: Option<Vec<String>>,
     /// Trailer fields that are passed on, in both directions. Default: none.
     pub trailers: Vec<String>,
+    /// Whether the time that requests take says something about their endpoints. `false` for requests that wait by design, such as
+    /// long polls: they then count in no weight, no adaptive limit and no `LatencyAtQuantileMS`. Default `true`.
+    pub sample: Option<bool>,
     /// What to do with `%2F` and `%5C` in a path: `reject` (400, default) or `keep` them encoded.
     pub encoded_slashes: EncodedSlashSpec,
 }

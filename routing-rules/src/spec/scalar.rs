@@ -53,6 +53,7 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.0.as_micros() as f64 / 1_000.0;
         match self.0.as_millis() {
+            whole @ 1.. if whole % 3_600_000 == 0 && self.0.subsec_micros() == 0 => write!(f, "{}h", whole / 3_600_000),
             whole if whole % 1_000 == 0 && self.0.subsec_micros() == 0 => write!(f, "{}s", whole / 1_000),
             _ => write!(f, "{ms}ms"),
         }

@@ -13,8 +13,8 @@ use super::limit::{RetrySpec, UpstreamLimitsSpec};
 pub struct UpstreamSpec {
     /// The endpoints: `IP:PORT`, or `{address: "IP:PORT", weight: 2}`.
     pub endpoints: Vec<EndpointSpec>,
-    /// How requests are divided over the endpoints: `dwrr` (default), `round_robin`, `least_request` or
-    /// `consistent_hash`, or one of them with its options, as in `{dwrr: {window: 10s}}`.
+    /// How requests are divided over the endpoints: `dwrr` (default), `round_robin`, `least_request`,
+    /// `consistent_hash` or `sticky`, or one of them with its options, as in `{dwrr: {window: 10s}}`.
     pub balance: BalanceSpec,
     /// When an endpoint is left out for a while: a condition, or a map with more. Default: after five failures in a row.
     /// `false` for never.

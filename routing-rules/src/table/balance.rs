@@ -19,6 +19,12 @@ pub fn learning(rules: &Dwrr) -> Learning {
     }
 }
 
+/// For sessions: their endpoints are chosen once and keep what they have, so a weight that moved as fast as elsewhere would
+/// swing.
+pub fn learning_of_sessions() -> Learning {
+    Learning { gain: 0.05, ..learning(&Dwrr::default()) }
+}
+
 /// The hash of what the rules name as key; `None` if the request does not have it. An empty value is none: all who
 /// send it would go to one endpoint.
 pub fn hash_of(key: &HashKey, request: &RequestView<'_>) -> Option<u64> {

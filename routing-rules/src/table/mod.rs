@@ -47,7 +47,7 @@ use hosts::HostIndex;
 use slots::Slots;
 use update::Update;
 
-pub use balance::{hash_of, learning};
+pub use balance::{hash_of, learning, learning_of_sessions};
 pub use compiled::{CompiledRelease, CompiledRoute, CompiledTarget};
 pub use example::Example;
 pub use neighbours::Neighbours;

@@ -183,11 +183,9 @@ impl Exchange {
     // The endpoint.
 
     /// It has an upstream, and an endpoint unless it waits for one.
-    pub(crate) fn set_stay(&self, mut stay: Stay) {
-        if let Some(attempt) = stay.attempt() {
-            self.begin_at(attempt);
-        }
+    pub(crate) fn set_stay(&self, stay: Stay) {
         *self.stay.borrow_mut() = stay;
+        self.begin();
     }
 
     /// It waits for an endpoint, for so long at most.
@@ -203,28 +201,32 @@ impl Exchange {
         if self.is_request_complete() {
             self.request_complete_ms.set(self.now_ms().max(1));
         }
-        if let Some((mut attempt, place)) = entered {
-            self.begin_at(&mut attempt);
+        if let Some((attempt, place)) = entered {
             self.stay.borrow_mut().enter(attempt, Some(place));
+            self.begin();
         }
     }
 
     /// It goes to another endpoint, and no longer to the one before; or to the same again.
     pub(crate) fn retry_at(&self, another: Option<Attempt>) {
         self.retries.set(self.retries.get() + 1);
-        let mut stay = self.stay.borrow_mut();
-        let Some(mut attempt) = another.or_else(|| Some(stay.attempt()?.again(moment::now_us()))) else { return };
-        self.begin_at(&mut attempt);
-        attempt.count_retry();
-        stay.move_to(attempt);
+        let again = |attempt: &mut Attempt| attempt.again(moment::now_us());
+        if let Some(attempt) = another.or_else(|| self.with_attempt(again)) {
+            self.stay.borrow_mut().move_to(attempt);
+            self.with_attempt(Attempt::count_retry);
+            self.begin();
+        }
     }
 
-    fn begin_at(&self, attempt: &mut Attempt) {
-        // An endpoint that comes later is told all at once what another one waited for.
-        if self.is_request_complete() {
-            attempt.start_clock(moment::now_us());
-        }
-        self.record().endpoint(attempt.endpoint());
+    /// It has another endpoint than before, if it has one.
+    fn begin(&self) {
+        self.with_attempt(|attempt| {
+            // An endpoint that comes later is told all at once what another one waited for.
+            if self.is_request_complete() {
+                attempt.start_clock(moment::now_us());
+            }
+            self.record().endpoint(attempt.endpoint());
+        });
     }
 
     /// At which endpoint it is.

@@ -222,7 +222,10 @@ fn plan(
     let upgrade = if seen.upgrade { wanted_upgrade(parts, seen, route) } else { None };
     let uri = rewritten_uri(&head, route)?;
     let host = head.host_value();
-    let (destination, stay) = Destination::choose(worker, &snapshot, &placement, &view, exchange.started_us())?;
+    let (destination, mut stay) = Destination::choose(worker, &snapshot, &placement, &view, exchange.started_us())?;
+    if !route.samples() {
+        stay.leave_no_sample();
+    }
     let placed = placement.keep(&snapshot, connection.is_secure());
     destination.upstream().count_request(exchange.now_ms());
     exchange.set_stay(stay);

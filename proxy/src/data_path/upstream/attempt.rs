@@ -21,6 +21,8 @@ pub(crate) struct Attempt {
     began_us: u64,
     clock: Clock,
     awaits_head: bool,
+    /// Whether the time it takes says something of the endpoint.
+    samples: bool,
     /// What came of it has been counted.
     is_judged: bool,
 }
@@ -40,7 +42,7 @@ impl Attempt {
     /// A request for the endpoint that was chosen.
     pub(crate) fn new(upstream: Rc<LocalUpstream>, choice: Choice, began_us: u64) -> Self {
         upstream.endpoint(choice.place).counters().picked();
-        Self { upstream, choice, began_us, clock: Clock::Waiting, awaits_head: true, is_judged: false }
+        Self { upstream, choice, began_us, clock: Clock::Waiting, awaits_head: true, samples: true, is_judged: false }
     }
 
     /// It goes to the same endpoint once more, with what it holds there.
@@ -60,10 +62,15 @@ impl Attempt {
         self.upstream.endpoint(self.choice.place)
     }
 
+    /// How long it takes says nothing of the endpoint.
+    pub(crate) fn leave_no_sample(&mut self) {
+        self.samples = false;
+    }
+
     /// The endpoint can know the whole request.
     pub(crate) fn start_clock(&mut self, since_us: u64) {
         // A head that came before the request's end was not waited for.
-        if self.awaits_head && matches!(self.clock, Clock::Waiting) {
+        if self.samples && self.awaits_head && matches!(self.clock, Clock::Waiting) {
             self.clock = Clock::Running { since_us };
             self.endpoint().counters().learn(|counts| counts.start(since_us));
         }
@@ -108,7 +115,7 @@ impl Attempt {
     }
 
     fn judge(&mut self, outcome: Outcome, now_us: u64) {
-        let took_us = now_us.saturating_sub(self.began_us);
+        let took_us = self.samples.then(|| now_us.saturating_sub(self.began_us));
         self.upstream.judge(self.choice.place, self.choice.admitted, (outcome, took_us), now_us);
         self.end_probe(if outcome.is_failure() { ProbeEnd::Failure } else { ProbeEnd::Success });
     }

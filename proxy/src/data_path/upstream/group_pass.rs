@@ -13,6 +13,7 @@ pub(crate) struct GroupPass {
     upstream: Rc<LocalUpstream>,
     admitted: Option<Admitted>,
     began_us: u64,
+    samples: bool,
 }
 
 /// The breaker of the upstream lets nobody pass.
@@ -23,16 +24,22 @@ impl GroupPass {
     pub(crate) fn take(upstream: &Rc<LocalUpstream>, place: u16) -> Result<Option<Self>, Shut> {
         let Some(group) = &upstream.shared().group else { return Ok(None) };
         let admitted = Some(group.enter(place).ok_or(Shut)?);
-        Ok(Some(Self { upstream: Rc::clone(upstream), admitted, began_us: moment::now_us() }))
+        Ok(Some(Self { upstream: Rc::clone(upstream), admitted, began_us: moment::now_us(), samples: true }))
+    }
+
+    /// How long it takes says nothing of the upstream.
+    pub(crate) fn leave_no_sample(&mut self) {
+        self.samples = false;
     }
 
     /// What the client got in the end, and after how many µs. The first word counts.
     pub(crate) fn judge(&mut self, outcome: Outcome) {
         let now_us = moment::now_us();
-        self.settle(Some((outcome, now_us.saturating_sub(self.began_us))), now_us);
+        let took_us = self.samples.then(|| now_us.saturating_sub(self.began_us));
+        self.settle(Some((outcome, took_us)), now_us);
     }
 
-    fn settle(&mut self, result: Option<(Outcome, u64)>, now_us: u64) {
+    fn settle(&mut self, result: Option<(Outcome, Option<u64>)>, now_us: u64) {
         if let (Some(admitted), Some(group)) = (self.admitted.take(), &self.upstream.shared().group) {
             group.judge(self.upstream.worker(), admitted, result, now_us / 1_000);
         }

@@ -12,12 +12,11 @@ use arc_swap::{ArcSwap, Cache};
 use routing_rules::balance::{Picked, Schedule, Turns, View};
 use routing_rules::breaker::Outcome;
 use routing_rules::retry::{self, Budget, Verdict};
-use routing_rules::rules::HashKey;
 use routing_rules::table::UpstreamId;
 
-use super::EndpointPlace;
 use super::pool::Pool;
 use super::queue::LocalQueue;
+use super::{Affinity, EndpointPlace};
 use crate::snapshot::{Admitted, Balancer, Endpoint, EndpointCounters, Upstream, UpstreamDoor};
 
 /// All upstreams one worker has used.
@@ -174,25 +173,17 @@ impl LocalUpstreams {
 }
 
 impl LocalUpstream {
-    /// What a request is to be hashed by, if that decides its endpoint.
-    pub(crate) fn hash_key(&self) -> Option<&HashKey> {
-        match &self.shared.balancer {
-            Balancer::ConsistentHash { key, .. } => Some(key),
-            _ => None,
-        }
-    }
-
-    /// Chooses an endpoint other than those `tried`. A request without a hash goes to anybody.
+    /// Chooses an endpoint other than those `tried`.
     pub(crate) fn choose(
         &self,
-        hash: Option<u64>,
+        affinity: Affinity,
         tried: &[usize],
         now_us: u64,
         draw: impl Fn() -> u64,
     ) -> Option<Choice> {
         self.look_at_others(self.shared.balancer.counts_to_head(), now_us);
         loop {
-            let place = self.next(hash, tried, &draw)?;
+            let place = self.next(affinity, tried, &draw)?;
             if let Some(choice) = self.enter(place) {
                 return Some(choice);
             }
@@ -200,21 +191,29 @@ impl LocalUpstream {
         }
     }
 
-    fn next(&self, hash: Option<u64>, tried: &[usize], draw: &impl Fn() -> u64) -> Option<usize> {
+    fn next(&self, affinity: Affinity, tried: &[usize], draw: &impl Fn() -> u64) -> Option<usize> {
         let to_head = self.shared.balancer.counts_to_head();
         let load = |place: usize| self.endpoints[place].counters().load(to_head) + self.others.loads[place].get();
         let admits = |place: usize| self.admits(place) && self.has_place(place);
         let view = View { load, admits, tried };
         let (mut turns, mut schedule) = (self.turns.borrow_mut(), self.schedule.borrow_mut());
         let schedule = schedule.load();
+        let takes = |place: usize| schedule.weight(place) > 0.0 && (view.admits)(place) && !tried.contains(&place);
         let Picked { endpoint, guarded } = match &self.shared.balancer {
-            Balancer::Dwrr { .. } => schedule.pick(&mut turns, &view, draw),
+            Balancer::Sticky(_)
+                if let Affinity::Session { place, .. } = affinity
+                    && takes(place) =>
+            {
+                Some(Picked { endpoint: place, guarded: false })
+            }
+            Balancer::Dwrr { .. } | Balancer::Sticky(_) => schedule.pick(&mut turns, &view, draw),
             Balancer::RoundRobin => schedule.turn(&mut turns, &view),
             Balancer::LeastRequest => schedule.two_choices(&turns, &view, draw),
             Balancer::ConsistentHash { ring, .. } => {
                 // The ring knows who has a weight by the rules; the schedule knows who has one now.
                 let admits = |place: usize| schedule.weight(place) > 0.0 && (view.admits)(place);
-                ring.pick(hash.unwrap_or_else(draw), &View { load: view.load, admits, tried })
+                let hash = if let Affinity::Hash(hash) = affinity { hash } else { draw() };
+                ring.pick(hash, &View { load: view.load, admits, tried })
             }
         }?;
         if guarded {
@@ -272,7 +271,7 @@ impl LocalUpstream {
     }
 
     /// Tells the breaker how a request ended.
-    pub(crate) fn judge(&self, place: usize, admitted: Admitted, result: (Outcome, u64), now_us: u64) {
+    pub(crate) fn judge(&self, place: usize, admitted: Admitted, result: (Outcome, Option<u64>), now_us: u64) {
         let Some(results) = &self.shared.endpoints[place].results else { return };
         let (gate, weighing) = (self.endpoints[place].shared.gate(), &self.shared.weighing);
         if gate.load().epoch() == admitted.epoch {

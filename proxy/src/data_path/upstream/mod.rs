@@ -1,5 +1,6 @@
 //! From a decision to a response head: an upstream as this worker knows it, kept connections, sending.
 
+mod affinity;
 mod attempt;
 mod group_pass;
 mod interim;
@@ -11,6 +12,7 @@ mod queue;
 mod send;
 mod stay;
 
+pub(crate) use affinity::Affinity;
 pub(crate) use attempt::Attempt;
 pub(crate) use group_pass::{GroupPass, Shut};
 pub(crate) use io::EndpointIo;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::queue::Ticket;
-use super::{Choice, LocalEndpoint, LocalUpstream};
+use super::{Affinity, Choice, LocalEndpoint, LocalUpstream};
 use crate::data_path::error::RequestError;
 use crate::moment;
 use crate::snapshot::{Entrance, UpstreamDoor};
@@ -43,17 +43,17 @@ impl LocalUpstream {
     /// There is no endpoint, or no room to wait.
     pub(crate) fn admit(
         &self,
-        hash: Option<u64>,
+        affinity: Affinity,
         now_us: u64,
         draw: impl Fn() -> u64,
     ) -> Result<Admission, RequestError> {
         let Some(queue) = self.queue() else {
-            let choice = self.choose(hash, &[], now_us, draw).ok_or(RequestError::NoEndpoint)?;
+            let choice = self.choose(affinity, &[], now_us, draw).ok_or(RequestError::NoEndpoint)?;
             return Ok(Admission::Admitted(choice, None));
         };
         let mut entrance = queue.door().enter();
         if entrance == Entrance::Inside {
-            match self.claim(queue.door(), hash, now_us, &draw)? {
+            match self.claim(queue.door(), affinity, now_us, &draw)? {
                 Some((choice, place)) => return Ok(Admission::Admitted(choice, Some(place))),
                 None => entrance = queue.door().step_back(),
             }
@@ -71,21 +71,21 @@ impl LocalUpstream {
     pub(crate) async fn wait(
         &self,
         ticket: &Ticket,
-        hash: Option<u64>,
+        affinity: Affinity,
         draw: impl Fn() -> u64,
     ) -> Result<(Choice, UpstreamPlace), RequestError> {
-        ticket.until(|ticket| self.try_again(ticket, hash, &draw).transpose()).await
+        ticket.until(|ticket| self.try_again(ticket, affinity, &draw).transpose()).await
     }
 
     fn try_again(
         &self,
         ticket: &Ticket,
-        hash: Option<u64>,
+        affinity: Affinity,
         draw: &impl Fn() -> u64,
     ) -> Result<Option<(Choice, UpstreamPlace)>, RequestError> {
         while ticket.call() {
             let now_us = moment::now_us();
-            if let Some(claimed) = self.claim(ticket.door(), hash, now_us, draw)? {
+            if let Some(claimed) = self.claim(ticket.door(), affinity, now_us, draw)? {
                 return Ok(Some(claimed));
             }
             ticket.uncall();
@@ -101,11 +101,11 @@ impl LocalUpstream {
     fn claim(
         &self,
         door: &Arc<UpstreamDoor>,
-        hash: Option<u64>,
+        affinity: Affinity,
         now_us: u64,
         draw: &impl Fn() -> u64,
     ) -> Result<Option<(Choice, UpstreamPlace)>, RequestError> {
-        if let Some(choice) = self.choose(hash, &[], now_us, draw) {
+        if let Some(choice) = self.choose(affinity, &[], now_us, draw) {
             let place = UpstreamPlace { door: Arc::clone(door), since_us: now_us, was_answered: Cell::new(false) };
             return Ok(Some((choice, place)));
         }

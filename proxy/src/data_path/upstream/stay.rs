@@ -15,22 +15,33 @@ pub(crate) struct Stay {
     attempt: Option<Attempt>,
     place: Option<UpstreamPlace>,
     pass: Option<GroupPass>,
+    leaves_no_sample: bool,
 }
 
 impl Stay {
     /// It has this pass, if one is needed, and no endpoint yet.
     pub(crate) fn new(pass: Option<GroupPass>) -> Self {
-        Self { attempt: None, place: None, pass }
+        Self { pass, ..Self::default() }
+    }
+
+    /// It is made to wait by design: how long it takes says nothing of anybody.
+    pub(crate) fn leave_no_sample(&mut self) {
+        self.leaves_no_sample = true;
+        self.attempt.iter_mut().for_each(Attempt::leave_no_sample);
+        self.pass.iter_mut().for_each(GroupPass::leave_no_sample);
     }
 
     /// It goes to its first endpoint.
     pub(crate) fn enter(&mut self, attempt: Attempt, place: Option<UpstreamPlace>) {
-        self.attempt = Some(attempt);
         self.place = place;
+        self.move_to(attempt);
     }
 
     /// It goes to another endpoint, and no longer to the one before.
-    pub(crate) fn move_to(&mut self, attempt: Attempt) {
+    pub(crate) fn move_to(&mut self, mut attempt: Attempt) {
+        if self.leaves_no_sample {
+            attempt.leave_no_sample();
+        }
         self.attempt = Some(attempt);
     }
 
@@ -47,9 +58,7 @@ impl Stay {
         if let Some(mut pass) = self.pass.take() {
             pass.judge(Outcome::Answer(status.as_u16()));
         }
-        if let Some(place) = &self.place {
-            place.ended(Ok(status));
-        }
+        self.tell_place(Ok(status));
         self.attempt.as_mut().and_then(|attempt| attempt.answered(status, now_us))
     }
 
@@ -65,13 +74,17 @@ impl Stay {
     /// There is nothing more to be done here, because of this error if there was one.
     pub(crate) fn end(mut self, error: Option<RequestError>) {
         let Some(error) = error else { return };
-        if let Some(place) = &self.place {
-            place.ended(Err(error));
-        }
+        self.tell_place(Err(error));
         if let Some(mut pass) = self.pass.take()
             && error.blame() == Blame::Upstream
         {
             pass.judge(error.outcome());
+        }
+    }
+
+    fn tell_place(&self, answer: Result<StatusCode, RequestError>) {
+        if let Some(place) = self.place.as_ref().filter(|_| !self.leaves_no_sample) {
+            place.ended(answer);
         }
     }
 }

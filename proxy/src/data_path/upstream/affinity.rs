@@ -1,0 +1,56 @@
+//! What a request brings that decides its endpoint: a key that is hashed, or the session cookie of a client that was here
+//! before.
+
+use http::HeaderValue;
+use routing_rules::request::RequestView;
+use routing_rules::table::hash_of;
+
+use super::LocalUpstream;
+use crate::snapshot::Balancer;
+
+/// Why a request belongs to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Affinity {
+    /// It belongs to none.
+    None,
+    /// By its key.
+    Hash(u64),
+    /// Its client was served there before.
+    Session {
+        place: usize,
+        /// The client should have a new cookie.
+        is_worn: bool,
+    },
+}
+
+impl LocalUpstream {
+    /// Where a request belongs, as far as the upstream's balance asks for it.
+    pub(crate) fn affinity(&self, request: &RequestView<'_>, unix_secs: u64) -> Affinity {
+        match &self.shared().balancer {
+            Balancer::ConsistentHash { key, .. } => hash_of(key, request).map_or(Affinity::None, Affinity::Hash),
+            Balancer::Sticky(sticky) => {
+                let session = sticky.sessions.as_ref().and_then(|sessions| sessions.read(request.headers, unix_secs));
+                let place = |tag| sticky.tags.iter().position(|own| *own == tag);
+                let known = session.and_then(|session| Some((place(session.endpoint)?, session.is_worn)));
+                known.map_or(Affinity::None, |(place, is_worn)| Affinity::Session { place, is_worn })
+            }
+            Balancer::Dwrr { .. } | Balancer::RoundRobin | Balancer::LeastRequest => Affinity::None,
+        }
+    }
+
+    /// The cookie for a client that was served at this place, unless it has one that is good for long.
+    pub(crate) fn session_cookie(
+        &self,
+        affinity: Affinity,
+        served_at: usize,
+        unix_secs: u64,
+        secure: bool,
+    ) -> Option<HeaderValue> {
+        let Balancer::Sticky(sticky) = &self.shared().balancer else { return None };
+        if affinity == (Affinity::Session { place: served_at, is_worn: false }) {
+            return None;
+        }
+        let tag = *sticky.tags.get(served_at)?;
+        Some(sticky.sessions.as_ref()?.set_cookie(tag, unix_secs, secure))
+    }
+}
