@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::scalar::{ByteSize, Percent};
 
 /// Copies of a route's requests for another upstream. Its answers are read and dropped; whatever it does, clients do not
-/// notice. `docs/routing.md` says what is copied and what is not.
+/// notice. `docs/mirroring.md` says what is copied and what is not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MirrorSpec {

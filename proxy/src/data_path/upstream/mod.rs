@@ -13,4 +13,4 @@ pub(crate) use group_pass::{GroupPass, Shut};
 pub(crate) use io::EndpointIo;
 pub(crate) use local::{LocalEndpoint, LocalUpstream, LocalUpstreams};
 pub(crate) use pool::{EndpointConnection, Lease};
-pub(crate) use send::{Unanswered, builder, is_idempotent, send};
+pub(crate) use send::{NotOpened, Unanswered, builder, is_idempotent, is_repeatable, open, send};
