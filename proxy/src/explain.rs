@@ -13,7 +13,7 @@ use std::time::SystemTime;
 pub use routing_rules::release::DEVICE_TABLE_VERSION;
 use routing_rules::release::Moment;
 use routing_rules::request::RequestView;
-use routing_rules::rules::Target;
+use routing_rules::rules::{Mirror, Target};
 use routing_rules::table::{CompiledTarget, RouteMatch, UpstreamId};
 use serde::Serialize;
 
@@ -55,6 +55,18 @@ pub struct Explanation {
     /// What the client gets instead of an endpoint's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
+    /// Where a copy may go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorExplanation>,
+}
+
+/// The copies of a route's requests.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MirrorExplanation {
+    /// The upstream that gets them.
+    pub upstream: String,
+    /// How many of the requests are copied, in percent.
+    pub percent: String,
 }
 
 /// The user's group, and why.
@@ -142,6 +154,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
         split: Vec::new(),
         endpoints: Vec::new(),
         answer: None,
+        mirror: None,
     };
     // Without a listener at all, a port has to be made up: that of HTTP.
     let port = listener.map_or(80, |listener| listener.address().port());
@@ -179,7 +192,14 @@ impl Explanation {
         self.release = placement.release.as_ref().map(|placing| ReleaseExplanation::new(snapshot, placing));
         self.divide(snapshot, found, &placement);
         let is_down = self.endpoints.iter().all(|endpoint| endpoint.percent == 0.0);
-        is_down.then(|| refusal(RequestError::NoEndpoint))
+        if is_down {
+            return Some(refusal(RequestError::NoEndpoint));
+        }
+        // Who serves the request gets no copy of it.
+        let serves = |mirror: &&Mirror| self.upstream.as_deref() == Some(mirror.upstream.as_str());
+        let mirror = found.route().rules().mirror().filter(|mirror| !serves(mirror));
+        self.mirror = mirror.map(MirrorExplanation::new);
+        None
     }
 
     fn divide(&mut self, snapshot: &Snapshot, found: &RouteMatch<'_>, placement: &Placement<'_>) {
@@ -197,6 +217,12 @@ impl Explanation {
                 self.endpoints.extend(shares(snapshot, placement.upstream, 100.0));
             }
         }
+    }
+}
+
+impl MirrorExplanation {
+    fn new(mirror: &Mirror) -> Self {
+        Self { upstream: mirror.upstream.to_string(), percent: mirror.percent.to_string() }
     }
 }
 

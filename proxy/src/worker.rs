@@ -81,6 +81,8 @@ pub(crate) struct Worker {
     pub(crate) connections: Registry<ConnectionState>,
     pub(crate) exchanges: Registry<Exchange>,
     pub(crate) upstreams: LocalUpstreams,
+    /// Copies of requests under way to mirrors.
+    pub(crate) mirrors: Cell<usize>,
     pub(crate) log: LogWriter,
     pub(crate) http1: server::conn::http1::Builder,
     pub(crate) http1_client: client::conn::http1::Builder,
@@ -149,6 +151,7 @@ impl Worker {
             connections: Registry::new(),
             exchanges: Registry::new(),
             upstreams: LocalUpstreams::new(index),
+            mirrors: Cell::new(0),
             log: LogWriter::new(options.log),
             http1: http1::builder(),
             http1_client: upstream::builder(),

@@ -9,8 +9,8 @@ use routing_rules::limit::Rate;
 use routing_rules::release::ReleaseContext;
 use routing_rules::request::RequestView;
 use routing_rules::rules::{
-    Balance, ConsistentHash, Dwrr, Filter, HashKey, HealthCheck, HttpProbe, Kind, Measure, Name, Probe, Queue, RateKey,
-    RateLimit, ReplacePrefix, Retry, RuleSet, UpstreamLimits,
+    Balance, ConsistentHash, Dwrr, Filter, HashKey, HealthCheck, HttpProbe, Kind, Measure, Mirror, Name, Probe, Queue,
+    RateKey, RateLimit, ReplacePrefix, Retry, RuleSet, UpstreamLimits,
 };
 use routing_rules::spec::{InFlight, Percent, RouteSpec, Spec, UpstreamSpec};
 use routing_rules::table::RouteTable;
@@ -123,6 +123,20 @@ const CASES: &[&str] = &[
     upstreams.w.limits.queue.length: 10001 is not between 1 and 10000
     upstreams.w.limits.queue.timeout: 0s is not between 1ms and 60s
     upstreams.x.limits.queue: without `in_flight` or `in_flight_per_endpoint` nobody would ever wait"#,
+    // mirrors
+    r#"{"routes": {"a": {"upstream": "u", "mirror": {"upstream": "v", "percent": 0.01, "max_body": "1MiB"}},
+                   "b": {"upstream": "u", "mirror": {"upstream": "gone"}},
+                   "c": {"upstream": "u", "mirror": {"upstream": "u", "max_body": 1048577}},
+                   "d": {"upstream": "u", "mirror": {"upstream": ""}},
+                   "e": {"filters": [{"redirect": {"path": "/x"}}], "mirror": {"upstream": "v"}},
+                   "f": {"split": [{"upstream": "u", "weight": 1}, {"upstream": "v", "weight": 1}], "mirror": {"upstream": "v"}}},
+        "upstreams": {"u": {}, "v": {}}}
+    ---
+    routes.c.mirror.upstream: upstream `u` serves the route, so it has every request already
+    routes.c.mirror.max_body: it is above 1MiB, the most a mirrored body can have
+    routes.d.mirror.upstream: a name is empty
+    routes.e.mirror: a route that redirects sends no request that could be mirrored
+    routes.b.mirror.upstream: there is no upstream `gone`"#,
     // health checks
     r#"{"upstreams": {"a": {"health": {"path": "/healthz"}}, "b": {"health": {"tcp": true, "interval": "100ms", "timeout": "100ms", "rise": 1, "fall": 100}},
                       "c": {"health": {"path": "/x?deep=1", "host": "shop.test:81", "status": [204, "300-399"], "body": "fine"}},
@@ -291,6 +305,9 @@ fn every_problem_is_named() {
 
 /// A field of an upstream or a route as JSON, and why it cannot be read.
 const UNREADABLE: &[(&str, &str)] = &[
+    (r#""mirror": {"upstream": "v", "percent": 101}"#, "percent 101 is above 100, which is everybody"),
+    (r#""mirror": {"upstream": "v", "percent": 0.001}"#, "percent 0.001 has more than two decimals, the least is 0.01"),
+    (r#""mirror": {"percent": 1}"#, "missing field `upstream`"),
     (
         r#""breaker": 5"#,
         r#"invalid type: integer `5`, expected a condition, false, or a map such as {condition: "NetworkErrorRatio() > 0.3", open: 5s}"#,
@@ -332,7 +349,8 @@ const UNREADABLE: &[(&str, &str)] = &[
 #[test]
 fn what_cannot_be_read_is_named() {
     for (field, message) in UNREADABLE {
-        let kind = if field.contains("rate_limit") { "routes" } else { "upstreams" };
+        let is_of_route = ["rate_limit", "mirror"].iter().any(|word| field.contains(word));
+        let kind = if is_of_route { "routes" } else { "upstreams" };
         let spec = format!(r#"{{"{kind}": {{"x": {{{field}}}}}}}"#);
         let found = serde_json::from_str::<Spec>(&spec).unwrap_err().to_string();
         assert!(found.starts_with(&format!("{message} at line")), "{field}\n{found}\n{message}");
@@ -410,6 +428,30 @@ fn a_fallback_is_a_reference_like_others() {
     assert_eq!(rules.dangling(), dangling);
     rules.remove(Kind::Upstream, "u");
     assert_eq!((rules.users(Kind::Upstream, &v).count(), rules.dangling()), (0, vec![]));
+}
+
+#[test]
+fn mirrors_have_defaults_and_are_references_like_others() {
+    let json = r#"{"routes": {"r": {"upstream": "u", "mirror": {"upstream": "v"}}, "s": {"upstream": "u", "mirror": {"upstream": "v", "percent": 12.34, "max_body": 0}}},
+                   "upstreams": {"u": {}, "v": {}}}"#;
+    let spec: Spec = serde_json::from_str(json).unwrap();
+    let again: Spec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+    assert_eq!(again, spec, "what is kept on disk is read back");
+    let (mut rules, problems) = RuleSet::from_spec(&spec);
+    assert_eq!(problems, []);
+    let mirrors: Vec<Mirror> = rules.routes().filter_map(|route| route.mirror().cloned()).collect();
+    let v = Name::new("v").unwrap();
+    let mirror = |percent, max_body| Mirror { upstream: v.clone(), percent, max_body };
+    assert_eq!(
+        mirrors,
+        [mirror(Percent::ALL, 64 << 10), mirror(Percent::from_basis_points(1_234).unwrap(), 0)],
+        "of r and s"
+    );
+    assert_eq!(rules.users(Kind::Upstream, &v).count(), 2);
+    rules.remove(Kind::Upstream, "v");
+    let dangling = rules.dangling_of(Kind::Route, "r");
+    assert_eq!(dangling[0].error().to_string(), "routes.r.mirror.upstream: there is no upstream `v`");
+    assert_eq!(rules.dangling().len(), 2);
 }
 
 #[test]

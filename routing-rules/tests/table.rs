@@ -8,8 +8,8 @@ use routing_rules::release::ReleaseContext;
 use routing_rules::request::{RequestView, canonical};
 use routing_rules::rules::{Kind, Object, Route, RuleSet};
 use routing_rules::spec::{
-    AudienceRuleSpec, EndpointSpec, ListenerSpec, PathSpec, Percent, PercentSpec, ReleaseSpec, RouteSpec, Spec,
-    SplitSpec, StickySpec, TextMatchSpec, UpstreamSpec,
+    AudienceRuleSpec, EndpointSpec, ListenerSpec, MirrorSpec, PathSpec, Percent, PercentSpec, ReleaseSpec, RouteSpec,
+    Spec, SplitSpec, StickySpec, TextMatchSpec, UpstreamSpec,
 };
 use routing_rules::table::{CompiledTarget, Example, Pair, RouteTable};
 
@@ -413,6 +413,11 @@ fn objects_with_dangling_references_are_skipped_until_they_are_whole() {
         "lost".into(),
         RouteSpec { upstream: Some("nowhere".into()), listeners: vec!["web".into()], ..RouteSpec::default() },
     );
+    let mirror: MirrorSpec = serde_json::from_str(r#"{"upstream": "v"}"#).unwrap();
+    spec.routes.insert(
+        "watched".into(),
+        RouteSpec { upstream: Some("u".into()), mirror: Some(mirror), ..RouteSpec::default() },
+    );
     let (mut rules, _) = RuleSet::from_spec(&spec);
     let table = RouteTable::compile(&rules, &ReleaseContext::default());
     let skipped: Vec<String> = table.skipped().iter().map(ToString::to_string).collect();
@@ -421,6 +426,7 @@ fn objects_with_dangling_references_are_skipped_until_they_are_whole() {
         [
             "routes.lost.upstream: there is no upstream `nowhere`",
             "routes.lost.listeners[0]: there is no listener `web`",
+            "routes.watched.mirror.upstream: there is no upstream `v`",
             "releases.canary.canary: there is no upstream `v`",
             "routes.moved.release: release `canary` names an upstream that is not there",
         ]
@@ -436,7 +442,7 @@ fn objects_with_dangling_references_are_skipped_until_they_are_whole() {
         rules.insert(more.object(kind, name).unwrap());
     }
     let whole = table.update(&rules, &ReleaseContext::default());
-    assert_eq!((whole.routes().count(), whole.skipped()), (3, vec![]));
+    assert_eq!((whole.routes().count(), whole.skipped()), (4, vec![]));
 
     rules.remove(Kind::Upstream, "v");
     let again = whole.update(&rules, &ReleaseContext::default());

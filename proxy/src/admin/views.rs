@@ -20,6 +20,14 @@ pub(super) struct RouteView {
     split: Vec<SplitView>,
     redirect: bool,
     releases: Vec<String>,
+    mirror: Option<MirrorView>,
+}
+
+/// Where copies of requests go.
+#[derive(Serialize)]
+struct MirrorView {
+    upstream: String,
+    percent: String,
 }
 
 /// A part of a split.
@@ -168,6 +176,10 @@ pub(super) fn routes(snapshot: &Snapshot) -> Vec<RouteView> {
                 split,
                 redirect: matches!(route.target(), Target::Redirect(_)),
                 releases: route.releases().iter().map(ToString::to_string).collect(),
+                mirror: route.mirror().map(|mirror| MirrorView {
+                    upstream: mirror.upstream.to_string(),
+                    percent: mirror.percent.to_string(),
+                }),
             }
         })
         .collect()

@@ -6,6 +6,7 @@ pub(crate) mod error;
 pub(crate) mod headers;
 pub(crate) mod http;
 pub(crate) mod listener;
+pub(crate) mod mirror;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod tunnel;

@@ -107,7 +107,7 @@ pub(crate) fn relay(
 
 /// Refuses what must not be relayed and removes what is ambiguous (RFC 9112 §6.3). Returns whether the connection
 /// may serve another request.
-fn check_framing(parts: &mut http::response::Parts, seen: Seen) -> Result<bool, RequestError> {
+pub(crate) fn check_framing(parts: &mut http::response::Parts, seen: Seen) -> Result<bool, RequestError> {
     // RFC 9110 §15: statuses are 100 to 599. A 101 is handled elsewhere, and hyper skips all other interim responses.
     if parts.status.as_u16() > 599 {
         return Err(RequestError::BadResponse);

@@ -26,6 +26,9 @@ impl fmt::Display for Explanation {
         for endpoint in &self.endpoints {
             writeln!(f, "endpoint  {} weight {} ({:.1} %)", endpoint.address, endpoint.weight, endpoint.percent)?;
         }
+        if let Some(mirror) = &self.mirror {
+            writeln!(f, "mirror    {} {} %", mirror.upstream, mirror.percent)?;
+        }
         match &self.answer {
             Some(answer) => writeln!(f, "answer    {answer}"),
             None => Ok(()),

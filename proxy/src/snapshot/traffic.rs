@@ -9,7 +9,7 @@ use routing_rules::rules::Name;
 use routing_rules::table::{ReleaseId, RouteId};
 use tokio::time::Instant;
 
-use super::{Ended, Tally, TallyTotals};
+use super::{Ended, MirrorTally, Mirrored, Tally, TallyTotals};
 
 /// The requests of one route, or of one group of one release.
 pub struct Traffic {
@@ -17,6 +17,8 @@ pub struct Traffic {
     group: Option<Group>,
     /// One for each worker, made when its first request ends: most routes of a large table are idle.
     workers: Box<[OnceLock<Box<Tally>>]>,
+    /// Of a route's mirror, for each worker; made with the first outcome, because few routes have one.
+    mirrored: OnceLock<Box<[MirrorTally]>>,
 }
 
 /// The traffic of everything in a table, by id.
@@ -47,7 +49,7 @@ pub struct Retired {
 impl Traffic {
     /// Nothing yet, of a group of this release, or without a group of this route.
     pub fn new(name: Name, group: Option<Group>, workers: usize) -> Self {
-        Self { name, group, workers: (0..workers).map(|_| OnceLock::new()).collect() }
+        Self { name, group, workers: (0..workers).map(|_| OnceLock::new()).collect(), mirrored: OnceLock::new() }
     }
 
     /// The name of the route or release.
@@ -65,6 +67,20 @@ impl Traffic {
         if let Some(tally) = self.workers.get(worker) {
             tally.get_or_init(Box::default).count(ended);
         }
+    }
+
+    /// Counts what became of a request that was to be mirrored.
+    pub fn count_mirrored(&self, worker: usize, outcome: Mirrored) {
+        let tallies = self.mirrored.get_or_init(|| self.workers.iter().map(|_| MirrorTally::default()).collect());
+        if let Some(tally) = tallies.get(worker) {
+            tally.count(outcome);
+        }
+    }
+
+    /// How many had this outcome; `None` if none had any.
+    pub fn mirrored(&self, outcome: Mirrored) -> Option<u64> {
+        let tallies = self.mirrored.get()?;
+        Some(tallies.iter().map(|tally| tally.total(outcome)).sum())
     }
 
     /// The sum over all workers.

@@ -10,7 +10,7 @@ use super::counters::{Totals, WorkerCounters};
 use super::names::{self, Kind};
 use super::tallies::{self, CLASSES};
 use crate::data_path::error::RequestError;
-use crate::snapshot::{Endpoint, Member, Snapshot};
+use crate::snapshot::{Endpoint, Member, Mirrored, Snapshot};
 
 /// What the metrics are made from, besides the counters.
 pub struct Facts<'a> {
@@ -38,6 +38,7 @@ pub fn render(workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
         publish_endpoints(facts.snapshot);
         publish_route_limits(facts.snapshot);
         publish_upstream_limits(facts.snapshot);
+        publish_mirrors(facts.snapshot);
         publish_rules(facts);
     });
     let mut text = recorder.handle().render();
@@ -157,6 +158,15 @@ fn publish_upstream_limits(snapshot: &Snapshot) {
         counter!(names::UPSTREAM_WAITED, vec![label()]).absolute(totals.waited);
         for (reason, count) in [("full", totals.refused), ("timeout", totals.timed_out)] {
             counter!(names::UPSTREAM_REFUSED, vec![label(), Label::new("reason", reason)]).absolute(count);
+        }
+    }
+}
+
+fn publish_mirrors(snapshot: &Snapshot) {
+    for traffic in snapshot.traffic.all() {
+        for (outcome, count) in Mirrored::ALL.into_iter().filter_map(|one| Some((one, traffic.mirrored(one)?))) {
+            let route = Label::new("route", traffic.name().as_str().to_owned());
+            counter!(names::MIRRORED, vec![route, Label::new("outcome", outcome.as_str())]).absolute(count);
         }
     }
 }

@@ -54,6 +54,7 @@ metrics! {
     ROUTE_DURATION = "serin_route_request_duration_seconds", Histogram, ["route"], "Time from a request's head to the end of its response, by route.";
     ROUTE_REFUSED = "serin_route_refused_total", Counter, ["route", "limit"], "Requests that a limit of their route refused: `rate` or `in_flight`.";
     ROUTE_RATE_EVICTIONS = "serin_route_rate_evictions_total", Counter, ["route"], "Clients a rate limit forgot before their time, because there were too many at once; each got its burst back.";
+    MIRRORED = "serin_mirrored_requests_total", Counter, ["route", "outcome"], "Requests that were to be mirrored, by what became of the copy: `answered` by an endpoint, whatever it said; `failed` there; `timed_out`; or not sent: `no_endpoint` took it, `too_many` were under way, its body was `too_large`, or it came `incomplete`.";
     RELEASE_REQUESTS = "serin_release_requests_total", Counter, ["release", "group", "code"], "Requests that a release placed, by status class and the group whose upstream served.";
     RELEASE_DURATION = "serin_release_request_duration_seconds", Histogram, ["release", "group"], "Time from a request's head to the end of its response, by release and group.";
     REQUEST_BYTES = "serin_request_body_bytes_total", Counter, [], "Body bytes received from clients.";

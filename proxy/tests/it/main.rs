@@ -16,6 +16,7 @@ mod forwarding;
 mod geo;
 mod keepalive;
 mod limits;
+mod mirror;
 mod per_client;
 mod refusals;
 mod streaming;

@@ -12,6 +12,7 @@ mod health;
 mod host;
 mod limit;
 mod listener;
+mod mirror;
 mod name;
 mod path;
 mod release;
@@ -37,6 +38,7 @@ pub use host::HostPattern;
 pub(crate) use host::wildcard_suffix;
 pub use limit::{Queue, RateKey, RateLimit, Retry, UpstreamLimits};
 pub use listener::Listener;
+pub use mirror::Mirror;
 pub use name::Name;
 pub(crate) use path::canonical_pattern;
 pub use path::{PathPattern, RegexPattern};
@@ -290,6 +292,7 @@ impl RuleSet {
         let parts = parts.iter().enumerate();
         let split =
             parts.map(move |(index, part)| from(format!("split[{index}].upstream"), Kind::Upstream, &part.upstream));
+        let mirror = route.mirror().map(|mirror| from("mirror.upstream".into(), Kind::Upstream, &mirror.upstream));
         let one = route.releases().len() == 1;
         let releases = route.releases().iter().enumerate();
         let releases = releases.map(move |(index, name)| {
@@ -297,7 +300,7 @@ impl RuleSet {
         });
         let listeners = route.listeners().iter().enumerate();
         let listeners = listeners.map(move |(index, name)| from(format!("listeners[{index}]"), Kind::Listener, name));
-        single.chain(split).chain(releases).chain(listeners)
+        single.chain(split).chain(mirror).chain(releases).chain(listeners)
     }
 
     fn references_of_upstream<'r>(&self, upstream: &'r Upstream) -> impl Iterator<Item = Dangling> + use<'r> {

@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 
 use super::address::parse_network;
 use super::path::canonical_pattern;
-use super::{AddressSet, HostPattern, Name, PathPattern, RateLimit, RegexPattern, TextPattern, limit};
+use super::{AddressSet, HostPattern, Mirror, Name, PathPattern, RateLimit, RegexPattern, TextPattern, limit};
 use crate::RuleError;
 use crate::error::Problems;
 use crate::request::RequestView;
@@ -25,6 +25,7 @@ pub struct Route {
     conditions: RouteConditions,
     target: Target,
     releases: Box<[Name]>,
+    mirror: Option<Box<Mirror>>,
     timeouts: Timeouts,
     limits: Limits,
     filters: Box<[Filter]>,
@@ -153,6 +154,10 @@ impl Route {
         // A filter that is not right may be the redirect, so nothing can be said about the target then.
         let target = redirect.and_then(|redirect| target(spec, redirect, &mut problems));
         let releases = problems.at("release").each(&spec.release, |name| Name::new(name));
+        let mirror = match &spec.mirror {
+            Some(mirror) => Mirror::new(mirror, target.as_ref(), problems.at("mirror")).map(Some),
+            None => Some(None),
+        };
         let timeouts = timeouts(&spec.timeouts, problems.at("timeouts"));
         let limits = limits(&spec.limits, problems.at("limits"));
         let upgrades = upgrades(spec.upgrade.as_deref(), problems.at("upgrade"));
@@ -165,6 +170,7 @@ impl Route {
             conditions: conditions?,
             target: target?,
             releases: releases?.into(),
+            mirror: mirror?.map(Box::new),
             timeouts: timeouts?,
             limits: limits?,
             filters: filters?.into(),
@@ -212,6 +218,11 @@ impl Route {
     /// Releases that may move users, in order.
     pub fn releases(&self) -> &[Name] {
         &self.releases
+    }
+
+    /// The copies of its requests for another upstream.
+    pub fn mirror(&self) -> Option<&Mirror> {
+        self.mirror.as_deref()
     }
 
     /// Time limits.

@@ -68,6 +68,7 @@ fn uses_of_route(route: &Route) -> Vec<Id> {
         Target::Split(parts) => parts.iter().map(|part| (Kind::Upstream, part.upstream.clone())).collect(),
         Target::Redirect(_) => Vec::new(),
     };
+    uses.extend(route.mirror().map(|mirror| (Kind::Upstream, mirror.upstream.clone())));
     uses.extend(route.releases().iter().map(|name| (Kind::Release, name.clone())));
     uses.extend(route.listeners().iter().map(|name| (Kind::Listener, name.clone())));
     uses

@@ -8,6 +8,7 @@ mod balance;
 mod breaker;
 mod health;
 mod limit;
+mod mirror;
 mod release;
 mod route;
 mod scalar;
@@ -21,6 +22,7 @@ pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKey
 pub use breaker::{BreakerSpec, GroupBreakerSpec};
 pub use health::HealthSpec;
 pub use limit::{QueueSpec, RateKeySpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};
+pub use mirror::MirrorSpec;
 pub use release::{AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, ReleaseSpec, StickyRangeSpec, StickySpec};
 pub use route::{
     EncodedSlashSpec, FilterSpec, LimitsSpec, PathSpec, RedirectSpec, ReplacePrefixSpec, RouteSpec, SplitSpec,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::limit::RateLimitSpec;
+use super::mirror::MirrorSpec;
 use super::scalar::{ByteSize, Span};
 
 /// A route: which requests, and where they go.
@@ -36,6 +37,9 @@ pub struct RouteSpec {
     /// The release, or releases in order, that may move users of this route to a canary.
     #[serde(deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
     pub release: Vec<String>,
+    /// Copies of the requests for another upstream, whose answers nobody gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorSpec>,
     /// Time limits.
     pub timeouts: TimeoutsSpec,
     /// Limits of size and number.

@@ -42,6 +42,9 @@ impl CompiledRoute {
         upstreams: &Slots<Arc<Upstream>>,
         releases: &Slots<Arc<CompiledRelease>>,
     ) -> Option<Self> {
+        if let Some(mirror) = rules.mirror() {
+            upstreams.index_of(mirror.upstream.as_str())?;
+        }
         let releases = rules.releases().iter().map(|name| releases.index_of(name.as_str()).map(ReleaseId));
         Some(Self {
             id,

@@ -12,6 +12,8 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 pub(crate) const X_SERIN_RELEASE: HeaderName = HeaderName::from_static("x-serin-release");
 /// Tells the endpoint (and with `expose`, the client) the user's group.
 pub(crate) const X_SERIN_GROUP: HeaderName = HeaderName::from_static("x-serin-group");
+/// Tells the endpoint that nobody gets its answer: `true`.
+pub(crate) const X_SERIN_MIRROR: HeaderName = HeaderName::from_static("x-serin-mirror");
 /// Client and proxies before Serin.
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// `http` or `https`, as the client spoke.

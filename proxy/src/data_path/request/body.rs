@@ -15,11 +15,22 @@ use routing_rules::rules::Route;
 
 use super::Exchange;
 use crate::data_path::error::RequestError;
+use crate::data_path::mirror::Copying;
 
 /// A request body. Dropping it before its end leaves the client's connection unusable for another request.
-pub(crate) struct RequestBody {
-    /// Boxed because most requests have none, and they are moved a lot.
-    stream: Option<Box<Stream>>,
+pub(crate) struct RequestBody(Source);
+
+/// Boxed because most requests have no body, and they are moved a lot.
+enum Source {
+    Nothing,
+    Stream(Box<Stream>),
+    Whole(Box<Whole>),
+}
+
+/// All that is left of a body that is here already.
+struct Whole {
+    data: Bytes,
+    trailers: Option<HeaderMap>,
 }
 
 struct Stream {
@@ -31,11 +42,17 @@ struct Stream {
     ahead: VecDeque<Frame<Bytes>>,
     ended: bool,
     expects_continue: bool,
+    copying: Option<Box<Copying>>,
 }
 
 impl RequestBody {
     pub(crate) fn empty() -> Self {
-        Self { stream: None }
+        Self(Source::Nothing)
+    }
+
+    /// A body that no client is still sending.
+    pub(crate) fn whole(data: Bytes, trailers: Option<HeaderMap>) -> Self {
+        Self(Source::Whole(Box::new(Whole { data, trailers })))
     }
 
     pub(crate) fn new(incoming: Incoming, exchange: &Rc<Exchange>, route: &Route) -> Self {
@@ -52,28 +69,34 @@ impl RequestBody {
             exchange.head_is_all();
             return Self::empty();
         }
-        Self {
-            stream: Some(Box::new(Stream {
-                incoming,
-                exchange: Rc::clone(exchange),
-                limit,
-                trailers,
-                ahead: VecDeque::new(),
-                ended: false,
-                expects_continue: exchange.expects_continue(),
-            })),
+        Self(Source::Stream(Box::new(Stream {
+            incoming,
+            exchange: Rc::clone(exchange),
+            limit,
+            trailers,
+            ahead: VecDeque::new(),
+            ended: false,
+            expects_continue: exchange.expects_continue(),
+            copying: None,
+        })))
+    }
+
+    /// Copies what comes from now on.
+    pub(crate) fn copy_to(&mut self, copying: Copying) {
+        if let Source::Stream(stream) = &mut self.0 {
+            stream.copying = Some(Box::new(copying));
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.stream.is_none()
+        matches!(self.0, Source::Nothing)
     }
 
     /// Reads what has arrived already, before an endpoint is bothered: a small body whose framing is broken, or
     /// that is too large, is then refused without any endpoint having seen it. Does not wait for more, because a
     /// client may wait for the endpoint's answer before it goes on.
     pub(crate) async fn look_ahead(&mut self) -> Result<(), RequestError> {
-        let Some(stream) = &mut self.stream else { return Ok(()) };
+        let Source::Stream(stream) = &mut self.0 else { return Ok(()) };
         if stream.expects_continue {
             return Ok(());
         }
@@ -89,6 +112,15 @@ impl RequestBody {
             }
         }
         Ok(())
+    }
+}
+
+impl Whole {
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        match std::mem::take(&mut self.data) {
+            data if data.is_empty() => self.trailers.take().map(Frame::trailers),
+            data => Some(Frame::data(data)),
+        }
     }
 }
 
@@ -137,15 +169,19 @@ impl Stream {
                     self.exchange.leave_body_unread();
                     return Err(self.exchange.body_too_large());
                 }
+                self.copying = self.copying.take().and_then(|copying| copying.with_data(&data));
                 if self.incoming.is_end_stream() {
                     self.end();
                 }
                 Ok(Frame::data(data))
             }
             Err(frame) => {
+                let trailers = allowed(&frame.into_trailers().unwrap_or_default(), &self.trailers);
+                if let Some(copying) = &mut self.copying {
+                    copying.set_trailers(&trailers);
+                }
                 self.end();
-                let trailers = frame.into_trailers().unwrap_or_default();
-                Ok(Frame::trailers(allowed(&trailers, &self.trailers)))
+                Ok(Frame::trailers(trailers))
             }
         }
     }
@@ -153,6 +189,9 @@ impl Stream {
     fn end(&mut self) {
         self.ended = true;
         self.exchange.body_complete();
+        if let Some(copying) = self.copying.take() {
+            copying.send();
+        }
     }
 }
 
@@ -172,7 +211,11 @@ impl Body for RequestBody {
     type Error = RequestBodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
+        let stream = match &mut self.0 {
+            Source::Nothing => return Poll::Ready(None),
+            Source::Whole(whole) => return Poll::Ready(whole.next().map(Ok)),
+            Source::Stream(stream) => stream,
+        };
         if let Some(frame) = stream.ahead.pop_front() {
             return Poll::Ready(Some(Ok(frame)));
         }
@@ -180,14 +223,18 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.as_ref().is_none_or(|stream| stream.ended && stream.ahead.is_empty())
+        match &self.0 {
+            Source::Nothing => true,
+            Source::Whole(whole) => whole.data.is_empty() && whole.trailers.is_none(),
+            Source::Stream(stream) => stream.ended && stream.ahead.is_empty(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.stream {
-            None => SizeHint::with_exact(0),
+        match &self.0 {
+            Source::Nothing => SizeHint::with_exact(0),
             // The framing follows the client's: its Content-Length or chunked, which the head still says.
-            Some(_) => SizeHint::default(),
+            Source::Whole(_) | Source::Stream(_) => SizeHint::default(),
         }
     }
 }
@@ -197,12 +244,10 @@ impl Body for RequestBody {
 #[error("request body: {}", .0.token())]
 pub(crate) struct RequestBodyError(RequestError);
 
-impl Drop for RequestBody {
+impl Drop for Stream {
     fn drop(&mut self) {
-        if let Some(stream) = &self.stream
-            && !stream.ended
-        {
-            stream.exchange.leave_body_unread();
+        if !self.ended {
+            self.exchange.leave_body_unread();
         }
     }
 }

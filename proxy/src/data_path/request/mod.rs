@@ -26,6 +26,7 @@ use super::decide::{self, Decision, Destination};
 use super::error::{Blame, RequestError};
 use super::headers::{self, Seen};
 use super::http::ConnectionState;
+use super::mirror;
 use super::response::{self, ResponseBody};
 use super::tunnel;
 use super::upstream::{self, Lease, Unanswered};
@@ -47,7 +48,8 @@ pub(crate) fn serve(worker: &Rc<Worker>, connection: &Rc<ConnectionState>, reque
     let (mut parts, body) = request.into_parts();
     match plan(worker, connection, life.exchange(), &mut parts) {
         Ok(Plan::Send { decision, upgrade }) => {
-            let body = RequestBody::new(body, life.exchange(), decision.route());
+            let mut body = RequestBody::new(body, life.exchange(), decision.route());
+            mirror::begin(&decision, life.exchange(), &parts, &mut body);
             Box::pin(forward(life, decision, upgrade, Request::from_parts(parts, body)))
         }
         Ok(Plan::Answer(response)) => Box::pin(answer(life, Ok(response), body)),

@@ -20,5 +20,5 @@ pub(crate) use local::{Choice, LocalEndpoint, LocalUpstream, LocalUpstreams};
 pub(crate) use places::{Admission, EndpointPlace, UpstreamPlace};
 pub(crate) use pool::{EndpointConnection, Lease};
 pub(crate) use queue::Ticket;
-pub(crate) use send::{Unanswered, builder, is_idempotent, send};
+pub(crate) use send::{NotOpened, Unanswered, builder, is_idempotent, is_repeatable, open, send};
 pub(crate) use stay::Stay;

@@ -21,6 +21,7 @@ use crate::connect;
 use crate::data_path::error::RequestError;
 use crate::data_path::request::{Exchange, RequestBody};
 use crate::data_path::tunnel;
+use crate::worker::Worker;
 
 /// A request that got no response head.
 pub(crate) struct Unanswered {
@@ -67,12 +68,17 @@ pub(crate) async fn send(
         return Err(Unanswered { error: failure(refused.error(), exchange), again });
     }
     // Boxed because it is rare, and would make the future of every request larger.
-    let mut lease = match Box::pin(open(endpoint, exchange, connect_timeout)).await {
+    let mut opening = Box::pin(open(endpoint, exchange.worker(), connect_timeout));
+    let mut lease = match exchange.unless_expired(opening.as_mut()).await? {
         Ok(lease) => lease,
-        Err(error @ (RequestError::Connect | RequestError::ConnectTimeout)) => {
+        Err(NotOpened::Endpoint(error)) => {
             return Err(Unanswered { error, again: Some((request, Failed::Connect)) });
         }
-        Err(error) => return Err(error.into()),
+        Err(NotOpened::NoPort) => return Err(RequestError::Unavailable.into()),
+        Err(NotOpened::NoRoom) => {
+            exchange.worker().make_room();
+            return Err(RequestError::Unavailable.into());
+        }
     };
     lease.connection.wire.expect_answer(false);
     match exchange.unless_expired(pin!(lease.connection.sender.try_send_request(request))).await? {
@@ -81,26 +87,32 @@ pub(crate) async fn send(
     }
 }
 
+/// Why there is no connection.
+pub(crate) enum NotOpened {
+    /// The endpoint's doing.
+    Endpoint(RequestError),
+    /// No port is left towards this one address: closing other connections would not bring one back.
+    NoPort,
+    /// No descriptor or memory is left for it.
+    NoRoom,
+}
+
 /// Opens a connection and starts the task that drives it.
-async fn open(endpoint: &Rc<LocalEndpoint>, exchange: &Rc<Exchange>, timeout: Duration) -> Result<Lease, RequestError> {
-    let worker = exchange.worker();
-    let dial = pin!(connect::tcp(endpoint.shared().address(), timeout));
-    let stream = match exchange.unless_expired(dial).await? {
+pub(crate) async fn open(endpoint: &Rc<LocalEndpoint>, worker: &Worker, timeout: Duration) -> Result<Lease, NotOpened> {
+    let stream = match connect::tcp(endpoint.shared().address(), timeout).await {
         Ok(stream) if worker.has_room_for(&stream) => stream,
-        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Err(RequestError::ConnectTimeout),
-        // Ports towards this one address: closing other connections would not bring them back.
-        Err(error) if error.raw_os_error() == Some(EADDRNOTAVAIL) => return Err(RequestError::Unavailable),
-        Err(error) if !connect::is_our_own(&error) => return Err(RequestError::Connect),
-        Ok(_) | Err(_) => {
-            worker.make_room();
-            return Err(RequestError::Unavailable);
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            return Err(NotOpened::Endpoint(RequestError::ConnectTimeout));
         }
+        Err(error) if error.raw_os_error() == Some(EADDRNOTAVAIL) => return Err(NotOpened::NoPort),
+        Err(error) if !connect::is_our_own(&error) => return Err(NotOpened::Endpoint(RequestError::Connect)),
+        Ok(_) | Err(_) => return Err(NotOpened::NoRoom),
     };
     endpoint.counters().connected();
     let io = EndpointIo::new(stream);
     let wire = io.wire();
     let handshake = worker.http1_client.handshake(TokioIo::new(io)).await;
-    let (sender, connection) = handshake.map_err(|_| RequestError::Connect)?;
+    let (sender, connection) = handshake.map_err(|_| NotOpened::Endpoint(RequestError::Connect))?;
     let (handover, driver) = tunnel::drive(connection);
     let connection = EndpointConnection { sender, wire, handover, _driver: driver };
     Ok(Lease::new(connection, Rc::clone(endpoint)))
@@ -117,7 +129,7 @@ pub(crate) fn builder() -> http1::Builder {
 }
 
 /// Whether sending the request twice is harmless and possible: without a body, which could not be read a second time.
-fn is_repeatable(request: &Request<RequestBody>) -> bool {
+pub(crate) fn is_repeatable(request: &Request<RequestBody>) -> bool {
     is_idempotent(request.method()) && request.body().is_empty()
 }
 

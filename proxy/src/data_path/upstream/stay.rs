@@ -62,6 +62,12 @@ impl Stay {
         self.attempt.as_mut().and_then(|attempt| attempt.answered(status, now_us))
     }
 
+    /// It came to nothing, for which nobody is to blame.
+    pub(crate) fn excuse(&mut self) {
+        self.attempt.iter_mut().for_each(Attempt::excuse);
+        self.pass = None;
+    }
+
     /// There is no endpoint for it. That there was no room says nothing of the upstream.
     pub(crate) fn refused(mut self, error: RequestError) {
         if let Some(mut pass) = self.pass.take()
