@@ -83,6 +83,7 @@ struct EndpointView {
     mean_head_ms: Option<f64>,
     connections_opened: u64,
     retries: u64,
+    hedges: u64,
     guarded_picks: u64,
 }
 
@@ -210,6 +211,7 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                     mean_head_ms: (timed > 0).then(|| totals.head_time_us as f64 / 1_000.0 / timed as f64),
                     connections_opened: totals.connects,
                     retries: totals.retries,
+                    hedges: totals.hedges,
                     guarded_picks: totals.guarded_picks,
                 }
             });

@@ -44,6 +44,7 @@ pub struct EndpointCounters {
     heads_timed: AtomicU64,
     connects: AtomicU64,
     retries: AtomicU64,
+    hedges: AtomicU64,
     guarded_picks: AtomicU64,
     evidence: SharedCounts,
 }
@@ -65,8 +66,10 @@ pub struct EndpointTotals {
     pub heads_timed: u64,
     /// Connections opened.
     pub connects: u64,
-    /// Attempts that were repeated because a kept connection had been closed.
+    /// Attempts after another one had failed.
     pub retries: u64,
+    /// Attempts while another one was still waiting.
+    pub hedges: u64,
     /// Requests it got because the one that was chosen had far more in flight than its part.
     pub guarded_picks: u64,
 }
@@ -240,9 +243,14 @@ impl EndpointCounters {
         add(&self.connects, 1);
     }
 
-    /// An attempt was repeated on a new connection.
+    /// It got a request that had failed elsewhere, or on a connection that was closed.
     pub fn retried(&self) {
         add(&self.retries, 1);
+    }
+
+    /// It got a request that is still waiting elsewhere.
+    pub fn hedged(&self) {
+        add(&self.hedges, 1);
     }
 
     fn add_to(&self, sum: &mut EndpointTotals) {
@@ -256,6 +264,7 @@ impl EndpointCounters {
         sum.heads_timed += self.heads_timed.load(Relaxed);
         sum.connects += self.connects.load(Relaxed);
         sum.retries += self.retries.load(Relaxed);
+        sum.hedges += self.hedges.load(Relaxed);
         sum.guarded_picks += self.guarded_picks.load(Relaxed);
     }
 }

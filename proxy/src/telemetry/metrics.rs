@@ -105,6 +105,7 @@ fn publish_endpoints(snapshot: &Snapshot) {
             gauge!(names::ENDPOINT_IN_FLIGHT, labels.iter()).set(totals.in_flight as f64);
             counter!(names::ENDPOINT_CONNECTS, labels.iter()).absolute(totals.connects);
             counter!(names::ENDPOINT_RETRIES, labels.iter()).absolute(totals.retries);
+            counter!(names::ENDPOINT_HEDGES, labels.iter()).absolute(totals.hedges);
             counter!(names::ENDPOINT_GUARDED_PICKS, labels.iter()).absolute(totals.guarded_picks);
             gauge!(names::ENDPOINT_WEIGHT, labels.iter()).set(upstream.weighing.share(place));
             let is_out = member.endpoint.breaker().as_ref().is_some_and(|state| state.breaker.is_out());

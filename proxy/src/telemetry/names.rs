@@ -67,7 +67,8 @@ metrics! {
     ENDPOINT_HEAD_SECONDS = "serin_endpoint_response_head_seconds_total", Counter, ["upstream", "endpoint"], "Sum of the times to the response head, from the request's head or, if it has a body, the body's end.";
     ENDPOINT_HEADS_TIMED = "serin_endpoint_response_heads_timed_total", Counter, ["upstream", "endpoint"], "Response heads in that sum; those that came before the end of the request are not. The quotient is the mean.";
     ENDPOINT_CONNECTS = "serin_endpoint_connections_opened_total", Counter, ["upstream", "endpoint"], "Connections opened to an endpoint.";
-    ENDPOINT_RETRIES = "serin_endpoint_retries_total", Counter, ["upstream", "endpoint"], "Requests sent again because a kept connection had been closed.";
+    ENDPOINT_RETRIES = "serin_endpoint_retries_total", Counter, ["upstream", "endpoint"], "Requests an endpoint got after another try had failed.";
+    ENDPOINT_HEDGES = "serin_endpoint_hedges_total", Counter, ["upstream", "endpoint"], "Requests an endpoint got because another one took long (`hedge`).";
     ENDPOINT_GUARDED_PICKS = "serin_endpoint_guarded_picks_total", Counter, ["upstream", "endpoint"], "Requests an endpoint got because the one that was chosen had far more in flight than its part.";
     ENDPOINT_WEIGHT = "serin_endpoint_weight", Gauge, ["upstream", "endpoint"], "Weight at this moment, relative to the largest of the upstream: 0 to 1.";
     ENDPOINT_SLOWNESS = "serin_endpoint_slowness", Gauge, ["upstream", "endpoint"], "How much slower than the usual of its upstream an endpoint is, as a natural logarithm: 0.69 is twice as slow. 0 where chance explains it.";

@@ -39,6 +39,7 @@ mod diff;
 mod drain;
 mod explain;
 mod health;
+mod hedge;
 mod listeners;
 mod rejected;
 mod reload;

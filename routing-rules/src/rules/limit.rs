@@ -8,7 +8,9 @@ use http::HeaderName;
 use super::route::header_name;
 use crate::error::Problems;
 use crate::limit::Rate;
-use crate::spec::{InFlight, Percent, QueueSpec, RateKeySpec, RateLimitSpec, RetrySpec, Span, UpstreamLimitsSpec};
+use crate::spec::{
+    HedgeSpec, InFlight, Percent, QueueSpec, RateKeySpec, RateLimitSpec, RetrySpec, Span, UpstreamLimitsSpec,
+};
 
 /// How requests to an upstream are tried again. What may be is said by [`crate::retry`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,12 @@ pub(super) fn retry(spec: &RetrySpec, mut problems: Problems<'_>) -> Option<Retr
     let default = Retry::default();
     let tries = number(spec.tries, 1..=5, problems.at("tries"))?;
     Some(Retry { tries: tries.unwrap_or(default.tries), budget: spec.budget.unwrap_or(default.budget) })
+}
+
+pub(super) fn hedge_after(spec: Option<&HedgeSpec>, mut problems: Problems<'_>) -> Option<Option<Duration>> {
+    let Some(spec) = spec else { return Some(None) };
+    let after_ms = span_ms(Some(spec.after), 1, 60_000, problems.at("after"))??;
+    Some(Some(Duration::from_millis(after_ms)))
 }
 
 pub(super) fn upstream_limits(spec: &UpstreamLimitsSpec, mut problems: Problems<'_>) -> Option<UpstreamLimits> {

@@ -26,6 +26,7 @@ pub struct Route {
     target: Target,
     releases: Box<[Name]>,
     mirror: Option<Box<Mirror>>,
+    hedge_after: Option<Duration>,
     timeouts: Timeouts,
     limits: Limits,
     filters: Box<[Filter]>,
@@ -154,6 +155,7 @@ impl Route {
         // A filter that is not right may be the redirect, so nothing can be said about the target then.
         let target = redirect.and_then(|redirect| target(spec, redirect, &mut problems));
         let releases = problems.at("release").each(&spec.release, |name| Name::new(name));
+        let hedge_after = limit::hedge_after(spec.hedge.as_ref(), problems.at("hedge"));
         let mirror = match &spec.mirror {
             Some(mirror) => Mirror::new(mirror, target.as_ref(), problems.at("mirror")).map(Some),
             None => Some(None),
@@ -171,6 +173,7 @@ impl Route {
             target: target?,
             releases: releases?.into(),
             mirror: mirror?.map(Box::new),
+            hedge_after: hedge_after?,
             timeouts: timeouts?,
             limits: limits?,
             filters: filters?.into(),
@@ -223,6 +226,11 @@ impl Route {
     /// The copies of its requests for another upstream.
     pub fn mirror(&self) -> Option<&Mirror> {
         self.mirror.as_deref()
+    }
+
+    /// How long an endpoint has before another one gets the request, too.
+    pub fn hedge_after(&self) -> Option<Duration> {
+        self.hedge_after
     }
 
     /// Time limits.

@@ -18,6 +18,17 @@ pub struct RetrySpec {
     pub budget: Option<Percent>,
 }
 
+/// The same request at a second endpoint, when the first takes long.
+///
+/// Only requests without a body whose method may be repeated, within the `budget` of the upstream's retries. The answer that
+/// comes first serves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HedgeSpec {
+    /// How long the first endpoint has for its response head, 1ms to 60s. A good choice is what 95 % of the requests stay below.
+    pub after: Span,
+}
+
 /// Limits of an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

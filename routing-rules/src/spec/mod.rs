@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKeySpec, StickySessionsSpec};
 pub use breaker::{BreakerSpec, GroupBreakerSpec};
 pub use health::HealthSpec;
-pub use limit::{QueueSpec, RateKeySpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};
+pub use limit::{HedgeSpec, QueueSpec, RateKeySpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};
 pub use mirror::MirrorSpec;
 pub use release::{AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, ReleaseSpec, StickyRangeSpec, StickySpec};
 pub use route::{

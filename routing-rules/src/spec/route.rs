@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::limit::RateLimitSpec;
+use super::limit::{HedgeSpec, RateLimitSpec};
 use super::mirror::MirrorSpec;
 use super::scalar::{ByteSize, Span};
 
@@ -40,6 +40,8 @@ pub struct RouteSpec {
     /// Copies of the requests for another upstream, whose answers nobody gets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mirror: Option<MirrorSpec>,
+    /// Whether requests that take long are sent to a second endpoint. Default: they are not.
+    pub hedge: Option<HedgeSpec>,
     /// Time limits.
     pub timeouts: TimeoutsSpec,
     /// Limits of size and number.

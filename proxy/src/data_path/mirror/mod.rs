@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use super::decide::Decision;
 use super::error::RequestError;
 use super::headers;
-use super::request::{Exchange, RequestBody};
+use super::request::{Exchange, RequestBody, copy_of};
 use crate::snapshot::{Mirrored, Traffic};
 use crate::worker::Worker;
 
@@ -138,11 +138,7 @@ impl Drop for RequestCopy {
 
 /// The head as it is sent, and a field that says what it is.
 fn copied(head: &Parts) -> Request<()> {
-    let mut copy = Request::new(());
-    *copy.method_mut() = head.method.clone();
-    *copy.uri_mut() = head.uri.clone();
-    *copy.version_mut() = head.version;
-    *copy.headers_mut() = head.headers.clone();
+    let mut copy = copy_of(head);
     copy.headers_mut().insert(headers::X_SERIN_MIRROR, HeaderValue::from_static("true"));
     copy
 }

@@ -17,7 +17,7 @@ use routing_rules::rules::Timeouts;
 use routing_rules::table::{ReleaseId, RouteId};
 
 use crate::data_path::deadline::Registered;
-use crate::data_path::error::RequestError;
+use crate::data_path::error::{Blame, RequestError};
 use crate::data_path::http::{ConnectionState, Order, Phase};
 use crate::data_path::upstream::{Attempt, LocalEndpoint, Stay, UpstreamPlace};
 use crate::moment;
@@ -216,6 +216,28 @@ impl Exchange {
             self.with_attempt(Attempt::count_retry);
             self.begin();
         }
+    }
+
+    /// It goes to a second endpoint, too: it has been told all that the first one knows.
+    pub(crate) fn hedge_at(&self, mut attempt: Attempt) {
+        self.retries.set(self.retries.get() + 1);
+        attempt.count_hedge();
+        attempt.start_clock(moment::now_us());
+        self.stay.borrow_mut().hedge_at(attempt);
+    }
+
+    /// The second endpoint serves, and the first is let go, or had failed.
+    pub(crate) fn hedge_serves(&self, first_failed: Option<RequestError>) {
+        if let Some(error) = first_failed.filter(|error| error.blame() == Blame::Upstream) {
+            self.endpoint_failed(error);
+        }
+        self.stay.borrow_mut().hedge_serves();
+        self.with_attempt(|attempt| self.record().endpoint(attempt.endpoint()));
+    }
+
+    /// The second endpoint does not serve.
+    pub(crate) fn hedge_failed(&self, error: RequestError) {
+        self.stay.borrow_mut().hedge_failed(error, moment::now_us());
     }
 
     /// It has another endpoint than before, if it has one.

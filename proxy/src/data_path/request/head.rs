@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use http::Request;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
@@ -156,4 +157,14 @@ fn content_length(parts: &Parts) -> Result<u64, RequestError> {
     let Some(length) = parts.headers.get(header::CONTENT_LENGTH) else { return Ok(0) };
     let text = length.to_str().map_err(|_| RequestError::Malformed("invalid Content-Length"))?;
     text.parse().map_err(|_| RequestError::Malformed("invalid Content-Length"))
+}
+
+/// The head of a request that is sent twice. What hyper and we attached to the first stays there.
+pub(crate) fn copy_of(head: &Parts) -> Request<()> {
+    let mut copy = Request::new(());
+    *copy.method_mut() = head.method.clone();
+    *copy.uri_mut() = head.uri.clone();
+    *copy.version_mut() = head.version;
+    *copy.headers_mut() = head.headers.clone();
+    copy
 }

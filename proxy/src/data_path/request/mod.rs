@@ -8,6 +8,7 @@ mod admission;
 mod body;
 mod exchange;
 mod head;
+mod hedge;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -35,7 +36,7 @@ use crate::worker::Worker;
 
 pub(crate) use body::{RequestBody, allowed as allowed_trailers};
 pub(crate) use exchange::{Exchange, Life};
-pub(crate) use head::{Head, MAX_HEAD};
+pub(crate) use head::{Head, MAX_HEAD, copy_of};
 
 /// A request being served: boxed, because hyper gives a connection's parts back only if its futures may move.
 pub(crate) type Serving = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>>>>;
@@ -91,7 +92,13 @@ async fn forward(
     let mut fresh = false;
     let answer = loop {
         let Some(endpoint) = life.exchange().endpoint() else { break Err(RequestError::NoEndpoint) };
-        match upstream::send(&endpoint, life.exchange(), request, fresh, connect).await {
+        let hedge = decision.route().hedge_after().filter(|_| !fresh && upstream::is_repeatable(&request));
+        let (exchange, destination) = (life.exchange(), &mut decision.destination);
+        let sent = match hedge {
+            Some(after) => Box::pin(hedge::send(&endpoint, exchange, destination, request, after, connect)).await,
+            None => upstream::send(&endpoint, exchange, request, fresh, connect).await,
+        };
+        match sent {
             Ok(answer) => break Ok(answer),
             Err(Unanswered { error, again }) => match again.and_then(|again| retry(&life, &mut decision, error, again))
             {

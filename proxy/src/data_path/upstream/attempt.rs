@@ -114,6 +114,11 @@ impl Attempt {
         self.endpoint().counters().retried();
     }
 
+    /// It is a second try of a request that is still at another endpoint.
+    pub(crate) fn count_hedge(&mut self) {
+        self.endpoint().counters().hedged();
+    }
+
     fn judge(&mut self, outcome: Outcome, now_us: u64) {
         let took_us = self.samples.then(|| now_us.saturating_sub(self.began_us));
         self.upstream.judge(self.choice.place, self.choice.admitted, (outcome, took_us), now_us);

@@ -294,6 +294,11 @@ impl LocalUpstream {
         }
     }
 
+    /// Whether a request that takes long may be sent to another endpoint, too.
+    pub(crate) fn may_hedge(&self, now_ms: u64) -> bool {
+        self.retries.borrow_mut().withdraw(now_ms).is_ok()
+    }
+
     /// The endpoint at a place that was chosen.
     pub(crate) fn endpoint(&self, place: usize) -> &Rc<LocalEndpoint> {
         &self.endpoints[place]

@@ -13,6 +13,8 @@ use crate::data_path::error::{Blame, RequestError};
 pub(crate) struct Stay {
     // In this order: who is called when the upstream has room should find the endpoint's place free.
     attempt: Option<Attempt>,
+    /// The same request at a second endpoint, until it is known which one serves.
+    hedge: Option<Attempt>,
     place: Option<UpstreamPlace>,
     pass: Option<GroupPass>,
     leaves_no_sample: bool,
@@ -38,11 +40,34 @@ impl Stay {
     }
 
     /// It goes to another endpoint, and no longer to the one before.
-    pub(crate) fn move_to(&mut self, mut attempt: Attempt) {
+    pub(crate) fn move_to(&mut self, attempt: Attempt) {
+        self.attempt = Some(self.admitted(attempt));
+    }
+
+    /// It goes to a second endpoint, too.
+    pub(crate) fn hedge_at(&mut self, attempt: Attempt) {
+        self.hedge = Some(self.admitted(attempt));
+    }
+
+    /// The second endpoint serves, and the first is let go.
+    pub(crate) fn hedge_serves(&mut self) {
+        self.attempt = self.hedge.take();
+    }
+
+    /// The second endpoint does not serve.
+    pub(crate) fn hedge_failed(&mut self, error: RequestError, now_us: u64) {
+        if let Some(mut hedge) = self.hedge.take()
+            && error.blame() == Blame::Upstream
+        {
+            hedge.failed(error, now_us);
+        }
+    }
+
+    fn admitted(&self, mut attempt: Attempt) -> Attempt {
         if self.leaves_no_sample {
             attempt.leave_no_sample();
         }
-        self.attempt = Some(attempt);
+        attempt
     }
 
     pub(crate) fn attempt(&mut self) -> Option<&mut Attempt> {
@@ -59,6 +84,7 @@ impl Stay {
             pass.judge(Outcome::Answer(status.as_u16()));
         }
         self.tell_place(Ok(status));
+        self.hedge = None;
         self.attempt.as_mut().and_then(|attempt| attempt.answered(status, now_us))
     }
 

@@ -1,0 +1,70 @@
+//! The same request at a second endpoint when the first takes long: whichever answers first serves, the other is let go.
+//!
+//! Only what may be repeated is hedged, and only within the budget of retries, so hedging cannot multiply the load of an
+//! upstream that has become slow as a whole. Who was let go is known to have taken at least so long.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::{Exchange, RequestBody, copy_of};
+use crate::data_path::decide::Destination;
+use crate::data_path::upstream::{self, Lease, LocalEndpoint, Unanswered};
+use crate::moment;
+
+/// Sends a request; and once more, elsewhere, if no answer comes within `after`.
+pub(super) async fn send(
+    endpoint: &Rc<LocalEndpoint>,
+    exchange: &Rc<Exchange>,
+    destination: &mut Destination,
+    request: Request<RequestBody>,
+    after: Duration,
+    connect: Duration,
+) -> Result<(Response<Incoming>, Lease), Unanswered> {
+    let (head, body) = request.into_parts();
+    let copy = copy_of(&head).map(|()| RequestBody::empty());
+    let mut first = pin!(upstream::send(endpoint, exchange, Request::from_parts(head, body), false, connect));
+    if let Ok(answer) = timeout(after, first.as_mut()).await {
+        return answer;
+    }
+    let Some(elsewhere) = begin(exchange, destination) else { return first.await };
+    let mut second = pin!(upstream::send(&elsewhere, exchange, copy, false, connect));
+    tokio::select! {
+        answer = first.as_mut() => match answer {
+            Ok(answer) => Ok(answer),
+            Err(failed) => match second.await {
+                Ok(answer) => {
+                    exchange.hedge_serves(Some(failed.error));
+                    Ok(answer)
+                }
+                Err(_) => Err(failed),
+            },
+        },
+        answer = second.as_mut() => match answer {
+            Ok(answer) => {
+                exchange.hedge_serves(None);
+                Ok(answer)
+            }
+            Err(failed) => {
+                exchange.hedge_failed(failed.error);
+                first.await
+            }
+        },
+    }
+}
+
+/// Another endpoint for the request, if there is one and the budget allows it.
+fn begin(exchange: &Exchange, destination: &mut Destination) -> Option<Rc<LocalEndpoint>> {
+    let another = |attempt: &mut _| {
+        let allowed = destination.upstream().may_hedge(exchange.now_ms());
+        allowed.then(|| destination.choose_another(attempt, exchange.worker(), moment::now_us())).flatten()
+    };
+    let hedge = exchange.with_attempt(another).flatten()?;
+    let endpoint = Rc::clone(hedge.endpoint());
+    exchange.hedge_at(hedge);
+    Some(endpoint)
+}
