@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Balance, Breaker, GroupBreaker, HealthCheck, Name, Retry, breaker, health, limit};
+use super::{
+    Balance, Breaker, Connections, GroupBreaker, HealthCheck, Name, Retry, breaker, connections, health, limit,
+};
 use crate::RuleError;
 use crate::error::Problems;
 use crate::spec::{EndpointSpec, UpstreamSpec};
@@ -19,6 +21,7 @@ pub struct Upstream {
     group_breaker: Option<GroupBreaker>,
     retry: Retry,
     health: Option<Arc<HealthCheck>>,
+    connections: Connections,
 }
 
 impl Upstream {
@@ -44,6 +47,7 @@ impl Upstream {
             Some(check) => health::check(check, problems.at("health")).map(Some),
             None => Some(None),
         };
+        let connections = connections::connections(&spec.connections, problems.at("connections"));
         let name = problems.ok(Name::new(name));
         Some(Self {
             name: name?,
@@ -53,6 +57,7 @@ impl Upstream {
             group_breaker: group_breaker?,
             retry: retry?,
             health: health?.map(Arc::new),
+            connections: connections?,
         })
     }
 
@@ -94,6 +99,11 @@ impl Upstream {
     /// How its endpoints are asked whether they are well.
     pub fn health(&self) -> Option<&Arc<HealthCheck>> {
         self.health.as_ref()
+    }
+
+    /// How connections to its endpoints are kept, ended and watched.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 }
 

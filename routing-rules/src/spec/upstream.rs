@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balance::BalanceSpec;
 use super::breaker::{BreakerSpec, GroupBreakerSpec};
+use super::connections::ConnectionsSpec;
 use super::health::HealthSpec;
 use super::limit::RetrySpec;
 
@@ -25,6 +26,8 @@ pub struct UpstreamSpec {
     pub retry: RetrySpec,
     /// How endpoints are asked whether they are well. Default: they are not.
     pub health: Option<HealthSpec>,
+    /// How connections to the endpoints are kept, ended and watched.
+    pub connections: ConnectionsSpec,
 }
 
 /// One endpoint.
