@@ -23,7 +23,7 @@ use crate::data_path::deadline::{self, ConnectionLimits, Registry};
 use crate::data_path::http::{self as http1, ConnectionState, Order, Phase};
 use crate::data_path::listener::{ListenerContext, LocalListeners, OpenListener, PerClient};
 use crate::data_path::request::Exchange;
-use crate::data_path::upstream::{self, LocalUpstreams};
+use crate::data_path::upstream::{self, LocalUpstreams, WarmUps};
 use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::telemetry::access_log::LogWriter;
 use crate::telemetry::counters::WorkerCounters;
@@ -83,6 +83,7 @@ pub(crate) struct Worker {
     pub(crate) upstreams: LocalUpstreams,
     /// Copies of requests under way to mirrors.
     pub(crate) mirrors: Cell<usize>,
+    warm_ups: WarmUps,
     pub(crate) log: LogWriter,
     pub(crate) http1: server::conn::http1::Builder,
     pub(crate) http1_client: client::conn::http1::Builder,
@@ -152,6 +153,7 @@ impl Worker {
             exchanges: Registry::new(),
             upstreams: LocalUpstreams::new(index),
             mirrors: Cell::new(0),
+            warm_ups: WarmUps::default(),
             log: LogWriter::new(options.log),
             http1: http1::builder(),
             http1_client: upstream::builder(),
@@ -220,6 +222,14 @@ impl Worker {
         }
         if count.is_multiple_of(20) {
             self.upstreams.tidy(|index| snapshot.upstreams.get(index)?.as_ref(), || self.draw(), now_ms);
+        }
+    }
+
+    /// Begins to open connections ahead of requests. Those that were given up to make room are not opened again at once.
+    fn warm_up(self: &Rc<Self>) {
+        let now_ms = self.clock.now_ms();
+        if self.made_room_ms.get().is_none_or(|made_ms| now_ms - made_ms >= COLD_MS) {
+            self.warm_ups.look(self, &self.snapshot(), now_ms);
         }
     }
 
@@ -335,6 +345,9 @@ async fn run(
             _ = ticks.tick() => {
                 count += 1;
                 worker.sweep(count, &limits);
+                if !is_draining {
+                    worker.warm_up();
+                }
                 if is_draining && worker.listeners.have_ended() && worker.connections.len() == 0 {
                     break;
                 }
@@ -361,6 +374,9 @@ async fn run(
 
 /// How often deadlines are looked at.
 const SWEEP: Duration = Duration::from_millis(50);
+
+/// How long no connection is opened ahead of requests after a shortage.
+const COLD_MS: u64 = 10_000;
 
 /// The clock does not go on faster than this from one sweep to the next.
 const LONGEST_STEP: Duration = Duration::from_millis(500);

@@ -9,8 +9,8 @@ use routing_rules::limit::Rate;
 use routing_rules::release::ReleaseContext;
 use routing_rules::request::RequestView;
 use routing_rules::rules::{
-    Balance, ConsistentHash, Dwrr, Filter, HashKey, HealthCheck, HttpProbe, Kind, Measure, Mirror, Name, Probe, Queue,
-    RateKey, RateLimit, ReplacePrefix, Retry, RuleSet, UpstreamLimits,
+    Balance, Connections, ConsistentHash, Dwrr, Filter, HashKey, HealthCheck, HttpProbe, Kind, Measure, Mirror, Name,
+    Probe, Queue, RateKey, RateLimit, ReplacePrefix, Retry, RuleSet, UpstreamLimits,
 };
 use routing_rules::spec::{InFlight, Percent, RouteSpec, Spec, UpstreamSpec};
 use routing_rules::table::RouteTable;
@@ -137,6 +137,22 @@ const CASES: &[&str] = &[
     routes.d.mirror.upstream: a name is empty
     routes.e.mirror: a route that redirects sends no request that could be mirrored
     routes.b.mirror.upstream: there is no upstream `gone`"#,
+    // connections
+    r#"{"upstreams": {"a": {"connections": {"max_age": "1s", "max_requests": 1, "idle_timeout": "100ms", "warm": 64, "tcp_keepalive": "1s", "tcp_user_timeout": "1h"}},
+                      "b": {"connections": {"max_age": "0s", "max_requests": 0, "idle_timeout": "99ms", "warm": 65, "tcp_keepalive": "999ms", "tcp_user_timeout": "0s"}},
+                      "c": {"connections": {"max_age": "25h", "max_requests": 1000001, "idle_timeout": "61m", "tcp_keepalive": "2h", "tcp_user_timeout": "2h"}}}}
+    ---
+    upstreams.b.connections.max_age: 0s is not between 1s and 24h
+    upstreams.b.connections.max_requests: 0 is not between 1 and 1000000
+    upstreams.b.connections.idle_timeout: 99ms is not between 100ms and 1h
+    upstreams.b.connections.warm: 65 is not between 0 and 64
+    upstreams.b.connections.tcp_keepalive: 999ms is not between 1s and 1h
+    upstreams.b.connections.tcp_user_timeout: 0s is not between 1s and 1h
+    upstreams.c.connections.max_age: 25h is not between 1s and 24h
+    upstreams.c.connections.max_requests: 1000001 is not between 1 and 1000000
+    upstreams.c.connections.idle_timeout: 3660s is not between 100ms and 1h
+    upstreams.c.connections.tcp_keepalive: 2h is not between 1s and 1h
+    upstreams.c.connections.tcp_user_timeout: 2h is not between 1s and 1h"#,
     // health checks
     r#"{"upstreams": {"a": {"health": {"path": "/healthz"}}, "b": {"health": {"tcp": true, "interval": "100ms", "timeout": "100ms", "rise": 1, "fall": 100}},
                       "c": {"health": {"path": "/x?deep=1", "host": "shop.test:81", "status": [204, "300-399"], "body": "fine"}},
@@ -331,6 +347,10 @@ const UNREADABLE: &[(&str, &str)] = &[
     (r#""health": {"status": [199]}"#, "`199` is not a status from 200 to 599, or a range of them such as 200-299"),
     (r#""health": {"status": ["2xx"]}"#, "`2xx` is not a status from 200 to 599, or a range of them such as 200-299"),
     (r#""health": {"status": ["299-200"]}"#, "`299-200` ends before it begins"),
+    (
+        r#""connections": {"keepalive": "5s"}"#,
+        "unknown field `keepalive`, expected one of `max_age`, `max_requests`, `idle_timeout`, `warm`, `tcp_keepalive`, `tcp_user_timeout`",
+    ),
     (r#""retry": {"attempts": 2}"#, "unknown field `attempts`, expected `tries` or `budget`"),
     (r#""limits": {"in_flight": 0}"#, "`0` is neither a number from 1 to 1000000 nor `auto`"),
     (r#""limits": {"in_flight": "Auto"}"#, "`Auto` is neither a number from 1 to 1000000 nor `auto`"),
@@ -372,6 +392,7 @@ fn breakers_retries_and_limits_have_defaults() {
     assert_eq!((&breaker.condition, breaker.settings), (&None, Settings::endpoint()));
     assert_eq!(upstream("u").retry(), &Retry { tries: 2, budget: Percent::from_basis_points(2_000).unwrap() });
     assert_eq!(upstream("u").limits(), &UpstreamLimits::default());
+    assert_eq!(upstream("u").connections(), &Connections::default());
     assert!(upstream("u").group_breaker().is_none() && upstream("v").breaker().is_none());
     let breaker = upstream("x").breaker().unwrap();
     assert_eq!(breaker.condition.as_ref().unwrap().to_string(), "RequestThreshold() > 1");

@@ -209,7 +209,7 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                     errors: totals.errors,
                     responses: Responses { success, redirection, client_error, server_error },
                     mean_head_ms: (timed > 0).then(|| totals.head_time_us as f64 / 1_000.0 / timed as f64),
-                    connections_opened: totals.connects,
+                    connections_opened: totals.connections.opened,
                     retries: totals.retries,
                     hedges: totals.hedges,
                     guarded_picks: totals.guarded_picks,

@@ -1,5 +1,6 @@
-//! Dials an endpoint. Shared by the data path and by health probes.
+//! Dials an endpoint, which the data path and health probes do, and says how a silent other end is noticed.
 
+mod liveness;
 mod write;
 
 use std::io;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+pub(crate) use liveness::Liveness;
 pub(crate) use write::poll_write_gathered;
 
 /// Opens a TCP connection.
@@ -27,3 +29,6 @@ pub(crate) async fn tcp(address: SocketAddr, timeout: Duration) -> io::Result<Tc
 pub(crate) fn is_our_own(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24 | 12 | 105))
 }
+
+#[cfg(test)]
+mod tests;

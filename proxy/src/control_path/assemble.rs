@@ -59,7 +59,7 @@ impl Assembler {
     /// The snapshot that follows `before` when the rules become these.
     pub fn next(&mut self, before: &Snapshot, rules: &RuleSet) -> Snapshot {
         let table = before.table.update(rules, &self.context);
-        let mut upstreams = before.upstreams.clone();
+        let (mut upstreams, mut warm) = (before.upstreams.clone(), before.warm.clone());
         let activity = before.activity.with_room(table.upstream_slots());
         while upstreams.len() < table.upstream_slots() {
             upstreams.push_back(None);
@@ -67,15 +67,21 @@ impl Assembler {
         let changed: Vec<&Name> = before.table.rules().changed_upstreams(rules).collect();
         // A number that becomes free may be another one's already, so what has gone goes first.
         for name in changed.iter().filter(|name| rules.upstream(name.as_str()).is_none()) {
-            let place = before.table.upstream_id(name.as_str()).and_then(|id| upstreams.get_mut(id.index()));
-            self.replace(place, None);
+            let Some(id) = before.table.upstream_id(name.as_str()) else { continue };
+            self.replace(upstreams.get_mut(id.index()), None);
+            warm.remove(&id);
         }
         for rules in changed.iter().filter_map(|name| rules.upstream(name.as_str())) {
-            let place = table.upstream_id(rules.name().as_str()).and_then(|id| upstreams.get_mut(id.index()));
+            let Some(id) = table.upstream_id(rules.name().as_str()) else { continue };
+            let place = upstreams.get_mut(id.index());
             let is_known = place.as_deref().is_some_and(Option::is_some);
             self.replace(place, Some(rules));
+            match rules.connections().warm {
+                0 => warm.remove(&id),
+                1.. => warm.insert(id),
+            };
             // Among the endpoints that are known there may be new ones, whose weights rise.
-            if let Some(id) = table.upstream_id(rules.name().as_str()).filter(|_| is_known) {
+            if is_known {
                 activity.mark(id.index());
             }
         }
@@ -86,6 +92,7 @@ impl Assembler {
             route_limits: limits::of_routes(before, &table),
             table,
             upstreams,
+            warm,
             activity,
             listeners: Arc::clone(&before.listeners),
             trusted_proxies: Arc::clone(&self.trusted_proxies),

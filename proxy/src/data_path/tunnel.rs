@@ -24,7 +24,8 @@ use super::headers;
 use super::http::{ConnectionState, Phase};
 use super::request::{Life, RequestBody};
 use super::response::{self, ResponseBody};
-use super::upstream::{EndpointIo, Lease};
+use super::upstream::{EndpointConnection, EndpointIo, Lease, Lifetime};
+use crate::snapshot::ConnectionEnd;
 use crate::worker::Worker;
 
 /// The endpoint's socket and what was read from it beyond the 101, once hyper has let go of it.
@@ -37,6 +38,8 @@ pub(crate) struct PendingTunnel {
     /// The request stays in flight, and its endpoint busy, until the tunnel ends.
     decision: Box<Decision>,
     life: Life,
+    /// The endpoint's connection counts as open until then.
+    _lifetime: Box<Lifetime>,
 }
 
 /// Drives a connection to an endpoint. If it ends in an upgrade, the receiver gets the socket.
@@ -90,7 +93,9 @@ pub(crate) fn switch(
     life.exchange().set_limits(&Timeouts::default());
     let idle = decision.route().timeouts().tunnel_idle;
     let connection = Rc::clone(life.exchange().connection());
-    connection.set_tunnel(PendingTunnel { handover: lease.connection.handover, idle, decision, life });
+    let EndpointConnection { handover, mut lifetime, .. } = lease.connection;
+    lifetime.ends(ConnectionEnd::Tunnel);
+    connection.set_tunnel(PendingTunnel { handover, idle, decision, life, _lifetime: lifetime });
     Ok(Response::from_parts(parts, response::ResponseBody::text(Bytes::new())))
 }
 
@@ -102,7 +107,7 @@ pub(crate) async fn run(
     unread: Bytes,
     pending: PendingTunnel,
 ) {
-    let PendingTunnel { handover, idle, decision, mut life } = pending;
+    let PendingTunnel { handover, idle, decision, mut life, _lifetime } = pending;
     state.enter(Phase::Tunnel, worker.clock.now_ms());
     let Ok((endpoint, early)) = handover.await else {
         life.exchange().fail(RequestError::ResponseCut);

@@ -229,6 +229,7 @@ fn put_in_force(server: &Server, geo: Arc<dyn GeoDatabase>) {
         route_limits: now.route_limits.clone(),
         listeners: Arc::clone(&now.listeners),
         upstreams: now.upstreams.clone(),
+        warm: now.warm.clone(),
         activity: now.activity.clone(),
         trusted_proxies: Arc::clone(&now.trusted_proxies),
         geo: Some(geo),

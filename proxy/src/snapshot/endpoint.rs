@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use routing_rules::balance::{Counts, Learned};
 use routing_rules::rules::Name;
 
 use super::evidence::SharedCounts;
-use super::{BreakerState, Checked, SharedGate};
+use super::{BreakerState, Checked, ConnectionCounters, ConnectionTotals, SharedGate};
 
 /// One endpoint of one upstream. Its identity is the pair of both: an address that two upstreams share is judged
 /// by each on its own.
@@ -42,11 +42,12 @@ pub struct EndpointCounters {
     statuses: [AtomicU64; 5],
     head_time_us: AtomicU64,
     heads_timed: AtomicU64,
-    connects: AtomicU64,
     retries: AtomicU64,
     hedges: AtomicU64,
     guarded_picks: AtomicU64,
     evidence: SharedCounts,
+    /// Made with the first connection: where endpoints come and go, many are remembered that never had one.
+    connections: OnceLock<Box<ConnectionCounters>>,
 }
 
 /// The sum over all workers at one moment.
@@ -64,8 +65,8 @@ pub struct EndpointTotals {
     pub head_time_us: u64,
     /// Of how many responses; those that came before the end of the request's body are not among them.
     pub heads_timed: u64,
-    /// Connections opened.
-    pub connects: u64,
+    /// Connections.
+    pub connections: ConnectionTotals,
     /// Attempts after another one had failed.
     pub retries: u64,
     /// Attempts while another one was still waiting.
@@ -238,9 +239,9 @@ impl EndpointCounters {
         add(&self.errors, 1);
     }
 
-    /// A connection was opened.
-    pub fn connected(&self) {
-        add(&self.connects, 1);
+    /// Its connections.
+    pub fn connections(&self) -> &ConnectionCounters {
+        self.connections.get_or_init(Box::default)
     }
 
     /// It got a request that had failed elsewhere, or on a connection that was closed.
@@ -262,7 +263,9 @@ impl EndpointCounters {
         }
         sum.head_time_us += self.head_time_us.load(Relaxed);
         sum.heads_timed += self.heads_timed.load(Relaxed);
-        sum.connects += self.connects.load(Relaxed);
+        if let Some(connections) = self.connections.get() {
+            connections.add_to(&mut sum.connections);
+        }
         sum.retries += self.retries.load(Relaxed);
         sum.hedges += self.hedges.load(Relaxed);
         sum.guarded_picks += self.guarded_picks.load(Relaxed);

@@ -7,6 +7,7 @@
 mod activity;
 mod breaker;
 mod checked;
+mod connection;
 mod endpoint;
 mod evidence;
 mod group;
@@ -20,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use imbl::Vector;
+use imbl::{OrdSet, Vector};
 use routing_rules::request::GeoDatabase;
 use routing_rules::rules::{AddressSet, Name};
 use routing_rules::table::{RouteTable, UpstreamId};
@@ -28,6 +29,7 @@ use routing_rules::table::{RouteTable, UpstreamId};
 pub use activity::{Activity, Look};
 pub use breaker::{Admitted, BreakerState, Results, SharedGate};
 pub use checked::Checked;
+pub use connection::{ConnectionCounters, ConnectionEnd, ConnectionTotals};
 pub(crate) use endpoint::add;
 pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
 pub use group::Group;
@@ -46,6 +48,8 @@ pub struct Snapshot {
     pub table: RouteTable,
     /// The upstreams by [`UpstreamId::index`]; a free slot is `None`.
     pub upstreams: Vector<Option<Arc<Upstream>>>,
+    /// The upstreams to whose endpoints connections are opened ahead of requests.
+    pub warm: OrdSet<UpstreamId>,
     /// Which upstreams the ticks have to look at.
     pub activity: Activity,
     /// What went through routes and releases so far.
@@ -68,6 +72,7 @@ impl Snapshot {
             generation: 0,
             table: RouteTable::default(),
             upstreams: Vector::new(),
+            warm: OrdSet::new(),
             activity: Activity::default(),
             traffic: TrafficIndex::default(),
             route_limits: RouteLimitIndex::default(),
@@ -88,6 +93,7 @@ impl Snapshot {
             generation: self.generation,
             table: self.table.clone(),
             upstreams: self.upstreams.clone(),
+            warm: self.warm.clone(),
             activity: self.activity.clone(),
             traffic: self.traffic.clone(),
             route_limits: self.route_limits.clone(),

@@ -10,7 +10,7 @@ use super::counters::{Totals, WorkerCounters};
 use super::names::{self, Kind};
 use super::tallies::{self, CLASSES};
 use crate::data_path::error::RequestError;
-use crate::snapshot::{Endpoint, Member, Mirrored, Snapshot};
+use crate::snapshot::{ConnectionEnd, ConnectionTotals, Endpoint, Member, Mirrored, Snapshot};
 
 /// What the metrics are made from, besides the counters.
 pub struct Facts<'a> {
@@ -103,7 +103,7 @@ fn publish_endpoints(snapshot: &Snapshot) {
             counter!(names::ENDPOINT_ERRORS, labels.iter()).absolute(totals.errors);
             counter!(names::ENDPOINT_HEADS_TIMED, labels.iter()).absolute(totals.heads_timed);
             gauge!(names::ENDPOINT_IN_FLIGHT, labels.iter()).set(totals.in_flight as f64);
-            counter!(names::ENDPOINT_CONNECTS, labels.iter()).absolute(totals.connects);
+            publish_connections(&totals.connections, &labels);
             counter!(names::ENDPOINT_RETRIES, labels.iter()).absolute(totals.retries);
             counter!(names::ENDPOINT_HEDGES, labels.iter()).absolute(totals.hedges);
             counter!(names::ENDPOINT_GUARDED_PICKS, labels.iter()).absolute(totals.guarded_picks);
@@ -117,6 +117,21 @@ fn publish_endpoints(snapshot: &Snapshot) {
             }
         }
     }
+}
+
+fn publish_connections(totals: &ConnectionTotals, labels: &[Label]) {
+    counter!(names::ENDPOINT_CONNECTS, labels.iter()).absolute(totals.opened);
+    gauge!(names::ENDPOINT_CONNECTIONS, labels.iter()).set(totals.open() as f64);
+    let with = |name: &'static str, label: Label, count: u64| {
+        if count > 0 {
+            counter!(name, [labels, &[label]].concat()).absolute(count);
+        }
+    };
+    for (end, count) in ConnectionEnd::ALL.into_iter().zip(totals.ended) {
+        with(names::ENDPOINT_CONNECTIONS_ENDED, Label::new("reason", end.token()), count);
+    }
+    with(names::ENDPOINT_WARM_UPS, Label::new("result", "opened"), totals.warm_opened);
+    with(names::ENDPOINT_WARM_UPS, Label::new("result", "failed"), totals.warm_failed);
 }
 
 fn publish_health(endpoint: &Endpoint, labels: &[Label]) {

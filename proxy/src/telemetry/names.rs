@@ -67,6 +67,9 @@ metrics! {
     ENDPOINT_HEAD_SECONDS = "serin_endpoint_response_head_seconds_total", Counter, ["upstream", "endpoint"], "Sum of the times to the response head, from the request's head or, if it has a body, the body's end.";
     ENDPOINT_HEADS_TIMED = "serin_endpoint_response_heads_timed_total", Counter, ["upstream", "endpoint"], "Response heads in that sum; those that came before the end of the request are not. The quotient is the mean.";
     ENDPOINT_CONNECTS = "serin_endpoint_connections_opened_total", Counter, ["upstream", "endpoint"], "Connections opened to an endpoint.";
+    ENDPOINT_CONNECTIONS = "serin_endpoint_connections_open", Gauge, ["upstream", "endpoint"], "Connections to an endpoint open now, with those that are kept for later.";
+    ENDPOINT_CONNECTIONS_ENDED = "serin_endpoint_connections_closed_total", Counter, ["upstream", "endpoint", "reason"], "Connections to an endpoint that ended: `endpoint` closed it, `idle_timeout`, `max_age` or `max_requests` was reached, `broken` off in an exchange or unfit for another, closed to make `room`, `removed` from the rules with its endpoint, or a `tunnel` that is over.";
+    ENDPOINT_WARM_UPS = "serin_endpoint_warm_connections_total", Counter, ["upstream", "endpoint", "result"], "Connections that were to be opened ahead of requests, by result: `opened` or `failed`.";
     ENDPOINT_RETRIES = "serin_endpoint_retries_total", Counter, ["upstream", "endpoint"], "Requests an endpoint got after another try had failed.";
     ENDPOINT_HEDGES = "serin_endpoint_hedges_total", Counter, ["upstream", "endpoint"], "Requests an endpoint got because another one took long (`hedge`).";
     ENDPOINT_GUARDED_PICKS = "serin_endpoint_guarded_picks_total", Counter, ["upstream", "endpoint"], "Requests an endpoint got because the one that was chosen had far more in flight than its part.";

@@ -10,6 +10,7 @@
 mod support;
 
 mod canary;
+mod connections;
 mod deadlines;
 mod filters;
 mod forwarding;

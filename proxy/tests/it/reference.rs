@@ -27,6 +27,7 @@ fn rules_page_is_current() {
         "limit.rs",
         "mirror.rs",
         "health.rs",
+        "connections.rs",
         "release.rs",
         "scalar.rs",
     ];

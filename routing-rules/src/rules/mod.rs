@@ -8,6 +8,7 @@
 mod address;
 mod balance;
 mod breaker;
+mod connections;
 mod health;
 mod host;
 mod limit;
@@ -33,6 +34,7 @@ pub use crate::spec::InFlight;
 pub use address::AddressSet;
 pub use balance::{Balance, ConsistentHash, Dwrr, HashKey, Measure};
 pub use breaker::{Breaker, GroupBreaker};
+pub use connections::Connections;
 pub use health::{HealthCheck, HttpProbe, Probe};
 pub use host::HostPattern;
 pub(crate) use host::wildcard_suffix;

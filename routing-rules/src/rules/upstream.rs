@@ -4,7 +4,10 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{Balance, Breaker, GroupBreaker, HealthCheck, Name, Retry, UpstreamLimits, breaker, health, limit};
+use super::{
+    Balance, Breaker, Connections, GroupBreaker, HealthCheck, Name, Retry, UpstreamLimits, breaker, connections,
+    health, limit,
+};
 use crate::RuleError;
 use crate::error::Problems;
 use crate::spec::{EndpointSpec, UpstreamSpec};
@@ -20,6 +23,7 @@ pub struct Upstream {
     retry: Retry,
     limits: UpstreamLimits,
     health: Option<Arc<HealthCheck>>,
+    connections: Connections,
 }
 
 impl Upstream {
@@ -46,6 +50,7 @@ impl Upstream {
             Some(check) => health::check(check, problems.at("health")).map(Some),
             None => Some(None),
         };
+        let connections = connections::connections(&spec.connections, problems.at("connections"));
         let name = problems.ok(Name::new(name));
         Some(Self {
             name: name?,
@@ -56,6 +61,7 @@ impl Upstream {
             retry: retry?,
             limits: limits?,
             health: health?.map(Arc::new),
+            connections: connections?,
         })
     }
 
@@ -102,6 +108,11 @@ impl Upstream {
     /// How its endpoints are asked whether they are well.
     pub fn health(&self) -> Option<&Arc<HealthCheck>> {
         self.health.as_ref()
+    }
+
+    /// How connections to its endpoints are kept, ended and watched.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 }
 

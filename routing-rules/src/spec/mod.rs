@@ -6,6 +6,7 @@
 
 mod balance;
 mod breaker;
+mod connections;
 mod health;
 mod limit;
 mod mirror;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKeySpec, StickySessionsSpec};
 pub use breaker::{BreakerSpec, GroupBreakerSpec};
+pub use connections::ConnectionsSpec;
 pub use health::HealthSpec;
 pub use limit::{HedgeSpec, QueueSpec, RateKeySpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};
 pub use mirror::MirrorSpec;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balance::BalanceSpec;
 use super::breaker::{BreakerSpec, GroupBreakerSpec};
+use super::connections::ConnectionsSpec;
 use super::health::HealthSpec;
 use super::limit::{RetrySpec, UpstreamLimitsSpec};
 
@@ -27,6 +28,8 @@ pub struct UpstreamSpec {
     pub limits: UpstreamLimitsSpec,
     /// How endpoints are asked whether they are well. Default: they are not.
     pub health: Option<HealthSpec>,
+    /// How connections to the endpoints are kept, ended and watched.
+    pub connections: ConnectionsSpec,
 }
 
 /// One endpoint.

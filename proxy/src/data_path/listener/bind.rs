@@ -4,7 +4,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
+
+use crate::connect::Liveness;
 
 /// Binds an address so that all workers can accept from it.
 ///
@@ -63,8 +65,7 @@ fn new(address: SocketAddr) -> io::Result<Socket> {
     // Accepted sockets inherit these from the listening one, which saves as many system calls per connection.
     // A response head and its body leave in one write; waiting for more would only add latency.
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    CLIENTS.apply(&socket)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -72,14 +73,25 @@ fn new(address: SocketAddr) -> io::Result<Socket> {
 const SYN: u32 = 0x02;
 const ACK: u32 = 0x10;
 
-/// After this time without a byte the kernel asks a client's host whether it is still there.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(45);
-
-/// And asks again this often, nine times at most.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A connection whose peer acknowledges nothing for so long is given up.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
+/// A client whose host is gone is given up after a minute, whether something is on its way to it or not.
+const CLIENTS: Liveness = Liveness { keepalive: Duration::from_secs(45), user_timeout: Some(Duration::from_secs(60)) };
 
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_clients_are_watched() {
+        let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), CLIENTS.keepalive);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), CLIENTS.user_timeout);
+    }
+}

@@ -20,7 +20,7 @@ use crate::data_path::request::RequestBody;
 use crate::data_path::response;
 use crate::data_path::upstream::{self, Admission, Attempt, GroupPass, Lease, LocalEndpoint, NotOpened, Stay};
 use crate::moment;
-use crate::snapshot::Mirrored;
+use crate::snapshot::{ConnectionEnd, Mirrored};
 use crate::worker::Worker;
 
 /// A copy's stay at its upstream.
@@ -75,7 +75,7 @@ impl Visit {
         timeouts: &Timeouts,
     ) -> Result<Answer, RequestError> {
         let endpoint = &self.endpoint;
-        let kept = endpoint.pool.take(endpoint);
+        let kept = endpoint.pool.take(endpoint, worker.clock.now_ms());
         let (was_kept, repeatable) = (kept.is_some(), upstream::is_repeatable(&request));
         let mut lease = match kept {
             Some(lease) => lease,
@@ -96,6 +96,7 @@ impl Visit {
                 let was_closed = refused.take_message().is_some() || repeatable && wire.received() == received_before;
                 // Where a request would be sent again, nobody is to blame.
                 if was_kept && was_closed {
+                    lease.connection.lifetime.ends(ConnectionEnd::Endpoint);
                     self.stay.excuse();
                 }
                 Err(RequestError::BadResponse)

@@ -92,6 +92,7 @@ impl LocalUpstreams {
         draw: impl FnMut() -> u64,
     ) -> Rc<LocalUpstream> {
         let endpoints: Box<[_]> = shared.endpoints.iter().map(|member| self.endpoint(&member.endpoint)).collect();
+        endpoints.iter().for_each(|endpoint| endpoint.pool.follow(shared.rules.connections()));
         // Who stays in the same places goes on in the same turns, whatever the weights are now.
         let same = old.filter(|old| {
             let both = old.endpoints.iter().zip(&endpoints);
@@ -327,6 +328,10 @@ impl LocalUpstream {
 impl LocalEndpoint {
     pub(crate) fn shared(&self) -> &Endpoint {
         &self.shared
+    }
+
+    pub(super) fn share(&self) -> Arc<Endpoint> {
+        Arc::clone(&self.shared)
     }
 
     pub(crate) fn counters(&self) -> &EndpointCounters {

@@ -1,7 +1,8 @@
-//! From a decision to a response head: an upstream as this worker knows it, kept connections, sending.
+//! From a decision to a response head: an upstream as this worker knows it, connections kept and opened ahead, sending.
 
 mod affinity;
 mod attempt;
+mod connection;
 mod group_pass;
 mod interim;
 mod io;
@@ -11,14 +12,17 @@ mod pool;
 mod queue;
 mod send;
 mod stay;
+mod warm;
 
 pub(crate) use affinity::Affinity;
 pub(crate) use attempt::Attempt;
+pub(crate) use connection::{EndpointConnection, Lifetime, builder};
 pub(crate) use group_pass::{GroupPass, Shut};
 pub(crate) use io::EndpointIo;
 pub(crate) use local::{Choice, LocalEndpoint, LocalUpstream, LocalUpstreams};
 pub(crate) use places::{Admission, EndpointPlace, UpstreamPlace};
-pub(crate) use pool::{EndpointConnection, Lease};
+pub(crate) use pool::Lease;
 pub(crate) use queue::Ticket;
-pub(crate) use send::{NotOpened, Unanswered, builder, is_idempotent, is_repeatable, open, send};
+pub(crate) use send::{NotOpened, Unanswered, is_idempotent, is_repeatable, open, send};
 pub(crate) use stay::Stay;
+pub(crate) use warm::WarmUps;

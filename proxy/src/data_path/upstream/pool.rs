@@ -1,39 +1,28 @@
 //! Connections kept to one endpoint by one worker.
 //!
 //! Last in, first out: the connection used last is the least likely to have been closed meanwhile, and the others
-//! can age and go.
+//! can age and go. Limits are looked at between requests only, so none ends a response.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use hyper::client::conn::http1::SendRequest;
+use routing_rules::rules::Connections;
 
-use super::LocalEndpoint;
-use super::io::Wire;
-use crate::data_path::request::RequestBody;
-use crate::data_path::tunnel::{Driver, Handover};
+use super::warm::Warmth;
+use super::{EndpointConnection, LocalEndpoint};
+use crate::snapshot::ConnectionEnd;
 
 /// Idle connections, oldest first.
 #[derive(Default)]
 pub(crate) struct Pool {
     idle: RefCell<Vec<Kept>>,
+    rules: Cell<Connections>,
+    pub(super) warmth: Warmth,
 }
 
 struct Kept {
     connection: EndpointConnection,
     since_ms: u64,
-}
-
-/// Our end of a connection that a task of its own drives.
-pub(crate) struct EndpointConnection {
-    pub(crate) sender: SendRequest<RequestBody>,
-    /// What went over it.
-    pub(crate) wire: Rc<Wire>,
-    /// Where the socket arrives after an upgrade.
-    pub(crate) handover: Handover,
-    /// A connection that is given up ends at once: what is left of a request body must not go on to an endpoint whose
-    /// answer nobody awaits.
-    pub(crate) _driver: Driver,
 }
 
 /// A connection in use by one request.
@@ -43,22 +32,34 @@ pub(crate) struct Lease {
 }
 
 impl Pool {
+    /// How connections are to be kept from now on, those that are here with them.
+    pub(super) fn follow(&self, rules: &Connections) {
+        self.rules.set(*rules);
+    }
+
+    pub(super) fn rules(&self) -> Connections {
+        self.rules.get()
+    }
+
     /// A kept connection that looks alive.
-    pub(crate) fn take(&self, endpoint: &Rc<LocalEndpoint>) -> Option<Lease> {
+    pub(crate) fn take(&self, endpoint: &Rc<LocalEndpoint>, now_ms: u64) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Kept { connection, .. }) = idle.pop() {
-            if connection.sender.is_ready() {
-                return Some(Lease::new(connection, Rc::clone(endpoint)));
+        while let Some(mut kept) = idle.pop() {
+            match kept.over(&self.rules.get(), now_ms) {
+                Some(end) => kept.connection.lifetime.ends(end),
+                None => return Some(Lease::new(kept.connection, Rc::clone(endpoint))),
             }
         }
         None
     }
 
-    /// Closes connections that were idle for too long. Shorter than what common servers allow, so that it is
-    /// mostly Serin who closes, when nothing is on the way.
+    /// Closes connections that were idle for too long, or are too old.
     pub(crate) fn close_idle(&self, now_ms: u64) {
-        let mut idle = self.idle.borrow_mut();
-        idle.retain(|kept| now_ms.saturating_sub(kept.since_ms) < MAX_IDLE_MS && !kept.connection.sender.is_closed());
+        let (mut idle, rules) = (self.idle.borrow_mut(), self.rules.get());
+        idle.retain_mut(|kept| {
+            let end = kept.over(&rules, now_ms);
+            end.inspect(|end| kept.connection.lifetime.ends(*end)).is_none()
+        });
         if idle.is_empty() {
             idle.shrink_to_fit();
         }
@@ -68,14 +69,37 @@ impl Pool {
     pub(crate) fn shed_idle(&self) {
         let mut idle = self.idle.borrow_mut();
         let half = idle.len().div_ceil(2);
-        idle.drain(..half);
+        idle.drain(..half).for_each(|mut kept| kept.connection.lifetime.ends(ConnectionEnd::Room));
     }
 
-    fn put(&self, connection: EndpointConnection, now_ms: u64) {
+    /// Keeps a connection that is ready for a request, unless it has reached a limit.
+    pub(super) fn put(&self, mut connection: EndpointConnection, now_ms: u64) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_KEPT {
-            idle.push(Kept { connection, since_ms: now_ms });
+        let has_room = idle.len() < MAX_KEPT;
+        match connection.lifetime.spent(&self.rules.get(), now_ms) {
+            Some(end) => connection.lifetime.ends(end),
+            None if has_room => idle.push(Kept { connection, since_ms: now_ms }),
+            None => connection.lifetime.ends(ConnectionEnd::Room),
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.idle.get_mut().iter_mut().for_each(|kept| kept.connection.lifetime.ends(ConnectionEnd::Removed));
+    }
+}
+
+impl Kept {
+    /// Why it cannot be used any more, if so.
+    fn over(&self, rules: &Connections, now_ms: u64) -> Option<ConnectionEnd> {
+        if !self.connection.sender.is_ready() {
+            return Some(ConnectionEnd::Endpoint);
+        }
+        if now_ms.saturating_sub(self.since_ms) >= rules.idle_timeout_ms {
+            return Some(ConnectionEnd::IdleTimeout);
+        }
+        self.connection.lifetime.spent(rules, now_ms)
     }
 }
 
@@ -88,14 +112,18 @@ impl Lease {
     /// their end; a lease that is dropped instead closes its connection.
     pub(crate) fn keep(self, now_ms: u64) {
         let Self { mut connection, endpoint } = self;
+        connection.lifetime.count_request();
         if connection.sender.is_ready() {
             endpoint.pool.put(connection, now_ms);
-        } else if !connection.sender.is_closed() {
+        } else if connection.sender.is_closed() {
+            connection.lifetime.ends(ConnectionEnd::Endpoint);
+        } else {
             // hyper has not yet seen the end of its own exchange: it will in the next turn of its task.
             tokio::task::spawn_local(async move {
-                let ready = tokio::time::timeout(SETTLE, connection.sender.ready()).await;
-                if ready.is_ok_and(|ready| ready.is_ok()) {
-                    endpoint.pool.put(connection, now_ms);
+                match tokio::time::timeout(SETTLE, connection.sender.ready()).await {
+                    Ok(Ok(())) => endpoint.pool.put(connection, now_ms),
+                    Ok(Err(_)) => connection.lifetime.ends(ConnectionEnd::Endpoint),
+                    Err(_) => {}
                 }
             });
         }
@@ -104,9 +132,6 @@ impl Lease {
 
 /// Kept connections per worker and endpoint.
 const MAX_KEPT: usize = 1_024;
-
-/// How long a connection is kept without use, in milliseconds.
-const MAX_IDLE_MS: u64 = 55_000;
 
 /// How long a connection may take to be ready again after the end of a response.
 const SETTLE: std::time::Duration = std::time::Duration::from_secs(1);

@@ -12,15 +12,13 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use routing_rules::retry::Failed;
 
-use super::{EndpointConnection, EndpointIo, Lease, LocalEndpoint};
+use super::{EndpointConnection, Lease, LocalEndpoint};
 use crate::connect;
 use crate::data_path::error::RequestError;
 use crate::data_path::request::{Exchange, RequestBody};
-use crate::data_path::tunnel;
+use crate::snapshot::ConnectionEnd;
 use crate::worker::Worker;
 
 /// A request that got no response head.
@@ -45,7 +43,7 @@ pub(crate) async fn send(
     fresh: bool,
     connect_timeout: Duration,
 ) -> Result<(Response<Incoming>, Lease), Unanswered> {
-    let kept = if fresh { None } else { endpoint.pool.take(endpoint) };
+    let kept = if fresh { None } else { endpoint.pool.take(endpoint, exchange.now_ms()) };
     if let Some(mut lease) = kept {
         let repeatable = is_repeatable(&request);
         lease.connection.wire.expect_answer(repeatable);
@@ -65,6 +63,9 @@ pub(crate) async fn send(
             }
             None => None,
         };
+        if again.is_some() {
+            lease.connection.lifetime.ends(ConnectionEnd::Endpoint);
+        }
         return Err(Unanswered { error: failure(refused.error(), exchange), again });
     }
     // Boxed because it is rare, and would make the future of every request larger.
@@ -99,7 +100,7 @@ pub(crate) enum NotOpened {
 
 /// Opens a connection and starts the task that drives it.
 pub(crate) async fn open(endpoint: &Rc<LocalEndpoint>, worker: &Worker, timeout: Duration) -> Result<Lease, NotOpened> {
-    let stream = match connect::tcp(endpoint.shared().address(), timeout).await {
+    let stream = match EndpointConnection::dial(endpoint, timeout).await {
         Ok(stream) if worker.has_room_for(&stream) => stream,
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
             return Err(NotOpened::Endpoint(RequestError::ConnectTimeout));
@@ -108,25 +109,13 @@ pub(crate) async fn open(endpoint: &Rc<LocalEndpoint>, worker: &Worker, timeout:
         Err(error) if !connect::is_our_own(&error) => return Err(NotOpened::Endpoint(RequestError::Connect)),
         Ok(_) | Err(_) => return Err(NotOpened::NoRoom),
     };
-    endpoint.counters().connected();
-    let io = EndpointIo::new(stream);
-    let wire = io.wire();
-    let handshake = worker.http1_client.handshake(TokioIo::new(io)).await;
-    let (sender, connection) = handshake.map_err(|_| NotOpened::Endpoint(RequestError::Connect))?;
-    let (handover, driver) = tunnel::drive(connection);
-    let connection = EndpointConnection { sender, wire, handover, _driver: driver };
+    let connection = EndpointConnection::start(worker, endpoint, stream).await;
+    let connection = connection.map_err(|_| NotOpened::Endpoint(RequestError::Connect))?;
     Ok(Lease::new(connection, Rc::clone(endpoint)))
 }
 
 /// No local port is left, or the address is of a family this machine does not have.
 const EADDRNOTAVAIL: i32 = 99;
-
-/// The client side of hyper as Serin uses it.
-pub(crate) fn builder() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder.max_header_size(crate::data_path::response::MAX_HEAD).max_buf_size(MAX_BUFFER);
-    builder
-}
 
 /// Whether sending the request twice is harmless and possible: without a body, which could not be read a second time.
 pub(crate) fn is_repeatable(request: &Request<RequestBody>) -> bool {
@@ -162,9 +151,6 @@ fn failure(error: &hyper::Error, exchange: &Exchange) -> RequestError {
         None => RequestError::BadResponse,
     }
 }
-
-/// Largest read buffer of a connection to an endpoint, in bytes.
-const MAX_BUFFER: usize = 256 << 10;
 
 /// Most fields of a head that was written: what a client may send, and room for what Serin and operators add.
 const MAX_FIELDS: usize = 256;

@@ -1,0 +1,97 @@
+//! Connections opened ahead of requests: every endpoint that takes requests has as many as its upstream's rules say, so
+//! that a new one, or one that is back, does not begin with handshakes.
+//!
+//! The worker's sweep looks at what is missing, whatever the reason, so nobody has to tell it of endpoints that come, of
+//! health or of connections that ended. What fails is counted and tried again later, at growing distances; it says
+//! nothing to breakers and weights, which hear of requests only.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+
+use routing_rules::rules::Timeouts;
+use tokio::task::JoinSet;
+
+use super::{EndpointConnection, LocalEndpoint};
+use crate::snapshot::{ConnectionEnd, Snapshot};
+use crate::worker::Worker;
+
+/// The connections that one worker is about to open.
+#[derive(Default)]
+pub(crate) struct WarmUps {
+    tasks: RefCell<JoinSet<()>>,
+}
+
+/// What warming up one endpoint has come to.
+#[derive(Default)]
+pub(crate) struct Warmth {
+    is_opening: Cell<bool>,
+    failures: Cell<u32>,
+    rests_until_ms: Cell<u64>,
+}
+
+impl WarmUps {
+    /// Begins to open what is missing.
+    pub(crate) fn look(&self, worker: &Rc<Worker>, snapshot: &Snapshot, now_ms: u64) {
+        let mut tasks = self.tasks.borrow_mut();
+        while tasks.try_join_next().is_some() {}
+        for id in &snapshot.warm {
+            let Some(shared) = snapshot.upstream(*id) else { continue };
+            let upstream = worker.upstreams.get(*id, shared, || worker.draw());
+            let taking = (0..shared.endpoints.len()).filter(|place| shared.weighing.share(*place) > 0.0);
+            for endpoint in taking.map(|place| upstream.endpoint(place)).filter(|endpoint| is_cold(endpoint, now_ms)) {
+                if tasks.len() >= MAX_AT_ONCE {
+                    return;
+                }
+                endpoint.pool.warmth.is_opening.set(true);
+                tasks.spawn_local(warm(Rc::clone(worker), Rc::clone(endpoint)));
+            }
+        }
+    }
+}
+
+fn is_cold(endpoint: &LocalEndpoint, now_ms: u64) -> bool {
+    let warmth = &endpoint.pool.warmth;
+    !warmth.is_opening.get() && now_ms >= warmth.rests_until_ms.get() && misses(endpoint)
+}
+
+fn misses(endpoint: &LocalEndpoint) -> bool {
+    endpoint.counters().connections().open() < u64::from(endpoint.pool.rules().warm)
+}
+
+/// Opens one connection after another until none is missing or one fails.
+async fn warm(worker: Rc<Worker>, endpoint: Rc<LocalEndpoint>) {
+    let warmth = &endpoint.pool.warmth;
+    while misses(&endpoint) {
+        let opened = open(&worker, &endpoint).await;
+        endpoint.counters().connections().warmed(opened.is_ok());
+        if opened.is_err() {
+            let failures = warmth.failures.get();
+            warmth.failures.set(failures + 1);
+            warmth.rests_until_ms.set(worker.clock.now_ms() + (FIRST_REST_MS << failures.min(5)));
+            break;
+        }
+        warmth.failures.set(0);
+    }
+    warmth.is_opening.set(false);
+}
+
+async fn open(worker: &Worker, endpoint: &LocalEndpoint) -> io::Result<()> {
+    let stream = EndpointConnection::dial(endpoint, Timeouts::default().connect).await?;
+    if !worker.has_room_for(&stream) {
+        return Err(io::Error::other("the descriptors left are reserved"));
+    }
+    let mut connection = EndpointConnection::start(worker, endpoint, stream).await.map_err(io::Error::other)?;
+    if let Err(error) = connection.sender.ready().await {
+        connection.lifetime.ends(ConnectionEnd::Endpoint);
+        return Err(io::Error::other(error));
+    }
+    endpoint.pool.put(connection, worker.clock.now_ms());
+    Ok(())
+}
+
+/// Endpoints that one worker warms up at once.
+const MAX_AT_ONCE: usize = 64;
+
+/// How long an endpoint is left alone after the first failure; twice as long after each further one, up to 32 times.
+const FIRST_REST_MS: u64 = 1_000;
