@@ -37,6 +37,7 @@ mod demo;
 mod diff;
 mod drain;
 mod explain;
+mod faults;
 mod health;
 mod listeners;
 mod rejected;

@@ -144,6 +144,15 @@ pub(crate) fn admin(address: SocketAddr, target: &str) -> Reply {
     Client::connect(address).request("GET", target, &[("Host", "localhost")], b"")
 }
 
+/// Tells an endpoint of the upstream `app` to `drain` or `undrain`.
+pub(crate) fn order(admin: SocketAddr, endpoint: SocketAddr, word: &str) -> serde_json::Value {
+    let target = format!("/api/v1/upstreams/app/endpoints/{endpoint}/{word}");
+    let fields = [("Host", "localhost"), ("Content-Type", "application/json")];
+    let reply = Client::connect(admin).request("POST", &target, &fields, b"{}");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    serde_json::from_slice(&reply.body).expect("JSON")
+}
+
 /// Puts a file in the place of another in one step, as careful tools do.
 pub(crate) fn replace(path: &Path, text: &str) {
     let mut new: PathBuf = path.to_owned();
