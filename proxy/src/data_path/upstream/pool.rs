@@ -54,6 +54,11 @@ impl Pool {
         None
     }
 
+    /// Whether no connection is kept.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.idle.borrow().is_empty()
+    }
+
     /// Closes connections that were idle for too long. Shorter than what common servers allow, so that it is
     /// mostly Serin who closes, when nothing is on the way.
     pub(crate) fn close_idle(&self, now_ms: u64) {

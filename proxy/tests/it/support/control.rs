@@ -119,6 +119,13 @@ impl Program {
         assert!(status.expect("kill runs").success());
     }
 
+    /// Whether a `STOP` has reached all of its threads.
+    pub(crate) fn stands_still(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the program runs");
+        let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+        stats.into_iter().all(|stat| stat.contains(") T "))
+    }
+
     /// Waits for the end of the process and returns its exit code.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
