@@ -39,6 +39,7 @@ mod demo;
 mod diff;
 mod drain;
 mod explain;
+mod faults;
 mod health;
 mod hedge;
 mod listeners;

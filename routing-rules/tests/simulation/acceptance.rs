@@ -1,11 +1,10 @@
-//! The table: scenarios, and the bar for what is measured in each.
-//!
-//! What needs a breaker or health checks is not here yet: instant errors, an endpoint that flaps while another is slow,
-//! and all endpoints failing alike.
+//! The table: scenarios, and the bar for what is measured in each. Every endpoint has the breaker it has by default.
+
+use routing_rules::breaker;
 
 use crate::outcome::Outcome;
 use crate::process::Policy;
-use crate::world::{Change, SECOND, Scenario};
+use crate::scenario::{Breaking, Change, SECOND, START_S, Scenario, base, group, pair, pauses, seeds, unequal};
 
 /// A line of the table.
 struct Row {
@@ -29,6 +28,8 @@ enum Bar {
     Back(usize, u64, f64),
     /// How much the logarithms of the learned weights move.
     Still(f64),
+    /// How often breakers open, at most.
+    Openings(usize),
 }
 
 impl Bar {
@@ -45,6 +46,7 @@ impl Bar {
             Self::LargestShare(most) => at_most(outcome.largest_share(), most),
             Self::Back(endpoint, event_s, most) => at_most(outcome.back_s(endpoint, event_s), most),
             Self::Still(most) => at_most(outcome.std_ln_w(), most),
+            Self::Openings(most) => at_most(outcome.opened_us.len() as f64, most as f64),
         }
     }
 }
@@ -92,6 +94,7 @@ fn one_endpoint_is_slow_or_far() {
 #[test]
 fn one_endpoint_stalls_or_fails() {
     let stall = |scenario: Scenario, endpoint| scenario.at(START_S, Change::Stall(endpoint, 20 * SECOND));
+    let breaks = |how| base().with(START_S..START_S + 30, Change::Break(7, how), Change::Mend(7));
     check([
         Row { name: "stall of 20 s", scenario: stall(base(), 7), bars: vec![Bar::Lost(11), Bar::Back(7, 40, 14.0)] },
         Row {
@@ -101,9 +104,38 @@ fn one_endpoint_stalls_or_fails() {
         },
         Row { name: "two endpoints, stall of 20 s", scenario: stall(pair(), 1), bars: vec![Bar::Lost(31)] },
         Row {
+            name: "one refuses",
+            scenario: breaks(breaker::Outcome::NetworkError),
+            bars: vec![Bar::Lost(20), Bar::Back(7, 50, 26.0)],
+        },
+        Row {
+            name: "one answers 500 at once",
+            scenario: breaks(breaker::Outcome::Answer(500)),
+            bars: vec![Bar::Lost(20), Bar::Back(7, 50, 26.0)],
+        },
+        Row {
             name: "30 % of one endpoint's answers are errors",
             scenario: base().with(START_S..START_S + 30, Change::Fail(7, 0.3), Change::Fail(7, 0.0)),
             bars: vec![Bar::Lost(520)],
+        },
+    ]);
+}
+
+/// One comes and goes while another is slow: what is known of the slow one must not be lost.
+#[test]
+fn one_flaps_and_another_is_slow() {
+    let slow = || base().with(START_S..START_S + 30, Change::Slow(7, 5.0), Change::Slow(7, 1.0));
+    let flaps = |begin, end| slow().every_other(START_S..START_S + 30, begin, end);
+    check([
+        Row {
+            name: "one is down and up, one 5 times slow",
+            scenario: flaps(Change::Down(0), Change::Up(0)),
+            bars: vec![Bar::P99(62.0), Bar::Lost(0)],
+        },
+        Row {
+            name: "one refuses now and then, one 5 times slow",
+            scenario: flaps(Change::Break(0, breaker::Outcome::NetworkError), Change::Mend(0)),
+            bars: vec![Bar::P99(62.0)],
         },
     ]);
 }
@@ -122,6 +154,17 @@ fn nothing_is_wrong_with_one_endpoint() {
             bars: vec![Bar::LargestShare(1.25), Bar::Still(0.5)],
         },
     ]);
+}
+
+/// The fault is behind all of them: taking one out would only load the rest.
+#[test]
+fn all_fail_alike() {
+    let script = (0..8).map(|endpoint| (0, Change::Fail(endpoint, 0.1))).collect();
+    check([Row {
+        name: "10 % of all answers are errors",
+        scenario: Scenario { script, to_s: 300, end_s: 300, ..base() },
+        bars: vec![Bar::Openings(0)],
+    }]);
 }
 
 #[test]
@@ -181,17 +224,28 @@ fn workers_must_know_of_each_other() {
 fn overload_is_no_worse_than_without_learning() {
     let overload = Scenario { deadline_us: 2 * SECOND, from_s: 0, to_s: 90, end_s: 90, ..base() }.load(1.05);
     for seed in 1..=seeds() {
-        let [learning, turns] =
-            [Policy::Dwrr, Policy::RoundRobin].map(|policy| Scenario { policy, ..overload.clone() }.run(seed).lost);
+        let learning = overload.run(seed).lost;
+        let turns = Scenario { policy: Policy::RoundRobin, breaking: Breaking::Off, ..overload.clone() }.run(seed).lost;
         eprintln!("105 % load, seed {seed}: {learning} lost, {turns} without learning");
         assert!(learning < turns, "{learning} lost with seed {seed}, {turns} without learning");
     }
 }
 
+/// Weights alone pay for an endpoint that fails at once with every turn they leave it.
+#[test]
+fn without_a_breaker_instant_errors_cost_a_thousand() {
+    let refuses = Change::Break(7, breaker::Outcome::NetworkError);
+    let scenario = base().with(START_S..START_S + 30, refuses, Change::Mend(7));
+    let lost = Scenario { breaking: Breaking::Off, ..scenario }.run(1).lost;
+    eprintln!("one refuses, without a breaker: {lost} lost");
+    assert!((800..1_300).contains(&lost), "{lost}");
+}
+
 /// The simulation is the one the table was made with: plain turns do as badly as they are said to.
 #[test]
 fn the_scale_is_right() {
-    let turns = |scenario: Scenario| Scenario { policy: Policy::RoundRobin, ..scenario }.run(1);
+    let alone = |policy, scenario| Scenario { policy, breaking: Breaking::Off, ..scenario };
+    let turns = |scenario: Scenario| alone(Policy::RoundRobin, scenario).run(1);
     let slow = base().with(START_S..START_S + 30, Change::Slow(7, 10.0), Change::Slow(7, 1.0));
     let stall = base().at(START_S, Change::Stall(7, 20 * SECOND));
     let failing = base().with(START_S..START_S + 30, Change::Fail(7, 0.3), Change::Fail(7, 0.0));
@@ -205,62 +259,8 @@ fn the_scale_is_right() {
     for (p99, table) in p99.into_iter().zip([47.0, 54.0, 193.0, 211.0]) {
         assert!((p99 / table - 1.0).abs() < 0.05, "{p99}, in the table {table}");
     }
-    let two_choices = Scenario { policy: Policy::LeastRequest, ..base() };
-    let p99 = two_choices.run(1).p99_ms();
+    let p99 = alone(Policy::LeastRequest, base()).run(1).p99_ms();
     assert!((p99 / 46.0 - 1.0).abs() < 0.05, "two choices: {p99}");
-}
-
-/// When faults begin.
-const START_S: u64 = 20;
-
-/// 8 endpoints, 4 at a time, 60 % load, one process of 4 workers, looked at while a fault of 30 s lasts.
-fn base() -> Scenario {
-    group(vec![4; 8])
-}
-
-fn pair() -> Scenario {
-    group(vec![8; 2]).load(0.4)
-}
-
-/// 9 endpoints of three capacities.
-fn unequal() -> Scenario {
-    Scenario { to_s: 80, ..group([2, 4, 8].repeat(3)) }
-}
-
-fn group(slots: Vec<usize>) -> Scenario {
-    let scenario = Scenario {
-        configured: vec![1.0; slots.len()],
-        slots,
-        per_second: 0.0,
-        processes: 1,
-        workers: 4,
-        view_us: 2_000,
-        deadline_us: 10 * SECOND,
-        patience_us: None,
-        long: 0.0,
-        policy: Policy::Dwrr,
-        from_s: START_S,
-        to_s: START_S + 30,
-        end_s: 80,
-        script: Vec::new(),
-    };
-    scenario.load(0.6)
-}
-
-/// Every endpoint stands still for 200 ms every 5 s, each at its own time.
-fn pauses(mut scenario: Scenario) -> Scenario {
-    let step_us = 5 * SECOND / scenario.slots.len() as u64;
-    for endpoint in 0..scenario.slots.len() {
-        // Not one after the other in order.
-        let phase_us = step_us * (3 * endpoint as u64 % scenario.slots.len() as u64);
-        let times = (0..scenario.end_s).step_by(5).map(|second| second * SECOND + phase_us);
-        scenario.script.extend(times.map(|at_us| (at_us, Change::Stall(endpoint, 200_000))));
-    }
-    scenario
-}
-
-fn seeds() -> u64 {
-    std::env::var("SERIN_SIMULATION_SEEDS").map_or(3, |seeds| seeds.parse().expect("a number of seeds"))
 }
 
 #[track_caller]

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use routing_rules::breaker;
+
 /// What is at work, and who waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
@@ -11,6 +13,8 @@ pub(crate) struct Endpoint {
     pub(crate) slowdown: f64,
     /// The part of its answers that are a 500.
     pub(crate) error_rate: f64,
+    /// How every request ends, if it is broken.
+    pub(crate) broken: Option<breaker::Outcome>,
     /// How far away it is: added to every answer, while nobody waits for it there.
     pub(crate) distance_us: u64,
     busy: usize,
@@ -28,6 +32,7 @@ impl Endpoint {
             slots,
             slowdown: 1.0,
             error_rate: 0.0,
+            broken: None,
             distance_us: 0,
             busy: 0,
             waiting: VecDeque::new(),

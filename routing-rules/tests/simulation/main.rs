@@ -4,9 +4,12 @@
 //! `SERIN_SIMULATION_SEEDS=10` runs as many seeds as the table was made with; `--nocapture` shows what was measured.
 
 mod acceptance;
+mod breaking;
 
+mod scenario;
 mod world;
 
+mod breakers;
 mod endpoint;
 mod outcome;
 mod process;

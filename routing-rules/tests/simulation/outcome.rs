@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use routing_rules::balance::Learned;
 
-use crate::world::{SECOND, Scenario};
+use crate::breakers::Ticked;
+use crate::scenario::{SECOND, Scenario};
 
 /// Counts of one run.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Outcome {
     /// When times and weights are looked at.
     looked_at: Range<u64>,
@@ -17,6 +18,14 @@ pub(crate) struct Outcome {
     times_us: Vec<u32>,
     /// How many requests did not get a good answer, in the whole run.
     pub(crate) lost: u64,
+    /// How many of these found no endpoint.
+    pub(crate) refused: u64,
+    /// When breakers opened, in µs.
+    pub(crate) opened_us: Vec<u64>,
+    /// How often a tick held one that would have opened.
+    pub(crate) held: usize,
+    /// How many were out at the same time, at most.
+    pub(crate) most_out: usize,
     /// ln of the learned weights at each tick, by process and endpoint.
     weights: Vec<Vec<Vec<f64>>>,
 }
@@ -29,6 +38,10 @@ impl Outcome {
             picks: vec![Vec::new(); 2 * scenario.end_s as usize],
             times_us: Vec::new(),
             lost: 0,
+            refused: 0,
+            opened_us: Vec::new(),
+            held: 0,
+            most_out: 0,
             weights: vec![Vec::new(); scenario.processes],
         }
     }
@@ -46,6 +59,19 @@ impl Outcome {
         if self.looked_at.contains(&start_us) {
             self.times_us.push((now_us - start_us) as u32);
         }
+    }
+
+    /// A request found no endpoint.
+    pub(crate) fn refused(&mut self) {
+        self.lost += 1;
+        self.refused += 1;
+    }
+
+    pub(crate) fn broke(&mut self, now_us: u64, ticked: &Ticked) {
+        let opened = ticked.transitions.iter().flatten().filter(|transition| transition.is_opening());
+        self.opened_us.extend(opened.map(|_| now_us));
+        self.held += ticked.held;
+        self.most_out = self.most_out.max(ticked.out);
     }
 
     pub(crate) fn learned(&mut self, now_us: u64, process: usize, learned: &[Learned]) {

@@ -1,14 +1,15 @@
 //! A proxy process: its workers with their own counters, what they learn together, and how they pick.
 //!
-//! All that is decided is decided by the types that serve real requests. There is no breaker: its factor is 1 and every
-//! endpoint admits.
+//! All that is decided is decided by the types that serve real requests, in the order in which the proxy asks them.
 
 use routing_rules::balance::{
     Counts, Learned, Learning, Schedule, Share, Turns, View, Weights, newcomers_ramp, recompute,
 };
+use routing_rules::breaker::{Outcome, Transition};
 
+use crate::breakers::{Admitted, Breakers, Ticked};
 use crate::random::Random;
-use crate::world::Scenario;
+use crate::scenario::Scenario;
 
 /// How requests are divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,11 @@ pub(crate) struct Process {
     policy: Policy,
     view_us: u64,
     configured: Vec<f64>,
+    /// What health checks say.
+    is_up: Vec<bool>,
     pub(crate) learned: Vec<Learned>,
+    breakers: Breakers,
+    random: Random,
     schedule: Schedule,
     workers: Vec<Worker>,
 }
@@ -51,9 +56,13 @@ impl Process {
             policy: scenario.policy,
             view_us: scenario.view_us,
             configured: scenario.configured.clone(),
+            is_up: vec![true; len],
             learned: vec![Learned::new(Counts::default()); len],
+            breakers: Breakers::new(scenario.breaking, len),
             schedule: Schedule::new(&scenario.configured),
             workers: (0..scenario.workers).map(worker).collect(),
+            // Of its own: with breakers or without, the same seed is the same traffic.
+            random: Random(!random.0),
         }
     }
 
@@ -65,6 +74,8 @@ impl Process {
         }
         self.configured.push(configured);
         self.learned.push(learned);
+        self.is_up.push(true);
+        self.breakers.join(now_us);
         for worker in &mut self.workers {
             worker.counts.push(Counts::default());
             worker.others.push(0);
@@ -73,26 +84,61 @@ impl Process {
         self.publish(now_us);
     }
 
-    /// The endpoint of a worker's next request, whose clock starts.
-    pub(crate) fn pick(&mut self, worker: usize, now_us: u64) -> usize {
+    /// Health checks say something else of an endpoint than before.
+    pub(crate) fn checked(&mut self, endpoint: usize, is_up: bool, now_us: u64) {
+        self.is_up[endpoint] = is_up;
+        if is_up {
+            self.learned[endpoint].start_ramp(now_us);
+        }
+        self.publish(now_us);
+    }
+
+    /// The endpoint of a worker's next request, whose clock starts. `None` if none takes it.
+    pub(crate) fn pick(&mut self, worker: usize, now_us: u64) -> Option<(usize, Admitted)> {
         self.look(worker, now_us);
-        let Self { policy, schedule, workers, .. } = self;
+        let Self { policy, schedule, workers, breakers, .. } = self;
         let Worker { counts, turns, random, others, .. } = &mut workers[worker];
         let load = |endpoint: usize| counts[endpoint].in_flight.count as u32 + others[endpoint];
-        let view = View { load, admits: |_| true, tried: &[] };
+        let view = View { load, admits: |endpoint| breakers.may_pass(endpoint), tried: &[] };
         let picked = match policy {
             Policy::Dwrr => schedule.pick(turns, &view, || random.next()),
             Policy::RoundRobin => schedule.turn(turns, &view),
             Policy::LeastRequest => schedule.two_choices(turns, &view, || random.next()),
         };
-        let endpoint = picked.expect("all endpoints admit").endpoint;
+        let endpoint = picked?.endpoint;
         counts[endpoint].start(now_us);
-        endpoint
+        Some((endpoint, breakers.enter(endpoint)))
     }
 
-    /// The counters of a worker for an endpoint.
-    pub(crate) fn counts(&mut self, worker: usize, endpoint: usize) -> &mut Counts {
-        &mut self.workers[worker].counts[endpoint]
+    /// A request of a worker at an endpoint ended; without an outcome the client had enough.
+    pub(crate) fn end(
+        &mut self,
+        (worker, endpoint): (usize, usize),
+        admitted: Admitted,
+        outcome: Option<Outcome>,
+        [start_us, now_us]: [u64; 2],
+    ) {
+        let counts = &mut self.workers[worker].counts[endpoint];
+        match outcome.map(Outcome::is_failure) {
+            Some(true) => counts.fail(start_us, now_us),
+            Some(false) => counts.answer(start_us, now_us),
+            None => counts.give_up(start_us, now_us),
+        }
+        self.breakers.judge(endpoint, admitted, outcome, [start_us, now_us]);
+    }
+
+    /// Ten times a second: breakers move, and weights follow.
+    pub(crate) fn tick_breakers(&mut self, now_us: u64) -> Ticked {
+        let ticked = self.breakers.tick(&self.is_up, now_us, || self.random.unit());
+        for (learned, transition) in self.learned.iter_mut().zip(&ticked.transitions) {
+            if transition.is_some_and(Transition::clears) {
+                learned.forget();
+            }
+        }
+        if ticked.moves_weights {
+            self.publish(now_us);
+        }
+        ticked
     }
 
     /// Every half second: read, learn, publish.
@@ -101,27 +147,28 @@ impl Process {
             let counts = self.workers.iter().map(|worker| worker.counts[endpoint]);
             learned.close_slot(counts.fold(Counts::default(), |sum, counts| sum.plus(&counts)));
         }
-        let evidence: Vec<_> = self.learned.iter().map(|learned| learned.evidence(learning, now_us)).collect();
-        let mut group: Vec<_> = self.learned.iter_mut().zip(evidence).collect();
+        let breakers = &self.breakers;
+        let mut group = Vec::new();
+        for (_, learned) in self.learned.iter_mut().enumerate().filter(|(endpoint, _)| !breakers.is_out(*endpoint)) {
+            let evidence = learned.evidence(learning, now_us);
+            group.push((learned, evidence));
+        }
         recompute(learning, &mut group);
         self.publish(now_us);
     }
 
     fn publish(&mut self, now_us: u64) {
-        // The others are static: they have no use for what was learned.
-        if self.policy != Policy::Dwrr {
-            self.schedule = Schedule::new(&self.configured);
-            return;
-        }
-        let share = |(learned, configured): (&Learned, &f64)| Share {
-            configured: *configured,
-            learned: learned.weight(),
-            ramp: learned.ramp(&Learning::default(), now_us),
-            breaker: 1.0,
-            is_up: true,
+        // The others have no use for what was learned.
+        let learns = self.policy == Policy::Dwrr;
+        let share = |(endpoint, learned): (usize, &Learned)| Share {
+            configured: self.configured[endpoint],
+            learned: if learns { learned.weight() } else { 1.0 },
+            ramp: if learns { learned.ramp(&Learning::default(), now_us) } else { 1.0 },
+            breaker: self.breakers.factor(endpoint, now_us),
+            is_up: self.is_up[endpoint],
             is_draining: false,
         };
-        let shares: Vec<Share> = self.learned.iter().zip(&self.configured).map(share).collect();
+        let shares: Vec<Share> = self.learned.iter().enumerate().map(share).collect();
         self.schedule = Schedule::new(&Weights::new(&shares).effective);
     }
 

@@ -4,55 +4,16 @@
 //! client. A request that is cut off while it waits is gone; one that is being served is served to the end, for
 //! nothing: most servers do not look whether somebody is still there.
 
-use std::ops::Range;
-
 use routing_rules::balance::{Learning, TICK_US};
+use routing_rules::breaker;
 
+use crate::breakers::Admitted;
 use crate::endpoint::Endpoint;
 use crate::outcome::Outcome;
-use crate::process::{Policy, Process};
+use crate::process::Process;
 use crate::queue::Queue;
 use crate::random::Random;
-
-pub(crate) const SECOND: u64 = 1_000_000;
-/// How long an endpoint works on a request, on average.
-const MEAN_S: f64 = 0.01;
-
-/// What is simulated.
-#[derive(Clone, Debug)]
-pub(crate) struct Scenario {
-    /// How many requests each endpoint serves at a time.
-    pub(crate) slots: Vec<usize>,
-    pub(crate) configured: Vec<f64>,
-    pub(crate) per_second: f64,
-    pub(crate) processes: usize,
-    pub(crate) workers: usize,
-    /// How old a worker's view of the others may be.
-    pub(crate) view_us: u64,
-    pub(crate) deadline_us: u64,
-    /// How long clients wait.
-    pub(crate) patience_us: Option<u64>,
-    /// The part of requests that take 5 s.
-    pub(crate) long: f64,
-    pub(crate) policy: Policy,
-    /// When times and weights are looked at, in seconds: what was before is for learning.
-    pub(crate) from_s: u64,
-    pub(crate) to_s: u64,
-    pub(crate) end_s: u64,
-    /// What happens, and when.
-    pub(crate) script: Vec<(u64, Change)>,
-}
-
-/// Something that happens to an endpoint.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Change {
-    Slow(usize, f64),
-    Stall(usize, u64),
-    Fail(usize, f64),
-    Away(usize, u64),
-    /// One more, of so many slots, that begins so slow.
-    Join(usize, f64),
-}
+use crate::scenario::{Change, MEAN_S, SECOND, Scenario};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -62,6 +23,7 @@ enum Event {
     Answer(usize, u64),
     Cut(usize, u64),
     Tick(usize),
+    BreakerTick(usize),
     Change(usize),
 }
 
@@ -72,6 +34,7 @@ struct Request {
     process: usize,
     worker: usize,
     endpoint: usize,
+    admitted: Admitted,
     start_us: u64,
     state: State,
 }
@@ -101,23 +64,6 @@ struct World<'s> {
 }
 
 impl Scenario {
-    /// So much of what the endpoints can do.
-    pub(crate) fn load(self, part: f64) -> Self {
-        let slots: usize = self.slots.iter().sum();
-        Self { per_second: part * slots as f64 / MEAN_S, ..self }
-    }
-
-    /// Something happens.
-    pub(crate) fn at(mut self, second: u64, change: Change) -> Self {
-        self.script.push((second * SECOND, change));
-        self
-    }
-
-    /// Something lasts for a while.
-    pub(crate) fn with(self, seconds: Range<u64>, begin: Change, end: Change) -> Self {
-        self.at(seconds.start, begin).at(seconds.end, end)
-    }
-
     /// What happens with this seed.
     pub(crate) fn run(&self, seed: u64) -> Outcome {
         let mut world = World::new(self, seed);
@@ -138,7 +84,9 @@ impl<'s> World<'s> {
         let processes: Vec<Process> = (0..scenario.processes).map(process).collect();
         let mut queue = Queue::new();
         for process in 0..scenario.processes {
-            queue.plan(random.next() % TICK_US, Event::Tick(process));
+            let phase_us = random.next() % TICK_US;
+            queue.plan(phase_us % BREAKER_TICK_US, Event::BreakerTick(process));
+            queue.plan(phase_us, Event::Tick(process));
         }
         for (index, (at_us, _)) in scenario.script.iter().enumerate() {
             queue.plan(*at_us, Event::Change(index));
@@ -165,6 +113,7 @@ impl<'s> World<'s> {
             Event::Cut(place, number) if self.is(place, number) => self.cut(now_us, place),
             Event::Worked(..) | Event::Answer(..) | Event::Cut(..) => {}
             Event::Tick(process) => self.tick(now_us, process),
+            Event::BreakerTick(process) => self.breaker_tick(now_us, process),
             Event::Change(index) => self.change(now_us, self.scenario.script[index].1),
         }
     }
@@ -178,11 +127,13 @@ impl<'s> World<'s> {
         self.queue.plan(now_us + wait_us, Event::Arrival);
         let process = self.random.below(self.scenario.processes);
         let worker = self.random.below(self.scenario.workers);
-        let endpoint = self.processes[process].pick(worker, now_us);
+        let Some((endpoint, admitted)) = self.processes[process].pick(worker, now_us) else {
+            return self.outcome.refused();
+        };
         self.outcome.picked(now_us, endpoint);
         self.number += 1;
         let number = self.number;
-        let request = Request { number, process, worker, endpoint, start_us: now_us, state: State::Waiting };
+        let request = Request { number, process, worker, endpoint, admitted, start_us: now_us, state: State::Waiting };
         let place = self.free.pop().unwrap_or(self.requests.len());
         match place == self.requests.len() {
             true => self.requests.push(request),
@@ -190,7 +141,10 @@ impl<'s> World<'s> {
         }
         let patience_us = self.scenario.patience_us.unwrap_or(u64::MAX);
         self.queue.plan(now_us + self.scenario.deadline_us.min(patience_us), Event::Cut(place, number));
-        if self.endpoints[endpoint].enter(place, number) {
+        if self.endpoints[endpoint].broken.is_some() {
+            self.requests[place].state = State::Answered;
+            self.queue.plan(now_us + REFUSAL_US, Event::Answer(place, number));
+        } else if self.endpoints[endpoint].enter(place, number) {
             self.serve(now_us, place);
         }
     }
@@ -236,31 +190,27 @@ impl<'s> World<'s> {
     }
 
     fn answer(&mut self, now_us: u64, place: usize) {
-        let Request { process, worker, endpoint, start_us, .. } = self.requests[place];
-        let error_rate = self.endpoints[endpoint].error_rate;
+        let Endpoint { error_rate, broken, .. } = self.endpoints[self.requests[place].endpoint];
         let fails = error_rate > 0.0 && self.random.unit() <= error_rate;
-        let counts = self.processes[process].counts(worker, endpoint);
-        match fails {
-            true => counts.fail(start_us, now_us),
-            false => counts.answer(start_us, now_us),
-        }
-        self.outcome.ended(start_us, now_us, !fails);
+        let usual = breaker::Outcome::Answer(if fails { 500 } else { 200 });
+        self.end(now_us, place, Some(broken.unwrap_or(usual)));
         self.forget(place);
     }
 
     /// The deadline, which is an error of the endpoint, or the end of the client's patience, which is not.
     fn cut(&mut self, now_us: u64, place: usize) {
-        let Request { process, worker, endpoint, start_us, state, .. } = self.requests[place];
-        let counts = self.processes[process].counts(worker, endpoint);
-        match self.scenario.patience_us {
-            Some(_) => counts.give_up(start_us, now_us),
-            None => counts.fail(start_us, now_us),
-        }
-        self.outcome.ended(start_us, now_us, false);
-        match state {
+        let is_client = self.scenario.patience_us.is_some();
+        self.end(now_us, place, (!is_client).then_some(breaker::Outcome::Timeout));
+        match self.requests[place].state {
             State::Served(done_us) => self.requests[place].state = State::Abandoned(done_us),
             _ => self.forget(place),
         }
+    }
+
+    fn end(&mut self, now_us: u64, place: usize, outcome: Option<breaker::Outcome>) {
+        let Request { process, worker, endpoint, admitted, start_us, .. } = self.requests[place];
+        self.processes[process].end((worker, endpoint), admitted, outcome, [start_us, now_us]);
+        self.outcome.ended(start_us, now_us, outcome.is_some_and(|outcome| !outcome.is_failure()));
     }
 
     fn forget(&mut self, place: usize) {
@@ -274,11 +224,21 @@ impl<'s> World<'s> {
         self.queue.plan(now_us + TICK_US, Event::Tick(process));
     }
 
+    fn breaker_tick(&mut self, now_us: u64, process: usize) {
+        let ticked = self.processes[process].tick_breakers(now_us);
+        self.outcome.broke(now_us, &ticked);
+        self.queue.plan(now_us + BREAKER_TICK_US, Event::BreakerTick(process));
+    }
+
     fn change(&mut self, now_us: u64, change: Change) {
         match change {
             Change::Slow(endpoint, factor) => self.endpoints[endpoint].slowdown = factor,
             Change::Stall(endpoint, length_us) => self.endpoints[endpoint].stall(now_us, length_us),
             Change::Fail(endpoint, rate) => self.endpoints[endpoint].error_rate = rate,
+            Change::Break(endpoint, outcome) => self.endpoints[endpoint].broken = Some(outcome),
+            Change::Mend(endpoint) => self.endpoints[endpoint].broken = None,
+            Change::Down(endpoint) => self.checked(now_us, endpoint, false),
+            Change::Up(endpoint) => self.checked(now_us, endpoint, true),
             Change::Away(endpoint, distance_us) => self.endpoints[endpoint].distance_us = distance_us,
             Change::Join(slots, slowdown) => {
                 let mut newcomer = Endpoint::new(slots);
@@ -288,4 +248,12 @@ impl<'s> World<'s> {
             }
         }
     }
+
+    fn checked(&mut self, now_us: u64, endpoint: usize, is_up: bool) {
+        self.processes.iter_mut().for_each(|process| process.checked(endpoint, is_up, now_us));
+    }
 }
+
+const BREAKER_TICK_US: u64 = SECOND / 10;
+/// How long it takes to say no.
+const REFUSAL_US: u64 = 500;

@@ -53,6 +53,11 @@ impl Pool {
         None
     }
 
+    /// Whether no connection is kept.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.idle.borrow().is_empty()
+    }
+
     /// Closes connections that were idle for too long, or are too old.
     pub(crate) fn close_idle(&self, now_ms: u64) {
         let (mut idle, rules) = (self.idle.borrow_mut(), self.rules.get());

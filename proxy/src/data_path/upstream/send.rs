@@ -43,9 +43,13 @@ pub(crate) async fn send(
     fresh: bool,
     connect_timeout: Duration,
 ) -> Result<(Response<Incoming>, Lease), Unanswered> {
-    let kept = if fresh { None } else { endpoint.pool.take(endpoint, exchange.now_ms()) };
+    let repeatable = is_repeatable(&request);
+    let kept = match fresh {
+        true => None,
+        false if repeatable => endpoint.pool.take(endpoint, exchange.now_ms()),
+        false => take_open(endpoint, exchange).await,
+    };
     if let Some(mut lease) = kept {
-        let repeatable = is_repeatable(&request);
         lease.connection.wire.expect_answer(repeatable);
         let received_before = lease.connection.wire.received();
         let answer = exchange.unless_expired(pin!(lease.connection.sender.try_send_request(request))).await?;
@@ -86,6 +90,16 @@ pub(crate) async fn send(
         Ok(response) => Ok((response, lease)),
         Err(refused) => Err(failure(refused.error(), exchange).into()),
     }
+}
+
+/// A kept connection for a request that could not be sent again. The connections' own tasks are let in first, so that one
+/// that the endpoint has closed by now, at the moment at which the request came, is not taken.
+async fn take_open(endpoint: &Rc<LocalEndpoint>, exchange: &Exchange) -> Option<Lease> {
+    if endpoint.pool.is_empty() {
+        return None;
+    }
+    tokio::task::yield_now().await;
+    endpoint.pool.take(endpoint, exchange.now_ms())
 }
 
 /// Why there is no connection.

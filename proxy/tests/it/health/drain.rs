@@ -1,13 +1,12 @@
 //! Draining one endpoint because somebody asks for it.
 
-use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 
 use serde_json::Value;
 
 use super::{BALANCERS, CHECK, Patient, admin_address, reload, rules, served, shown, wait_for_weight};
-use crate::support::control::admin;
+use crate::support::control::{admin, order};
 use crate::support::{Client, Origin, PATIENCE, Reply, Serin, eventually};
 
 /// Answers with its name, but `/wait` only when it is told to.
@@ -24,13 +23,6 @@ fn waiting_origin(name: &'static str) -> (Origin, Sender<()>) {
 }
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
-
-fn order(serin: &Serin, endpoint: SocketAddr, word: &str) -> Value {
-    let target = format!("/api/v1/upstreams/app/endpoints/{endpoint}/{word}");
-    let reply = write(serin, "POST", &target, &[("Host", "localhost"), JSON], b"{}");
-    assert_eq!(reply.status, 200, "{}", reply.text());
-    serde_json::from_str(reply.text()).unwrap()
-}
 
 fn write(serin: &Serin, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> Reply {
     Client::connect(admin_address(serin)).request(method, target, fields, body)
@@ -52,7 +44,7 @@ fn one_that_drains_gets_nothing_new_and_finishes_what_it_has() {
         };
         let name = if stays == "one" { "other" } else { "one" };
         for _ in 0..2 {
-            let answer = order(&serin, drained, "drain");
+            let answer = order(admin_address(&serin), drained, "drain");
             let expected = serde_json::json!({
                 "upstream": "app", "endpoint": drained.to_string(), "draining": true, "in_flight": 1
             });
@@ -64,10 +56,10 @@ fn one_that_drains_gets_nothing_new_and_finishes_what_it_has() {
         assert_eq!(served(&serin, 40), [stays], "{balance}");
         go_on.send(()).unwrap();
         assert_eq!(waiting.reply().text(), name, "{balance}");
-        eventually(PATIENCE, "nothing in flight", || order(&serin, drained, "drain")["in_flight"] == 0);
+        eventually(PATIENCE, "nothing in flight", || order(admin_address(&serin), drained, "drain")["in_flight"] == 0);
         let place = usize::from(drained == one.address());
         assert_eq!(shown(&serin, "app", place)["draining"], true);
-        assert_eq!(order(&serin, drained, "undrain")["draining"], false);
+        assert_eq!(order(admin_address(&serin), drained, "undrain")["draining"], false);
         assert_eq!(served(&serin, 40), ["one", "other"], "{balance}");
         assert_eq!(serin.metric("serin_upstream_panics_total"), 0.0);
     }
@@ -78,15 +70,15 @@ fn one_that_drains_serves_nobody_even_if_nobody_else_is_left() {
     let (well, ill) = (Patient::new("well", 200), Patient::new("ill", 503));
     let serin = Serin::serving(&rules(&[well.address(), ill.address()], CHECK));
     wait_for_weight(&serin, ill.address(), false);
-    order(&serin, well.address(), "drain");
+    order(admin_address(&serin), well.address(), "drain");
     assert_eq!(served(&serin, 20), ["ill"], "trying is better than refusing");
     let explained = admin(admin_address(&serin), "/api/v1/explain?url=http://a.test/").text().to_owned();
     let percents: Value = serde_json::from_str(&explained).unwrap();
     let percent = |place: usize| percents["endpoints"][place]["percent"].as_f64().unwrap();
     assert_eq!((percent(0), percent(1)), (0.0, 100.0), "{explained}");
-    order(&serin, ill.address(), "drain");
+    order(admin_address(&serin), ill.address(), "drain");
     assert_eq!(serin.client().get("/").status, 503);
-    order(&serin, well.address(), "undrain");
+    order(admin_address(&serin), well.address(), "undrain");
     assert_eq!(served(&serin, 20), ["well"]);
 }
 
@@ -101,9 +93,9 @@ fn a_canary_that_drains_leaves_its_users_to_stable() {
         canary.address()
     ));
     assert_eq!(served(&serin, 20), ["canary"]);
-    order(&serin, canary.address(), "drain");
+    order(admin_address(&serin), canary.address(), "drain");
     assert_eq!(served(&serin, 20), ["stable"]);
-    order(&serin, canary.address(), "undrain");
+    order(admin_address(&serin), canary.address(), "undrain");
     assert_eq!(served(&serin, 20), ["canary"]);
 }
 

@@ -119,6 +119,13 @@ impl Program {
         assert!(status.expect("kill runs").success());
     }
 
+    /// Whether a `STOP` has reached all of its threads.
+    pub(crate) fn stands_still(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the program runs");
+        let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+        stats.into_iter().all(|stat| stat.contains(") T "))
+    }
+
     /// Waits for the end of the process and returns its exit code.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
@@ -142,6 +149,15 @@ impl Drop for Program {
 /// A request to an admin API.
 pub(crate) fn admin(address: SocketAddr, target: &str) -> Reply {
     Client::connect(address).request("GET", target, &[("Host", "localhost")], b"")
+}
+
+/// Tells an endpoint of the upstream `app` to `drain` or `undrain`.
+pub(crate) fn order(admin: SocketAddr, endpoint: SocketAddr, word: &str) -> serde_json::Value {
+    let target = format!("/api/v1/upstreams/app/endpoints/{endpoint}/{word}");
+    let fields = [("Host", "localhost"), ("Content-Type", "application/json")];
+    let reply = Client::connect(admin).request("POST", &target, &fields, b"{}");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    serde_json::from_slice(&reply.body).expect("JSON")
 }
 
 /// Puts a file in the place of another in one step, as careful tools do.

@@ -132,7 +132,7 @@ pub(crate) fn eventually(patience: Duration, what: &str, holds: impl Fn() -> boo
     }
 }
 
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
