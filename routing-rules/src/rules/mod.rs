@@ -8,6 +8,7 @@
 mod address;
 mod balance;
 mod breaker;
+mod discovery;
 mod health;
 mod host;
 mod limit;
@@ -31,6 +32,7 @@ use crate::spec::Spec;
 pub use address::AddressSet;
 pub use balance::{Balance, ConsistentHash, Dwrr, HashKey, Measure};
 pub use breaker::{Breaker, GroupBreaker};
+pub use discovery::{Discovery, Dns, Records};
 pub use health::{HealthCheck, HttpProbe, Probe};
 pub use host::HostPattern;
 pub(crate) use host::wildcard_suffix;

@@ -6,6 +6,7 @@
 
 mod balance;
 mod breaker;
+mod discovery;
 mod health;
 mod limit;
 mod release;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKeySpec};
 pub use breaker::{BreakerSpec, GroupBreakerSpec};
+pub use discovery::{DiscoverySpec, DnsSpec};
 pub use health::HealthSpec;
 pub use limit::{RateKeySpec, RateLimitSpec, RetrySpec};
 pub use release::{AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, ReleaseSpec, StickyRangeSpec, StickySpec};

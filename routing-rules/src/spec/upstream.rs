@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balance::BalanceSpec;
 use super::breaker::{BreakerSpec, GroupBreakerSpec};
+use super::discovery::DiscoverySpec;
 use super::health::HealthSpec;
 use super::limit::RetrySpec;
 
@@ -13,6 +14,8 @@ use super::limit::RetrySpec;
 pub struct UpstreamSpec {
     /// The endpoints: `IP:PORT`, or `{address: "IP:PORT", weight: 2}`.
     pub endpoints: Vec<EndpointSpec>,
+    /// Where endpoints come from instead: `{dns: {name: shop.service.consul, port: 8080}}`. Default: nowhere else.
+    pub discovery: Option<DiscoverySpec>,
     /// How requests are divided over the endpoints: `dwrr` (default), `round_robin`, `least_request` or
     /// `consistent_hash`, or one of them with its options, as in `{dwrr: {window: 10s}}`.
     pub balance: BalanceSpec,
