@@ -7,6 +7,7 @@ use routing_rules::health::State;
 use routing_rules::rules::Target;
 use serde::Serialize;
 
+use super::discovery::DiscoveryView;
 use crate::moment;
 use crate::snapshot::{Balancer, Endpoint, Member, Snapshot, Upstream};
 
@@ -37,6 +38,7 @@ pub(super) struct UpstreamView {
     /// How often no endpoint was left, so that all got requests again.
     panics: u64,
     group_breaker: Option<BreakerView>,
+    discovery: Option<DiscoveryView>,
     endpoints: Vec<EndpointView>,
 }
 
@@ -196,6 +198,7 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                     held: None,
                     openings: group.openings(),
                 }),
+                discovery: upstream.discovered.as_deref().map(DiscoveryView::new),
                 endpoints: endpoints.collect(),
             }
         })

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::traffic::TrafficMemory;
 use super::{breakers, health, limits, weights};
 use crate::moment;
-use crate::snapshot::{Endpoint, Member, Snapshot, Upstream};
+use crate::snapshot::{Discovered, Endpoint, Member, Snapshot, Upstream};
 
 /// Builds snapshots one after another. Cheap to clone.
 #[derive(Clone)]
@@ -23,6 +23,8 @@ pub struct Assembler {
     context: ReleaseContext,
     trusted_proxies: Arc<AddressSet>,
     geo: Option<Arc<dyn GeoDatabase>>,
+    /// Whether somebody looks endpoints up.
+    looks_up: bool,
     endpoints: HashMap<Identity, Known>,
     /// Endpoints that went out of use, the earliest first; some may be in use again.
     unused: Vector<(Instant, Identity)>,
@@ -48,7 +50,13 @@ impl Assembler {
     ) -> Self {
         let (endpoints, unused) = (HashMap::new(), Vector::new());
         let traffic = TrafficMemory::new(workers);
-        Self { workers, context, trusted_proxies: Arc::new(trusted_proxies), geo, endpoints, unused, traffic }
+        let trusted_proxies = Arc::new(trusted_proxies);
+        Self { workers, context, trusted_proxies, geo, looks_up: true, endpoints, unused, traffic }
+    }
+
+    /// For snapshots of which only questions are asked: upstreams whose endpoints would be looked up are taken to have some.
+    pub fn without_lookups(self) -> Self {
+        Self { looks_up: false, ..self }
     }
 
     /// Believes the forwarding headers of these peers from the next snapshot on.
@@ -93,6 +101,21 @@ impl Assembler {
         }
     }
 
+    /// The snapshot that follows `before` when other endpoints have been found for these upstreams. It looks at them alone.
+    pub fn with_found(&mut self, before: &Snapshot, upstreams_found: &[Name]) -> Snapshot {
+        let mut upstreams = before.upstreams.clone();
+        for id in upstreams_found.iter().filter_map(|name| before.table.upstream_id(name.as_str())) {
+            // One that has gone meanwhile, or is written down now, has nothing to be found.
+            let Some(place) = upstreams.get_mut(id.index()) else { continue };
+            let discovering = place.as_ref().filter(|upstream| upstream.discovered.is_some());
+            let Some(rules) = discovering.map(|upstream| Arc::clone(&upstream.rules)) else { continue };
+            self.replace(Some(place), Some(&rules));
+            before.activity.mark(id.index());
+        }
+        self.forget_old_endpoints();
+        before.with_upstreams(upstreams)
+    }
+
     /// Builds an upstream, and notes the endpoints that its former version had and it has not.
     fn replace(&mut self, place: Option<&mut Option<Arc<Upstream>>>, rules: Option<&Arc<rules::Upstream>>) {
         let Some(place) = place else { return };
@@ -112,7 +135,9 @@ impl Assembler {
         let now_us = moment::now_us();
         let workers = self.workers;
         let mut newcomers = Vec::new();
-        let members = rules.endpoints().iter().map(|endpoint| {
+        let discovered = discovered(rules, old);
+        let found = discovered.as_ref().map(|discovered| discovered.endpoints());
+        let members = found.as_deref().unwrap_or(rules.endpoints()).iter().map(|endpoint| {
             let (known, is_new) = self.endpoint(rules.name(), endpoint.address);
             newcomers.extend(is_new.then(|| Arc::clone(&known)));
             let results = breakers::results(rules, old, &known, workers);
@@ -126,7 +151,8 @@ impl Assembler {
         if is_joined {
             newcomers.iter().for_each(|endpoint| weights::start_ramp(endpoint, now_us));
         }
-        let upstream = Upstream::new(rules, members, breakers::group(rules, old, workers));
+        let mut upstream = Upstream::new(rules, discovered, members, breakers::group(rules, old, workers));
+        upstream.is_assumed = !self.looks_up && upstream.discovered.is_some();
         weights::publish(&upstream, now_us);
         upstream
     }
@@ -154,6 +180,19 @@ impl Assembler {
             }
         }
     }
+}
+
+/// What is discovered under these rules: what was, if the same is asked. Another question begins with the endpoints that
+/// serve, so that nobody waits for its answer.
+fn discovered(rules: &rules::Upstream, old: Option<&Upstream>) -> Option<Arc<Discovered>> {
+    let discovery = rules.discovery()?;
+    let before = old.and_then(|old| old.discovered.as_ref());
+    if let Some(same) = before.filter(|before| before.rules() == discovery) {
+        return Some(Arc::clone(same));
+    }
+    let written = old.map(|old| old.rules.endpoints()).unwrap_or_default();
+    let endpoints = before.map(|before| before.endpoints());
+    Some(Arc::new(Discovered::new(Arc::clone(discovery), endpoints.as_deref().unwrap_or(written))))
 }
 
 fn identity(member: &Member) -> Identity {

@@ -7,6 +7,7 @@
 mod activity;
 mod breaker;
 mod checked;
+mod discovered;
 mod endpoint;
 mod evidence;
 mod group;
@@ -27,6 +28,7 @@ use routing_rules::table::{RouteTable, UpstreamId};
 pub use activity::{Activity, Look};
 pub use breaker::{Admitted, BreakerState, Results, SharedGate};
 pub use checked::Checked;
+pub use discovered::{Change, Discovered, Failed, State};
 pub(crate) use endpoint::add;
 pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
 pub use group::Group;
@@ -36,7 +38,8 @@ pub use tally::{DURATION_BOUNDS, Ended, Tally, TallyTotals};
 pub use traffic::{Retired, RetiredTraffic, Traffic, TrafficIndex};
 pub use upstream::{Balancer, Member, Upstream, Weighing};
 
-/// Everything the data path needs to serve a request.
+/// Everything the data path needs to serve a request. Cheap to clone.
+#[derive(Clone)]
 pub struct Snapshot {
     /// Counts the swaps of this process, from 1.
     pub generation: u64,
@@ -82,17 +85,12 @@ impl Snapshot {
 
     /// The same rules with other names for the open addresses.
     pub fn with_listeners(&self, listeners: Arc<[(SocketAddr, Name)]>) -> Self {
-        Self {
-            generation: self.generation,
-            table: self.table.clone(),
-            upstreams: self.upstreams.clone(),
-            activity: self.activity.clone(),
-            traffic: self.traffic.clone(),
-            route_limits: self.route_limits.clone(),
-            listeners,
-            trusted_proxies: Arc::clone(&self.trusted_proxies),
-            geo: self.geo.clone(),
-        }
+        Self { listeners, ..self.clone() }
+    }
+
+    /// The same rules with other endpoints.
+    pub fn with_upstreams(&self, upstreams: Vector<Option<Arc<Upstream>>>) -> Self {
+        Self { upstreams, ..self.clone() }
     }
 
     /// The listener an open address belongs to.

@@ -8,12 +8,16 @@ use routing_rules::balance::{HashRing, Learning, Schedule, Weights};
 use routing_rules::rules::{self, Balance, HashKey, Measure, Name};
 use routing_rules::table::learning;
 
-use super::{Endpoint, Group, Results};
+use super::{Discovered, Endpoint, Group, Results};
 
 /// A named set of endpoints.
 pub struct Upstream {
     /// As written.
     pub rules: Arc<rules::Upstream>,
+    /// What a name service says, if that is where its endpoints come from.
+    pub discovered: Option<Arc<Discovered>>,
+    /// Nobody looks anything up here, so it is taken to have endpoints, as it will have where requests come.
+    pub is_assumed: bool,
     /// The endpoints with their configured weights.
     pub endpoints: Box<[Member]>,
     /// How an endpoint is chosen.
@@ -78,10 +82,16 @@ pub struct Weighing {
 
 impl Upstream {
     /// An upstream whose endpoints weigh what was configured.
-    pub fn new(rules: &Arc<rules::Upstream>, endpoints: Box<[Member]>, group: Option<Arc<Group>>) -> Self {
+    pub fn new(
+        rules: &Arc<rules::Upstream>,
+        discovered: Option<Arc<Discovered>>,
+        endpoints: Box<[Member]>,
+        group: Option<Arc<Group>>,
+    ) -> Self {
         let configured: Vec<f64> = endpoints.iter().map(|member| f64::from(member.weight)).collect();
         let balancer = Balancer::new(rules.balance(), &endpoints);
-        Self { rules: Arc::clone(rules), endpoints, balancer, weighing: Weighing::new(&configured), group }
+        let weighing = Weighing::new(&configured);
+        Self { rules: Arc::clone(rules), discovered, is_assumed: false, endpoints, balancer, weighing, group }
     }
 
     /// The upstream's name.
@@ -96,7 +106,7 @@ impl Upstream {
 
     /// Whether any endpoint has a weight and does not drain.
     pub fn takes_requests(&self) -> bool {
-        self.endpoints.iter().any(|member| !member.is_draining())
+        self.is_assumed || self.endpoints.iter().any(|member| !member.is_draining())
     }
 }
 

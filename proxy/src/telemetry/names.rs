@@ -77,6 +77,9 @@ metrics! {
     ENDPOINT_UP = "serin_endpoint_up", Gauge, ["upstream", "endpoint"], "1 while health checks find an endpoint well, 0 while they do not. Only where there are checks, from the first result on.";
     HEALTH_CHECKS = "serin_health_checks_total", Counter, ["upstream", "endpoint", "result"], "Health checks of an endpoint, by result: `passed` or `failed`.";
     UPSTREAM_PANICS = "serin_upstream_panics_total", Counter, ["upstream"], "Times no endpoint of an upstream was left, so that all got requests again.";
+    DISCOVERY_LOOKUPS = "serin_discovery_lookups_total", Counter, ["upstream", "result"], "Lookups of the endpoints of an upstream, by result: `answered` or `failed`.";
+    DISCOVERY_AGE = "serin_discovery_age_seconds", Gauge, ["upstream"], "How old the last good answer to a lookup is. While lookups fail it grows, and what was found last serves on. Only from the first good answer on.";
+    DISCOVERY_LEFT_OUT = "serin_discovery_addresses_left_out_total", Counter, ["upstream", "reason"], "Addresses in answers that became no endpoint: `refused`, because no endpoint can have one, or `limit`, because there were more than 1,000.";
     LOG_DROPPED = "serin_access_log_lines_dropped_total", Counter, [], "Access log lines dropped because the sink was blocked.";
     RULES_GENERATION = "serin_rules_generation", Gauge, [], "Counts the changes of the rules in force since the start.";
     RULES_OBJECTS = "serin_rules_objects", Gauge, ["kind"], "Objects in force, by kind.";

@@ -35,6 +35,7 @@ mod check;
 mod cli;
 mod demo;
 mod diff;
+mod discovery;
 mod drain;
 mod explain;
 mod health;
