@@ -26,6 +26,8 @@ pub struct State {
     pub answered: Option<Instant>,
     /// Why the last lookup failed, if it did.
     pub failure: Option<Failed>,
+    /// Why a part of the last good answer could not be had. What it was before serves on.
+    pub doubt: Option<Box<str>>,
     /// Lookups that were good, and lookups that were not.
     pub lookups: (u64, u64),
     /// Addresses of good answers that no endpoint can have.
@@ -47,11 +49,22 @@ pub struct Failed {
 
 /// What an answer changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct Outcome {
     /// Endpoints that are new, or have another weight.
     pub added: usize,
     /// Endpoints that have gone, or had another weight.
     pub removed: usize,
+    /// Lookups in a row that had failed before.
+    pub failures: u32,
+    /// A part of it could not be had, other than before.
+    pub is_newly_doubtful: bool,
+}
+
+impl Outcome {
+    /// Whether there are other endpoints now.
+    pub fn has_changed(&self) -> bool {
+        self.added + self.removed > 0
+    }
 }
 
 impl Discovered {
@@ -83,22 +96,24 @@ impl Discovered {
         self.lock().lookups != (0, 0)
     }
 
-    /// Takes a good answer. Returns what changed, and the failures that it ends.
-    pub fn answered(&self, found: &Found) -> (Option<Change>, Option<Failed>) {
-        let endpoints = &*found.endpoints;
+    /// Takes a good answer, with the reason why a part of it could not be had.
+    pub fn answered(&self, found: &Found, doubt: Option<&str>) -> Outcome {
         let mut state = self.lock();
         state.lookups.0 += 1;
         state.answered = Some(Instant::now());
         state.refused += found.refused as u64;
         state.beyond_limit += found.beyond_limit as u64;
-        let change = (*state.endpoints != *endpoints).then(|| Change {
-            added: missing(&state.endpoints, endpoints),
-            removed: missing(endpoints, &state.endpoints),
-        });
-        if change.is_some() {
-            state.endpoints = endpoints.into();
+        let outcome = Outcome {
+            added: missing(&state.endpoints, &found.endpoints),
+            removed: missing(&found.endpoints, &state.endpoints),
+            failures: state.failure.take().map_or(0, |failed| failed.times),
+            is_newly_doubtful: doubt.is_some() && state.doubt.is_none(),
+        };
+        state.doubt = doubt.map(Into::into);
+        if outcome.has_changed() {
+            state.endpoints = found.endpoints.as_slice().into();
         }
-        (change, state.failure.take())
+        outcome
     }
 
     /// A lookup failed; how many did in a row.

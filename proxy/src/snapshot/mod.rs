@@ -28,7 +28,7 @@ use routing_rules::table::{RouteTable, UpstreamId};
 pub use activity::{Activity, Look};
 pub use breaker::{Admitted, BreakerState, Results, SharedGate};
 pub use checked::Checked;
-pub use discovered::{Change, Discovered, Failed, State};
+pub use discovered::{Discovered, Failed, Outcome, State};
 pub(crate) use endpoint::add;
 pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
 pub use group::Group;

@@ -1,6 +1,8 @@
 //! Endpoints that a real name service says: found, changed, and kept when it fails.
 
+mod dnsmasq;
 mod failures;
+mod offline;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};

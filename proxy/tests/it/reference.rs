@@ -25,6 +25,7 @@ fn rules_page_is_current() {
         "balance.rs",
         "breaker.rs",
         "limit.rs",
+        "discovery.rs",
         "health.rs",
         "release.rs",
         "scalar.rs",

@@ -12,9 +12,8 @@ pub enum DiscoverySpec {
     Dns(DnsSpec),
 }
 
-/// See [`DiscoverySpec::Dns`].
-///
-/// When a lookup fails or finds nothing, the endpoints found last serve on, and it is tried again.
+/// A name whose records are endpoints. When a lookup fails or finds nothing, the endpoints found last serve on, and it is
+/// tried again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DnsSpec {

@@ -30,14 +30,18 @@ pub(super) struct Lookups {
 pub(super) struct Answer {
     pub(super) found: Found,
     pub(super) ttl: Duration,
+    /// Why a part of the questions failed, if one did.
+    pub(super) doubt: Option<String>,
 }
 
 /// What the questions of one lookup came to.
 struct Heard {
     has_found: bool,
     ttl: Duration,
-    /// What the first one that found nothing says.
-    reason: Option<String>,
+    /// Of the first one to which there is nothing.
+    nothing: Option<String>,
+    /// Of the first one to which nobody knows an answer.
+    doubt: Option<String>,
 }
 
 impl Lookups {
@@ -107,6 +111,8 @@ impl Lookups {
             let found = self.take(&target, replies, &mut heard);
             addresses.insert(target, found);
         }
+        // Names of targets may come and go for ever.
+        self.known.retain(|(name, _), _| addresses.contains_key(name));
         let service = |record: &&SRV| Service {
             priority: record.priority,
             weight: record.weight,
@@ -131,12 +137,12 @@ impl Lookups {
                     self.known.insert(question, found);
                 }
                 Reply::Nothing(reason) => {
-                    heard.nothing(reason);
+                    heard.nothing.get_or_insert(reason);
                     self.known.remove(&question);
                 }
                 Reply::Failed(reason) => {
-                    heard.nothing(reason);
-                    heard.ttl = Duration::ZERO;
+                    heard.doubt.get_or_insert(reason);
+                    heard.ttl = heard.ttl.min(DOUBTFUL);
                     all.extend(self.known.get(&question).into_iter().flatten());
                 }
             }
@@ -147,7 +153,7 @@ impl Lookups {
 
 impl Heard {
     fn new() -> Self {
-        Self { has_found: false, ttl: Duration::MAX, reason: None }
+        Self { has_found: false, ttl: Duration::MAX, nothing: None, doubt: None }
     }
 
     /// An answer holds no longer than its shortest part.
@@ -161,18 +167,12 @@ impl Heard {
         self.holds_for(records);
     }
 
-    fn nothing(&mut self, reason: String) {
-        self.reason.get_or_insert(reason);
-    }
-
     fn answer(self, found: Found) -> Result<Answer, String> {
-        match (self.has_found && !found.endpoints.is_empty(), self.reason) {
-            (true, _) => Ok(Answer { found, ttl: self.ttl }),
-            (false, Some(reason)) => Err(reason),
-            (false, None) => {
-                Err(format!("{} addresses were found, and no endpoint can have one of them", found.refused))
-            }
+        if self.has_found && !found.endpoints.is_empty() {
+            return Ok(Answer { found, ttl: self.ttl, doubt: self.doubt });
         }
+        let unusable = || format!("{} addresses were found, and no endpoint can have one of them", found.refused);
+        Err(self.doubt.or(self.nothing).unwrap_or_else(unusable))
     }
 }
 
@@ -197,6 +197,9 @@ fn addresses_of(records: &[Record]) -> Vec<IpAddr> {
     };
     records.iter().filter_map(address).collect()
 }
+
+/// How long an answer holds at most of which a part could not be had.
+const DOUBTFUL: Duration = Duration::from_secs(5);
 
 /// How long a lookup may take with all of its questions.
 const LONGEST: Duration = Duration::from_secs(10);

@@ -82,16 +82,14 @@ impl Tasks {
     fn follow(&mut self) {
         let now = self.snapshots.load().upstreams.clone();
         let before = std::mem::replace(&mut self.followed, now.clone());
-        let at = |upstreams: &Vector<Option<Arc<Upstream>>>, place: usize| upstreams.get(place).cloned().flatten();
         let places = 0..before.len().max(now.len());
         let pairs = places.map(|place| (at(&before, place), at(&now, place)));
-        let changed: Vec<_> =
-            pairs.filter(|(old, new)| old.as_ref().map(Arc::as_ptr) != new.as_ref().map(Arc::as_ptr)).collect();
+        let changed: Vec<_> = pairs.filter(|(old, new)| old.map(Arc::as_ptr) != new.map(Arc::as_ptr)).collect();
         // Those that stay are put back; with this map the others end.
         let gone = changed.iter().filter_map(|(old, _)| old.as_ref()?.discovered.as_ref());
         let mut old: HashMap<usize, Running> =
             gone.filter_map(|discovered| self.running.remove_entry(&key(discovered))).collect();
-        for upstream in changed.iter().filter_map(|(_, new)| new.as_deref()) {
+        for upstream in changed.iter().filter_map(|(_, new)| *new) {
             let Some(discovered) = &upstream.discovered else { continue };
             let running = old.remove(&key(discovered)).unwrap_or_else(|| self.begin(upstream.name(), discovered));
             self.running.insert(key(discovered), running);
@@ -102,6 +100,10 @@ impl Tasks {
         let (tell, places) = (Arc::clone(&self.tell), Arc::clone(&self.places));
         Running(self.tasks.spawn(look_up_again_and_again(name.clone(), Arc::clone(discovered), tell, places)))
     }
+}
+
+fn at(upstreams: &Vector<Option<Arc<Upstream>>>, place: usize) -> Option<&Arc<Upstream>> {
+    upstreams.get(place)?.as_ref()
 }
 
 fn key(discovered: &Arc<Discovered>) -> usize {
@@ -128,19 +130,23 @@ async fn look_up_again_and_again(upstream: Name, discovered: Arc<Discovered>, te
 /// Takes a good answer. Returns whether endpoints have changed, and how long the answer holds.
 fn take(upstream: &Name, discovered: &Discovered, dns: &Dns, answer: &Answer) -> (bool, Duration) {
     let found = &answer.found;
-    let (change, ended) = discovered.answered(found);
-    if let Some(failed) = ended {
-        tracing::info!(%upstream, discovery = %discovered.rules(), failures = failed.times, "lookups succeed again");
+    let outcome = discovered.answered(found, answer.doubt.as_deref());
+    let discovery = discovered.rules();
+    if outcome.failures > 0 {
+        tracing::info!(%upstream, %discovery, failures = outcome.failures, "lookups succeed again");
     }
-    if let Some(change) = change {
-        let endpoints = found.endpoints.len();
-        tracing::info!(%upstream, endpoints, added = change.added, removed = change.removed, "endpoints have been found");
+    if let Some(reason) = answer.doubt.as_ref().filter(|_| outcome.is_newly_doubtful) {
+        tracing::warn!(%upstream, %discovery, reason, "a part of a lookup failed; what it found last serves on");
+    }
+    if outcome.has_changed() {
+        let (endpoints, added, removed) = (found.endpoints.len(), outcome.added, outcome.removed);
+        tracing::info!(%upstream, endpoints, added, removed, "endpoints have been found");
         if found.refused + found.beyond_limit > 0 {
             let (refused, beyond_limit) = (found.refused, found.beyond_limit);
             tracing::warn!(%upstream, refused, beyond_limit, "addresses are left out");
         }
     }
-    (change.is_some(), lifetime(answer.ttl, (dns.min_ttl, dns.max_ttl), crate::random::seed()))
+    (outcome.has_changed(), lifetime(answer.ttl, (dns.min_ttl, dns.max_ttl), crate::random::seed()))
 }
 
 /// Takes a failure, of which the log has the first. Returns when to try again.

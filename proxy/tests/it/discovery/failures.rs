@@ -86,6 +86,8 @@ fn a_part_that_fails_takes_nothing_away() {
     server.is_for(RecordType::AAAA, Mood::Fails(ResponseCode::ServFail));
     let serin = start(&server, &format!("name: app.test, port: {port}"), "");
     assert_eq!(served(&serin, 4), counts([("v4", 4)]));
+    assert_eq!(state(&serin), "partial");
+    assert_eq!(shown(&serin)["discovery"]["reason"], "AAAA of app.test.: the server answers \"Server Failure\"");
     server.is(Mood::Honest);
     let v6 = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port));
     wait_for_addresses(&serin, &[([127, 0, 0, 1], port).into(), v6]);
@@ -95,6 +97,7 @@ fn a_part_that_fails_takes_nothing_away() {
     // That there are none is an answer.
     server.is(Mood::Honest);
     wait_for_addresses(&serin, &[([127, 0, 0, 2], port).into()]);
+    assert_eq!((state(&serin).as_str(), &shown(&serin)["discovery"]["reason"]), ("answered", &serde_json::Value::Null));
 }
 
 #[test]
