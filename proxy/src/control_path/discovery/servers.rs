@@ -53,7 +53,8 @@ impl Servers {
         let _place = self.places.acquire().await.expect("the semaphore is never closed");
         let mut failures = Vec::new();
         for resolver in &*self.resolvers {
-            match resolver.lookup(name.clone(), kind).await {
+            let asked = tokio::time::timeout(LONGEST, resolver.lookup(name.clone(), kind)).await;
+            match asked.unwrap_or(Err(NetError::Timeout)) {
                 Ok(lookup) => return Reply::Found(lookup),
                 Err(error) if error.is_nx_domain() => return Reply::Nothing(format!("there is no name {name}")),
                 Err(error) if error.is_no_records_found() => {
@@ -109,12 +110,15 @@ fn resolver(server: NameServerConfig) -> Result<TokioResolver, NetError> {
 /// Short, and without what only a programmer reads.
 fn in_words(error: &NetError) -> String {
     match error {
-        NetError::Timeout => format!("no answer within {} ms", PATIENCE.as_millis()),
+        NetError::Timeout => "no answer in time".to_owned(),
         NetError::Dns(DnsError::ResponseCode(code)) => format!("the server answers \"{code}\""),
-        NetError::Io(error) => error.to_string().to_lowercase(),
+        NetError::Io(error) => error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
         other => other.to_string(),
     }
 }
 
-/// How long one server may take. Within the first two seconds, which the start waits for, there is time for a second one.
+/// How long one server may take with all that an answer takes: aliases, and TCP if it is long.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// How long one server may take for one message. Within the first two seconds, which the start waits for, there is time for a second one.
 const PATIENCE: Duration = Duration::from_millis(1_500);
