@@ -101,19 +101,22 @@ impl Assembler {
         }
     }
 
-    /// The snapshot that follows `before` when other endpoints have been found for these upstreams. It looks at them alone.
-    pub fn with_found(&mut self, before: &Snapshot, upstreams_found: &[Name]) -> Snapshot {
+    /// The snapshot that follows `before` if other endpoints have been found for some of these upstreams. It looks at them
+    /// alone.
+    pub fn with_found(&mut self, before: &Snapshot, upstreams_found: &[Name]) -> Option<Snapshot> {
         let mut upstreams = before.upstreams.clone();
+        let mut has_changed = false;
         for id in upstreams_found.iter().filter_map(|name| before.table.upstream_id(name.as_str())) {
-            // One that has gone meanwhile, or is written down now, has nothing to be found.
             let Some(place) = upstreams.get_mut(id.index()) else { continue };
-            let discovering = place.as_ref().filter(|upstream| upstream.discovered.is_some());
-            let Some(rules) = discovering.map(|upstream| Arc::clone(&upstream.rules)) else { continue };
+            // One that has gone meanwhile, or is written down now, has nothing to be found.
+            let others = place.as_ref().filter(|upstream| has_found_others(upstream));
+            let Some(rules) = others.map(|upstream| Arc::clone(&upstream.rules)) else { continue };
             self.replace(Some(place), Some(&rules));
             before.activity.mark(id.index());
+            has_changed = true;
         }
         self.forget_old_endpoints();
-        before.with_upstreams(upstreams)
+        has_changed.then(|| before.with_upstreams(upstreams))
     }
 
     /// Builds an upstream, and notes the endpoints that its former version had and it has not.
@@ -193,6 +196,16 @@ fn discovered(rules: &rules::Upstream, old: Option<&Upstream>) -> Option<Arc<Dis
     let written = old.map(|old| old.rules.endpoints()).unwrap_or_default();
     let endpoints = before.map(|before| before.endpoints());
     Some(Arc::new(Discovered::new(Arc::clone(discovery), endpoints.as_deref().unwrap_or(written))))
+}
+
+/// Whether other endpoints have been found than an upstream has.
+fn has_found_others(upstream: &Upstream) -> bool {
+    let Some(discovered) = &upstream.discovered else { return false };
+    let found = discovered.endpoints();
+    let is_same = |(member, endpoint): (&Member, &rules::Endpoint)| {
+        (member.endpoint.address(), member.weight) == (endpoint.address, endpoint.weight.get())
+    };
+    found.len() != upstream.endpoints.len() || !upstream.endpoints.iter().zip(&*found).all(is_same)
 }
 
 fn identity(member: &Member) -> Identity {

@@ -18,7 +18,7 @@ use super::Shared;
 use crate::control_path::discovery::Tell;
 use crate::control_path::publish::Publisher;
 use crate::control_path::source::Text;
-use crate::snapshot::{Discovered, Snapshot};
+use crate::snapshot::{Snapshot, Upstream};
 use crate::thread::{self, Failures};
 
 /// The way to the thread.
@@ -59,17 +59,18 @@ impl Inbox {
 
     /// Waits for the first lookups of the upstreams of a snapshot, but not for long, and takes what they found.
     pub(super) fn take_first(&self, publisher: &mut Publisher, snapshot: &Snapshot) {
-        let discovered = snapshot.upstreams.iter().flatten().filter_map(|upstream| upstream.discovered.clone());
-        let mut waiting: Vec<Arc<Discovered>> = discovered.collect();
+        let all = snapshot.upstreams.iter().flatten().filter(|upstream| upstream.discovered.is_some());
+        let mut waiting: Vec<&Arc<Upstream>> = all.clone().collect();
         let deadline = Instant::now() + FIRST_LOOKUPS;
-        let mut found = Vec::new();
-        while !waiting.is_empty() {
+        loop {
+            waiting.retain(|upstream| upstream.discovered.as_ref().is_some_and(|discovered| !discovered.was_asked()));
             let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(News::Found(upstream)) = self.receiver.recv_timeout(left) else { break };
-            found.push(upstream);
-            waiting.retain(|discovered| !discovered.was_asked());
+            // A lookup is over before it is told, so what it found is taken whether or not that has come.
+            if waiting.is_empty() || self.receiver.recv_timeout(left).is_err() {
+                break;
+            }
         }
-        publisher.take_found(&found);
+        publisher.take_found(&all.map(|upstream| upstream.name().clone()).collect::<Vec<_>>());
     }
 }
 

@@ -98,6 +98,31 @@ fn addresses_of_both_families_are_endpoints_from_the_first_request_on() {
     assert_eq!(served(&serin, 4), counts([("v6", 4)]));
 }
 
+/// The last of many lookups may be over a moment before anybody is told.
+#[test]
+fn no_listener_opens_before_every_name_was_looked_up() {
+    let ([_origin], port) = same_port([("127.0.0.1", "app")]);
+    let names = 0..40;
+    let server =
+        NameServer::start(&names.clone().map(|name| format!("n{name}.test 60 A 127.0.0.1\n")).collect::<String>());
+    let route = |name: u32| format!("  n{name}: {{hosts: [n{name}.test], upstream: n{name}}}\n");
+    let upstream = |name: u32| {
+        let resolver = server.address();
+        format!(
+            "  n{name}: {{discovery: {{dns: {{name: n{name}.test, port: {port}, resolvers: [\"{resolver}\"]}}}}}}\n"
+        )
+    };
+    let (routes, upstreams) = (names.clone().map(route), names.clone().map(upstream));
+    let rules = format!("routes:\n{}upstreams:\n{}", routes.collect::<String>(), upstreams.collect::<String>());
+    for _ in 0..5 {
+        let serin = Serin::serving(&rules);
+        let mut client = serin.client();
+        for name in names.clone() {
+            assert_eq!(client.request("GET", "/", &[("Host", &format!("n{name}.test"))], b"").status, 200, "n{name}");
+        }
+    }
+}
+
 #[test]
 fn another_address_gets_the_requests_when_the_ttl_is_over_and_none_fails() {
     let (_origins, port) = same_port([("127.0.0.1", "old"), ("127.0.0.2", "new")]);

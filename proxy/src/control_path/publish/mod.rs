@@ -107,13 +107,12 @@ impl Publisher {
 
     /// Takes the endpoints that were found for these upstreams.
     pub fn take_found(&mut self, upstreams: &[Name]) {
-        if upstreams.is_empty() {
-            return;
-        }
         let mut assembler = self.inputs.assembler.clone();
-        let snapshot = Arc::new(assembler.with_found(&self.snapshots.load(), upstreams));
+        let snapshot = assembler.with_found(&self.snapshots.load(), upstreams);
         self.inputs.assembler = assembler;
-        self.replaced.push(self.snapshots.swap(snapshot));
+        if let Some(snapshot) = snapshot {
+            self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
+        }
     }
 
     /// Works on a copy: what panics half way has changed nothing.
