@@ -7,6 +7,7 @@ mod listener;
 mod text;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Which table of devices decides; instances that differ may see one user differently.
@@ -14,14 +15,14 @@ pub use routing_rules::release::DEVICE_TABLE_VERSION;
 use routing_rules::release::Moment;
 use routing_rules::request::RequestView;
 use routing_rules::rules::{Mirror, Target};
-use routing_rules::table::{CompiledTarget, RouteMatch, UpstreamId};
+use routing_rules::table::{CompiledTarget, RouteMatch};
 use serde::Serialize;
 
 use crate::data_path::decide::{self, Placement, Placing};
 use crate::data_path::error::RequestError;
 use crate::data_path::headers;
 use crate::data_path::request::{self, Head};
-use crate::snapshot::{Member, Snapshot};
+use crate::snapshot::{Member, Snapshot, Upstream};
 
 pub use listener::{ListenerExplanation, OtherListener};
 pub use question::{BadQuestion, Question};
@@ -50,6 +51,9 @@ pub struct Explanation {
     /// The upstreams of a split, one of which is drawn for each request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub split: Vec<UpstreamShare>,
+    /// Where endpoints come from that are discovered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub discovery: Vec<DiscoveryExplanation>,
     /// The endpoints with their shares of the requests.
     pub endpoints: Vec<EndpointShare>,
     /// What the client gets instead of an endpoint's answer.
@@ -111,6 +115,20 @@ pub struct UpstreamShare {
     pub percent: f64,
 }
 
+/// Where the endpoints of an upstream come from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DiscoveryExplanation {
+    /// The upstream.
+    pub upstream: String,
+    /// What is asked for them.
+    pub asks: String,
+    /// Whether it was. Files alone are explained without.
+    pub looked_up: bool,
+    /// Why the last lookup failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
 /// One endpoint and its share.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EndpointShare {
@@ -152,6 +170,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
         release: None,
         upstream: None,
         split: Vec::new(),
+        discovery: Vec::new(),
         endpoints: Vec::new(),
         answer: None,
         mirror: None,
@@ -192,7 +211,8 @@ impl Explanation {
         self.release = placement.release.as_ref().map(|placing| ReleaseExplanation::new(snapshot, placing));
         self.divide(snapshot, found, &placement);
         let is_down = self.endpoints.iter().all(|endpoint| endpoint.percent == 0.0);
-        if is_down {
+        let is_known = self.discovery.iter().all(|discovery| discovery.looked_up);
+        if is_down && is_known {
             return Some(refusal(RequestError::NoEndpoint));
         }
         // Who serves the request gets no copy of it.
@@ -209,14 +229,33 @@ impl Explanation {
                 for (part, upstream) in parts.iter().zip(upstreams) {
                     let percent = 100.0 * f64::from(part.weight) / total;
                     self.split.push(UpstreamShare { name: part.upstream.to_string(), percent });
-                    self.endpoints.extend(shares(snapshot, *upstream, percent));
+                    self.send_to(snapshot.upstream(*upstream), percent);
                 }
             }
             _ => {
                 self.upstream = snapshot.upstream(placement.upstream).map(|upstream| upstream.name().to_string());
-                self.endpoints.extend(shares(snapshot, placement.upstream, 100.0));
+                self.send_to(snapshot.upstream(placement.upstream), 100.0);
             }
         }
+    }
+
+    /// An upstream gets so much.
+    fn send_to(&mut self, upstream: Option<&Arc<Upstream>>, percent: f64) {
+        let Some(upstream) = upstream else { return };
+        self.discovery.extend(DiscoveryExplanation::new(upstream));
+        self.endpoints.extend(shares(upstream, percent));
+    }
+}
+
+impl DiscoveryExplanation {
+    fn new(upstream: &Upstream) -> Option<Self> {
+        let discovered = upstream.discovered.as_ref()?;
+        Some(Self {
+            upstream: upstream.name().to_string(),
+            asks: discovered.rules().to_string(),
+            looked_up: !upstream.is_assumed,
+            failure: discovered.state().failure.map(|failed| failed.reason.into()),
+        })
     }
 }
 
@@ -248,8 +287,7 @@ impl ReleaseExplanation {
 }
 
 /// The endpoints of an upstream that gets `percent` of the requests.
-fn shares(snapshot: &Snapshot, upstream: UpstreamId, percent: f64) -> Vec<EndpointShare> {
-    let Some(upstream) = snapshot.upstream(upstream) else { return Vec::new() };
+fn shares(upstream: &Upstream, percent: f64) -> Vec<EndpointShare> {
     let weights: Vec<f64> = (0..upstream.endpoints.len()).map(|place| upstream.weighing.share(place)).collect();
     let total: f64 = weights.iter().sum();
     let share = |(member, weight): (&Member, &f64)| EndpointShare {

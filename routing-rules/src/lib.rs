@@ -34,6 +34,7 @@
 
 pub mod balance;
 pub mod breaker;
+pub mod discovery;
 pub mod health;
 pub mod limit;
 pub mod release;

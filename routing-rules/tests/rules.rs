@@ -58,6 +58,41 @@ const CASES: &[&str] = &[
     upstreams.u.endpoints[3]: `224.0.0.1:80` is not the address of one host
     upstreams.u.endpoints[5]: `10.0.0.1:80` is listed twice
     upstreams.u.endpoints[6]: weight 1001 is above 1000"#,
+    // discovery
+    r#"{"upstreams": {
+        "a": {"discovery": {"dns": {"name": "shop.service.consul.", "port": 8080}}},
+        "b": {"discovery": {"dns": {"name": "_http._tcp.shop.service.consul", "srv": true, "resolvers": ["127.0.0.1:8600", "::1", "10.0.0.2"],
+                                    "min_ttl": "10m", "max_ttl": "10m"}}},
+        "c": {"discovery": {"dns": {"name": "a", "port": 1, "min_ttl": "10m"}}},
+        "d": {"discovery": {"dns": {"port": 65536}}},
+        "e": {"discovery": {"dns": {"name": "10.0.0.1", "port": 0}}},
+        "f": {"discovery": {"dns": {"name": "[2001:db8::1]"}}},
+        "g": {"discovery": {"dns": {"name": "a..b", "srv": true, "port": 80}}},
+        "h": {"discovery": {"dns": {"name": "a.1234567890123456789012345678901234567890123456789012345678901234", "srv": true,
+                                    "resolvers": ["dns", "10.0.0.1:0", "0.0.0.0"]}}},
+        "i": {"discovery": {"dns": {"name": "bücher.example", "srv": true, "min_ttl": "0s", "max_ttl": "25h"}}},
+        "j": {"discovery": {"dns": {"name": "a.b", "srv": true, "min_ttl": "1m", "max_ttl": "59s",
+                                    "resolvers": ["::1", "::1", "::1", "::1", "::1", "::1", "::1", "::1", "::1"]}}},
+        "k": {"discovery": {"dns": {"name": "a.b", "srv": true}}, "endpoints": ["10.0.0.1:80"]}}}
+    ---
+    upstreams.d.discovery.dns.name: there is no name to look up, such as `shop.service.consul`
+    upstreams.d.discovery.dns.port: 65536 is not between 1 and 65535
+    upstreams.e.discovery.dns.name: `10.0.0.1` is an address and needs no lookup: write it as an endpoint
+    upstreams.e.discovery.dns.port: 0 is not between 1 and 65535
+    upstreams.f.discovery.dns.name: `[2001:db8::1]` is an address and needs no lookup: write it as an endpoint
+    upstreams.f.discovery.dns: `port: 8080` is missing; or `srv: true`, where SRV records say the ports
+    upstreams.g.discovery.dns.name: `a..b` has a part without a character between its dots
+    upstreams.g.discovery.dns.port: SRV records have ports of their own: leave out `port` or `srv`
+    upstreams.h.discovery.dns.name: `a.1234567890123456789012345678901234567890123456789012345678901234` has a part of more than 63 characters
+    upstreams.h.discovery.dns.resolvers[0]: `dns` is not an address such as 10.0.0.2 or 127.0.0.1:8600
+    upstreams.h.discovery.dns.resolvers[1]: `10.0.0.1:0` is not the address of one server
+    upstreams.h.discovery.dns.resolvers[2]: `0.0.0.0:53` is not the address of one server
+    upstreams.i.discovery.dns.name: `bücher.example` has a character other than letters, digits, `-`, `_` and `.`
+    upstreams.i.discovery.dns.min_ttl: 0s is not between 1s and 1h
+    upstreams.i.discovery.dns.max_ttl: 25h is not between 1s and 24h
+    upstreams.j.discovery.dns.resolvers: more than 8 resolvers
+    upstreams.j.discovery.dns.max_ttl: `max_ttl` is less than `min_ttl`
+    upstreams.k.discovery: an upstream has only one of `endpoints` and `discovery`"#,
     // balancing
     r#"{"upstreams": {"a": {"balance": "drr"}, "b": {"balance": {"round_robin": {}}}, "c": {"balance": "consistent_hash"},
                       "d": {"balance": {"dwrr": {"by": "in_flight", "window": "1s", "latency_floor": "0.1ms", "sensitivity": 2, "min_share": 0.01, "slow_start": "0s"}}},

@@ -9,7 +9,7 @@ use crate::install::{self, Needed};
 use crate::shell::{cargo, line, say};
 
 /// Programs that tests start. `cargo test` alone does without them where it can, and says so.
-const PROGRAMS: [Needed; 3] = [("wrk", "wrk"), ("bash", "bash"), ("kill", "procps")];
+const PROGRAMS: [Needed; 4] = [("wrk", "wrk"), ("bash", "bash"), ("kill", "procps"), ("dnsmasq", "dnsmasq-base")];
 
 /// Tells tests that a program that is missing is a failure.
 const REQUIRED: &str = "SERIN_TEST_PROGRAMS_REQUIRED";

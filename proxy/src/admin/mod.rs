@@ -4,6 +4,7 @@
 //! refused, so neither a rebound DNS name nor another site's script reaches it. What changes something must be
 //! JSON, which no form sends, and come from this machine.
 
+mod discovery;
 mod drain;
 mod views;
 

@@ -7,6 +7,7 @@ use routing_rules::health::State;
 use routing_rules::rules::Target;
 use serde::Serialize;
 
+use super::discovery::DiscoveryView;
 use crate::moment;
 use crate::snapshot::{DoorTotals, Endpoint, Member, Snapshot, Upstream};
 
@@ -45,6 +46,7 @@ pub(super) struct UpstreamView {
     /// How often no endpoint was left, so that all got requests again.
     panics: u64,
     group_breaker: Option<BreakerView>,
+    discovery: Option<DiscoveryView>,
     limits: Option<LimitsView>,
     endpoints: Vec<EndpointView>,
 }
@@ -224,6 +226,7 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                     held: None,
                     openings: group.openings(),
                 }),
+                discovery: upstream.discovered.as_deref().map(DiscoveryView::new),
                 limits: limits(upstream),
                 endpoints: endpoints.collect(),
             }

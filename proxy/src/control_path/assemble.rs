@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::traffic::TrafficMemory;
 use super::{breakers, health, limits, weights};
 use crate::moment;
-use crate::snapshot::{Balancer, Endpoint, Member, Snapshot, Upstream, Weighing};
+use crate::snapshot::{Balancer, Discovered, Endpoint, Member, Snapshot, Upstream, Weighing};
 
 /// Builds snapshots one after another. Cheap to clone.
 #[derive(Clone)]
@@ -23,6 +23,8 @@ pub struct Assembler {
     context: ReleaseContext,
     trusted_proxies: Arc<AddressSet>,
     geo: Option<Arc<dyn GeoDatabase>>,
+    /// Whether somebody looks endpoints up.
+    looks_up: bool,
     endpoints: HashMap<Identity, Known>,
     /// Endpoints that went out of use, the earliest first; some may be in use again.
     unused: Vector<(Instant, Identity)>,
@@ -48,7 +50,13 @@ impl Assembler {
     ) -> Self {
         let (endpoints, unused) = (HashMap::new(), Vector::new());
         let traffic = TrafficMemory::new(workers);
-        Self { workers, context, trusted_proxies: Arc::new(trusted_proxies), geo, endpoints, unused, traffic }
+        let trusted_proxies = Arc::new(trusted_proxies);
+        Self { workers, context, trusted_proxies, geo, looks_up: true, endpoints, unused, traffic }
+    }
+
+    /// For snapshots of which only questions are asked: upstreams whose endpoints would be looked up are taken to have some.
+    pub fn without_lookups(self) -> Self {
+        Self { looks_up: false, ..self }
     }
 
     /// Believes the forwarding headers of these peers from the next snapshot on.
@@ -100,6 +108,24 @@ impl Assembler {
         }
     }
 
+    /// The snapshot that follows `before` if other endpoints have been found for some of these upstreams. It looks at them
+    /// alone.
+    pub fn with_found(&mut self, before: &Snapshot, upstreams_found: &[Name]) -> Option<Snapshot> {
+        let mut upstreams = before.upstreams.clone();
+        let mut has_changed = false;
+        for id in upstreams_found.iter().filter_map(|name| before.table.upstream_id(name.as_str())) {
+            let Some(place) = upstreams.get_mut(id.index()) else { continue };
+            // One that has gone meanwhile, or is written down now, has nothing to be found.
+            let others = place.as_ref().filter(|upstream| has_found_others(upstream));
+            let Some(rules) = others.map(|upstream| Arc::clone(&upstream.rules)) else { continue };
+            self.replace(Some(place), Some(&rules));
+            before.activity.mark(id.index());
+            has_changed = true;
+        }
+        self.forget_old_endpoints();
+        has_changed.then(|| before.with_upstreams(upstreams))
+    }
+
     /// Builds an upstream, and notes the endpoints that its former version had and it has not.
     fn replace(&mut self, place: Option<&mut Option<Arc<Upstream>>>, rules: Option<&Arc<rules::Upstream>>) {
         let Some(place) = place else { return };
@@ -119,7 +145,9 @@ impl Assembler {
         let now_us = moment::now_us();
         let workers = self.workers;
         let mut newcomers = Vec::new();
-        let members = rules.endpoints().iter().map(|endpoint| {
+        let discovered = discovered(rules, old);
+        let found = discovered.as_ref().map(|discovered| discovered.endpoints());
+        let members = found.as_deref().unwrap_or(rules.endpoints()).iter().map(|endpoint| {
             let (known, is_new) = self.endpoint(rules.name(), endpoint.address);
             newcomers.extend(is_new.then(|| Arc::clone(&known)));
             let results = breakers::results(rules, old, &known, workers);
@@ -139,6 +167,8 @@ impl Assembler {
             group: breakers::group(rules, old, workers),
             door: limits::door(rules, old, workers),
             endpoints: members,
+            is_assumed: !self.looks_up && discovered.is_some(),
+            discovered,
             rules: Arc::clone(rules),
         };
         weights::publish(&upstream, now_us);
@@ -168,6 +198,29 @@ impl Assembler {
             }
         }
     }
+}
+
+/// What is discovered under these rules: what was, if the same is asked. Another question begins with the endpoints that
+/// serve, so that nobody waits for its answer.
+fn discovered(rules: &rules::Upstream, old: Option<&Upstream>) -> Option<Arc<Discovered>> {
+    let discovery = rules.discovery()?;
+    let before = old.and_then(|old| old.discovered.as_ref());
+    if let Some(same) = before.filter(|before| before.rules() == discovery) {
+        return Some(Arc::clone(same));
+    }
+    let written = old.map(|old| old.rules.endpoints()).unwrap_or_default();
+    let endpoints = before.map(|before| before.endpoints());
+    Some(Arc::new(Discovered::new(Arc::clone(discovery), endpoints.as_deref().unwrap_or(written))))
+}
+
+/// Whether other endpoints have been found than an upstream has.
+fn has_found_others(upstream: &Upstream) -> bool {
+    let Some(discovered) = &upstream.discovered else { return false };
+    let found = discovered.endpoints();
+    let is_same = |(member, endpoint): (&Member, &rules::Endpoint)| {
+        (member.endpoint.address(), member.weight) == (endpoint.address, endpoint.weight.get())
+    };
+    found.len() != upstream.endpoints.len() || !upstream.endpoints.iter().zip(&*found).all(is_same)
 }
 
 fn identity(member: &Member) -> Identity {

@@ -1,12 +1,13 @@
 //! From what operators wrote to the snapshot that workers read:
-//! source ▸ decode ▸ catalog (validate, keep the last good) ▸ assemble (compile) ▸ publish (swap). Beside it, twice a
-//! second: what endpoints were seen to do ▸ weights.
+//! source ▸ decode ▸ catalog (validate, keep the last good) ▸ assemble (compile) ▸ publish (swap). Beside it: what
+//! endpoints were seen to do ▸ weights, twice a second; what name services say ▸ publish.
 
 pub mod assemble;
 pub mod breakers;
 pub mod catalog;
 pub mod check;
 pub mod decode;
+pub mod discovery;
 pub mod geo;
 pub mod health;
 pub mod limits;

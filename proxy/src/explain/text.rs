@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Explanation, ListenerExplanation};
+use super::{DiscoveryExplanation, Explanation, ListenerExplanation};
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -23,6 +23,9 @@ impl fmt::Display for Explanation {
         for part in &self.split {
             writeln!(f, "split     {} {:.1} %", part.name, part.percent)?;
         }
+        for discovery in &self.discovery {
+            writeln!(f, "discovery {discovery}")?;
+        }
         for endpoint in &self.endpoints {
             writeln!(f, "endpoint  {} weight {} ({:.1} %)", endpoint.address, endpoint.weight, endpoint.percent)?;
         }
@@ -32,6 +35,18 @@ impl fmt::Display for Explanation {
         match &self.answer {
             Some(answer) => writeln!(f, "answer    {answer}"),
             None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for DiscoveryExplanation {
+    /// `shop by DNS SRV of shop.service.consul, not looked up here`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}", self.upstream, self.asks)?;
+        match (&self.failure, self.looked_up) {
+            (_, false) => f.write_str(", not looked up here"),
+            (Some(reason), true) => write!(f, "; the last lookup failed: {reason}"),
+            (None, true) => Ok(()),
         }
     }
 }

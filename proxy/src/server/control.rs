@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
+use super::discovery::DiscoveryThread;
 use super::health::HealthThread;
 use super::listeners::HeldSockets;
 use super::rules::RulesThread;
@@ -29,6 +30,7 @@ pub(super) struct Control {
     pub(super) rules: RulesThread,
     pub(super) weights: WeightsThread,
     pub(super) health: HealthThread,
+    pub(super) discovery: DiscoveryThread,
     pub(super) sockets: HeldSockets,
     pub(super) admin: Option<TcpListener>,
     pub(super) inbox: UnboundedReceiver<Order>,
@@ -98,12 +100,14 @@ impl Control {
 
     async fn stop(mut self) -> Result<(), Failure> {
         self.shared.command_all(|| Command::Stop);
-        let (shared, rules, weights, health) = (Arc::clone(&self.shared), self.rules, self.weights, self.health);
+        let (shared, rules, weights) = (Arc::clone(&self.shared), self.rules, self.weights);
+        let (health, discovery) = (self.health, self.discovery);
         let ended = tokio::task::spawn_blocking(move || {
             shared.join_workers();
             weights.join();
             rules.join();
             health.join();
+            discovery.join();
             shared.log.flush();
         });
         let _ = ended.await;

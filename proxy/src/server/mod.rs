@@ -10,6 +10,8 @@ mod weights;
 
 mod health;
 
+mod discovery;
+
 mod drain;
 
 mod control;
@@ -36,9 +38,10 @@ pub use crate::thread::Failure;
 use crate::thread::{self, Failures};
 use crate::worker::{Command, WorkerHandle, WorkerOptions};
 use control::Control;
+use discovery::DiscoveryThread;
 use health::HealthThread;
 use listeners::{HeldSockets, WorkerListeners};
-use rules::RulesThread;
+use rules::{Inbox, RulesThread};
 use start::Start;
 use weights::WeightsThread;
 
@@ -174,6 +177,13 @@ impl Server {
         // The watch begins before the first read, so that no change falls between them.
         let watch = FileWatch::new(files.clone());
         publisher.begin(files.read(), main);
+        let (swaps, told) = watch::channel(());
+        let inbox = Inbox::new();
+        let discovery =
+            DiscoveryThread::start(Arc::clone(&snapshots), told.clone(), inbox.tell(), tell_failure.clone());
+        let discovery = discovery.map_err(system("discovery thread"))?;
+        inbox.take_first(&mut publisher, &snapshots.load());
+        publisher.open();
 
         let shared = Arc::new(Shared {
             snapshots,
@@ -182,10 +192,9 @@ impl Server {
             log,
             readiness: watch::Sender::default(),
         });
-        let (swaps, told) = watch::channel(());
         let health = HealthThread::start(Arc::clone(&shared.snapshots), told, tell_failure.clone());
         let health = health.map_err(system("health thread"))?;
-        let rules = RulesThread::start(publisher, Arc::clone(&shared), swaps, tell_failure.clone());
+        let rules = RulesThread::start(publisher, inbox, Arc::clone(&shared), swaps, tell_failure.clone());
         let rules = rules.map_err(system("rules thread"))?;
         let weights = WeightsThread::start(Arc::clone(&shared.snapshots), tell_failure.clone());
         let weights = weights.map_err(system("weights thread"))?;
@@ -198,6 +207,7 @@ impl Server {
             rules,
             weights,
             health,
+            discovery,
             sockets: held,
             admin,
             inbox,

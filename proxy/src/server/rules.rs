@@ -1,7 +1,8 @@
 //! The thread that puts rules in force, and frees the snapshots they replace.
 //!
 //! Compiling very many routes takes a second, freeing them a tenth of one. Here nobody waits for either: not the data
-//! path, and not the rest of the control path. Only the newest texts count; what came in between is passed over.
+//! path, and not the rest of the control path. Only the newest texts count; what came in between is passed over. Endpoints
+//! that were found meanwhile are taken at once, all together.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,17 +10,68 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use routing_rules::rules::Name;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Shared;
+use crate::control_path::discovery::Tell;
 use crate::control_path::publish::Publisher;
 use crate::control_path::source::Text;
+use crate::snapshot::{Snapshot, Upstream};
 use crate::thread::{self, Failures};
 
 /// The way to the thread.
 pub(super) struct RulesThread {
-    texts: Sender<Vec<Text>>,
+    sender: Arc<Sender<News>>,
     thread: JoinHandle<()>,
+}
+
+/// What the thread is told.
+enum News {
+    /// What the sources say.
+    Texts(Vec<Text>),
+    /// Lookups for this upstream found something else, or are over for the first time.
+    Found(Name),
+}
+
+/// News that nobody has read yet. It exists before the thread, because lookups begin before listeners open.
+pub(super) struct Inbox {
+    /// The thread ends when the last one who holds this lets go. Whoever may only tell as long as it lives does not.
+    sender: Arc<Sender<News>>,
+    receiver: Receiver<News>,
+}
+
+impl Inbox {
+    pub(super) fn new() -> Self {
+        let (sender, receiver) = channel();
+        Self { sender: Arc::new(sender), receiver }
+    }
+
+    /// The way for those who look names up.
+    pub(super) fn tell(&self) -> Tell {
+        let sender = Arc::downgrade(&self.sender);
+        Arc::new(move |upstream| {
+            // A thread that has ended has said so.
+            let _ = sender.upgrade().map(|sender| sender.send(News::Found(upstream.clone())));
+        })
+    }
+
+    /// Waits for the first lookups of the upstreams of a snapshot, but not for long, and takes what they found.
+    pub(super) fn take_first(&self, publisher: &mut Publisher, snapshot: &Snapshot) {
+        let all = snapshot.upstreams.iter().flatten().filter(|upstream| upstream.discovered.is_some());
+        let mut waiting: Vec<&Arc<Upstream>> = all.clone().collect();
+        let deadline = Instant::now() + FIRST_LOOKUPS;
+        loop {
+            waiting.retain(|upstream| upstream.discovered.as_ref().is_some_and(|discovered| !discovered.was_asked()));
+            let left = deadline.saturating_duration_since(Instant::now());
+            // A lookup is over before it is told, so what it found is taken whether or not that has come.
+            if waiting.is_empty() || self.receiver.recv_timeout(left).is_err() {
+                break;
+            }
+        }
+        publisher.take_found(&all.map(|upstream| upstream.name().clone()).collect::<Vec<_>>());
+    }
 }
 
 impl RulesThread {
@@ -29,36 +81,37 @@ impl RulesThread {
     /// The operating system gives no thread.
     pub(super) fn start(
         publisher: Publisher,
+        inbox: Inbox,
         shared: Arc<Shared>,
         swaps: watch::Sender<()>,
         failures: Failures,
     ) -> std::io::Result<Self> {
-        let (texts, inbox) = channel();
-        let thread = thread::start("rules", failures, move || run(publisher, &inbox, &shared, &swaps))?;
-        Ok(Self { texts, thread })
+        let Inbox { sender, receiver } = inbox;
+        let thread = thread::start("rules", failures, move || run(publisher, &receiver, &shared, &swaps))?;
+        Ok(Self { sender, thread })
     }
 
     /// Puts these texts in force soon, unless newer ones follow.
     pub(super) fn update(&self, texts: Vec<Text>) {
         // A thread that has ended has said so.
-        let _ = self.texts.send(texts);
+        let _ = self.sender.send(News::Texts(texts));
     }
 
     /// Waits until the newest rules are in force and stored. Blocks.
     pub(super) fn join(self) {
-        drop(self.texts);
+        drop(self.sender);
         let _ = self.thread.join();
     }
 }
 
-fn run(mut publisher: Publisher, inbox: &Receiver<Vec<Text>>, shared: &Shared, swaps: &watch::Sender<()>) {
+fn run(mut publisher: Publisher, inbox: &Receiver<News>, shared: &Shared, swaps: &watch::Sender<()>) {
     loop {
         let received = match publisher.has_replaced() {
             true => inbox.recv_timeout(LOOK_AGAIN),
             false => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match received {
-            Ok(texts) => update(&mut publisher, inbox.try_iter().last().unwrap_or(texts)),
+            Ok(news) => take(&mut publisher, [news].into_iter().chain(inbox.try_iter())),
             Err(RecvTimeoutError::Timeout) => {
                 publisher.free_replaced();
                 continue;
@@ -70,6 +123,20 @@ fn run(mut publisher: Publisher, inbox: &Receiver<Vec<Text>>, shared: &Shared, s
     }
 }
 
+fn take(publisher: &mut Publisher, all: impl Iterator<Item = News>) {
+    let (mut newest, mut found) = (None, Vec::new());
+    for news in all {
+        match news {
+            News::Texts(texts) => newest = Some(texts),
+            News::Found(upstream) => found.push(upstream),
+        }
+    }
+    if let Some(texts) = newest {
+        update(publisher, texts);
+    }
+    publisher.take_found(&found);
+}
+
 /// What makes this panic is in a file, and would do so again after a restart: the rules in force stay. The publisher works
 /// on copies, so the next update finds everything as it was.
 fn update(publisher: &mut Publisher, texts: Vec<Text>) {
@@ -78,6 +145,10 @@ fn update(publisher: &mut Publisher, texts: Vec<Text>) {
         publisher.note_panic(thread::message(&*panic));
     }
 }
+
+/// How long a start waits for names that are looked up. Requests that come before there is an answer would get 503, and so
+/// would those for all other routes if it waited for ever.
+const FIRST_LOOKUPS: Duration = Duration::from_secs(2);
 
 /// How often replaced snapshots are looked at, as long as there are any. Workers let go of them about as often.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -15,9 +15,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::control::Control;
+use super::discovery::DiscoveryThread;
 use super::health::HealthThread;
 use super::listeners::HeldSockets;
-use super::rules::RulesThread;
+use super::rules::{Inbox, RulesThread};
 use super::weights::WeightsThread;
 use super::{Failure, Order, Server, Shared, StartOptions};
 use crate::control_path::assemble::Assembler;
@@ -267,7 +268,8 @@ fn rules_thread(listeners: Slow) -> (Arc<Shared>, RulesThread, UnboundedReceiver
         readiness: watch::Sender::default(),
     });
     let (failures, told) = unbounded_channel();
-    let rules = RulesThread::start(publisher, Arc::clone(&shared), watch::Sender::default(), failures).unwrap();
+    let rules =
+        RulesThread::start(publisher, Inbox::new(), Arc::clone(&shared), watch::Sender::default(), failures).unwrap();
     (shared, rules, told)
 }
 
@@ -290,6 +292,13 @@ fn an_order_to_end_does_not_wait_for_files_that_are_being_read() {
         weights: WeightsThread::start(Arc::clone(&shared.snapshots), unbounded_channel().0).unwrap(),
         health: HealthThread::start(Arc::clone(&shared.snapshots), watch::channel(()).1, unbounded_channel().0)
             .unwrap(),
+        discovery: DiscoveryThread::start(
+            Arc::clone(&shared.snapshots),
+            watch::channel(()).1,
+            Inbox::new().tell(),
+            unbounded_channel().0,
+        )
+        .unwrap(),
         sockets: HeldSockets::default(),
         admin: None,
         inbox,

@@ -8,6 +8,7 @@ mod activity;
 mod breaker;
 mod checked;
 mod connection;
+mod discovered;
 mod endpoint;
 mod evidence;
 mod group;
@@ -30,6 +31,7 @@ pub use activity::{Activity, Look};
 pub use breaker::{Admitted, BreakerState, Results, SharedGate};
 pub use checked::Checked;
 pub use connection::{ConnectionCounters, ConnectionEnd, ConnectionTotals};
+pub use discovered::{Discovered, Failed, Outcome, State};
 pub(crate) use endpoint::add;
 pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
 pub use group::Group;
@@ -40,7 +42,8 @@ pub use tally::{DURATION_BOUNDS, Ended, Tally, TallyTotals};
 pub use traffic::{Retired, RetiredTraffic, Traffic, TrafficIndex};
 pub use upstream::{Balancer, Member, Sticky, Upstream, Weighing};
 
-/// Everything the data path needs to serve a request.
+/// Everything the data path needs to serve a request. Cheap to clone.
+#[derive(Clone)]
 pub struct Snapshot {
     /// Counts the swaps of this process, from 1.
     pub generation: u64,
@@ -89,18 +92,12 @@ impl Snapshot {
 
     /// The same rules with other names for the open addresses.
     pub fn with_listeners(&self, listeners: Arc<[(SocketAddr, Name)]>) -> Self {
-        Self {
-            generation: self.generation,
-            table: self.table.clone(),
-            upstreams: self.upstreams.clone(),
-            warm: self.warm.clone(),
-            activity: self.activity.clone(),
-            traffic: self.traffic.clone(),
-            route_limits: self.route_limits.clone(),
-            listeners,
-            trusted_proxies: Arc::clone(&self.trusted_proxies),
-            geo: self.geo.clone(),
-        }
+        Self { listeners, ..self.clone() }
+    }
+
+    /// The same rules with other endpoints.
+    pub fn with_upstreams(&self, upstreams: Vector<Option<Arc<Upstream>>>) -> Self {
+        Self { upstreams, ..self.clone() }
     }
 
     /// The listener an open address belongs to.

@@ -9,12 +9,16 @@ use routing_rules::release::{EndpointTag, Secret, Sessions};
 use routing_rules::rules::{self, Balance, HashKey, Measure, Name};
 use routing_rules::table::{learning, learning_of_sessions};
 
-use super::{Endpoint, Group, Results, UpstreamDoor};
+use super::{Discovered, Endpoint, Group, Results, UpstreamDoor};
 
 /// A named set of endpoints.
 pub struct Upstream {
     /// As written.
     pub rules: Arc<rules::Upstream>,
+    /// What a name service says, if that is where its endpoints come from.
+    pub discovered: Option<Arc<Discovered>>,
+    /// Nobody looks anything up here, so it is taken to have endpoints, as it will have where requests come.
+    pub is_assumed: bool,
     /// The endpoints with their configured weights.
     pub endpoints: Box<[Member]>,
     /// How an endpoint is chosen.
@@ -104,7 +108,7 @@ impl Upstream {
 
     /// Whether any endpoint has a weight and does not drain.
     pub fn takes_requests(&self) -> bool {
-        self.endpoints.iter().any(|member| !member.is_draining())
+        self.is_assumed || self.endpoints.iter().any(|member| !member.is_draining())
     }
 }
 

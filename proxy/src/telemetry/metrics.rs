@@ -10,7 +10,7 @@ use super::counters::{Totals, WorkerCounters};
 use super::names::{self, Kind};
 use super::tallies::{self, CLASSES};
 use crate::data_path::error::RequestError;
-use crate::snapshot::{ConnectionEnd, ConnectionTotals, Endpoint, Member, Mirrored, Snapshot};
+use crate::snapshot::{ConnectionEnd, ConnectionTotals, Discovered, Endpoint, Member, Mirrored, Snapshot};
 
 /// What the metrics are made from, besides the counters.
 pub struct Facts<'a> {
@@ -84,6 +84,9 @@ fn publish_endpoints(snapshot: &Snapshot) {
     for upstream in snapshot.upstreams.iter().flatten() {
         counter!(names::UPSTREAM_PANICS, "upstream" => upstream.name().as_str().to_owned())
             .absolute(upstream.weighing.panics());
+        if let Some(discovered) = &upstream.discovered {
+            publish_discovery(upstream.name().as_str(), discovered);
+        }
         if let Some(group) = &upstream.group {
             let label = || upstream.name().as_str().to_owned();
             gauge!(names::UPSTREAM_BREAKER_OPEN, "upstream" => label()).set(if group.is_out() { 1.0 } else { 0.0 });
@@ -132,6 +135,22 @@ fn publish_connections(totals: &ConnectionTotals, labels: &[Label]) {
     }
     with(names::ENDPOINT_WARM_UPS, Label::new("result", "opened"), totals.warm_opened);
     with(names::ENDPOINT_WARM_UPS, Label::new("result", "failed"), totals.warm_failed);
+}
+
+fn publish_discovery(upstream: &str, discovered: &Discovered) {
+    let state = discovered.state();
+    let label = |name: &'static str, value: &'static str| {
+        vec![Label::new("upstream", upstream.to_owned()), Label::new(name, value)]
+    };
+    for (result, count) in [("answered", state.lookups.0), ("failed", state.lookups.1)] {
+        counter!(names::DISCOVERY_LOOKUPS, label("result", result)).absolute(count);
+    }
+    for (reason, count) in [("refused", state.refused), ("limit", state.beyond_limit)] {
+        counter!(names::DISCOVERY_LEFT_OUT, label("reason", reason)).absolute(count);
+    }
+    if let Some(age) = state.age() {
+        gauge!(names::DISCOVERY_AGE, "upstream" => upstream.to_owned()).set(age.as_secs_f64());
+    }
 }
 
 fn publish_health(endpoint: &Endpoint, labels: &[Label]) {

@@ -37,6 +37,7 @@ mod check;
 mod cli;
 mod demo;
 mod diff;
+mod discovery;
 mod drain;
 mod explain;
 mod faults;

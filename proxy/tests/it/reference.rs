@@ -26,6 +26,7 @@ fn rules_page_is_current() {
         "breaker.rs",
         "limit.rs",
         "mirror.rs",
+        "discovery.rs",
         "health.rs",
         "connections.rs",
         "release.rs",

@@ -37,7 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("serin_proxy::control_path", &[SNAPSHOT, CONNECT, RANDOM, MOMENT, THREAD, "routing_rules"]),
     // What both stand on knows neither.
-    (SNAPSHOT, &[TABLE, RELEASE, BALANCE, BREAKER, LIMIT, HEALTH, REQUEST]),
+    (SNAPSHOT, &[TABLE, RELEASE, BALANCE, BREAKER, LIMIT, HEALTH, DISCOVERY, REQUEST]),
     (CONNECT, &[]),
     (RANDOM, &[]),
     (MOMENT, &[]),
@@ -61,6 +61,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (LIMIT, &[]),
     (RETRY, &[]),
     (HEALTH, &[]),
+    // What was found becomes endpoints as they are written.
+    (DISCOVERY, &[RULES]),
     ("routing_rules::analysis", &[]),
     ("routing_rules::error", &[]),
 ];
@@ -81,6 +83,7 @@ const BREAKER: &str = "routing_rules::breaker";
 const LIMIT: &str = "routing_rules::limit";
 const RETRY: &str = "routing_rules::retry";
 const HEALTH: &str = "routing_rules::health";
+const DISCOVERY: &str = "routing_rules::discovery";
 
 /// Arrows against the table, each with its reason. One that is no longer drawn must go from the list.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[

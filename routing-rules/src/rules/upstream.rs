@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{
-    Balance, Breaker, Connections, GroupBreaker, HealthCheck, Name, Retry, UpstreamLimits, breaker, connections,
-    health, limit,
+    Balance, Breaker, Connections, Discovery, GroupBreaker, HealthCheck, Name, Retry, UpstreamLimits, breaker,
+    connections, discovery, health, limit,
 };
 use crate::RuleError;
 use crate::error::Problems;
@@ -17,6 +17,7 @@ use crate::spec::{EndpointSpec, UpstreamSpec};
 pub struct Upstream {
     name: Name,
     endpoints: Box<[Endpoint]>,
+    discovery: Option<Arc<Discovery>>,
     balance: Balance,
     breaker: Option<Breaker>,
     group_breaker: Option<GroupBreaker>,
@@ -38,6 +39,14 @@ impl Upstream {
                 false => Err(format!("`{}` is listed twice", endpoint.address)),
             }
         });
+        let discovery = match &spec.discovery {
+            Some(_) if !spec.endpoints.is_empty() => {
+                problems.at("discovery").report("an upstream has only one of `endpoints` and `discovery`");
+                None
+            }
+            Some(discovery) => discovery::discovery(discovery, problems.at("discovery")).map(Some),
+            None => Some(None),
+        };
         let balance = Balance::new(&spec.balance, problems.at("balance"));
         let breaker = breaker::breaker(spec.breaker.as_ref(), problems.at("breaker"));
         let group_breaker = match &spec.group_breaker {
@@ -55,6 +64,7 @@ impl Upstream {
         Some(Self {
             name: name?,
             endpoints: endpoints?.into(),
+            discovery: discovery?.map(Arc::new),
             balance: balance?,
             breaker: breaker?,
             group_breaker: group_breaker?,
@@ -73,6 +83,11 @@ impl Upstream {
     /// Its endpoints, in the order they were written.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// Where endpoints come from instead.
+    pub fn discovery(&self) -> Option<&Arc<Discovery>> {
+        self.discovery.as_ref()
     }
 
     /// How requests are divided over them.
@@ -130,13 +145,21 @@ impl Endpoint {
         let address: SocketAddr = spec.address.parse().map_err(|_| {
             format!("`{}` is not an address such as 10.0.0.1:8080 or [2001:db8::1]:8080", spec.address.escape_debug())
         })?;
+        Self::at(address, Weight::new(spec.weight)?)
+    }
+
+    /// The endpoint at an address.
+    ///
+    /// # Errors
+    /// Nobody can be reached there, or more than one.
+    pub fn at(address: SocketAddr, weight: Weight) -> Result<Self, String> {
         if address.port() == 0 {
             return Err(format!("`{address}` has port 0"));
         }
         if address.ip().is_unspecified() || address.ip().is_multicast() {
             return Err(format!("`{address}` is not the address of one host"));
         }
-        Ok(Self { address, weight: Weight::new(spec.weight)? })
+        Ok(Self { address, weight })
     }
 }
 
@@ -145,14 +168,17 @@ impl Endpoint {
 pub struct Weight(u16);
 
 impl Weight {
+    /// The largest weight.
+    pub const MOST: u16 = 1_000;
+
     /// Checks a weight.
     ///
     /// # Errors
     /// Above 1,000: larger ratios starve the small side for longer than a schedule can smooth.
     pub fn new(weight: u32) -> Result<Self, String> {
         match u16::try_from(weight) {
-            Ok(small) if small <= 1_000 => Ok(Self(small)),
-            _ => Err(format!("weight {weight} is above 1000")),
+            Ok(small) if small <= Self::MOST => Ok(Self(small)),
+            _ => Err(format!("weight {weight} is above {}", Self::MOST)),
         }
     }
 

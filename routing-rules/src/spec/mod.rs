@@ -7,6 +7,7 @@
 mod balance;
 mod breaker;
 mod connections;
+mod discovery;
 mod health;
 mod limit;
 mod mirror;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKeySpec, StickySessionsSpec};
 pub use breaker::{BreakerSpec, GroupBreakerSpec};
 pub use connections::ConnectionsSpec;
+pub use discovery::{DiscoverySpec, DnsSpec};
 pub use health::HealthSpec;
 pub use limit::{HedgeSpec, QueueSpec, RateKeySpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};
 pub use mirror::MirrorSpec;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::balance::BalanceSpec;
 use super::breaker::{BreakerSpec, GroupBreakerSpec};
 use super::connections::ConnectionsSpec;
+use super::discovery::DiscoverySpec;
 use super::health::HealthSpec;
 use super::limit::{RetrySpec, UpstreamLimitsSpec};
 
@@ -14,6 +15,8 @@ use super::limit::{RetrySpec, UpstreamLimitsSpec};
 pub struct UpstreamSpec {
     /// The endpoints: `IP:PORT`, or `{address: "IP:PORT", weight: 2}`.
     pub endpoints: Vec<EndpointSpec>,
+    /// Where endpoints come from instead: `{dns: {name: shop.service.consul, port: 8080}}`. Default: nowhere else.
+    pub discovery: Option<DiscoverySpec>,
     /// How requests are divided over the endpoints: `dwrr` (default), `round_robin`, `least_request`,
     /// `consistent_hash` or `sticky`, or one of them with its options, as in `{dwrr: {window: 10s}}`.
     pub balance: BalanceSpec,

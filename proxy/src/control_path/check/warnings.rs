@@ -75,6 +75,7 @@ fn unused(rules: &RuleSet, found: &mut Found) {
 
 fn upstreams(rules: &RuleSet, found: &mut Found) {
     let reason = |upstream: &Upstream| match upstream.endpoints() {
+        [] if upstream.discovery().is_some() => None,
         [] => Some("there is no endpoint, so requests are answered with 503"),
         endpoints if endpoints.iter().all(|endpoint| endpoint.weight.get() == 0) => {
             Some("all weights are 0, so requests are answered with 503")

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use routing_rules::rules::Kind;
+use routing_rules::rules::{Kind, Name};
 
 use super::assemble::Assembler;
 use super::catalog::{Catalog, Document};
@@ -80,25 +80,39 @@ impl Publisher {
 
     /// Takes what the sources say now. Costs next to nothing if it is what they said before.
     pub fn update(&mut self, texts: Vec<Text>) {
-        self.update_parsed(texts, None);
-    }
-
-    /// Takes what the sources say at first, of which the main file has been parsed already.
-    pub fn begin(&mut self, texts: Vec<Text>, main: Option<Document>) {
-        self.update_parsed(texts, main);
-    }
-
-    fn update_parsed(&mut self, texts: Vec<Text>, main: Option<Document>) {
         let changed = texts != self.texts;
         if changed {
             self.texts.clone_from(&texts);
             self.failure = None;
-            self.take(texts, main);
+            self.take(texts, None);
         } else if self.listener_problems.is_empty() {
             return;
         }
         self.follow_listeners();
         self.report(changed);
+    }
+
+    /// Takes what the sources say at first, of which the main file has been parsed already. No listener opens before
+    /// [`Publisher::open`].
+    pub fn begin(&mut self, texts: Vec<Text>, main: Option<Document>) {
+        self.texts.clone_from(&texts);
+        self.take(texts, main);
+    }
+
+    /// Opens the listeners.
+    pub fn open(&mut self) {
+        self.follow_listeners();
+        self.report(true);
+    }
+
+    /// Takes the endpoints that were found for these upstreams.
+    pub fn take_found(&mut self, upstreams: &[Name]) {
+        let mut assembler = self.inputs.assembler.clone();
+        let snapshot = assembler.with_found(&self.snapshots.load(), upstreams);
+        self.inputs.assembler = assembler;
+        if let Some(snapshot) = snapshot {
+            self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
+        }
     }
 
     /// Works on a copy: what panics half way has changed nothing.

@@ -61,7 +61,14 @@ struct Shared {
 impl Origin {
     /// Starts an endpoint; `serve` runs for every request, on a thread of the request's connection.
     pub(crate) fn start(serve: impl Fn(&mut Visit<'_>) -> io::Result<Then> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+        Self::start_on(TcpListener::bind("127.0.0.1:0").expect("a loopback port is free"), serve)
+    }
+
+    /// The same on a socket of the test's.
+    pub(crate) fn start_on(
+        listener: TcpListener,
+        serve: impl Fn(&mut Visit<'_>) -> io::Result<Then> + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared::default());
         let (accepting, serve) = (Arc::clone(&shared), Arc::new(serve));
@@ -85,7 +92,12 @@ impl Origin {
 
     /// An endpoint that answers every request with its own name.
     pub(crate) fn named(name: &'static str) -> Self {
-        Self::start(move |visit| {
+        Self::named_on(TcpListener::bind("127.0.0.1:0").expect("a loopback port is free"), name)
+    }
+
+    /// The same on a socket of the test's.
+    pub(crate) fn named_on(listener: TcpListener, name: &'static str) -> Self {
+        Self::start_on(listener, move |visit| {
             visit.read_body()?;
             visit.answer(200, &[], name.as_bytes())
         })

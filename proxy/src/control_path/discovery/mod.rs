@@ -1,0 +1,164 @@
+//! Asks name services again and again where endpoints are, and tells when they are elsewhere (`routing_rules::discovery`
+//! decides what an answer means).
+//!
+//! Every upstream with a discovery has a task of its own, and all of them one thread. What was found is written into the
+//! upstream's [`Discovered`]; whoever is told puts it in force. A lookup that fails takes nothing away.
+
+mod dns;
+
+mod servers;
+
+use std::collections::HashMap;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use imbl::Vector;
+use routing_rules::discovery::{lifetime, retry_after};
+use routing_rules::rules::{Discovery, Dns, Name};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::snapshot::{Discovered, SnapshotCell, Upstream};
+use dns::{Answer, Lookups};
+
+/// Is told of an upstream whose first lookup is over or whose endpoints have changed.
+pub type Tell = Arc<dyn Fn(&Name) + Send + Sync>;
+
+/// Looks up what the upstreams of every snapshot want from now on, until nobody is left to tell of swaps.
+pub async fn run(snapshots: Arc<SnapshotCell>, mut swaps: watch::Receiver<()>, tell: Tell) {
+    let mut lookups = Tasks::new(snapshots, tell);
+    loop {
+        lookups.follow();
+        if lookups.until(swaps.changed()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The lookups under way.
+struct Tasks {
+    snapshots: Arc<SnapshotCell>,
+    tell: Tell,
+    /// The upstreams as they were when the tasks were last looked at.
+    followed: Vector<Option<Arc<Upstream>>>,
+    /// By the place of what is discovered in memory, which is its own as long as its task holds it.
+    running: HashMap<usize, Running>,
+    tasks: JoinSet<()>,
+    places: Arc<Semaphore>,
+}
+
+/// The lookups for one upstream. They end with this.
+struct Running(AbortHandle);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Tasks {
+    fn new(snapshots: Arc<SnapshotCell>, tell: Tell) -> Self {
+        let (followed, running, tasks) = (Vector::new(), HashMap::new(), JoinSet::new());
+        Self { snapshots, tell, followed, running, tasks, places: Arc::new(Semaphore::new(MAX_AT_ONCE)) }
+    }
+
+    /// Waits for an event. Lookups do not end by themselves, so one that does has panicked.
+    async fn until<T>(&mut self, event: impl Future<Output = T>) -> T {
+        tokio::pin!(event);
+        loop {
+            tokio::select! {
+                happened = &mut event => return happened,
+                Some(Err(ended)) = self.tasks.join_next() => {
+                    if let Ok(panic) = ended.try_into_panic() {
+                        resume_unwind(panic);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins the lookups of what is new in the snapshot, ends those of what has gone, and leaves the others alone.
+    fn follow(&mut self) {
+        let now = self.snapshots.load().upstreams.clone();
+        let before = std::mem::replace(&mut self.followed, now.clone());
+        let places = 0..before.len().max(now.len());
+        let pairs = places.map(|place| (at(&before, place), at(&now, place)));
+        let changed: Vec<_> = pairs.filter(|(old, new)| old.map(Arc::as_ptr) != new.map(Arc::as_ptr)).collect();
+        // Those that stay are put back; with this map the others end.
+        let gone = changed.iter().filter_map(|(old, _)| old.as_ref()?.discovered.as_ref());
+        let mut old: HashMap<usize, Running> =
+            gone.filter_map(|discovered| self.running.remove_entry(&key(discovered))).collect();
+        for upstream in changed.iter().filter_map(|(_, new)| *new) {
+            let Some(discovered) = &upstream.discovered else { continue };
+            let running = old.remove(&key(discovered)).unwrap_or_else(|| self.begin(upstream.name(), discovered));
+            self.running.insert(key(discovered), running);
+        }
+    }
+
+    fn begin(&mut self, name: &Name, discovered: &Arc<Discovered>) -> Running {
+        let (tell, places) = (Arc::clone(&self.tell), Arc::clone(&self.places));
+        Running(self.tasks.spawn(look_up_again_and_again(name.clone(), Arc::clone(discovered), tell, places)))
+    }
+}
+
+fn at(upstreams: &Vector<Option<Arc<Upstream>>>, place: usize) -> Option<&Arc<Upstream>> {
+    upstreams.get(place)?.as_ref()
+}
+
+fn key(discovered: &Arc<Discovered>) -> usize {
+    Arc::as_ptr(discovered).addr()
+}
+
+async fn look_up_again_and_again(upstream: Name, discovered: Arc<Discovered>, tell: Tell, places: Arc<Semaphore>) {
+    let rules = Arc::clone(discovered.rules());
+    let Discovery::Dns(dns) = &*rules;
+    let mut lookups = Lookups::new(dns.clone(), places);
+    loop {
+        let is_first = !discovered.was_asked();
+        let (has_changed, pause) = match lookups.look_up().await {
+            Ok(answer) => take(&upstream, &discovered, dns, &answer),
+            Err(reason) => (false, fail(&upstream, &discovered, &reason)),
+        };
+        if has_changed || is_first {
+            tell(&upstream);
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Takes a good answer. Returns whether endpoints have changed, and how long the answer holds.
+fn take(upstream: &Name, discovered: &Discovered, dns: &Dns, answer: &Answer) -> (bool, Duration) {
+    let found = &answer.found;
+    let outcome = discovered.answered(found, answer.doubt.as_deref());
+    let discovery = discovered.rules();
+    if outcome.failures > 0 {
+        tracing::info!(%upstream, %discovery, failures = outcome.failures, "lookups succeed again");
+    }
+    if let Some(reason) = answer.doubt.as_ref().filter(|_| outcome.is_newly_doubtful) {
+        tracing::warn!(%upstream, %discovery, reason, "a part of a lookup failed; what it found last serves on");
+    }
+    if outcome.has_changed() {
+        let (endpoints, added, removed) = (found.endpoints.len(), outcome.added, outcome.removed);
+        tracing::info!(%upstream, endpoints, added, removed, "endpoints have been found");
+        if found.refused + found.beyond_limit > 0 {
+            let (refused, beyond_limit) = (found.refused, found.beyond_limit);
+            tracing::warn!(%upstream, refused, beyond_limit, "addresses are left out");
+        }
+    }
+    (outcome.has_changed(), lifetime(answer.ttl, (dns.min_ttl, dns.max_ttl), crate::random::seed()))
+}
+
+/// Takes a failure, of which the log has the first. Returns when to try again.
+fn fail(upstream: &Name, discovered: &Discovered, reason: &str) -> Duration {
+    let times = discovered.failed(reason);
+    if times == 1 {
+        let endpoints = discovered.endpoints().len();
+        tracing::warn!(%upstream, discovery = %discovered.rules(), endpoints, reason, "a lookup failed; what was found last serves on");
+    }
+    retry_after(times, crate::random::seed())
+}
+
+/// Questions at one moment. Each has a descriptor or two of those that are kept for files and the admin API, which are 256;
+/// half of them are for health checks.
+const MAX_AT_ONCE: usize = 32;

@@ -1,0 +1,139 @@
+//! Name services that are away, or wrong: nothing that was found is taken away.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::RecordType;
+
+use super::{addresses, counts, same_port, served, shown, start, state, wait_for_addresses};
+use crate::support::control::admin;
+use crate::support::names::{Mood, NameServer};
+use crate::support::{PATIENCE, Serin, eventually};
+
+#[test]
+fn what_was_found_last_serves_on_whatever_is_answered_then() {
+    let (_origins, port) = same_port([("127.0.0.1", "one"), ("127.0.0.2", "two")]);
+    for mood in [
+        Mood::Fails(ResponseCode::NXDomain),
+        Mood::Fails(ResponseCode::ServFail),
+        Mood::Fails(ResponseCode::Refused),
+        Mood::Empty,
+        Mood::Silent,
+    ] {
+        let server = NameServer::start("app.test 1 A 127.0.0.1");
+        let serin = start(&server, &format!("name: app.test, port: {port}"), "");
+        server.is(mood);
+        eventually(PATIENCE, "the failure", || state(&serin) == "failing");
+        assert_eq!(served(&serin, 4), counts([("one", 4)]), "{mood:?}");
+        let of = |result: &str| serin.metric_of("serin_discovery_lookups_total", &format!("result=\"{result}\""));
+        assert!(of("failed") >= 1.0 && of("answered") >= 1.0, "{mood:?}");
+        assert!(serin.metric("serin_discovery_age_seconds") > 0.5, "{mood:?}");
+        let reason = shown(&serin)["discovery"]["reason"].as_str().unwrap().to_owned();
+        let expected = match mood {
+            Mood::Fails(ResponseCode::NXDomain) => "there is no name app.test.",
+            Mood::Fails(ResponseCode::ServFail) => "A of app.test.: the server answers \"Server Failure\"",
+            Mood::Fails(_) => "A of app.test.: the server answers \"Query Refused\"",
+            Mood::Empty => "app.test. has no A record",
+            _ => "A of app.test.: no answer in time",
+        };
+        assert_eq!(reason, expected);
+        server.say("app.test 1 A 127.0.0.2");
+        server.is(Mood::Honest);
+        wait_for_addresses(&serin, &[([127, 0, 0, 2], port).into()]);
+        assert_eq!((state(&serin).as_str(), served(&serin, 4)), ("answered", counts([("two", 4)])));
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_and_comes_back() {
+    let (_origins, port) = same_port([("127.0.0.1", "one"), ("127.0.0.2", "two")]);
+    let server = NameServer::start("app.test 1 A 127.0.0.1");
+    let serin = start(&server, &format!("name: app.test, port: {port}"), "");
+    let address = server.address();
+    drop(server);
+    eventually(PATIENCE, "the failure", || state(&serin) == "failing");
+    assert_eq!(served(&serin, 4), counts([("one", 4)]));
+    let _server = NameServer::start_at(address, "app.test 1 A 127.0.0.2");
+    wait_for_addresses(&serin, &[([127, 0, 0, 2], port).into()]);
+    assert_eq!(served(&serin, 4), counts([("two", 4)]));
+}
+
+#[test]
+fn a_start_without_the_server_waits_a_little_answers_503_and_recovers() {
+    let (_origins, port) = same_port([("127.0.0.1", "one")]);
+    let server = NameServer::start("app.test 1 A 127.0.0.1");
+    server.is(Mood::Silent);
+    let began = Instant::now();
+    let serin = start(&server, &format!("name: app.test, port: {port}"), "");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let reply = serin.client().request("GET", "/", &[("Host", "a.test")], b"");
+    assert_eq!((reply.status, reply.text().lines().next()), (503, Some("503 no endpoint available")));
+    let ready = admin(serin.server().admin().unwrap(), "/readyz");
+    assert_eq!(ready.status, 200, "other routes have nothing to do with it: {}", ready.text());
+    let told = admin(serin.server().admin().unwrap(), "/api/v1/explain?url=http://a.test/");
+    let expected = "{\"upstream\":\"app\",\"asks\":\"DNS A and AAAA of app.test, port ";
+    assert!(told.text().contains(expected) && told.text().contains("no answer in time"), "{}", told.text());
+    server.is(Mood::Honest);
+    eventually(PATIENCE, "the answer", || served(&serin, 1) == counts([("one", 1)]));
+}
+
+/// Some servers know nothing of AAAA and say so by failing.
+#[test]
+fn a_part_that_fails_takes_nothing_away() {
+    let (_origins, port) = same_port([("127.0.0.1", "v4"), ("[::1]", "v6"), ("127.0.0.2", "new")]);
+    let server = NameServer::start("app.test 1 A 127.0.0.1\napp.test 1 AAAA ::1");
+    server.is_for(RecordType::AAAA, Mood::Fails(ResponseCode::ServFail));
+    let serin = start(&server, &format!("name: app.test, port: {port}"), "");
+    assert_eq!(served(&serin, 4), counts([("v4", 4)]));
+    assert_eq!(state(&serin), "partial");
+    assert_eq!(shown(&serin)["discovery"]["reason"], "AAAA of app.test.: the server answers \"Server Failure\"");
+    server.is(Mood::Honest);
+    let v6 = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port));
+    wait_for_addresses(&serin, &[([127, 0, 0, 1], port).into(), v6]);
+    server.is_for(RecordType::AAAA, Mood::Fails(ResponseCode::ServFail));
+    server.say("app.test 1 A 127.0.0.2");
+    wait_for_addresses(&serin, &[([127, 0, 0, 2], port).into(), v6]);
+    // That there are none is an answer.
+    server.is(Mood::Honest);
+    wait_for_addresses(&serin, &[([127, 0, 0, 2], port).into()]);
+    assert_eq!((state(&serin).as_str(), &shown(&serin)["discovery"]["reason"]), ("answered", &serde_json::Value::Null));
+}
+
+#[test]
+fn services_whose_targets_cannot_be_looked_up_stay_as_they_were() {
+    let (_origins, port) = same_port([("127.0.0.1", "one"), ("127.0.0.2", "two")]);
+    let services = format!("app.test 1 SRV 1 1 {port} one.test\napp.test 1 SRV 1 1 {port} two.test\n");
+    let server = NameServer::start(&format!("{services}one.test 1 A 127.0.0.1\ntwo.test 1 A 127.0.0.2"));
+    let serin = start(&server, "name: app.test, srv: true", "");
+    assert_eq!(addresses(&serin).len(), 2);
+    server.is_for(RecordType::A, Mood::Silent);
+    eventually(PATIENCE, "the failure", || state(&serin) == "failing");
+    assert_eq!(served(&serin, 4), counts([("one", 2), ("two", 2)]));
+    // One target has gone for good.
+    server.is(Mood::Honest);
+    server.say(&format!("{services}two.test 1 A 127.0.0.2"));
+    wait_for_addresses(&serin, &[([127, 0, 0, 2], port).into()]);
+    // No such service (RFC 2782).
+    server.say("app.test 1 SRV 0 0 0 .");
+    eventually(PATIENCE, "the failure", || state(&serin) == "failing");
+    let reason = shown(&serin)["discovery"]["reason"].clone();
+    assert_eq!(reason, "its SRV records say that there is no such service");
+    assert_eq!(served(&serin, 4), counts([("two", 4)]));
+}
+
+#[test]
+fn the_next_server_is_asked_when_one_does_not_answer_or_cannot() {
+    let (_origins, port) = same_port([("127.0.0.1", "one")]);
+    let first = NameServer::start("");
+    let second = NameServer::start("app.test 60 A 127.0.0.1");
+    for mood in [Mood::Silent, Mood::Fails(ResponseCode::ServFail), Mood::Fails(ResponseCode::Refused)] {
+        first.is(mood);
+        let resolvers = format!("resolvers: [\"{}\", \"{}\"]", first.address(), second.address());
+        let serin = Serin::start(&format!(
+            "{}upstreams: {{app: {{discovery: {{dns: {{name: app.test, port: {port}, {resolvers}}}}}}}}}\n",
+            super::COMMON
+        ));
+        assert_eq!(served(&serin, 2), counts([("one", 2)]), "{mood:?}");
+    }
+}

@@ -1,0 +1,133 @@
+//! Where endpoints come from.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::limit::span_ms;
+use crate::error::Problems;
+use crate::spec::{DiscoverySpec, DnsSpec};
+
+/// What is asked for endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// The domain name system.
+    Dns(Dns),
+}
+
+/// A name that is looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// The whole name, without a dot at its end.
+    pub name: Box<str>,
+    /// What is looked up.
+    pub records: Records,
+    /// Who is asked; none stands for the servers of `/etc/resolv.conf`.
+    pub resolvers: Box<[SocketAddr]>,
+    /// How long an answer holds at least.
+    pub min_ttl: Duration,
+    /// How long an answer holds at most; not less.
+    pub max_ttl: Duration,
+}
+
+/// The records that endpoints are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// A and AAAA, all with this port.
+    Addresses(u16),
+    /// SRV, which have ports.
+    Services,
+}
+
+impl fmt::Display for Discovery {
+    /// `DNS A and AAAA of shop.service.consul, port 8080`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Dns(Dns { name, records, .. }) = self;
+        match records {
+            Records::Addresses(port) => write!(f, "DNS A and AAAA of {name}, port {port}"),
+            Records::Services => write!(f, "DNS SRV of {name}"),
+        }
+    }
+}
+
+pub(super) fn discovery(spec: &DiscoverySpec, mut problems: Problems<'_>) -> Option<Discovery> {
+    let DiscoverySpec::Dns(spec) = spec;
+    dns(spec, problems.at("dns")).map(Discovery::Dns)
+}
+
+fn dns(spec: &DnsSpec, mut problems: Problems<'_>) -> Option<Dns> {
+    let name = problems.at("name").ok(name(&spec.name));
+    let records = records(spec, &mut problems);
+    let mut resolvers = problems.at("resolvers").each(&spec.resolvers, |text| resolver(text));
+    if spec.resolvers.len() > MOST_RESOLVERS {
+        problems.at("resolvers").report(format_args!("more than {MOST_RESOLVERS} resolvers"));
+        resolvers = None;
+    }
+    let min_ms = span_ms(spec.min_ttl, 1_000, 3_600_000, problems.at("min_ttl"));
+    let max_ms = span_ms(spec.max_ttl, 1_000, 86_400_000, problems.at("max_ttl"));
+    let min_ms = min_ms?.unwrap_or(1_000);
+    let max_ms = max_ms?.unwrap_or(min_ms.max(300_000));
+    if max_ms < min_ms {
+        problems.at("max_ttl").report("`max_ttl` is less than `min_ttl`");
+        return None;
+    }
+    Some(Dns {
+        name: name?,
+        records: records?,
+        resolvers: resolvers?.into(),
+        min_ttl: Duration::from_millis(min_ms),
+        max_ttl: Duration::from_millis(max_ms),
+    })
+}
+
+fn records(spec: &DnsSpec, problems: &mut Problems<'_>) -> Option<Records> {
+    let reason = match (spec.port, spec.srv) {
+        (None, true) => return Some(Records::Services),
+        (Some(port), false) => match u16::try_from(port) {
+            Ok(port) if port > 0 => return Some(Records::Addresses(port)),
+            _ => format!("{port} is not between 1 and 65535"),
+        },
+        (Some(_), true) => "SRV records have ports of their own: leave out `port` or `srv`".to_owned(),
+        (None, false) => {
+            problems.report("`port: 8080` is missing; or `srv: true`, where SRV records say the ports");
+            return None;
+        }
+    };
+    problems.at("port").report(reason);
+    None
+}
+
+/// Service names begin labels with `_` (RFC 2782), and Consul's may have `_` elsewhere.
+fn name(text: &str) -> Result<Box<str>, String> {
+    let shown = text.escape_debug();
+    if text.is_empty() {
+        return Err("there is no name to look up, such as `shop.service.consul`".to_owned());
+    }
+    if text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+        return Err(format!("`{shown}` is an address and needs no lookup: write it as an endpoint"));
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    // RFC 1035 §3.1: 255 octets with a length before each label and the root's behind.
+    if name.len() > 253 {
+        return Err(format!("a name has at most 253 characters, this one has {}", name.len()));
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    match name.split('.').find(|label| !(1..=63).contains(&label.len()) || !label.bytes().all(allowed)) {
+        None => Ok(name.into()),
+        Some("") => Err(format!("`{shown}` has a part without a character between its dots")),
+        Some(label) if label.len() > 63 => Err(format!("`{shown}` has a part of more than 63 characters")),
+        Some(_) => Err(format!("`{shown}` has a character other than letters, digits, `-`, `_` and `.`")),
+    }
+}
+
+fn resolver(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse::<SocketAddr>().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+    let address = address
+        .map_err(|_| format!("`{}` is not an address such as 10.0.0.2 or 127.0.0.1:8600", text.escape_debug()))?;
+    match address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
+        true => Err(format!("`{address}` is not the address of one server")),
+        false => Ok(address),
+    }
+}
+
+const MOST_RESOLVERS: usize = 8;

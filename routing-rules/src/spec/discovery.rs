@@ -1,0 +1,34 @@
+//! Where endpoints come from, as written.
+
+use serde::{Deserialize, Serialize};
+
+use super::scalar::Span;
+
+/// Where the endpoints of an upstream come from, instead of a list: a map from one kind to its options.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiscoverySpec {
+    /// A name that is looked up again and again.
+    Dns(DnsSpec),
+}
+
+/// A name whose records are endpoints. When a lookup fails or finds nothing, the endpoints found last serve on, and it is
+/// tried again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DnsSpec {
+    /// The whole name, for example `shop.service.consul` or, with `srv`, `_http._tcp.shop.service.consul`. Search domains and
+    /// `/etc/hosts` do not count.
+    pub name: String,
+    /// The port of all endpoints, 1 to 65,535; the addresses are the A and AAAA records of the name. Not with `srv`.
+    pub port: Option<u32>,
+    /// `true`: SRV records of the name say addresses, ports and weights. Of several priorities the one with the lowest number
+    /// serves that has any address.
+    pub srv: bool,
+    /// Who is asked: `IP` or `IP:PORT`, as in `["127.0.0.1:8600"]`, at most 8. Default: the servers of `/etc/resolv.conf`.
+    pub resolvers: Vec<String>,
+    /// How long an answer holds at least, whatever its TTL says, 1s to 1h. Default 1s.
+    pub min_ttl: Option<Span>,
+    /// How long an answer holds at most, 1s to 24h. Default 5m, or `min_ttl` if that is longer.
+    pub max_ttl: Option<Span>,
+}
