@@ -16,6 +16,7 @@ use routing_rules::release::Group;
 use routing_rules::rules::Timeouts;
 use routing_rules::table::{ReleaseId, RouteId};
 
+use super::timing::Timing;
 use crate::data_path::deadline::Registered;
 use crate::data_path::error::{Blame, RequestError};
 use crate::data_path::http::{ConnectionState, Order, Phase};
@@ -30,27 +31,12 @@ pub(crate) struct Exchange {
     worker: Rc<Worker>,
     connection: Rc<ConnectionState>,
     started_us: u64,
-    started_ms: u64,
-    limits: Cell<Timeouts>,
+    timing: Timing,
     expects_continue: bool,
-    /// When the request was complete; 0 until then.
-    request_complete_ms: Cell<u64>,
-    request_bytes: Cell<u64>,
-    /// Since when the client's next body bytes are awaited; 0 if they are not.
-    waits_for_client_ms: Cell<u64>,
-    /// When a part of the body was last taken on, by us or the endpoint; the head counts as the first part.
-    body_moved_ms: Cell<u64>,
-    /// For how long they were awaited before.
-    waited_for_client_ms: Cell<u64>,
     /// What it holds of its upstream; nothing before the decision and after the end.
     stay: RefCell<Stay>,
-    /// Until when it may wait for an endpoint; 0 if it does not.
-    patient_until_ms: Cell<u64>,
-    answered: Cell<bool>,
     head_time_us: Cell<Option<u64>>,
     response_bytes: Cell<u64>,
-    /// Since when the endpoint's next body bytes are awaited; 0 if they are not.
-    waits_for_endpoint_ms: Cell<u64>,
     retries: Cell<u32>,
     status: Cell<Option<StatusCode>>,
     error: Cell<Option<RequestError>>,
@@ -82,20 +68,11 @@ impl Life {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
             started_us: moment::now_us(),
-            started_ms: now_ms,
-            limits: Cell::new(Timeouts::default()),
+            timing: Timing::begin(now_ms),
             expects_continue: request.headers().contains_key(header::EXPECT),
-            request_complete_ms: Cell::new(0),
-            request_bytes: Cell::new(0),
-            waits_for_client_ms: Cell::new(0),
-            body_moved_ms: Cell::new(now_ms),
-            waited_for_client_ms: Cell::new(0),
             stay: RefCell::default(),
-            patient_until_ms: Cell::new(0),
-            answered: Cell::new(false),
             head_time_us: Cell::new(None),
             response_bytes: Cell::new(0),
-            waits_for_endpoint_ms: Cell::new(0),
             retries: Cell::new(0),
             status: Cell::new(None),
             error: Cell::new(None),
@@ -177,7 +154,7 @@ impl Exchange {
     }
 
     pub(crate) fn set_limits(&self, limits: &Timeouts) {
-        self.limits.set(*limits);
+        self.timing.set_limits(limits);
     }
 
     // The endpoint.
@@ -190,17 +167,12 @@ impl Exchange {
 
     /// It waits for an endpoint, for so long at most.
     pub(crate) fn waits_for_room(&self, patience: std::time::Duration) {
-        self.patient_until_ms.set(self.now_ms().max(1) + patience.as_millis() as u64);
+        self.timing.waits_for_room(patience, self.now_ms());
     }
 
     /// It has waited, and goes to this endpoint, if to any.
     pub(crate) fn has_waited(&self, entered: Option<(Attempt, UpstreamPlace)>) {
-        self.patient_until_ms.set(0);
-        // Nobody took the body meanwhile; the endpoint has its whole time for that, and for the answer.
-        self.body_moved_ms.set(self.now_ms());
-        if self.is_request_complete() {
-            self.request_complete_ms.set(self.now_ms().max(1));
-        }
+        self.timing.has_waited(self.now_ms());
         if let Some((attempt, place)) = entered {
             self.stay.borrow_mut().enter(attempt, Some(place));
             self.begin();
@@ -293,29 +265,23 @@ impl Exchange {
     }
 
     fn request_complete(&self, at_us: u64) {
-        self.request_complete_ms.set(self.now_ms().max(1));
+        self.timing.request_complete(self.now_ms());
         self.with_attempt(|attempt| attempt.start_clock(at_us));
     }
 
     pub(crate) fn is_request_complete(&self) -> bool {
-        self.request_complete_ms.get() > 0
+        self.timing.is_request_complete()
     }
 
     /// Body bytes came from the client. Returns how many there are by now.
     pub(crate) fn request_bytes_came(&self, count: usize) -> u64 {
-        if let since @ 1.. = self.waits_for_client_ms.replace(0) {
-            self.waited_for_client_ms.set(self.waited_for_client_ms.get() + self.now_ms().saturating_sub(since));
-        }
-        self.body_moved_ms.set(self.now_ms());
-        self.request_bytes.set(self.request_bytes.get() + count as u64);
-        self.request_bytes.get()
+        self.timing.request_bytes_came(count, self.now_ms());
+        self.timing.request_bytes()
     }
 
     /// Someone wants body bytes and there are none.
     pub(crate) fn waits_for_client(&self) {
-        if self.waits_for_client_ms.get() == 0 {
-            self.waits_for_client_ms.set(self.now_ms().max(1));
-        }
+        self.timing.waits_for_client(self.now_ms());
     }
 
     /// The body broke: bad framing, or the client went away.
@@ -340,7 +306,7 @@ impl Exchange {
 
     /// A response head came; whether it is valid is not yet known.
     pub(crate) fn response_head_came(&self) {
-        self.answered.set(true);
+        self.timing.response_head_came();
     }
 
     pub(crate) fn set_status(&self, status: StatusCode) {
@@ -348,19 +314,17 @@ impl Exchange {
     }
 
     pub(crate) fn response_bytes_came(&self, count: usize) {
-        self.waits_for_endpoint_ms.set(0);
+        self.timing.response_bytes_came();
         self.response_bytes.set(self.response_bytes.get() + count as u64);
     }
 
     pub(crate) fn waits_for_endpoint(&self) {
-        if self.waits_for_endpoint_ms.get() == 0 {
-            self.waits_for_endpoint_ms.set(self.now_ms().max(1));
-        }
+        self.timing.waits_for_endpoint(self.now_ms());
     }
 
     /// Whether it is the endpoint that keeps the response from going on.
     pub(crate) fn is_waiting_for_endpoint(&self) -> bool {
-        self.waits_for_endpoint_ms.get() > 0
+        self.timing.is_waiting_for_endpoint()
     }
 
     /// How often it was tried before.
@@ -410,46 +374,13 @@ impl Exchange {
         if self.expired.get().is_some() {
             return;
         }
-        if let Some(error) = self.late(now_ms) {
+        if let Some(error) = self.timing.late(now_ms) {
             self.expired.set(Some(self.fail(error)));
             match self.connection.write_blocked_since_ms() {
                 // While its answer cannot be written, nobody asks the body and so nobody sees the limit.
                 Some(_) => self.connection.order(Order::Close),
                 None => self.connection.wake(),
             }
-        }
-    }
-
-    fn late(&self, now_ms: u64) -> Option<RequestError> {
-        let limits = self.limits.get();
-        let over =
-            |since_ms: u64, limit: std::time::Duration| now_ms.saturating_sub(since_ms) as u128 >= limit.as_millis();
-        let answered = self.answered.get();
-        if limits.total.is_some_and(|total| over(self.started_ms, total)) {
-            return Some(if answered { RequestError::ResponseCut } else { RequestError::ResponseTimeout });
-        }
-        if let since @ 1.. = self.waits_for_client_ms.get() {
-            let waited = self.waited_for_client_ms.get() + now_ms.saturating_sub(since);
-            let too_slow = waited > SLOW_AFTER_MS && self.request_bytes.get() * 1_000 < waited * MIN_RATE;
-            if over(since, limits.idle.min(MAX_CLIENT_IDLE)) || too_slow {
-                return Some(RequestError::ClientTooSlow);
-            }
-        }
-        if let until @ 1.. = self.patient_until_ms.get() {
-            return (now_ms >= until).then_some(RequestError::QueueTimeout);
-        }
-        let blocked = !answered && !self.is_request_complete() && self.waits_for_client_ms.get() == 0;
-        if blocked && over(self.body_moved_ms.get(), limits.idle) {
-            return Some(RequestError::ResponseTimeout);
-        }
-        if let since @ 1.. = self.waits_for_endpoint_ms.get()
-            && over(since, limits.idle)
-        {
-            return Some(RequestError::ResponseCut);
-        }
-        match self.request_complete_ms.get() {
-            complete @ 1.. if !answered && over(complete, limits.request) => Some(RequestError::ResponseTimeout),
-            _ => None,
         }
     }
 
@@ -465,7 +396,7 @@ impl Exchange {
         let status = self.status.get().or(error.map(RequestError::status)).unwrap_or(StatusCode::OK);
         let duration_us = moment::now_us().saturating_sub(self.started_us);
         let ended = Ended::new(status, duration_us);
-        self.worker.counters.request_ended(ended, error, self.request_bytes.get(), self.response_bytes.get());
+        self.worker.counters.request_ended(ended, error, self.timing.request_bytes(), self.response_bytes.get());
         self.count_traffic(ended);
         self.worker.log.write(
             &self.record.borrow(),
@@ -475,7 +406,7 @@ impl Exchange {
                 error,
                 duration_us,
                 head_time_us: self.head_time_us.get(),
-                request_bytes: self.request_bytes.get(),
+                request_bytes: self.timing.request_bytes(),
                 response_bytes: self.response_bytes.get(),
                 retries: self.retries.get(),
             },
@@ -495,12 +426,3 @@ impl Exchange {
         self.worker.clock.now_ms()
     }
 }
-
-/// A client's body may pause this long at most, whatever the route allows an endpoint.
-const MAX_CLIENT_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
-
-/// After this much waiting for a body, its mean rate counts, in milliseconds.
-const SLOW_AFTER_MS: u64 = 10_000;
-
-/// Bytes per second a body must reach on average over the time it was waited for.
-const MIN_RATE: u64 = 240;

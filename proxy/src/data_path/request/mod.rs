@@ -4,11 +4,12 @@
 //! and hands the response to the client. Whatever happens, [`Life`] ends with one line in the log and the counters.
 
 mod admission;
-
 mod body;
 mod exchange;
 mod head;
 mod hedge;
+mod target;
+mod timing;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,11 +18,11 @@ use std::rc::Rc;
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use routing_rules::request::{RequestView, canonical};
+use routing_rules::request::RequestView;
 use routing_rules::retry::{self, Failed};
-use routing_rules::rules::{Filter, Redirect, Route, Target};
+use routing_rules::rules::{Filter, Route, Target};
 
 use super::decide::{self, Decision, Destination};
 use super::error::{Blame, RequestError};
@@ -37,6 +38,8 @@ use crate::worker::Worker;
 pub(crate) use body::{RequestBody, allowed as allowed_trailers};
 pub(crate) use exchange::{Exchange, Life};
 pub(crate) use head::{Head, MAX_HEAD, copy_of};
+pub(crate) use target::location;
+use target::{redirected, rewritten_uri};
 
 /// A request being served: boxed, because hyper gives a connection's parts back only if its futures may move.
 pub(crate) type Serving = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>>>>;
@@ -324,59 +327,4 @@ fn wanted_upgrade(parts: &Parts, seen: Seen, route: &Route) -> Option<HeaderValu
         && !seen.content_length;
     let allowed = route.upgrades().iter().any(|protocol| wanted.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
     (asks && allowed).then(|| wanted.clone())
-}
-
-/// The target to send, if it differs from the one that came.
-fn rewritten_uri(head: &Head<'_>, route: &Route) -> Result<Option<Uri>, RequestError> {
-    let mut path = None;
-    for filter in route.filters() {
-        if let Filter::ReplacePrefix(replace) = filter {
-            let current: &str = path.as_deref().unwrap_or(&*head.path);
-            path = canonical::replace_prefix(current, &replace.from, &replace.to).or(path);
-        }
-    }
-    let path = match (path, head.is_as_sent) {
-        (None, true) => return Ok(None),
-        (Some(path), _) => path,
-        (None, false) => head.path.clone().into_owned(),
-    };
-    let target = match &head.query {
-        Some(query) => format!("{path}?{query}"),
-        None => path,
-    };
-    Uri::try_from(target).map(Some).map_err(|_| RequestError::Malformed("target is not a URI"))
-}
-
-fn redirected(redirect: &Redirect, head: &Head<'_>, connection: &ConnectionState) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::text(bytes::Bytes::new()));
-    *response.status_mut() = redirect.status;
-    if let Ok(location) = HeaderValue::try_from(location(redirect, head, connection.listener.bound.port())) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    response
-}
-
-/// Where a redirect leads a client that came through this port.
-pub(crate) fn location(redirect: &Redirect, head: &Head<'_>, listener_port: u16) -> String {
-    let scheme = redirect.scheme.as_ref().map_or("http", |scheme| scheme.as_str());
-    let host = redirect.host.as_deref().unwrap_or(head.host.name());
-    let default_port = if scheme == "https" { 443 } else { 80 };
-    // A change of scheme leaves the old port behind: 8080 speaks no TLS.
-    let port = match (redirect.port, &redirect.scheme) {
-        (Some(port), _) => port,
-        (None, Some(_)) => default_port,
-        (None, None) => head.host.port().unwrap_or(if redirect.host.is_some() { default_port } else { listener_port }),
-    };
-    let port = if port == default_port || (redirect.port.is_none() && head.host.port().is_none()) {
-        String::new()
-    } else {
-        format!(":{port}")
-    };
-    let path = redirect.path.as_deref().unwrap_or(&head.path);
-    let query = head.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
-    match host {
-        // HTTP/1.0 without Host: only the client knows where it is.
-        "" => format!("{path}{query}"),
-        _ => format!("{scheme}://{host}{port}{path}{query}"),
-    }
 }

@@ -1,0 +1,67 @@
+//! Targets: the one an endpoint gets, and the one a redirect names.
+
+use http::header::{self, HeaderValue};
+use http::{Response, Uri};
+use routing_rules::request::canonical;
+use routing_rules::rules::{Filter, Redirect, Route};
+
+use super::Head;
+use crate::data_path::error::RequestError;
+use crate::data_path::http::ConnectionState;
+use crate::data_path::response::ResponseBody;
+
+/// The target to send, if it differs from the one that came.
+pub(super) fn rewritten_uri(head: &Head<'_>, route: &Route) -> Result<Option<Uri>, RequestError> {
+    let mut path = None;
+    for filter in route.filters() {
+        if let Filter::ReplacePrefix(replace) = filter {
+            let current: &str = path.as_deref().unwrap_or(&*head.path);
+            path = canonical::replace_prefix(current, &replace.from, &replace.to).or(path);
+        }
+    }
+    let path = match (path, head.is_as_sent) {
+        (None, true) => return Ok(None),
+        (Some(path), _) => path,
+        (None, false) => head.path.clone().into_owned(),
+    };
+    let target = match &head.query {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    Uri::try_from(target).map(Some).map_err(|_| RequestError::Malformed("target is not a URI"))
+}
+
+/// The answer that sends a client elsewhere.
+pub(super) fn redirected(redirect: &Redirect, head: &Head<'_>, connection: &ConnectionState) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::text(bytes::Bytes::new()));
+    *response.status_mut() = redirect.status;
+    if let Ok(location) = HeaderValue::try_from(location(redirect, head, connection.listener.bound.port())) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// Where a redirect leads a client that came through this port.
+pub(crate) fn location(redirect: &Redirect, head: &Head<'_>, listener_port: u16) -> String {
+    let scheme = redirect.scheme.as_ref().map_or("http", |scheme| scheme.as_str());
+    let host = redirect.host.as_deref().unwrap_or(head.host.name());
+    let default_port = if scheme == "https" { 443 } else { 80 };
+    // A change of scheme leaves the old port behind: 8080 speaks no TLS.
+    let port = match (redirect.port, &redirect.scheme) {
+        (Some(port), _) => port,
+        (None, Some(_)) => default_port,
+        (None, None) => head.host.port().unwrap_or(if redirect.host.is_some() { default_port } else { listener_port }),
+    };
+    let port = if port == default_port || (redirect.port.is_none() && head.host.port().is_none()) {
+        String::new()
+    } else {
+        format!(":{port}")
+    };
+    let path = redirect.path.as_deref().unwrap_or(&head.path);
+    let query = head.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
+    match host {
+        // HTTP/1.0 without Host: only the client knows where it is.
+        "" => format!("{path}{query}"),
+        _ => format!("{scheme}://{host}{port}{path}{query}"),
+    }
+}

@@ -1,0 +1,150 @@
+//! How far a request has come and whom it waits for, so that the sweep can tell which time limit is over.
+//!
+//! Times are those of the worker's clock in milliseconds; where 0 means never, the first millisecond counts as the second.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use routing_rules::rules::Timeouts;
+
+use crate::data_path::error::RequestError;
+
+/// The clock of one request.
+pub(super) struct Timing {
+    started_ms: u64,
+    limits: Cell<Timeouts>,
+    /// When the request was complete; 0 until then.
+    request_complete_ms: Cell<u64>,
+    request_bytes: Cell<u64>,
+    /// Since when the client's next body bytes are awaited; 0 if they are not.
+    waits_for_client_ms: Cell<u64>,
+    /// For how long they were awaited before.
+    waited_for_client_ms: Cell<u64>,
+    /// When a part of the body was last taken on, by us or the endpoint; the head counts as the first part.
+    body_moved_ms: Cell<u64>,
+    /// Until when it may wait for an endpoint; 0 if it does not.
+    patient_until_ms: Cell<u64>,
+    answered: Cell<bool>,
+    /// Since when the endpoint's next body bytes are awaited; 0 if they are not.
+    waits_for_endpoint_ms: Cell<u64>,
+}
+
+impl Timing {
+    pub(super) fn begin(now_ms: u64) -> Self {
+        Self {
+            started_ms: now_ms,
+            limits: Cell::new(Timeouts::default()),
+            request_complete_ms: Cell::new(0),
+            request_bytes: Cell::new(0),
+            waits_for_client_ms: Cell::new(0),
+            waited_for_client_ms: Cell::new(0),
+            body_moved_ms: Cell::new(now_ms),
+            patient_until_ms: Cell::new(0),
+            answered: Cell::new(false),
+            waits_for_endpoint_ms: Cell::new(0),
+        }
+    }
+
+    pub(super) fn set_limits(&self, limits: &Timeouts) {
+        self.limits.set(*limits);
+    }
+
+    pub(super) fn request_complete(&self, now_ms: u64) {
+        self.request_complete_ms.set(now_ms.max(1));
+    }
+
+    pub(super) fn is_request_complete(&self) -> bool {
+        self.request_complete_ms.get() > 0
+    }
+
+    pub(super) fn request_bytes(&self) -> u64 {
+        self.request_bytes.get()
+    }
+
+    pub(super) fn request_bytes_came(&self, count: usize, now_ms: u64) {
+        if let since @ 1.. = self.waits_for_client_ms.replace(0) {
+            self.waited_for_client_ms.set(self.waited_for_client_ms.get() + now_ms.saturating_sub(since));
+        }
+        self.body_moved_ms.set(now_ms);
+        self.request_bytes.set(self.request_bytes.get() + count as u64);
+    }
+
+    pub(super) fn waits_for_client(&self, now_ms: u64) {
+        if self.waits_for_client_ms.get() == 0 {
+            self.waits_for_client_ms.set(now_ms.max(1));
+        }
+    }
+
+    pub(super) fn waits_for_room(&self, patience: Duration, now_ms: u64) {
+        self.patient_until_ms.set(now_ms.max(1) + patience.as_millis() as u64);
+    }
+
+    /// It has waited for an endpoint, which has its whole time for the body and for the answer.
+    pub(super) fn has_waited(&self, now_ms: u64) {
+        self.patient_until_ms.set(0);
+        self.body_moved_ms.set(now_ms);
+        if self.is_request_complete() {
+            self.request_complete(now_ms);
+        }
+    }
+
+    pub(super) fn response_head_came(&self) {
+        self.answered.set(true);
+    }
+
+    pub(super) fn response_bytes_came(&self) {
+        self.waits_for_endpoint_ms.set(0);
+    }
+
+    pub(super) fn waits_for_endpoint(&self, now_ms: u64) {
+        if self.waits_for_endpoint_ms.get() == 0 {
+            self.waits_for_endpoint_ms.set(now_ms.max(1));
+        }
+    }
+
+    pub(super) fn is_waiting_for_endpoint(&self) -> bool {
+        self.waits_for_endpoint_ms.get() > 0
+    }
+
+    /// What the time limit that is over means, if one is.
+    pub(super) fn late(&self, now_ms: u64) -> Option<RequestError> {
+        let limits = self.limits.get();
+        let over = |since_ms: u64, limit: Duration| now_ms.saturating_sub(since_ms) as u128 >= limit.as_millis();
+        let answered = self.answered.get();
+        if limits.total.is_some_and(|total| over(self.started_ms, total)) {
+            return Some(if answered { RequestError::ResponseCut } else { RequestError::ResponseTimeout });
+        }
+        if let since @ 1.. = self.waits_for_client_ms.get() {
+            let waited = self.waited_for_client_ms.get() + now_ms.saturating_sub(since);
+            let too_slow = waited > SLOW_AFTER_MS && self.request_bytes.get() * 1_000 < waited * MIN_RATE;
+            if over(since, limits.idle.min(MAX_CLIENT_IDLE)) || too_slow {
+                return Some(RequestError::ClientTooSlow);
+            }
+        }
+        if let until @ 1.. = self.patient_until_ms.get() {
+            return (now_ms >= until).then_some(RequestError::QueueTimeout);
+        }
+        let blocked = !answered && !self.is_request_complete() && self.waits_for_client_ms.get() == 0;
+        if blocked && over(self.body_moved_ms.get(), limits.idle) {
+            return Some(RequestError::ResponseTimeout);
+        }
+        if let since @ 1.. = self.waits_for_endpoint_ms.get()
+            && over(since, limits.idle)
+        {
+            return Some(RequestError::ResponseCut);
+        }
+        match self.request_complete_ms.get() {
+            complete @ 1.. if !answered && over(complete, limits.request) => Some(RequestError::ResponseTimeout),
+            _ => None,
+        }
+    }
+}
+
+/// A client's body may pause this long at most, whatever the route allows an endpoint.
+const MAX_CLIENT_IDLE: Duration = Duration::from_secs(30);
+
+/// After this much waiting for a body, its mean rate counts, in milliseconds.
+const SLOW_AFTER_MS: u64 = 10_000;
+
+/// Bytes per second a body must reach on average over the time it was waited for.
+const MIN_RATE: u64 = 240;
