@@ -39,6 +39,7 @@ mod drain;
 mod explain;
 mod health;
 mod listeners;
+mod overload;
 mod rejected;
 mod reload;
 mod resilience;
