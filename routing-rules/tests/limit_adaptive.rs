@@ -128,6 +128,18 @@ fn a_slower_service_under_overload() {
     }
 }
 
+/// So slow that some of its clients do not wait, but not short of capacity.
+#[test]
+fn too_slow_for_some_is_not_overloaded() {
+    for seed in 0..SEEDS {
+        let slower = move |s| if s < 20.0 { 1.0 } else { 30.0 };
+        let upstream = Upstream { servers: 400, ..Upstream::ALL[0] };
+        let run = Run::new(upstream, seed).load(|_| 0.01).slowness(slower).patience(SECOND, true);
+        let report = run.measure(40, 120);
+        assert!(report.refused * 20 < report.offered, "seed {seed}: {report:?}");
+    }
+}
+
 /// A service that becomes slower without being short of capacity is not limited for more than a moment.
 #[test]
 fn slow_is_not_overloaded() {
@@ -157,6 +169,21 @@ fn clients_that_do_not_wait() {
                 let what = format!("{servers} servers at {times}x, works on: {works_on}, seed {seed}");
                 let (first, then) = (run(10, 25).goodput, run(25, 55).goodput);
                 assert!(first >= at_once && then >= later, "{what}: {first:.2}, then {then:.2}");
+            }
+        }
+    }
+}
+
+/// And that from the first request on.
+#[test]
+fn a_start_with_clients_that_do_not_wait() {
+    for servers in [4, 16, 64] {
+        for (times, works_on) in [(2.0, false), (5.0, false), (2.0, true), (5.0, true)] {
+            for seed in 0..SEEDS {
+                let upstream = Upstream { servers, mean_ms: 50.0, sigma: 0.8 };
+                let report = Run::new(upstream, seed).load(move |_| times).patience(SECOND, works_on).measure(30, 60);
+                let what = format!("{servers} servers at {times}x, works on: {works_on}, seed {seed}");
+                assert!(report.goodput >= 0.9, "{what}: {:.2}", report.goodput);
             }
         }
     }

@@ -140,10 +140,7 @@ impl Adaptive {
     /// A request that is given up after this time or later says that the upstream is slow. Earlier it says nothing: clients
     /// go away for reasons of their own.
     pub fn slow_us(&self) -> u64 {
-        match self.base_us {
-            base if base > 0.0 => (base * SLOW) as u64,
-            _ => u64::MAX,
-        }
+        (self.base_us * SLOW) as u64
     }
 
     /// Takes what happened in the last 100 ms; the limit from now on.
@@ -214,6 +211,11 @@ impl Adaptive {
         let latency_us = reading.latency_us();
         if self.base_us == 0.0 {
             self.base_us = latency_us;
+            // It begins in the middle of it.
+            if reading.is_hopeless() {
+                self.try_less(reading);
+            }
+            return;
         }
         let slow = latency_us > SLOW * self.base_us;
         if !slow || !reading.is_harm() {
@@ -221,10 +223,15 @@ impl Adaptive {
         }
         self.signs += reading.ticks;
         if self.signs >= SUSPICIOUS_TICKS {
-            self.before = (reading.rate(), latency_us);
-            let in_flight = reading.ended() / reading.length() * latency_us / TICK_US;
-            self.begin(Phase::Trial, in_flight * TRIAL_SHARE, latency_us);
+            self.try_less(reading);
         }
+    }
+
+    fn try_less(&mut self, reading: &Reading) {
+        let latency_us = reading.latency_us();
+        self.before = (reading.rate(), latency_us);
+        let in_flight = reading.ended() / reading.length() * latency_us / TICK_US;
+        self.begin(Phase::Trial, in_flight * TRIAL_SHARE, latency_us);
     }
 
     fn learn(&mut self, latency_us: f64) {
@@ -240,7 +247,8 @@ impl Adaptive {
         }
         let (rate, latency_us) = self.before;
         let delivers_less = reading.rate() * latency_us < SLOWER * rate * reading.latency_us();
-        if delivers_less && !reading.is_hopeless() {
+        // Where clients give up, what came before the trial is still being worked on, perhaps for those who have gone.
+        if delivers_less && !reading.are_many_given_up() {
             self.base_us = reading.latency_us();
             return self.begin_free();
         }
@@ -338,11 +346,14 @@ impl Reading {
 
     /// Requests are refused, or many of the others given up.
     fn is_harm(&self) -> bool {
-        self.sample.refused > 0 || f64::from(self.sample.given_up) >= MANY_GIVEN_UP * self.ended()
+        self.sample.refused > 0 || self.are_many_given_up()
     }
 
-    /// Most are given up: the upstream still works on what came before, perhaps for those who have gone, and what its work
-    /// takes does not show.
+    fn are_many_given_up(&self) -> bool {
+        f64::from(self.sample.given_up) >= MANY_GIVEN_UP * self.ended()
+    }
+
+    /// Most are given up: how long the upstream's work takes does not show.
     fn is_hopeless(&self) -> bool {
         self.sample.given_up > self.sample.finished
     }
