@@ -4,7 +4,7 @@
 //! a proxy is found and configured (`peers`), started on its core (`process`), loaded (`load`) and perhaps given other
 //! rules meanwhile (`reload`), watched (`usage`),
 //! and what came out is compared (`compare`) and written down (`report`, `plot`). `scenario` uses the same for another
-//! question: what users see while an endpoint misbehaves (`faulty`).
+//! question: what users see while an endpoint misbehaves (`faulty`); `overload` for a third: while they ask for too much.
 //!
 //! Nothing here speaks to anything but 127.0.0.0/8, and everything started is ended by its process id.
 
@@ -19,6 +19,8 @@ pub mod reload;
 pub mod usage;
 
 pub mod scenario;
+
+pub mod overload;
 
 pub mod compare;
 pub mod plot;

@@ -201,6 +201,7 @@ impl Bench {
             open_files: self.open_files,
             endpoints: &self.endpoints,
             setup: Setup::One,
+            limits: "",
         };
         spot.start(installed, interrupt)
     }
@@ -213,6 +214,8 @@ pub enum Setup {
     One,
     /// Several endpoints with balancing.
     Several,
+    /// Several endpoints that are asked for more than they can do.
+    Overload,
 }
 
 /// Where a proxy is started, and before what.
@@ -223,6 +226,8 @@ pub struct Spot<'s> {
     pub open_files: u64,
     pub endpoints: &'s [SocketAddrV4],
     pub setup: Setup,
+    /// Serin's limits of the upstream, where its configuration has a blank for them.
+    pub limits: &'s str,
 }
 
 impl Spot<'_> {
@@ -239,6 +244,7 @@ impl Spot<'_> {
             admin_port: admin.port(),
             endpoints: self.endpoints,
             setup: self.setup,
+            limits: self.limits,
             connections: self.open_files.saturating_sub(1_000),
         };
         let command = installed.proxy.command(&installed.program, &place)?;
@@ -295,6 +301,7 @@ struct Place<'p> {
     admin_port: u16,
     endpoints: &'p [SocketAddrV4],
     setup: Setup,
+    limits: &'p str,
     /// As many as the limit of open files leaves room for.
     connections: u64,
 }
@@ -314,6 +321,7 @@ impl Place<'_> {
             ("{{endpoint_port}}", one.port().to_string()),
             ("{{canary}}", self.endpoints.get(1).map(SocketAddrV4::to_string).unwrap_or_default()),
             ("{{connections}}", self.connections.to_string()),
+            ("{{limits}}", self.limits.to_owned()),
         ];
         let text = each_endpoint(template, self.endpoints);
         let text = blanks.iter().fold(text, |text, (blank, value)| text.replace(blank, value));
@@ -334,6 +342,9 @@ impl Place<'_> {
             (Setup::Several, "haproxy.cfg") => include_str!("../peers/several/haproxy.cfg"),
             (Setup::Several, "envoy.yaml") => include_str!("../peers/several/envoy.yaml"),
             (Setup::Several, "traefik-routes.yaml") => include_str!("../peers/several/traefik-routes.yaml"),
+            (Setup::Overload, "serin.yaml") => include_str!("../peers/overload/serin.yaml"),
+            (Setup::Overload, "nginx.conf") => include_str!("../peers/overload/nginx.conf"),
+            (Setup::Overload, "haproxy.cfg") => include_str!("../peers/overload/haproxy.cfg"),
             (_, "traefik.yaml") => include_str!("../peers/traefik.yaml"),
             _ => return None,
         })

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serin_bench::faulty::Order;
-use serin_bench::load::poisson::{self, Plan};
+use serin_bench::load::poisson::{self, Plan, Stretch};
 use serin_bench::process::{Folder, Interrupt};
 use serin_bench::scenario::endpoints::{Endpoints, Make};
 
@@ -204,10 +204,9 @@ fn a_random_load_knows_what_became_of_every_request() {
             target: pair.address(endpoint),
             path: "/1k".to_owned(),
             body: 1 << 10,
-            rate: 40.0,
+            stretches: vec![Stretch { rate: 40.0, seconds: 2.0 }],
             seed: 1,
             start: Instant::now(),
-            length: Duration::from_secs(2),
             deadline: Duration::from_secs(5),
             connections: 100,
         };
@@ -229,10 +228,9 @@ fn who_waits_too_long_is_given_up() {
         target: pair.address(TOLD),
         path: "/1k".to_owned(),
         body: 1 << 10,
-        rate: 100.0,
+        stretches: vec![Stretch { rate: 100.0, seconds: 0.3 }],
         seed: 1,
         start: Instant::now(),
-        length: Duration::from_millis(300),
         deadline: Duration::from_millis(200),
         // Some wait for a connection, the others for an answer.
         connections: 5,

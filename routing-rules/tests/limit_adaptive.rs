@@ -128,6 +128,18 @@ fn a_slower_service_under_overload() {
     }
 }
 
+/// So slow that some of its clients do not wait, but not short of capacity.
+#[test]
+fn too_slow_for_some_is_not_overloaded() {
+    for seed in 0..SEEDS {
+        let slower = move |s| if s < 20.0 { 1.0 } else { 30.0 };
+        let upstream = Upstream { servers: 400, ..Upstream::ALL[0] };
+        let run = Run::new(upstream, seed).load(|_| 0.01).slowness(slower).patience(SECOND, true);
+        let report = run.measure(40, 120);
+        assert!(report.refused * 20 < report.offered, "seed {seed}: {report:?}");
+    }
+}
+
 /// A service that becomes slower without being short of capacity is not limited for more than a moment.
 #[test]
 fn slow_is_not_overloaded() {
@@ -140,6 +152,50 @@ fn slow_is_not_overloaded() {
             assert_eq!(later.refused, 0, "seed {seed}, {times}x: {later:?}");
             assert!((at_once.refused as f64) < 0.3 * at_once.offered as f64, "seed {seed}, {times}x: {at_once:?}");
         }
+    }
+}
+
+/// Clients that go away after a second, before an upstream whose queue would be longer than that: without a limit hardly
+/// anybody is served in time. The smaller the upstream, the longer it takes to find out, above all if it works on for those
+/// who have gone.
+#[test]
+fn clients_that_do_not_wait() {
+    for (servers, at_once, later) in [(1, 0.0, 0.5), (2, 0.25, 0.5), (4, 0.75, 0.9), (16, 0.85, 0.9), (64, 0.9, 0.9)] {
+        for (times, works_on) in [(2.0, false), (5.0, false), (2.0, true), (5.0, true)] {
+            for seed in 0..SEEDS {
+                let upstream = Upstream { servers, mean_ms: 50.0, sigma: 0.8 };
+                let load = move |s| if s < 10.0 { 0.7 } else { times };
+                let run = |from, to| Run::new(upstream, seed).load(load).patience(SECOND, works_on).measure(from, to);
+                let what = format!("{servers} servers at {times}x, works on: {works_on}, seed {seed}");
+                let (first, then) = (run(10, 25).goodput, run(25, 55).goodput);
+                assert!(first >= at_once && then >= later, "{what}: {first:.2}, then {then:.2}");
+            }
+        }
+    }
+}
+
+/// And that from the first request on.
+#[test]
+fn a_start_with_clients_that_do_not_wait() {
+    for servers in [4, 16, 64] {
+        for (times, works_on) in [(2.0, false), (5.0, false), (2.0, true), (5.0, true)] {
+            for seed in 0..SEEDS {
+                let upstream = Upstream { servers, mean_ms: 50.0, sigma: 0.8 };
+                let report = Run::new(upstream, seed).load(move |_| times).patience(SECOND, works_on).measure(30, 60);
+                let what = format!("{servers} servers at {times}x, works on: {works_on}, seed {seed}");
+                assert!(report.goodput >= 0.9, "{what}: {:.2}", report.goodput);
+            }
+        }
+    }
+}
+
+/// Clients who go away soon, whatever the upstream does, say nothing of it.
+#[test]
+fn clients_that_go_away_early() {
+    for seed in 0..SEEDS {
+        let upstream = Upstream { servers: 64, ..Upstream::ALL[0] };
+        let report = Run::new(upstream, seed).load(|_| 0.7).patience(9_000, true).measure(0, 120);
+        assert_eq!(report.refused, 0, "seed {seed}: {report:?}");
     }
 }
 
@@ -160,9 +216,10 @@ fn any_samples_leave_a_limit() {
     let extremes = [0, 1, 50, 1_000, u32::MAX];
     for _ in 0..100_000 {
         let mut any = || extremes[(random.unit() * 4.999) as usize];
-        let (finished, in_flight, refused) = (any(), any(), any());
-        let latency_us = u64::from(any()).saturating_mul(u64::from(any()));
-        assert!(adaptive.tick(Sample { finished, latency_us, in_flight, refused }) >= 4);
+        let (finished, in_flight, refused, given_up) = (any(), any(), any(), any());
+        let [latency_us, given_up_us] = [(); 2].map(|()| u64::from(any()).saturating_mul(u64::from(any())));
+        let sample = Sample { finished, latency_us, in_flight, refused, given_up, given_up_us };
+        assert!(adaptive.tick(sample) >= 4);
         assert!(adaptive.clip_us() > 0);
     }
 }
@@ -171,7 +228,7 @@ fn any_samples_leave_a_limit() {
 #[test]
 fn an_upstream_that_hangs_meets_the_cap() {
     let mut adaptive = Adaptive::new();
-    let normal = Sample { finished: 100, latency_us: 100 * 10_000, in_flight: 12, refused: 0 };
+    let normal = Sample { finished: 100, latency_us: 100 * 10_000, in_flight: 12, ..Sample::default() };
     (0..50).for_each(|_| _ = adaptive.tick(normal));
     let overloaded = Sample { latency_us: 100 * 50_000, in_flight: 128, refused: 50, ..normal };
     (0..5).for_each(|_| _ = adaptive.tick(overloaded));
@@ -224,9 +281,14 @@ struct Run {
     slowness: OfTime,
     burst: u32,
     slow_ones: bool,
+    /// How long clients wait, and whether the upstream works on for those who have gone.
+    patience: u64,
+    works_on: bool,
     queue: VecDeque<u64>,
     /// When they end, and when they came.
     served: BinaryHeap<Reverse<(u64, u64)>>,
+    /// When those came who have not gone.
+    present: VecDeque<u64>,
     sample: Sample,
 }
 
@@ -241,8 +303,11 @@ impl Run {
             slowness: Box::new(|_| 1.0),
             burst: 0,
             slow_ones: false,
+            patience: u64::MAX,
+            works_on: true,
             queue: VecDeque::new(),
             served: BinaryHeap::new(),
+            present: VecDeque::new(),
             sample: Sample::default(),
         }
     }
@@ -271,6 +336,10 @@ impl Run {
         Self { slow_ones: true, ..self }
     }
 
+    fn patience(self, patience: u64, works_on: bool) -> Self {
+        Self { patience, works_on, ..self }
+    }
+
     /// What came and went between two seconds.
     fn measure(mut self, from_s: u64, to_s: u64) -> Report {
         let counts = |now: u64| (from_s * SECOND..to_s * SECOND).contains(&now);
@@ -279,6 +348,7 @@ impl Run {
         let (mut arrival, mut next_tick) = (0, 0);
         while arrival < to_s * SECOND {
             let ending = self.served.peek().map_or(u64::MAX, |served| served.0.0);
+            self.give_up(next_tick.min(arrival).min(ending));
             if next_tick <= arrival.min(ending) {
                 self.tick();
                 if self.burst > 0 && next_tick % SECOND == 0 {
@@ -286,8 +356,7 @@ impl Run {
                 }
                 next_tick += 100_000;
             } else if ending <= arrival {
-                let latency = self.end();
-                if counts(ending) {
+                if let Some(latency) = self.end().filter(|_| counts(ending)) {
                     latencies.push(latency);
                 }
             } else {
@@ -299,31 +368,49 @@ impl Run {
             }
         }
         latencies.sort_unstable();
-        let at = |quantile: f64| latencies[(quantile * (latencies.len() - 1) as f64) as usize] as f64 / 1e3;
+        let at = |quantile: f64| {
+            latencies.get((quantile * latencies.len() as f64) as usize).map_or(0.0, |us| *us as f64 / 1e3)
+        };
         let goodput = latencies.len() as f64 / (to_s - from_s) as f64 / self.upstream.capacity_per_s();
         Report { goodput, p50_ms: at(0.5), p99_ms: at(0.99), ..report }
     }
 
     /// Whether it was let in.
     fn arrive(&mut self, now: u64) -> bool {
-        let in_flight = (self.queue.len() + self.served.len()) as u32;
+        let in_flight = self.present.len() as u32;
         if self.adaptive.as_ref().is_some_and(|adaptive| in_flight >= adaptive.limit()) {
             self.sample.refused += 1;
             return false;
         }
         self.sample.in_flight = self.sample.in_flight.max(in_flight + 1);
+        self.present.push_back(now);
         self.queue.push_back(now);
         self.serve(now);
         true
     }
 
-    fn end(&mut self) -> u64 {
-        let Some(Reverse((now, came))) = self.served.pop() else { return 0 };
+    /// How long it took, if somebody waited for it.
+    fn end(&mut self) -> Option<u64> {
+        let Reverse((now, came)) = self.served.pop()?;
+        self.serve(now);
+        let place = self.present.binary_search(&came).ok()?;
+        self.present.remove(place);
         let clip = self.adaptive.as_ref().map_or(u64::MAX, Adaptive::clip_us);
         self.sample.finished += 1;
         self.sample.latency_us += (now - came).min(clip);
-        self.serve(now);
-        now - came
+        Some(now - came)
+    }
+
+    /// Who has waited for too long by now goes away.
+    fn give_up(&mut self, now: u64) {
+        while self.present.front().is_some_and(|came| now - came >= self.patience) {
+            self.present.pop_front();
+            let Some(adaptive) = self.adaptive.as_ref().filter(|adaptive| self.patience >= adaptive.slow_us()) else {
+                continue;
+            };
+            self.sample.given_up += 1;
+            self.sample.given_up_us += self.patience.min(adaptive.clip_us());
+        }
     }
 
     fn serve(&mut self, now: u64) {
@@ -332,6 +419,9 @@ impl Run {
         while self.served.len() < servers
             && let Some(came) = self.queue.pop_front()
         {
+            if !self.works_on && now - came >= self.patience {
+                continue;
+            }
             let Upstream { mean_ms, sigma, .. } = self.upstream;
             let ms = mean_ms * (self.slowness)(seconds) * (sigma * self.random.normal() - sigma * sigma / 2.0).exp();
             let ms = if self.slow_ones && self.random.unit() < 0.001 { 5_000.0 } else { ms };
@@ -340,7 +430,7 @@ impl Run {
     }
 
     fn tick(&mut self) {
-        let in_flight = (self.queue.len() + self.served.len()) as u32;
+        let in_flight = self.present.len() as u32;
         let sample = std::mem::replace(&mut self.sample, Sample { in_flight, ..Sample::default() });
         if let Some(adaptive) = &mut self.adaptive {
             adaptive.tick(sample);

@@ -13,9 +13,12 @@ pub(crate) fn bench(args: &[String]) -> Outcome {
     measure("side-by-side", args)
 }
 
-/// What users see while endpoints misbehave.
+/// What users see while endpoints misbehave, or are asked for too much.
 pub(crate) fn scenario(args: &[String]) -> Outcome {
-    measure("scenario", args)
+    match args.split_first() {
+        Some((name, rest)) if name == "overload" => measure("overload", rest),
+        _ => measure("scenario", args),
+    }
 }
 
 /// Installs peers and measures. A peer that cannot be had is left out, and the report says so.

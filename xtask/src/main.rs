@@ -30,6 +30,7 @@ cargo xtask COMMAND
   fuzz [SECONDS] [TARGET…]   fuzz each target for that long; default 10, all targets
   bench [ARG…]          Serin and other proxies side by side; --help shows its arguments
   scenario [NAME…]      what users see while endpoints are slow, fail or go, behind Serin and others; --help shows more
+  scenario overload     what they see while they ask for up to five times of what the endpoints can do
   ci                    everything a change must pass: .ci/run
 
 Commands that take no arguments of their own may stand in a row: `cargo xtask check test`.

@@ -21,6 +21,9 @@ pub(super) struct Connection {
     body_left: Option<u64>,
     /// The answer said that the connection ends.
     pub(super) close: bool,
+    /// Of the last answer.
+    pub(super) status: u16,
+    pub(super) has_retry_after: bool,
 }
 
 impl Connection {
@@ -28,7 +31,16 @@ impl Connection {
     pub(super) fn open(target: SocketAddrV4) -> io::Result<Self> {
         let stream = connect(target, SocketFlags::NONBLOCK)?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, asked: None, sent: false, partial: Vec::new(), body_left: None, close: false })
+        Ok(Self {
+            stream,
+            asked: None,
+            sent: false,
+            partial: Vec::new(),
+            body_left: None,
+            close: false,
+            status: 0,
+            has_retry_after: false,
+        })
     }
 
     /// Sends the request, or leaves it for when the socket is writable; false when the connection is broken.
@@ -72,13 +84,21 @@ impl Connection {
             // No endpoint answer is chunked; a proxy that makes one so is wrong, and the connection cannot be read on.
             Framing::Chunked => 0,
         };
-        failures.status += u64::from(!(200..300).contains(&status(bytes)));
+        self.status = status(bytes);
+        let is_right = (200..300).contains(&self.status);
+        failures.status += u64::from(!is_right);
+        self.has_retry_after = !is_right && has_field(&bytes[..head.len], b"retry-after:");
         failures.length += u64::from(length != body);
         self.close = head.close || head.framing == Framing::Chunked;
         let left = (head.len as u64 + length).saturating_sub(bytes.len() as u64);
         self.body_left = (left > 0).then_some(left);
         left == 0
     }
+}
+
+fn has_field(head: &[u8], name: &[u8]) -> bool {
+    let begins = |line: &[u8]| line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
+    head.split(|byte| *byte == b'\n').any(begins)
 }
 
 pub(super) fn request(path: &str, target: SocketAddrV4, close: bool) -> Vec<u8> {

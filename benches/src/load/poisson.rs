@@ -22,16 +22,23 @@ pub struct Plan {
     pub path: String,
     /// Length of the right answer's body.
     pub body: u64,
-    /// Requests per second, on average.
-    pub rate: f64,
+    /// How much, one after the other.
+    pub stretches: Vec<Stretch>,
     pub seed: u64,
     /// The schedule's begin: it may be in the future.
     pub start: Instant,
-    pub length: Duration,
     /// A request without an answer for so long is given up.
     pub deadline: Duration,
     /// So many connections at once; further requests wait for one.
     pub connections: usize,
+}
+
+/// A time of the same load.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stretch {
+    /// Requests per second, on average.
+    pub rate: f64,
+    pub seconds: f64,
 }
 
 /// One request and what became of it.
@@ -42,6 +49,10 @@ pub struct Fate {
     /// From when it was due until its end, in milliseconds.
     pub took_ms: f64,
     pub is_good: bool,
+    /// Of the answer; 0 without one.
+    pub status: u16,
+    /// The answer said when to come again.
+    pub has_retry_after: bool,
 }
 
 /// What came back.
@@ -118,9 +129,23 @@ impl<'p> Load<'p> {
         load
     }
 
+    /// A pause that goes beyond the end of its stretch begins anew there: random arrivals have no memory.
     fn schedule_after(&mut self, last: Instant) {
-        let due = last + Duration::from_secs_f64(self.random.exponential(1.0 / self.plan.rate));
-        self.next_due = (due < self.plan.start + self.plan.length).then_some(due);
+        let mut from = last;
+        let mut end = self.plan.start;
+        for stretch in &self.plan.stretches {
+            end += Duration::from_secs_f64(stretch.seconds);
+            if from >= end {
+                continue;
+            }
+            let due = from + Duration::from_secs_f64(self.random.exponential(1.0 / stretch.rate));
+            if due < end {
+                self.next_due = Some(due);
+                return;
+            }
+            from = end;
+        }
+        self.next_due = None;
     }
 
     /// When there is something to do without an event; none when all is done.
@@ -216,8 +241,10 @@ impl<'p> Load<'p> {
     fn answered(&mut self, place: usize, poller: &Poller) -> io::Result<()> {
         let Some(client) = self.clients[place].as_mut() else { return Ok(()) };
         let is_good = !std::mem::take(&mut client.wrong);
+        let (status, has_retry_after) = (client.connection.status, client.connection.has_retry_after);
         if let Some(due) = client.connection.asked.take() {
-            self.record(due, is_good);
+            let fate = Fate { is_good, status, has_retry_after, ..self.fate(due) };
+            self.outcome.fates.push(fate);
         }
         if self.clients[place].as_ref().is_some_and(|client| client.connection.close) {
             return self.close(place, poller);
@@ -230,7 +257,7 @@ impl<'p> Load<'p> {
     fn close(&mut self, place: usize, poller: &Poller) -> io::Result<()> {
         let Some(client) = self.clients[place].take() else { return Ok(()) };
         if let Some(due) = client.connection.asked {
-            self.record(due, false);
+            self.record_none(due);
         }
         self.free.retain(|free| *free != place);
         self.empty.push(place);
@@ -255,14 +282,20 @@ impl<'p> Load<'p> {
             && let Some(due) = self.waiting.pop_front()
         {
             self.outcome.failures.late += 1;
-            self.record(due, false);
+            self.record_none(due);
         }
         Ok(())
     }
 
-    fn record(&mut self, due: Instant, is_good: bool) {
+    fn record_none(&mut self, due: Instant) {
+        let fate = self.fate(due);
+        self.outcome.fates.push(fate);
+    }
+
+    /// Of a request that ends now, without an answer.
+    fn fate(&self, due: Instant) -> Fate {
         let due_s = due.saturating_duration_since(self.plan.start).as_secs_f64();
-        self.outcome.fates.push(Fate { due_s, took_ms: milliseconds(due.elapsed()), is_good });
+        Fate { due_s, took_ms: milliseconds(due.elapsed()), is_good: false, status: 0, has_retry_after: false }
     }
 }
 

@@ -123,7 +123,7 @@ fn bin(at_s: f64) -> usize {
     (at_s * 2.0).round() as usize
 }
 
-fn times(fates: &[Fate], due_s: &Range<f64>) -> Option<Times> {
+pub(crate) fn times(fates: &[Fate], due_s: &Range<f64>) -> Option<Times> {
     let mut took: Vec<f64> = fates.iter().filter(|fate| due_s.contains(&fate.due_s)).map(|fate| fate.took_ms).collect();
     took.sort_unstable_by(f64::total_cmp);
     let times =
@@ -133,7 +133,7 @@ fn times(fates: &[Fate], due_s: &Range<f64>) -> Option<Times> {
 
 /// Of ascending numbers.
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
-fn percentile(ascending: &[f64], part: f64) -> f64 {
+pub(crate) fn percentile(ascending: &[f64], part: f64) -> f64 {
     let rank = (ascending.len() as f64 * part).ceil() as usize;
     ascending.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
 }
@@ -155,7 +155,13 @@ mod tests {
     }
 
     fn fates() -> Vec<Fate> {
-        let fate = |second: u32| Fate { due_s: f64::from(second), took_ms: f64::from(second), is_good: second != 7 };
+        let fate = |second: u32| Fate {
+            due_s: f64::from(second),
+            took_ms: f64::from(second),
+            is_good: second != 7,
+            status: if second == 7 { 500 } else { 200 },
+            has_retry_after: false,
+        };
         (0..30).map(fate).collect()
     }
 

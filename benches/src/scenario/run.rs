@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::endpoints::{Endpoints, Make};
 use super::outcome::Measured;
 use super::{Event, Scenario};
-use crate::load::poisson::{self, Plan};
+use crate::load::poisson::{self, Plan, Stretch};
 use crate::peers::{Installed, Setup, Spot, Started};
 use crate::process::{Folder, Interrupt};
 
@@ -41,6 +41,7 @@ impl Stage {
             open_files: self.open_files,
             endpoints: endpoints.addresses(),
             setup: Setup::Several,
+            limits: "",
         };
         let mut started = spot.start(installed, interrupt)?;
         let start = endpoints.begin()?;
@@ -63,11 +64,10 @@ impl Stage {
             target: started.target,
             path: "/1k".to_owned(),
             body: 1 << 10,
-            rate,
+            stretches: vec![Stretch { rate, seconds: end_s }],
             // Not the seed of an endpoint: its times would follow the arrivals.
             seed: !self.seed,
             start,
-            length: Duration::from_secs_f64(end_s),
             // The proxies answer 504 after 10 s; one that does not has lost the request too.
             deadline: Duration::from_secs(11),
             // The generator and the proxy need one descriptor each, the proxy another to its endpoint.

@@ -1,5 +1,6 @@
 //! Limits of routes and upstreams: who is refused, who waits, and that nobody else notices.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -472,4 +473,28 @@ fn an_adaptive_limit_follows_what_is_seen_and_is_kept() {
     // A fixed number is in force at once, and stays.
     replace(&serin.config(), &with_upstream(&[&held.origin], "{in_flight: 7}"));
     eventually(PATIENCE, "the change", || limit() == 7.0);
+}
+
+/// No answer ever comes, so there is nothing else to learn from.
+#[test]
+fn clients_that_give_up_show_an_adaptive_limit_that_it_is_too_slow() {
+    let origin = Origin::start(|visit| match visit.request.target.as_str() {
+        "/quick" => visit.answer(200, &[], b"app"),
+        _ => visit.wait_for_end(),
+    });
+    let serin = Serin::start(&with_upstream(&[&origin], "{in_flight: auto}"));
+    let limit = || serin.metric("serin_upstream_in_flight_limit");
+    let mut client = serin.client();
+    (0..60).for_each(|_| assert_eq!(client.get("/quick").status, 200));
+    eventually(PATIENCE, "what is usual", || limit() == 128.0);
+    let waiting = Mutex::new(VecDeque::new());
+    eventually(PATIENCE, "a lower limit", || {
+        let mut waiting = waiting.lock().expect("no test panics here");
+        waiting.push_back([(); 4].map(|()| asking(&serin)));
+        // Far more than twice the usual time later, they leave.
+        if waiting.len() > 20 {
+            waiting.pop_front();
+        }
+        limit() < 128.0
+    });
 }

@@ -44,6 +44,7 @@ mod faults;
 mod health;
 mod hedge;
 mod listeners;
+mod overload;
 mod rejected;
 mod reload;
 mod resilience;

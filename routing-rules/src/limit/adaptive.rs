@@ -13,8 +13,11 @@
 //! as a test with an answer instead of a control loop, whose base latency drifts upwards under lasting load). B is measured
 //! anew every ten seconds of overload, with half of R·B in flight.
 //!
+//! Clients that go away unanswered count as answers that were slow, if they had waited for longer than usual. Where a queue as
+//! long as the cap outlasts their patience there are hardly any others, and nothing would ever be found out.
+//!
 //! An upstream that works on a handful of requests, each for a second or longer, is better off with a fixed number: nothing
-//! is suspected before the cap is reached, and the cap is never below what many clients at once may need.
+//! is suspected before the cap is reached or clients give up, and the cap is never below what many clients at once may need.
 //!
 //! It is fed every 100 ms and knows no clock. It neither counts requests nor refuses any.
 
@@ -33,6 +36,10 @@ pub struct Sample {
     pub in_flight: u32,
     /// Requests that the limit kept out, whether refused or queued.
     pub refused: u32,
+    /// Requests without an answer whose clients went away after [`Adaptive::slow_us`] or more.
+    pub given_up: u32,
+    /// The sum of the times these have waited, each clipped as above. Their answers would have taken longer.
+    pub given_up_us: u64,
 }
 
 /// What the limit is about.
@@ -130,6 +137,12 @@ impl Adaptive {
         }
     }
 
+    /// A request that is given up after this time or later says that the upstream is slow. Earlier it says nothing: clients
+    /// go away for reasons of their own.
+    pub fn slow_us(&self) -> u64 {
+        (self.base_us * SLOW) as u64
+    }
+
     /// Takes what happened in the last 100 ms; the limit from now on.
     pub fn tick(&mut self, sample: Sample) -> u32 {
         self.age = self.age.saturating_add(1);
@@ -173,7 +186,9 @@ impl Adaptive {
             Phase::Measuring => {
                 // A base from a time of overload comes down in steps, as there is less and less of the queue in it.
                 let fell = reading.latency_us() < BASE_FELL * self.base_us;
-                self.base_us = reading.latency_us();
+                if !reading.is_hopeless() {
+                    self.base_us = reading.latency_us();
+                }
                 self.begin_limiting(if fell { MEASURE_SOON } else { MEASURE_EVERY });
             }
         }
@@ -182,30 +197,41 @@ impl Adaptive {
     /// The cap stays well above what is in flight as long as answers come, and in time.
     fn follow(&mut self, sample: &Sample) {
         let in_time = sample.latency_us as f64 <= WARY * self.base_us * f64::from(sample.finished);
-        if self.base_us == 0.0 || self.signs == 0 && sample.finished > 0 && in_time {
+        let answers = sample.finished > 0 && sample.given_up == 0;
+        if self.base_us == 0.0 || self.signs == 0 && answers && in_time {
             self.peak = f64::from(sample.in_flight).max(self.peak * FADE);
         }
         let least = if self.base_us == 0.0 { FIRST_CAP } else { LEAST_CAP };
         self.limit = whole(self.peak * HEADROOM).max(least);
     }
 
-    /// Free: learns the base, and becomes suspicious when it is slow at its cap. Below the cap a queue is short and may
-    /// come by chance; it goes again.
+    /// Free: learns the base, and becomes suspicious when it is slow at its cap, or for too long for its clients. Otherwise a
+    /// queue is short and may come by chance; it goes again.
     fn watch(&mut self, reading: &Reading) {
         let latency_us = reading.latency_us();
         if self.base_us == 0.0 {
             self.base_us = latency_us;
+            // It begins in the middle of it.
+            if reading.is_hopeless() {
+                self.try_less(reading);
+            }
+            return;
         }
         let slow = latency_us > SLOW * self.base_us;
-        if !slow || reading.sample.refused == 0 {
+        if !slow || !reading.is_harm() {
             return self.learn(latency_us);
         }
         self.signs += reading.ticks;
         if self.signs >= SUSPICIOUS_TICKS {
-            self.before = (reading.rate(), latency_us);
-            let in_flight = reading.rate() * latency_us / TICK_US;
-            self.begin(Phase::Trial, in_flight * TRIAL_SHARE, latency_us);
+            self.try_less(reading);
         }
+    }
+
+    fn try_less(&mut self, reading: &Reading) {
+        let latency_us = reading.latency_us();
+        self.before = (reading.rate(), latency_us);
+        let in_flight = reading.ended() / reading.length() * latency_us / TICK_US;
+        self.begin(Phase::Trial, in_flight * TRIAL_SHARE, latency_us);
     }
 
     fn learn(&mut self, latency_us: f64) {
@@ -220,7 +246,9 @@ impl Adaptive {
             return self.begin_free();
         }
         let (rate, latency_us) = self.before;
-        if reading.rate() * latency_us < rate * reading.latency_us() {
+        let delivers_less = reading.rate() * latency_us < SLOWER * rate * reading.latency_us();
+        // Where clients give up, what came before the trial is still being worked on, perhaps for those who have gone.
+        if delivers_less && !reading.are_many_given_up() {
             self.base_us = reading.latency_us();
             return self.begin_free();
         }
@@ -303,27 +331,49 @@ impl Reading {
         own.finished = own.finished.saturating_add(sample.finished);
         own.latency_us = own.latency_us.saturating_add(sample.latency_us);
         own.refused = own.refused.saturating_add(sample.refused);
+        own.given_up = own.given_up.saturating_add(sample.given_up);
+        own.given_up_us = own.given_up_us.saturating_add(sample.given_up_us);
         own.in_flight = own.in_flight.max(sample.in_flight);
     }
 
-    fn is_enough(&self, ended: u32) -> bool {
-        self.sample.finished >= ended || self.ticks >= LONGEST && self.sample.finished >= FEWEST
+    fn is_enough(&self, ended: f64) -> bool {
+        self.ended() >= ended || self.is_stale() && self.ended() >= FEWEST
     }
 
     fn is_stale(&self) -> bool {
         self.ticks >= LONGEST
     }
 
-    fn finished(&self) -> f64 {
-        f64::from(self.sample.finished)
+    /// Requests are refused, or many of the others given up.
+    fn is_harm(&self) -> bool {
+        self.sample.refused > 0 || self.are_many_given_up()
     }
 
+    fn are_many_given_up(&self) -> bool {
+        f64::from(self.sample.given_up) >= MANY_GIVEN_UP * self.ended()
+    }
+
+    /// Most are given up: how long the upstream's work takes does not show.
+    fn is_hopeless(&self) -> bool {
+        self.sample.given_up > self.sample.finished
+    }
+
+    /// Requests that were answered or given up.
+    fn ended(&self) -> f64 {
+        f64::from(self.sample.finished) + f64::from(self.sample.given_up)
+    }
+
+    /// Answers a tick.
     fn rate(&self) -> f64 {
-        self.finished() / f64::from(self.ticks.max(1))
+        f64::from(self.sample.finished) / self.length()
+    }
+
+    fn length(&self) -> f64 {
+        f64::from(self.ticks.max(1))
     }
 
     fn latency_us(&self) -> f64 {
-        self.sample.latency_us as f64 / self.finished().max(1.0)
+        (self.sample.latency_us as f64 + self.sample.given_up_us as f64) / self.ended().max(1.0)
     }
 }
 
@@ -355,11 +405,16 @@ const DOWN: f64 = 0.02;
 const UP: f64 = 0.005;
 /// Requests that make a reading when free, and when something depends on it: a mean of fifty is right to within an eighth
 /// for usual services, one of two hundred to a sixteenth. Of ten, when there are no more, to a third.
-const FEW: u32 = 50;
-const MANY: u32 = 200;
-const FEWEST: u32 = 10;
+const FEW: f64 = 50.0;
+const MANY: f64 = 200.0;
+const FEWEST: f64 = 10.0;
 /// Ticks after which a reading says what it can.
 const LONGEST: u32 = 50;
+/// The part of requests given up that is as bad as refusing some.
+const MANY_GIVEN_UP: f64 = 0.1;
+/// What is left of the rate at the same latency when a slow service has half in flight is a half; where there is a queue, all of
+/// it, or at half of the latency, which need not show: latencies are clipped.
+const SLOWER: f64 = 0.7;
 /// What a trial leaves in flight.
 const TRIAL_SHARE: f64 = 0.5;
 /// Times what the upstream works on that may be in flight under overload.

@@ -24,7 +24,19 @@ pub(crate) enum Admission {
 pub(crate) struct UpstreamPlace {
     door: Arc<UpstreamDoor>,
     since_us: u64,
-    was_answered: Cell<bool>,
+    lesson: Cell<Lesson>,
+}
+
+/// What an adaptive limit learns from a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lesson {
+    /// There is no answer yet.
+    Open,
+    /// How long it took.
+    Answered,
+    /// How long nothing came.
+    GivenUp,
+    Nothing,
 }
 
 /// A place among the requests of an endpoint, until dropped.
@@ -106,7 +118,7 @@ impl LocalUpstream {
         draw: &impl Fn() -> u64,
     ) -> Result<Option<(Choice, UpstreamPlace)>, RequestError> {
         if let Some(choice) = self.choose(affinity, &[], now_us, draw) {
-            let place = UpstreamPlace { door: Arc::clone(door), since_us: now_us, was_answered: Cell::new(false) };
+            let place = UpstreamPlace { door: Arc::clone(door), since_us: now_us, lesson: Cell::new(Lesson::Open) };
             return Ok(Some((choice, place)));
         }
         if self.is_full() {
@@ -119,13 +131,16 @@ impl LocalUpstream {
 }
 
 impl UpstreamPlace {
-    /// An answer came, or did not in time: what an adaptive limit learns from. One that says that the upstream
-    /// protects itself says nothing of how long its work takes, and neither does a tunnel.
+    /// An answer came, or did not in time. One that says that the upstream protects itself says nothing of how long its work
+    /// takes, and neither does a tunnel.
     pub(crate) fn ended(&self, answer: Result<StatusCode, RequestError>) {
-        self.was_answered.set(match answer {
-            Ok(StatusCode::SWITCHING_PROTOCOLS) => false,
-            Ok(status) => !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE),
-            Err(error) => matches!(error, RequestError::ConnectTimeout | RequestError::ResponseTimeout),
+        self.lesson.set(match answer {
+            Ok(StatusCode::SWITCHING_PROTOCOLS | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
+                Lesson::Nothing
+            }
+            Ok(_) | Err(RequestError::ConnectTimeout | RequestError::ResponseTimeout) => Lesson::Answered,
+            Err(RequestError::ClientGone) if self.lesson.get() == Lesson::Open => Lesson::GivenUp,
+            Err(_) => Lesson::Nothing,
         });
     }
 }
@@ -146,8 +161,11 @@ impl EndpointPlace {
 
 impl Drop for UpstreamPlace {
     fn drop(&mut self) {
-        if self.was_answered.get() {
-            self.door.answered(moment::now_us().saturating_sub(self.since_us));
+        let took_us = || moment::now_us().saturating_sub(self.since_us);
+        match self.lesson.get() {
+            Lesson::Answered => self.door.answered(took_us()),
+            Lesson::GivenUp => self.door.given_up(took_us()),
+            Lesson::Open | Lesson::Nothing => {}
         }
         self.door.leave();
         self.door.ring();

@@ -14,7 +14,10 @@ pub(super) struct AdaptiveLimit {
     state: Mutex<Option<Adaptive>>,
     finished: AtomicU32,
     latency_us: AtomicU64,
+    given_up: AtomicU32,
+    given_up_us: AtomicU64,
     clip_us: AtomicU64,
+    slow_us: AtomicU64,
     most: AtomicU32,
     kept_out: AtomicU32,
 }
@@ -24,7 +27,7 @@ impl AdaptiveLimit {
     pub(super) fn switch_on(&self, publish: impl FnOnce(u32)) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let adaptive = state.get_or_insert_with(Adaptive::new);
-        self.clip_us.store(adaptive.clip_us(), Relaxed);
+        self.look_at(adaptive);
         self.is_on.store(true, Relaxed);
         publish(adaptive.limit());
     }
@@ -63,6 +66,14 @@ impl AdaptiveLimit {
         }
     }
 
+    /// The client of a request that was not answered went away after this time.
+    pub(super) fn given_up(&self, took_us: u64) {
+        if self.is_on() && took_us >= self.slow_us.load(Relaxed) {
+            self.given_up.fetch_add(1, Relaxed);
+            self.given_up_us.fetch_add(took_us.min(self.clip_us.load(Relaxed)), Relaxed);
+        }
+    }
+
     /// What has been gathered becomes the limit from now on, if it is on. So many are in flight now. Whether the next tick has
     /// something to look at even if no request comes.
     pub(super) fn tick(&self, in_flight: u32, publish: impl FnOnce(u32)) -> bool {
@@ -73,11 +84,18 @@ impl AdaptiveLimit {
             latency_us: self.latency_us.swap(0, Relaxed),
             in_flight: self.most.swap(in_flight, Relaxed).max(in_flight),
             refused: self.kept_out.swap(0, Relaxed),
+            given_up: self.given_up.swap(0, Relaxed),
+            given_up_us: self.given_up_us.swap(0, Relaxed),
         };
         let is_at_rest = sample == Sample::default() && adaptive.phase() == Phase::Free;
         let limit = adaptive.tick(sample);
-        self.clip_us.store(adaptive.clip_us(), Relaxed);
+        self.look_at(adaptive);
         publish(limit);
         !is_at_rest
+    }
+
+    fn look_at(&self, adaptive: &Adaptive) {
+        self.clip_us.store(adaptive.clip_us(), Relaxed);
+        self.slow_us.store(adaptive.slow_us(), Relaxed);
     }
 }

@@ -152,6 +152,11 @@ impl UpstreamDoor {
         self.adaptive.answered(took_us);
     }
 
+    /// And from this: the client went away after so long without one.
+    pub(crate) fn given_up(&self, after_us: u64) {
+        self.adaptive.given_up(after_us);
+    }
+
     // Waiting.
 
     /// The number of one that begins to wait.
