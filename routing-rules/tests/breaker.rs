@@ -2,7 +2,7 @@
 
 use routing_rules::breaker::{
     Admission, Breaker, Cause, Condition, Gate, GroupBreaker, Hold, Layout, Member, Outcome, ProbeEnd, Settings, Signs,
-    State, Streak, Ticked, Transition, Way, Window, tick, way,
+    State, Streak, Ticked, Transition, Window, tick,
 };
 
 const FINE: Outcome = Outcome::Answer(200);
@@ -138,7 +138,7 @@ fn openings_last_longer_each_time_and_forget_slowly() {
     assert!(matches!(breaker.state(), State::Open { .. }));
     now_ms += 100_000;
     assert_eq!(breaker.step(&signs(now_ms, None)), Some(Transition::BeganProbing));
-    assert_eq!(breaker.health_up(now_ms), Some(Transition::HealthUp));
+    assert_eq!(recover(&mut breaker, now_ms), Some(Transition::Recovered));
     assert_eq!(breaker.step(&signs(now_ms + 9_999, None)), None);
     now_ms += 10_000;
     assert_eq!(breaker.step(&signs(now_ms, None)), Some(Transition::Closed));
@@ -148,6 +148,16 @@ fn openings_last_longer_each_time_and_forget_slowly() {
         levels.push(breaker.level());
     }
     assert_eq!(levels, [4, 3, 3, 2, 2, 1, 1, 0, 0]);
+}
+
+/// Probes that all succeed.
+fn recover(breaker: &mut Breaker, now_ms: u64) -> Option<Transition> {
+    let mut gate = breaker.gate(now_ms, Gate::NEW, true);
+    for _ in 0..3 {
+        let Admission::Probe(taken) = gate.admission() else { panic!("no probe") };
+        gate = taken.probed(taken.epoch(), ProbeEnd::Success).expect("it is that probe's gate");
+    }
+    breaker.step(&Signs { gate, ..signs(now_ms, None) })
 }
 
 #[test]
@@ -169,26 +179,23 @@ fn times_stay_in_their_limits_for_any_numbers() {
 #[test]
 fn a_ramp_rises_from_a_tenth_and_may_open() {
     let mut breaker = Breaker::new(Settings::endpoint());
-    breaker.health_up(1_000);
-    let factors = [0, 1_000, 6_000, 11_000, 99_000].map(|now_ms| breaker.factor(now_ms));
+    breaker.step(&signs(0, Some(Cause::Streak)));
+    breaker.step(&signs(5_000, None));
+    assert_eq!(recover(&mut breaker, 6_000), Some(Transition::Recovered));
+    let factors = [0, 6_000, 11_000, 16_000, 99_000].map(|now_ms| breaker.factor(now_ms));
     assert_eq!(factors, [0.1, 0.1, 0.55, 1.0, 1.0]);
-    assert_eq!(breaker.step(&signs(5_000, Some(Cause::Streak))), Some(Transition::Opened(Cause::Streak)));
-    assert_eq!((breaker.factor(5_000), breaker.retry_after_s(5_001)), (0.0, 5));
+    assert_eq!(breaker.step(&signs(10_000, Some(Cause::Streak))), Some(Transition::Opened(Cause::Streak)));
+    assert_eq!((breaker.factor(10_000), breaker.retry_after_s(10_001)), (0.0, 10));
 }
 
 #[test]
 fn health_checks_prolong_an_opening_and_do_not_shorten_it() {
     let mut breaker = Breaker::new(Settings::endpoint());
     breaker.step(&signs(0, Some(Cause::Condition)));
-    assert_eq!(breaker.health_up(4_999), None);
     let failing = |now_ms| Signs { check_fails: true, ..signs(now_ms, None) };
     assert_eq!(breaker.step(&failing(5_000)), None);
     assert_eq!(breaker.step(&failing(70_000)), None);
-    assert_eq!(breaker.health_up(70_100), Some(Transition::HealthUp));
-    assert_eq!(breaker.state(), State::Ramp { since_ms: 70_100 });
-
-    let mut closed = Breaker::new(Settings::endpoint());
-    assert_eq!(closed.health_up(0), Some(Transition::HealthUp));
+    assert_eq!(breaker.step(&signs(70_100, None)), Some(Transition::BeganProbing));
 }
 
 #[test]
@@ -284,7 +291,7 @@ fn a_group_opens_alone_and_ramps_by_place() {
     let streak = Settings::group().streak;
     let mut group = GroupBreaker::new(condition, Settings::group());
     let (mut gate, start) = (Gate::NEW, Streak::start(0));
-    assert_eq!((way(gate, 9_999, false), way(gate, 0, true)), (Way::Own, Way::Own));
+    assert_eq!([0, 9_999].map(|place| gate.admission_at(place)), [Admission::Pass; 2]);
 
     // 19 failures are not enough, 20 are.
     let failing = |count: usize| (0..count).fold(start, |state, _| streak.next(state, Outcome::NetworkError, 1));
@@ -292,23 +299,24 @@ fn a_group_opens_alone_and_ramps_by_place() {
     let change = group.tick(200, &vec![0; layout.cells()], gate, failing(20), 0.5);
     assert_eq!(change.transition, Some(Transition::Opened(Cause::Streak)));
     gate = change.gate;
-    assert_eq!((way(gate, 0, true), way(gate, 0, false)), (Way::Fallback, Way::Refused));
+    assert_eq!(gate.admission_at(0), Admission::Refused);
     assert_eq!(group.breaker().retry_after_s(200), 5);
 
     gate = group.tick(5_200, &[], gate, start, 0.5).gate;
     for _ in 0..3 {
-        let Way::Probe(taken) = way(gate, 9_999, true) else { panic!("{gate:?}") };
-        assert_eq!(way(taken, 0, true), Way::Fallback);
+        let Admission::Probe(taken) = gate.admission_at(9_999) else { panic!("{gate:?}") };
+        assert_eq!(taken.admission_at(0), Admission::Refused);
         gate = taken.probed(taken.epoch(), ProbeEnd::Success).unwrap();
     }
     let change = group.tick(5_300, &[], gate, start, 0.5);
     assert_eq!(change.transition, Some(Transition::Recovered));
-    let at = |gate, place| way(gate, place, true);
-    assert_eq!((at(change.gate, 999), at(change.gate, 1_000)), (Way::Own, Way::Fallback));
+    let passes = |gate: Gate, place| gate.admission_at(place) == Admission::Pass;
+    assert!(passes(change.gate, 999) && !passes(change.gate, 1_000));
     let half = group.tick(10_300, &[], change.gate, start, 0.5).gate;
-    assert_eq!((at(half, 5_499), at(half, 5_500)), (Way::Own, Way::Fallback));
+    assert!(passes(half, 5_499) && !passes(half, 5_500));
     let closed = group.tick(15_300, &[], half, start, 0.5);
-    assert_eq!((closed.transition, at(closed.gate, 9_999)), (Some(Transition::Closed), Way::Own));
+    assert_eq!(closed.transition, Some(Transition::Closed));
+    assert!(passes(closed.gate, 9_999));
 
     // The condition, from results after retries.
     let mut row = vec![0; layout.cells()];

@@ -183,7 +183,7 @@ impl Placement<'_> {
 }
 
 impl Destination {
-    /// The upstream, and the request's stay there: at the endpoint whose turn it is, or in the queue if the upstream has as
+    /// The upstream. The request's stay there begins: at the endpoint whose turn it is, or in the queue if the upstream has as
     /// much to do as it may.
     ///
     /// # Errors
@@ -194,7 +194,8 @@ impl Destination {
         placement: &Placement<'_>,
         request: &RequestView<'_>,
         now_us: u64,
-    ) -> Result<(Self, Stay), RequestError> {
+        stay: &mut Stay,
+    ) -> Result<Self, RequestError> {
         let local = |id: UpstreamId| {
             snapshot.activity.mark(id.index());
             let shared = snapshot.upstream(id).ok_or(RequestError::NoEndpoint)?;
@@ -207,7 +208,7 @@ impl Destination {
             Err(Shut) => (local(placement.fallback(snapshot, &own).ok_or(RequestError::NoEndpoint)?)?, None),
         };
         let affinity = upstream.affinity(request, worker.unix_secs());
-        let mut stay = Stay::new(pass);
+        stay.begin(pass);
         let ticket = match upstream.admit(affinity, now_us, || worker.draw()) {
             Ok(Admission::Admitted(choice, place)) => {
                 stay.enter(Attempt::new(Rc::clone(&upstream), choice, now_us), place);
@@ -219,12 +220,14 @@ impl Destination {
                 return Err(error);
             }
         };
-        Ok((Self { upstream, affinity, tried: Vec::new(), ticket }, stay))
+        Ok(Self { upstream, affinity, tried: Vec::new(), ticket })
     }
 
     /// How long the request may wait for its endpoint. `None` if it has one.
     pub(crate) fn patience(&self) -> Option<Duration> {
-        self.ticket.as_ref().and(self.upstream.shared().rules.limits().queue).map(|queue| queue.timeout)
+        self.ticket.as_ref()?;
+        // Without a queue in these rules, those in force by now have one.
+        Some(self.upstream.shared().rules.limits().queue.map_or(Duration::ZERO, |queue| queue.timeout))
     }
 
     /// Waits until an endpoint has room.

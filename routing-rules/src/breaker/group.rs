@@ -4,7 +4,7 @@
 //! endpoint to be had is a failure too). It opens without looking at others: there are none. A fallback's own fallback is
 //! not followed, so no request wanders.
 
-use super::{Admission, Breaker, Cause, Change, Condition, Gate, Settings, Signs, Transition, Window};
+use super::{Breaker, Cause, Change, Condition, Gate, Settings, Signs, Transition, Window};
 
 /// A group breaker: what the control path keeps of it.
 #[derive(Clone, Debug)]
@@ -12,30 +12,6 @@ pub struct GroupBreaker {
     condition: Condition,
     breaker: Breaker,
     window: Window,
-}
-
-/// Where a request goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// To the upstream itself.
-    Own,
-    /// To the upstream itself as a probe, if this gate can be put in the place of the one that was asked. See
-    /// [`Admission::Probe`].
-    Probe(Gate),
-    /// To the fallback.
-    Fallback,
-    /// Nowhere: 503 with Retry-After.
-    Refused,
-}
-
-/// Which way a request goes. Its place, from 0 to 9,999, is the line of the user's bucket, or a draw if there is no sticky key.
-pub fn way(gate: Gate, place: u16, has_fallback: bool) -> Way {
-    match gate.admission_at(place) {
-        Admission::Pass => Way::Own,
-        Admission::Probe(taken) => Way::Probe(taken),
-        Admission::Refused if has_fallback => Way::Fallback,
-        Admission::Refused => Way::Refused,
-    }
 }
 
 impl GroupBreaker {

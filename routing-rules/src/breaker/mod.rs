@@ -26,7 +26,7 @@ mod window;
 
 pub use condition::Condition;
 pub use gate::{Admission, Gate, ProbeEnd, Verdict};
-pub use group::{GroupBreaker, Way, way};
+pub use group::GroupBreaker;
 pub use layout::Layout;
 pub use members::{Change, Member, Ticked, tick};
 pub use outcome::Outcome;

@@ -1,6 +1,6 @@
 //! The states of a breaker: closed, open, probing, ramp, and closed again (specification of the breaker, §6).
 //!
-//! A [`Breaker`] is moved by [`Breaker::step`] every 100 ms, and by [`Breaker::health_up`]. It is told the time, a draw and
+//! A [`Breaker`] is moved by [`Breaker::step`] every 100 ms. It is told the time, a draw and
 //! the signs it must weigh; it does not count results and knows no other endpoint ([`super::members`] does).
 
 use std::fmt;
@@ -105,8 +105,6 @@ pub enum Transition {
     OpenedAgain,
     /// Enough probes succeeded.
     Recovered,
-    /// A health check says that the endpoint is back.
-    HealthUp,
     /// Everything passes again.
     Closed,
 }
@@ -222,16 +220,6 @@ impl Breaker {
         }
     }
 
-    /// Active checks say that an endpoint that was down is up: it begins closed, with the ramp. An opening that still lasts
-    /// is not shortened, because a check asks less of an endpoint than traffic does. The caller clears what a transition
-    /// [clears](Transition::clears), and the next tick gives the gate.
-    pub fn health_up(&mut self, now_ms: u64) -> Option<Transition> {
-        match self.state {
-            State::Open { until_ms } if now_ms < until_ms => None,
-            _ => Some(self.enter(State::Ramp { since_ms: now_ms }, Transition::HealthUp)),
-        }
-    }
-
     /// The gate to publish, in the place of one that has been read. `may_trip`: no reason holds it, should a streak fill.
     pub fn gate(&self, now_ms: u64, read: Gate, may_trip: bool) -> Gate {
         match self.state {
@@ -331,7 +319,6 @@ impl fmt::Display for Transition {
             Self::BeganProbing => f.write_str("probing: the time of the opening is over"),
             Self::OpenedAgain => f.write_str("opened again: more probes failed than succeeded"),
             Self::Recovered => f.write_str("ramp: three probes succeeded"),
-            Self::HealthUp => f.write_str("ramp: health checks say that the endpoint is up"),
             Self::Closed => f.write_str("closed: the ramp is over"),
         }
     }

@@ -46,7 +46,8 @@ impl Visit {
         let id = snapshot.table.upstream_id(copy.upstream.as_str())?;
         snapshot.activity.mark(id.index());
         let upstream = worker.upstreams.get(id, snapshot.upstream(id)?, || worker.draw());
-        let mut stay = Stay::new(GroupPass::take(&upstream, place(worker.draw())).ok()?);
+        let mut stay = Stay::default();
+        stay.begin(GroupPass::take(&upstream, place(worker.draw())).ok()?);
         let fields = copy.head.headers();
         let client = headers::client_address(fields, copy.peer, |address| snapshot.trusts(address));
         let view = RequestView::new(copy.head.method(), "", copy.head.uri().path(), fields, client);
@@ -131,7 +132,7 @@ impl Visit {
         if let Some(attempt) = self.stay.attempt().filter(|_| error.blame() == Blame::Upstream) {
             attempt.failed(error, moment::now_us());
         }
-        std::mem::take(&mut self.stay).end(Some(error));
+        self.stay.end(Some(error));
         match error {
             RequestError::ConnectTimeout | RequestError::ResponseTimeout => Mirrored::TimedOut,
             _ => Mirrored::Failed,

@@ -159,10 +159,11 @@ impl Exchange {
 
     // The endpoint.
 
-    /// It has an upstream, and an endpoint unless it waits for one.
-    pub(crate) fn set_stay(&self, stay: Stay) {
-        *self.stay.borrow_mut() = stay;
+    /// It gets an upstream, and an endpoint unless it waits for one.
+    pub(crate) fn enter<T>(&self, enter: impl FnOnce(&mut Stay) -> T) -> T {
+        let entered = enter(&mut self.stay.borrow_mut());
         self.begin();
+        entered
     }
 
     /// It waits for an endpoint, for so long at most.
@@ -245,7 +246,7 @@ impl Exchange {
 
     /// The upstream has nothing more to do with it.
     pub(crate) fn endpoint_done(&self) {
-        self.stay.take().end(self.error.get());
+        self.stay.borrow_mut().end(self.error.get());
     }
 
     pub(crate) fn with_attempt<T>(&self, act: impl FnOnce(&mut Attempt) -> T) -> Option<T> {

@@ -234,13 +234,14 @@ fn plan(
     let upgrade = if seen.upgrade { wanted_upgrade(parts, seen, route) } else { None };
     let uri = rewritten_uri(&head, route)?;
     let host = head.host_value();
-    let (destination, mut stay) = Destination::choose(worker, &snapshot, &placement, &view, exchange.started_us())?;
-    if !route.samples() {
-        stay.leave_no_sample();
-    }
+    let destination = exchange.enter(|stay| {
+        if !route.samples() {
+            stay.leave_no_sample();
+        }
+        Destination::choose(worker, &snapshot, &placement, &view, exchange.started_us(), stay)
+    })?;
     let placed = placement.keep(&snapshot, connection.is_secure());
     destination.upstream().count_request(exchange.now_ms());
-    exchange.set_stay(stay);
     let decision = Box::new(Decision { snapshot, route: id, placed, destination });
 
     if let Some(uri) = uri {

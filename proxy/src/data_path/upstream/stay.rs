@@ -14,23 +14,24 @@ pub(crate) struct Stay {
     // In this order: who is called when the upstream has room should find the endpoint's place free.
     attempt: Option<Attempt>,
     /// The same request at a second endpoint, until it is known which one serves.
-    hedge: Option<Attempt>,
+    hedge: Option<Box<Attempt>>,
     place: Option<UpstreamPlace>,
     pass: Option<GroupPass>,
     leaves_no_sample: bool,
 }
 
 impl Stay {
-    /// It has this pass, if one is needed, and no endpoint yet.
-    pub(crate) fn new(pass: Option<GroupPass>) -> Self {
-        Self { pass, ..Self::default() }
-    }
-
-    /// It is made to wait by design: how long it takes says nothing of anybody.
+    /// It is made to wait by design: how long it takes will say nothing of anybody.
     pub(crate) fn leave_no_sample(&mut self) {
         self.leaves_no_sample = true;
-        self.attempt.iter_mut().for_each(Attempt::leave_no_sample);
-        self.pass.iter_mut().for_each(GroupPass::leave_no_sample);
+    }
+
+    /// It has this pass, if one is needed, and no endpoint yet.
+    pub(crate) fn begin(&mut self, pass: Option<GroupPass>) {
+        self.pass = pass;
+        if self.leaves_no_sample {
+            self.pass.iter_mut().for_each(GroupPass::leave_no_sample);
+        }
     }
 
     /// It goes to its first endpoint.
@@ -46,12 +47,12 @@ impl Stay {
 
     /// It goes to a second endpoint, too.
     pub(crate) fn hedge_at(&mut self, attempt: Attempt) {
-        self.hedge = Some(self.admitted(attempt));
+        self.hedge = Some(Box::new(self.admitted(attempt)));
     }
 
     /// The second endpoint serves, and the first is let go.
     pub(crate) fn hedge_serves(&mut self) {
-        self.attempt = self.hedge.take();
+        self.attempt = self.hedge.take().map(|hedge| *hedge);
     }
 
     /// The second endpoint does not serve.
@@ -95,7 +96,7 @@ impl Stay {
     }
 
     /// There is no endpoint for it. That there was no room says nothing of the upstream.
-    pub(crate) fn refused(mut self, error: RequestError) {
+    pub(crate) fn refused(&mut self, error: RequestError) {
         if let Some(mut pass) = self.pass.take()
             && error == RequestError::NoEndpoint
         {
@@ -104,14 +105,16 @@ impl Stay {
     }
 
     /// There is nothing more to be done here, because of this error if there was one.
-    pub(crate) fn end(mut self, error: Option<RequestError>) {
-        let Some(error) = error else { return };
-        self.tell_place(Err(error));
-        if let Some(mut pass) = self.pass.take()
-            && error.blame() == Blame::Upstream
-        {
-            pass.judge(error.outcome());
+    pub(crate) fn end(&mut self, error: Option<RequestError>) {
+        if let Some(error) = error {
+            self.tell_place(Err(error));
+            if let Some(pass) = self.pass.as_mut().filter(|_| error.blame() == Blame::Upstream) {
+                pass.judge(error.outcome());
+            }
         }
+        // In this order: who is called when the upstream has room should find the endpoint's place free.
+        (self.attempt, self.hedge) = (None, None);
+        (self.place, self.pass) = (None, None);
     }
 
     fn tell_place(&self, answer: Result<StatusCode, RequestError>) {
