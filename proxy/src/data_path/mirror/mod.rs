@@ -63,6 +63,8 @@ struct RequestCopy {
     outcome: Mirrored,
     upstream: Name,
     timeouts: Timeouts,
+    /// Whether the time it takes says something of its endpoint.
+    samples: bool,
     /// Who is connected to us.
     peer: IpAddr,
     head: Request<()>,
@@ -97,6 +99,7 @@ impl RequestCopy {
             outcome: Mirrored::Incomplete,
             upstream: mirror.upstream.clone(),
             timeouts: *decision.route().timeouts(),
+            samples: decision.route().samples(),
             peer: exchange.connection().peer,
             head: copied(head),
         })

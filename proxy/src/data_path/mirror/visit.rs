@@ -47,6 +47,9 @@ impl Visit {
         snapshot.activity.mark(id.index());
         let upstream = worker.upstreams.get(id, snapshot.upstream(id)?, || worker.draw());
         let mut stay = Stay::default();
+        if !copy.samples {
+            stay.leave_no_sample();
+        }
         stay.begin(GroupPass::take(&upstream, place(worker.draw())).ok()?);
         let fields = copy.head.headers();
         let client = headers::client_address(fields, copy.peer, |address| snapshot.trusts(address));

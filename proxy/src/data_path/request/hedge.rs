@@ -41,7 +41,10 @@ pub(super) async fn send(
                     exchange.hedge_serves(Some(failed.error));
                     Ok(answer)
                 }
-                Err(_) => Err(failed),
+                Err(second) => {
+                    exchange.hedge_failed(second.error);
+                    Err(failed)
+                }
             },
         },
         answer = second.as_mut() => match answer {
