@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod check;
 pub mod decode;
 pub mod discovery;
+mod endless;
 pub mod geo;
 pub mod health;
 pub mod limits;

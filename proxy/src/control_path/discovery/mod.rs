@@ -9,7 +9,6 @@ mod dns;
 mod servers;
 
 use std::collections::HashMap;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use routing_rules::rules::{Discovery, Dns, Name};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::endless;
 use crate::snapshot::{Discovered, SnapshotCell, Upstream};
 use dns::{Answer, Lookups};
 
@@ -30,7 +30,7 @@ pub async fn run(snapshots: Arc<SnapshotCell>, mut swaps: watch::Receiver<()>, t
     let mut lookups = Tasks::new(snapshots, tell);
     loop {
         lookups.follow();
-        if lookups.until(swaps.changed()).await.is_err() {
+        if endless::until(&mut lookups.tasks, swaps.changed()).await.is_err() {
             return;
         }
     }
@@ -61,21 +61,6 @@ impl Tasks {
     fn new(snapshots: Arc<SnapshotCell>, tell: Tell) -> Self {
         let (followed, running, tasks) = (Vector::new(), HashMap::new(), JoinSet::new());
         Self { snapshots, tell, followed, running, tasks, places: Arc::new(Semaphore::new(MAX_AT_ONCE)) }
-    }
-
-    /// Waits for an event. Lookups do not end by themselves, so one that does has panicked.
-    async fn until<T>(&mut self, event: impl Future<Output = T>) -> T {
-        tokio::pin!(event);
-        loop {
-            tokio::select! {
-                happened = &mut event => return happened,
-                Some(Err(ended)) = self.tasks.join_next() => {
-                    if let Ok(panic) = ended.try_into_panic() {
-                        resume_unwind(panic);
-                    }
-                }
-            }
-        }
     }
 
     /// Begins the lookups of what is new in the snapshot, ends those of what has gone, and leaves the others alone.

@@ -6,7 +6,6 @@
 mod probe;
 
 use std::collections::HashMap;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use imbl::Vector;
@@ -16,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::weights;
+use super::{endless, weights};
 use crate::moment;
 use crate::snapshot::{Checked, Endpoint, Snapshot, SnapshotCell, Upstream};
 use probe::Outcome;
@@ -26,7 +25,7 @@ pub async fn run(snapshots: Arc<SnapshotCell>, mut swaps: watch::Receiver<()>) {
     let mut checks = Checks::new(snapshots);
     loop {
         checks.follow();
-        if checks.until(swaps.changed()).await.is_err() {
+        if endless::until(&mut checks.tasks, swaps.changed()).await.is_err() {
             return;
         }
     }
@@ -72,21 +71,6 @@ impl Checks {
         let places = Arc::new(Semaphore::new(MAX_AT_ONCE));
         let (followed, running, tasks) = (Vector::new(), HashMap::new(), JoinSet::new());
         Self { snapshots, followed, running, tasks, places }
-    }
-
-    /// Waits for an event. Checks do not end by themselves, so one that does has panicked.
-    async fn until<T>(&mut self, event: impl Future<Output = T>) -> T {
-        tokio::pin!(event);
-        loop {
-            tokio::select! {
-                happened = &mut event => return happened,
-                Some(Err(ended)) = self.tasks.join_next() => {
-                    if let Ok(panic) = ended.try_into_panic() {
-                        resume_unwind(panic);
-                    }
-                }
-            }
-        }
     }
 
     /// Begins the checks of what is new in the snapshot, ends those of what has gone, and leaves the others alone.
