@@ -138,7 +138,7 @@ pub(crate) fn place<'s>(
 
 /// A place from 0 to 9,999 for a request of nobody in particular.
 fn drawn_line(moment: &Moment) -> u16 {
-    ((u128::from(moment.draw[1]) * 10_000) >> 64) as u16
+    Bucket::from_hash(moment.draw[1]).line()
 }
 
 impl Placing<'_> {

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::Request;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
+use routing_rules::release::Bucket;
 use routing_rules::rules::{Mirror, Name, Timeouts};
 use tokio::time::{Instant, timeout_at};
 
@@ -43,16 +44,11 @@ pub(crate) fn begin(decision: &Decision, exchange: &Exchange, head: &Parts, body
 }
 
 fn is_wanted(mirror: &Mirror, decision: &Decision, worker: &Worker, head: &Parts) -> bool {
-    place(worker.draw()) < mirror.percent.basis_points()
+    Bucket::from_hash(worker.draw()).line() < mirror.percent.basis_points()
         // A release, a split or a fallback may have sent it there; nobody wants it twice.
         && *decision.destination.upstream().shared().name() != mirror.upstream
         // What follows an upgrade is no request.
         && !head.headers.contains_key(header::UPGRADE)
-}
-
-/// A place from 0 to 9,999.
-fn place(draw: u64) -> u16 {
-    ((u128::from(draw) * 10_000) >> 64) as u16
 }
 
 /// A request to be sent once more, and its place among those under way. Says what became of it when it is dropped.

@@ -9,11 +9,12 @@ use http::{Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use routing_rules::release::Bucket;
 use routing_rules::request::RequestView;
 use routing_rules::rules::Timeouts;
 use tokio::time::{Instant, timeout_at};
 
-use super::{RequestCopy, place};
+use super::RequestCopy;
 use crate::data_path::error::{Blame, RequestError};
 use crate::data_path::headers::{self, Seen};
 use crate::data_path::request::RequestBody;
@@ -50,7 +51,7 @@ impl Visit {
         if !copy.samples {
             stay.leave_no_sample();
         }
-        stay.begin(GroupPass::take(&upstream, place(worker.draw())).ok()?);
+        stay.begin(GroupPass::take(&upstream, Bucket::from_hash(worker.draw()).line()).ok()?);
         let fields = copy.head.headers();
         let client = headers::client_address(fields, copy.peer, |address| snapshot.trusts(address));
         let view = RequestView::new(copy.head.method(), "", copy.head.uri().path(), fields, client);
