@@ -15,7 +15,7 @@ use routing_rules::rules::Timeouts;
 use tokio::time::{Instant, timeout_at};
 
 use super::RequestCopy;
-use crate::data_path::error::{Blame, RequestError};
+use crate::data_path::error::RequestError;
 use crate::data_path::headers::{self, Seen};
 use crate::data_path::request::RequestBody;
 use crate::data_path::response;
@@ -133,7 +133,7 @@ impl Visit {
     }
 
     pub(super) fn fail(&mut self, error: RequestError) -> Mirrored {
-        if let Some(attempt) = self.stay.attempt().filter(|_| error.blame() == Blame::Upstream) {
+        if let Some(attempt) = self.stay.attempt() {
             attempt.failed(error, moment::now_us());
         }
         self.stay.end(Some(error));

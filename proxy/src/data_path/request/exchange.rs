@@ -18,7 +18,7 @@ use routing_rules::table::{ReleaseId, RouteId};
 
 use super::timing::Timing;
 use crate::data_path::deadline::Registered;
-use crate::data_path::error::{Blame, RequestError};
+use crate::data_path::error::RequestError;
 use crate::data_path::http::{ConnectionState, Order, Phase};
 use crate::data_path::upstream::{Attempt, LocalEndpoint, Stay, UpstreamPlace};
 use crate::moment;
@@ -201,7 +201,7 @@ impl Exchange {
 
     /// The second endpoint serves, and the first is let go, or had failed.
     pub(crate) fn hedge_serves(&self, first_failed: Option<RequestError>) {
-        if let Some(error) = first_failed.filter(|error| error.blame() == Blame::Upstream) {
+        if let Some(error) = first_failed {
             self.endpoint_failed(error);
         }
         self.stay.borrow_mut().hedge_serves();
@@ -234,7 +234,7 @@ impl Exchange {
         self.head_time_us.set(self.stay.borrow_mut().answered(status, moment::now_us()));
     }
 
-    /// The endpoint gave no valid head, or broke its response off.
+    /// It came to nothing at its endpoint, or broke off there.
     pub(crate) fn endpoint_failed(&self, error: RequestError) {
         self.with_attempt(|attempt| attempt.failed(error, moment::now_us()));
     }

@@ -25,7 +25,7 @@ use routing_rules::retry::{self, Failed};
 use routing_rules::rules::{Filter, Route, Target};
 
 use super::decide::{self, Decision, Destination};
-use super::error::{Blame, RequestError};
+use super::error::RequestError;
 use super::headers::{self, Seen};
 use super::http::ConnectionState;
 use super::mirror;
@@ -153,9 +153,7 @@ fn respond(
     let (head, lease) = match answer {
         Ok(answer) => answer,
         Err(error) => {
-            if error.blame() == Blame::Upstream {
-                life.exchange().endpoint_failed(error);
-            }
+            life.exchange().endpoint_failed(error);
             return response::refuse(error, life);
         }
     };

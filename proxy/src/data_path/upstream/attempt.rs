@@ -10,7 +10,7 @@ use routing_rules::balance::Counts;
 use routing_rules::breaker::{Outcome, ProbeEnd};
 
 use super::{Choice, LocalEndpoint, LocalUpstream};
-use crate::data_path::error::RequestError;
+use crate::data_path::error::{Blame, RequestError};
 use crate::moment;
 use crate::snapshot::Admitted;
 
@@ -93,8 +93,11 @@ impl Attempt {
         took_us
     }
 
-    /// The endpoint gave no valid head, or broke its response off.
+    /// The endpoint gave no valid head, or broke its response off. What is not its doing says nothing of it.
     pub(crate) fn failed(&mut self, error: RequestError, now_us: u64) {
+        if error.blame() != Blame::Upstream {
+            return;
+        }
         self.settle_head();
         if !std::mem::replace(&mut self.is_judged, true) {
             self.endpoint().counters().failed();

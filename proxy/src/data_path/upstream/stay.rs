@@ -57,9 +57,7 @@ impl Stay {
 
     /// The second endpoint does not serve.
     pub(crate) fn hedge_failed(&mut self, error: RequestError, now_us: u64) {
-        if let Some(mut hedge) = self.hedge.take()
-            && error.blame() == Blame::Upstream
-        {
+        if let Some(mut hedge) = self.hedge.take() {
             hedge.failed(error, now_us);
         }
     }
