@@ -199,11 +199,13 @@ impl LocalUpstream {
         let view = View { load, admits, tried };
         let (mut turns, mut schedule) = (self.turns.borrow_mut(), self.schedule.borrow_mut());
         let schedule = schedule.load();
-        let takes = |place: usize| schedule.weight(place) > 0.0 && (view.admits)(place) && !tried.contains(&place);
+        // Rings and cookies know who has a weight by the rules; the schedule knows who has one now.
+        let takes = |place: usize| schedule.weight(place) > 0.0 && (view.admits)(place);
         let Picked { endpoint, guarded } = match &self.shared.balancer {
             Balancer::Sticky(_)
                 if let Affinity::Session { place, .. } = affinity
-                    && takes(place) =>
+                    && takes(place)
+                    && !tried.contains(&place) =>
             {
                 Some(Picked { endpoint: place, guarded: false })
             }
@@ -211,10 +213,8 @@ impl LocalUpstream {
             Balancer::RoundRobin => schedule.turn(&mut turns, &view),
             Balancer::LeastRequest => schedule.two_choices(&turns, &view, draw),
             Balancer::ConsistentHash { ring, .. } => {
-                // The ring knows who has a weight by the rules; the schedule knows who has one now.
-                let admits = |place: usize| schedule.weight(place) > 0.0 && (view.admits)(place);
                 let hash = if let Affinity::Hash(hash) = affinity { hash } else { draw() };
-                ring.pick(hash, &View { load: view.load, admits, tried })
+                ring.pick(hash, &View { load: view.load, admits: takes, tried })
             }
         }?;
         if guarded {
