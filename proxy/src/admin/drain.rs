@@ -33,7 +33,8 @@ type Body = Result<Json<Nothing>, JsonRejection>;
 /// A status, and why.
 type Refusal = (StatusCode, String);
 
-pub(super) async fn drain(
+/// Drains an endpoint, or takes that back.
+pub(super) async fn set<const IS_DRAINED: bool>(
     State(state): State<AdminState>,
     peer: Peer,
     names: Names,
@@ -41,20 +42,7 @@ pub(super) async fn drain(
     body: Body,
 ) -> Response {
     match check(peer.ip(), &headers, body) {
-        Ok(()) => change(state, names, true).await,
-        Err(refusal) => refuse(refusal),
-    }
-}
-
-pub(super) async fn undrain(
-    State(state): State<AdminState>,
-    peer: Peer,
-    names: Names,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    match check(peer.ip(), &headers, body) {
-        Ok(()) => change(state, names, false).await,
+        Ok(()) => change(state, names, IS_DRAINED).await,
         Err(refusal) => refuse(refusal),
     }
 }
