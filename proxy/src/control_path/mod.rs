@@ -8,7 +8,7 @@ pub mod catalog;
 pub mod check;
 pub mod decode;
 pub mod discovery;
-mod endless;
+mod follow;
 pub mod geo;
 pub mod health;
 pub mod limits;

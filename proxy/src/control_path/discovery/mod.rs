@@ -16,9 +16,9 @@ use imbl::Vector;
 use routing_rules::discovery::{lifetime, retry_after};
 use routing_rules::rules::{Discovery, Dns, Name};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
-use super::endless;
+use super::follow::{self, Running};
 use crate::snapshot::{Discovered, SnapshotCell, Upstream};
 use dns::{Answer, Lookups};
 
@@ -30,7 +30,7 @@ pub async fn run(snapshots: Arc<SnapshotCell>, mut swaps: watch::Receiver<()>, t
     let mut lookups = Tasks::new(snapshots, tell);
     loop {
         lookups.follow();
-        if endless::until(&mut lookups.tasks, swaps.changed()).await.is_err() {
+        if follow::until(&mut lookups.tasks, swaps.changed()).await.is_err() {
             return;
         }
     }
@@ -48,15 +48,6 @@ struct Tasks {
     places: Arc<Semaphore>,
 }
 
-/// The lookups for one upstream. They end with this.
-struct Running(AbortHandle);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Tasks {
     fn new(snapshots: Arc<SnapshotCell>, tell: Tell) -> Self {
         let (followed, running, tasks) = (Vector::new(), HashMap::new(), JoinSet::new());
@@ -67,14 +58,12 @@ impl Tasks {
     fn follow(&mut self) {
         let now = self.snapshots.load().upstreams.clone();
         let before = std::mem::replace(&mut self.followed, now.clone());
-        let places = 0..before.len().max(now.len());
-        let pairs = places.map(|place| (at(&before, place), at(&now, place)));
-        let changed: Vec<_> = pairs.filter(|(old, new)| old.map(Arc::as_ptr) != new.map(Arc::as_ptr)).collect();
+        let (gone, come) = follow::changed(&before, &now);
         // Those that stay are put back; with this map the others end.
-        let gone = changed.iter().filter_map(|(old, _)| old.as_ref()?.discovered.as_ref());
+        let gone = gone.iter().filter_map(|upstream| upstream.discovered.as_ref());
         let mut old: HashMap<usize, Running> =
             gone.filter_map(|discovered| self.running.remove_entry(&key(discovered))).collect();
-        for upstream in changed.iter().filter_map(|(_, new)| *new) {
+        for upstream in come {
             let Some(discovered) = &upstream.discovered else { continue };
             let running = old.remove(&key(discovered)).unwrap_or_else(|| self.begin(upstream.name(), discovered));
             self.running.insert(key(discovered), running);
@@ -83,12 +72,9 @@ impl Tasks {
 
     fn begin(&mut self, name: &Name, discovered: &Arc<Discovered>) -> Running {
         let (tell, places) = (Arc::clone(&self.tell), Arc::clone(&self.places));
-        Running(self.tasks.spawn(look_up_again_and_again(name.clone(), Arc::clone(discovered), tell, places)))
+        let task = look_up_again_and_again(name.clone(), Arc::clone(discovered), tell, places);
+        follow::begin(&mut self.tasks, task)
     }
-}
-
-fn at(upstreams: &Vector<Option<Arc<Upstream>>>, place: usize) -> Option<&Arc<Upstream>> {
-    upstreams.get(place)?.as_ref()
 }
 
 fn key(discovered: &Arc<Discovered>) -> usize {

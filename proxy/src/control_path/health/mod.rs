@@ -12,12 +12,13 @@ use imbl::Vector;
 use routing_rules::health::{Health, State, pause};
 use routing_rules::rules::HealthCheck;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::{endless, weights};
+use super::follow::{self, Running};
+use super::weights;
 use crate::moment;
-use crate::snapshot::{Checked, Endpoint, Snapshot, SnapshotCell, Upstream};
+use crate::snapshot::{Checked, Endpoint, SnapshotCell, Upstream};
 use probe::Outcome;
 
 /// Checks the endpoints of every snapshot from now on, until nobody is left to tell of swaps.
@@ -25,7 +26,7 @@ pub async fn run(snapshots: Arc<SnapshotCell>, mut swaps: watch::Receiver<()>) {
     let mut checks = Checks::new(snapshots);
     loop {
         checks.follow();
-        if endless::until(&mut checks.tasks, swaps.changed()).await.is_err() {
+        if follow::until(&mut checks.tasks, swaps.changed()).await.is_err() {
             return;
         }
     }
@@ -49,21 +50,15 @@ struct Checks {
     /// The upstreams that are checked as they should be.
     followed: Vector<Option<Arc<Upstream>>>,
     /// By the place of the endpoint in memory, which is its own as long as its check holds it.
-    running: HashMap<usize, Running>,
+    running: HashMap<usize, Check>,
     tasks: JoinSet<()>,
     places: Arc<Semaphore>,
 }
 
-/// The check of one endpoint. It ends with this.
-struct Running {
+/// The check of one endpoint.
+struct Check {
     rules: Arc<HealthCheck>,
-    task: AbortHandle,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _task: Running,
 }
 
 impl Checks {
@@ -75,42 +70,36 @@ impl Checks {
 
     /// Begins the checks of what is new in the snapshot, ends those of what has gone, and leaves the others alone.
     fn follow(&mut self) {
-        let snapshot = self.snapshots.load_full();
-        let before = std::mem::replace(&mut self.followed, snapshot.upstreams.clone());
-        let is_same = |place: usize| {
-            let (old, new) = (before.get(place).and_then(Option::as_ref), snapshot.upstreams.get(place));
-            old.map(Arc::as_ptr) == new.and_then(Option::as_ref).map(Arc::as_ptr)
-        };
-        let places = 0..before.len().max(snapshot.upstreams.len());
-        let changed: Vec<usize> = places.filter(|place| !is_same(*place)).collect();
-        let gone = changed.iter().filter_map(|place| before.get(*place)?.as_ref());
+        let now = self.snapshots.load().upstreams.clone();
+        let before = std::mem::replace(&mut self.followed, now.clone());
+        let (gone, come) = follow::changed(&before, &now);
         // Those that stay are put back; with this map the others end.
-        let mut old: HashMap<usize, Running> = gone
+        let mut old: HashMap<usize, Check> = gone
+            .iter()
             .flat_map(|upstream| &upstream.endpoints)
             .filter_map(|member| self.running.remove_entry(&key(&member.endpoint)))
             .collect();
-        for upstream in changed.iter().filter_map(|place| snapshot.upstreams.get(*place)?.as_ref()) {
+        for upstream in come {
             // What became known while the upstream was being built is not in its weights yet.
             weights::publish(upstream, moment::now_us());
-            self.check(&snapshot, upstream, &mut old);
+            self.check(upstream, &mut old);
         }
     }
 
-    fn check(&mut self, snapshot: &Snapshot, upstream: &Upstream, old: &mut HashMap<usize, Running>) {
-        let rules = snapshot.table.rules().upstream(upstream.name().as_str());
-        let Some(rules) = rules.and_then(|rules| rules.health()) else { return };
+    fn check(&mut self, upstream: &Upstream, old: &mut HashMap<usize, Check>) {
+        let Some(rules) = upstream.rules.health() else { return };
         for member in &upstream.endpoints {
-            let same = old.remove(&key(&member.endpoint)).filter(|running| running.rules == *rules);
-            let running = same.unwrap_or_else(|| self.begin(&member.endpoint, rules));
-            self.running.insert(key(&member.endpoint), running);
+            let same = old.remove(&key(&member.endpoint)).filter(|check| check.rules == *rules);
+            let check = same.unwrap_or_else(|| self.begin(&member.endpoint, rules));
+            self.running.insert(key(&member.endpoint), check);
         }
     }
 
-    fn begin(&mut self, endpoint: &Arc<Endpoint>, rules: &Arc<HealthCheck>) -> Running {
+    fn begin(&mut self, endpoint: &Arc<Endpoint>, rules: &Arc<HealthCheck>) -> Check {
         let (endpoint, rules) = (Arc::clone(endpoint), Arc::clone(rules));
         let (snapshots, places) = (Arc::clone(&self.snapshots), Arc::clone(&self.places));
-        let task = self.tasks.spawn(check_again_and_again(endpoint, Arc::clone(&rules), snapshots, places));
-        Running { rules, task }
+        let task = check_again_and_again(endpoint, Arc::clone(&rules), snapshots, places);
+        Check { rules, _task: follow::begin(&mut self.tasks, task) }
     }
 }
 
