@@ -30,5 +30,11 @@ pub(crate) fn is_our_own(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24 | 12 | 105))
 }
 
+/// What the operating system says, without its number.
+pub(crate) fn in_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
 #[cfg(test)]
 mod tests;

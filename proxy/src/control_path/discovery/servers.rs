@@ -17,6 +17,8 @@ use hickory_resolver::system_conf::read_system_conf;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::connect;
+
 /// What one question came to.
 pub(super) enum Reply {
     Found(Lookup),
@@ -112,7 +114,7 @@ fn in_words(error: &NetError) -> String {
     match error {
         NetError::Timeout => "no answer in time".to_owned(),
         NetError::Dns(DnsError::ResponseCode(code)) => format!("the server answers \"{code}\""),
-        NetError::Io(error) => error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
+        NetError::Io(error) => connect::in_words(error),
         other => other.to_string(),
     }
 }

@@ -1,7 +1,6 @@
 //! One check of one endpoint, on a connection of its own: a connection that was kept for requests would only say that it
 //! was well before.
 
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 
@@ -36,7 +35,7 @@ async fn ask(rules: &HealthCheck, address: SocketAddr) -> Outcome {
     let stream = match connect::tcp(address, rules.timeout).await {
         Ok(stream) => stream,
         Err(error) if connect::is_our_own(&error) => return Outcome::NotAsked(error.to_string()),
-        Err(error) => return Outcome::Failed(format!("cannot connect: {}", in_words(&error))),
+        Err(error) => return Outcome::Failed(format!("cannot connect: {}", connect::in_words(&error))),
     };
     match &rules.probe {
         Probe::Tcp => Outcome::Passed("connected".to_owned()),
@@ -45,12 +44,6 @@ async fn ask(rules: &HealthCheck, address: SocketAddr) -> Outcome {
             Err(reason) => Outcome::Failed(reason),
         },
     }
-}
-
-/// The words alone: the number behind them helps nobody.
-fn in_words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 async fn exchange(stream: TcpStream, http: &HttpProbe, address: SocketAddr) -> Result<String, String> {
