@@ -53,6 +53,19 @@ pub(crate) fn start(
     })
 }
 
+/// Starts a thread for one task that must not keep others waiting. It ends with the task.
+///
+/// # Errors
+/// The operating system gives no thread, or no descriptors for its event loop.
+pub(crate) fn start_task(
+    name: &str,
+    failures: Failures,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    start(name, failures, move || runtime.block_on(task))
+}
+
 /// What a panic says.
 pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);

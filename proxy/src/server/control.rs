@@ -5,13 +5,12 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
-use super::discovery::DiscoveryThread;
-use super::health::HealthThread;
 use super::listeners::HeldSockets;
 use super::rules::RulesThread;
 use super::weights::WeightsThread;
@@ -29,8 +28,9 @@ pub(super) struct Control {
     pub(super) watch: FileWatch,
     pub(super) rules: RulesThread,
     pub(super) weights: WeightsThread,
-    pub(super) health: HealthThread,
-    pub(super) discovery: DiscoveryThread,
+    /// Those that ask endpoints whether they are well, and name services where they are. They end when the rules thread no
+    /// longer tells of swaps.
+    pub(super) probing: [JoinHandle<()>; 2],
     pub(super) sockets: HeldSockets,
     pub(super) admin: Option<TcpListener>,
     pub(super) inbox: UnboundedReceiver<Order>,
@@ -101,13 +101,15 @@ impl Control {
     async fn stop(mut self) -> Result<(), Failure> {
         self.shared.command_all(|| Command::Stop);
         let (shared, rules, weights) = (Arc::clone(&self.shared), self.rules, self.weights);
-        let (health, discovery) = (self.health, self.discovery);
+        let probing = self.probing;
         let ended = tokio::task::spawn_blocking(move || {
             shared.join_workers();
             weights.join();
             rules.join();
-            health.join();
-            discovery.join();
+            for thread in probing {
+                // How it ended is among the failures.
+                let _ = thread.join();
+            }
             shared.log.flush();
         });
         let _ = ended.await;

@@ -8,10 +8,6 @@ mod rules;
 
 mod weights;
 
-mod health;
-
-mod discovery;
-
 mod drain;
 
 mod control;
@@ -28,6 +24,7 @@ use crate::admin::Readiness;
 use crate::control_path::decode::Problem;
 use crate::control_path::publish::{Publisher, Status};
 use crate::control_path::source::file::{FileSet, FileWatch};
+use crate::control_path::{discovery, health};
 pub use crate::data_path::deadline::ConnectionLimits;
 use crate::data_path::listener::{self, PerClient};
 use crate::settings::ShutdownSettings;
@@ -38,8 +35,6 @@ pub use crate::thread::Failure;
 use crate::thread::{self, Failures};
 use crate::worker::{Command, WorkerHandle, WorkerOptions};
 use control::Control;
-use discovery::DiscoveryThread;
-use health::HealthThread;
 use listeners::{HeldSockets, WorkerListeners};
 use rules::{Inbox, RulesThread};
 use start::Start;
@@ -179,8 +174,8 @@ impl Server {
         publisher.begin(files.read(), main);
         let (swaps, told) = watch::channel(());
         let inbox = Inbox::new();
-        let discovery =
-            DiscoveryThread::start(Arc::clone(&snapshots), told.clone(), inbox.tell(), tell_failure.clone());
+        let lookups = discovery::run(Arc::clone(&snapshots), told.clone(), inbox.tell());
+        let discovery = thread::start_task("discovery", tell_failure.clone(), lookups);
         let discovery = discovery.map_err(system("discovery thread"))?;
         inbox.take_first(&mut publisher, &snapshots.load());
         publisher.open();
@@ -192,7 +187,8 @@ impl Server {
             log,
             readiness: watch::Sender::default(),
         });
-        let health = HealthThread::start(Arc::clone(&shared.snapshots), told, tell_failure.clone());
+        let checks = health::run(Arc::clone(&shared.snapshots), told);
+        let health = thread::start_task("health", tell_failure.clone(), checks);
         let health = health.map_err(system("health thread"))?;
         let rules = RulesThread::start(publisher, inbox, Arc::clone(&shared), swaps, tell_failure.clone());
         let rules = rules.map_err(system("rules thread"))?;
@@ -206,8 +202,7 @@ impl Server {
             watch,
             rules,
             weights,
-            health,
-            discovery,
+            probing: [health, discovery],
             sockets: held,
             admin,
             inbox,

@@ -15,8 +15,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::control::Control;
-use super::discovery::DiscoveryThread;
-use super::health::HealthThread;
 use super::listeners::HeldSockets;
 use super::rules::{Inbox, RulesThread};
 use super::weights::WeightsThread;
@@ -290,15 +288,7 @@ fn an_order_to_end_does_not_wait_for_files_that_are_being_read() {
         watch: FileWatch::new(FileSet::new(folder.path().join("serin.yaml"), &[])),
         rules,
         weights: WeightsThread::start(Arc::clone(&shared.snapshots), unbounded_channel().0).unwrap(),
-        health: HealthThread::start(Arc::clone(&shared.snapshots), watch::channel(()).1, unbounded_channel().0)
-            .unwrap(),
-        discovery: DiscoveryThread::start(
-            Arc::clone(&shared.snapshots),
-            watch::channel(()).1,
-            Inbox::new().tell(),
-            unbounded_channel().0,
-        )
-        .unwrap(),
+        probing: [(); 2].map(|()| std::thread::spawn(|| ())),
         sockets: HeldSockets::default(),
         admin: None,
         inbox,

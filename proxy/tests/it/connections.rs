@@ -9,7 +9,6 @@ use std::sync::mpsc::channel;
 
 use socket2::{SockFilter, SockRef};
 
-use crate::support::control::replace;
 use crate::support::{Client, Origin, PATIENCE, Serin, Then, eventually};
 
 /// All requests go to these endpoints; `connections` are the upstream's, and more fields of it.
@@ -24,14 +23,6 @@ fn rules(endpoints: &[SocketAddr], connections: &str) -> String {
 
 fn serving(origin: &Origin, connections: &str) -> Serin {
     Serin::serving(&rules(&[origin.address()], connections))
-}
-
-fn reload(serin: &Serin, rules: &str) {
-    let common = "listeners: {web: {address: \"127.0.0.1:0\"}}\nadmin: {address: \"127.0.0.1:0\"}\nworkers: 1\n";
-    let generation = serin.metric("serin_rules_generation");
-    replace(&serin.config(), &format!("{common}{rules}"));
-    eventually(PATIENCE, "new rules", || serin.metric("serin_rules_generation") > generation);
-    assert!(serin.server().problems().is_empty(), "{:?}", serin.server().problems());
 }
 
 fn ended(serin: &Serin, reason: &str) -> f64 {
@@ -115,7 +106,7 @@ fn limits_hold_for_connections_that_are_open_already() {
     let serin = serving(&origin, "");
     assert_eq!(serin.client().get("/").status, 200);
     assert_eq!((origin.log().open, open(&serin)), (1, 1.0));
-    reload(&serin, &rules(&[origin.address()], "idle_timeout: 100ms"));
+    serin.reload_serving(&rules(&[origin.address()], "idle_timeout: 100ms"));
     origin.wait_until("closed", |log| log.open == 0);
     eventually(PATIENCE, "counted", || ended(&serin, "idle_timeout") == 1.0);
     assert_eq!((serin.client().get("/").status, origin.log().accepted), (200, 2));
@@ -171,10 +162,10 @@ fn every_end_has_its_reason() {
     assert_eq!(client.get("/").text(), "served");
     assert_eq!(open(&serin), 1.0);
     let other = Origin::named("other");
-    reload(&serin, &rules(&[other.address()], ""));
+    serin.reload_serving(&rules(&[other.address()], ""));
     origin.wait_until("closed", |log| log.open == 0);
     // Its counts are shown again when it comes back.
-    reload(&serin, &rules(&[origin.address()], ""));
+    serin.reload_serving(&rules(&[origin.address()], ""));
     assert_eq!(reasons(), [1.0, 2.0, 1.0, 1.0]);
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::support::control::{Program, admin, replace};
+use crate::support::control::{Program, admin};
 use crate::support::origin::Log;
 use crate::support::{Origin, PATIENCE, Serin, Then, eventually};
 
@@ -54,14 +54,6 @@ fn rules(endpoints: &[SocketAddr], more: &str) -> String {
         "routes: {{all: {{upstream: app}}}}\nupstreams: {{app: {{endpoints: [{}], {more}}}}}\n",
         endpoints.join(", ")
     )
-}
-
-fn reload(serin: &Serin, rules: &str) {
-    let common = "listeners: {web: {address: \"127.0.0.1:0\"}}\nadmin: {address: \"127.0.0.1:0\"}\nworkers: 1\n";
-    let generation = serin.metric("serin_rules_generation");
-    replace(&serin.config(), &format!("{common}{rules}"));
-    eventually(PATIENCE, "new rules", || serin.metric("serin_rules_generation") > generation);
-    assert!(serin.server().problems().is_empty(), "{:?}", serin.server().problems());
 }
 
 /// The names of those who serve so many users.
@@ -274,7 +266,7 @@ fn one_that_joins_waits_for_its_first_good_check_and_one_that_goes_is_left_alone
     let (one_at, other_at, new_at) = (one.address(), other.address(), new.address());
     let check = "balance: round_robin, health: {path: /healthz, interval: 1h, timeout: 60s}";
     let serin = Serin::serving(&rules(&[one_at, other_at], check));
-    reload(&serin, &rules(&[one_at, other_at, new_at], check));
+    serin.reload_serving(&rules(&[one_at, other_at, new_at], check));
     new.wait_until("a check", |log| log.requests.len() == 1);
     assert_eq!(served(&serin, 40), ["one", "other"]);
     assert_eq!(shown(&serin, "app", 2)["health"]["state"], "unknown");
@@ -285,10 +277,10 @@ fn one_that_joins_waits_for_its_first_good_check_and_one_that_goes_is_left_alone
     assert_eq!((one.checks(), other.checks()), (1, 1));
     drop(go_on);
     let often = check.replace("1h", "100ms");
-    reload(&serin, &rules(&[one_at, other_at, new_at], &often));
+    serin.reload_serving(&rules(&[one_at, other_at, new_at], &often));
     let is_checked = |log: &Log| log.requests.iter().filter(|seen| seen.target == "/healthz").count() > 3;
     new.wait_until("checks by the new rules", is_checked);
-    reload(&serin, &rules(&[one_at, other_at], &often));
+    serin.reload_serving(&rules(&[one_at, other_at], &often));
     let (before, checks) = (new.requests().len(), one.checks());
     eventually(PATIENCE, "checks of who stayed", || one.checks() > checks + 8);
     let more = new.requests().len() - before;
@@ -304,16 +296,16 @@ fn health_lives_through_changes_of_the_rules() {
     };
     let serin = Serin::serving(&rules(&[well_at, ill_at], &check("10m")));
     wait_for_weight(&serin, ill_at, false);
-    reload(&serin, &rules(&[ill_at, well_at], &check("11m")));
+    serin.reload_serving(&rules(&[ill_at, well_at], &check("11m")));
     assert_eq!(served(&serin, 40), ["well"]);
     assert_eq!(shown(&serin, "app", 0)["health"]["state"], "down");
     // Without a check nobody is down.
-    reload(&serin, &rules(&[ill_at, well_at], "balance: round_robin"));
+    serin.reload_serving(&rules(&[ill_at, well_at], "balance: round_robin"));
     assert_eq!(served(&serin, 40), ["ill", "well"]);
     assert_eq!(shown(&serin, "app", 0)["health"], Value::Null);
     assert_eq!(serin.metric("serin_health_checks_total"), 0.0);
     // Whoever served before there was a check does so until it says something.
-    reload(&serin, &rules(&[ill_at, well_at], &check("10m")));
+    serin.reload_serving(&rules(&[ill_at, well_at], &check("10m")));
     wait_for_weight(&serin, ill_at, false);
     assert_eq!(serin.metric("serin_upstream_panics_total"), 0.0);
 }

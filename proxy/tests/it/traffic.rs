@@ -1,7 +1,6 @@
 //! Requests counted by route and by release group: right through reloads, and gone some time after their route.
 
-use crate::support::control::replace;
-use crate::support::{Origin, PATIENCE, Serin, eventually};
+use crate::support::{Origin, Serin};
 
 /// Answers with the status that the target names.
 fn obedient() -> Origin {
@@ -25,13 +24,6 @@ const BLOG: &str = "blog: {upstream: app, paths: [{prefix: /blog}]}";
 
 fn requests(serin: &Serin, route: &str) -> f64 {
     serin.metric_of("serin_route_requests_total", &format!("route=\"{route}\""))
-}
-
-fn reload(serin: &Serin, rules: &str) {
-    let generation = serin.metric("serin_rules_generation");
-    replace(&serin.config(), rules);
-    eventually(PATIENCE, "new rules", || serin.metric("serin_rules_generation") > generation);
-    assert!(serin.server().problems().is_empty(), "{:?}", serin.server().problems());
 }
 
 #[test]
@@ -58,15 +50,15 @@ fn counts_belong_to_the_name_whatever_is_reloaded() {
     let serin = Serin::start(&routes(&origin, &format!("{SHOP}, {OLD}")));
     serin.client().get("/shop");
     serin.client().get("/old");
-    reload(&serin, &routes(&origin, &format!("{SHOP}, {OLD}, {BLOG}")));
+    serin.reload(&routes(&origin, &format!("{SHOP}, {OLD}, {BLOG}")));
     assert_eq!((requests(&serin, "shop"), requests(&serin, "blog")), (1.0, 0.0));
     // The blog gets the number that the shop had.
-    reload(&serin, &routes(&origin, OLD));
-    reload(&serin, &routes(&origin, &format!("{OLD}, {BLOG}")));
+    serin.reload(&routes(&origin, OLD));
+    serin.reload(&routes(&origin, &format!("{OLD}, {BLOG}")));
     serin.client().get("/blog");
     serin.client().get("/old");
     assert_eq!((requests(&serin, "shop"), requests(&serin, "old"), requests(&serin, "blog")), (1.0, 2.0, 1.0));
-    reload(&serin, &routes(&origin, &format!("{OLD}, {BLOG}, {SHOP}")));
+    serin.reload(&routes(&origin, &format!("{OLD}, {BLOG}, {SHOP}")));
     serin.client().get("/shop/500");
     assert_eq!(requests(&serin, "shop"), 2.0, "it is back and goes on");
 }
@@ -83,7 +75,7 @@ fn a_request_that_ends_after_its_route_has_gone_counts_for_it() {
     let mut client = serin.client();
     client.send("GET /shop HTTP/1.1\r\nHost: a.test\r\n\r\n");
     origin.wait_until("the request", |log| log.requests.len() == 1);
-    reload(&serin, &routes(&origin, BLOG));
+    serin.reload(&routes(&origin, BLOG));
     go.send(()).unwrap();
     assert_eq!(client.reply().text(), "late");
     assert_eq!((requests(&serin, "shop"), requests(&serin, "blog")), (1.0, 0.0));
@@ -116,8 +108,7 @@ fn releases_are_counted_by_the_group_that_served() {
     assert_eq!((of("canary"), of("stable")), (f64::from(by_canary), f64::from(40 - by_canary)));
     assert_eq!(serin.metric_of("serin_release_request_duration_seconds_count", ""), 40.0);
     assert_eq!(serin.metric_of("serin_route_requests_total", "route=\"shop\""), 40.0);
-    let common = "listeners: {web: {address: \"127.0.0.1:0\"}}\nadmin: {address: \"127.0.0.1:0\"}\nworkers: 1\n";
-    reload(&serin, &format!("{common}{}", rules(0)));
+    serin.reload_serving(&rules(0));
     for user in 0..40 {
         assert_eq!(client.request("GET", "/", &[("x-user", &user.to_string())], b"").text(), "stable");
     }

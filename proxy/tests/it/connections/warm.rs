@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 
-use super::{ended, open, reload, rules};
+use super::{ended, open, rules};
 use crate::support::{Origin, PATIENCE, Serin, eventually};
 
 fn warmed(serin: &Serin, result: &str) -> f64 {
@@ -31,9 +31,9 @@ fn an_endpoint_that_joins_is_warmed_up() {
     let (first, second) = (Origin::named("first"), Origin::named("second"));
     let serin = Serin::serving(&rules(&[first.address()], "warm: 3"));
     first.wait_until("warm", |log| log.accepted == 3);
-    reload(&serin, &rules(&[first.address(), second.address()], "warm: 3"));
+    serin.reload_serving(&rules(&[first.address(), second.address()], "warm: 3"));
     second.wait_until("warm", |log| log.accepted == 3);
-    reload(&serin, &rules(&[second.address()], "warm: 3"));
+    serin.reload_serving(&rules(&[second.address()], "warm: 3"));
     first.wait_until("let go", |log| log.open == 0);
     assert_eq!((first.log().accepted, second.log().accepted), (3, 3));
 }
@@ -44,7 +44,7 @@ fn connections_that_end_are_replaced() {
     let serin = Serin::serving(&rules(&[origin.address()], "warm: 2, idle_timeout: 100ms"));
     origin.wait_until("replaced", |log| log.accepted >= 6);
     assert!(open(&serin) <= 2.0 && ended(&serin, "idle_timeout") >= 3.0);
-    reload(&serin, &rules(&[origin.address()], "idle_timeout: 100ms"));
+    serin.reload_serving(&rules(&[origin.address()], "idle_timeout: 100ms"));
     origin.wait_until("no longer", |log| log.open == 0);
 }
 
@@ -63,9 +63,9 @@ fn who_is_down_is_warmed_up_when_it_is_back() {
     well.wait_until("warm", |log| log.open >= 2);
     eventually(PATIENCE, "found ill", || serin.metric_of("serin_endpoint_up", &labels) == 0.0);
     // It may have been warmed up before its first check; what ends then is not replaced.
-    reload(&serin, &rules.replace("warm: 2", "warm: 2, max_age: 1s"));
+    serin.reload_serving(&rules.replace("warm: 2", "warm: 2, max_age: 1s"));
     eventually(PATIENCE, "cold", || warm(&serin) == 0.0);
-    reload(&serin, &rules);
+    serin.reload_serving(&rules);
     assert_eq!(warm(&serin), 0.0);
     status.store(200, SeqCst);
     eventually(PATIENCE, "warm again", || warm(&serin) == 2.0);

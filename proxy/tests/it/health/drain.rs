@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use serde_json::Value;
 
-use super::{BALANCERS, CHECK, Patient, admin_address, reload, rules, served, shown, wait_for_weight};
+use super::{BALANCERS, CHECK, Patient, admin_address, rules, served, shown, wait_for_weight};
 use crate::support::control::{admin, order};
 use crate::support::{Client, Origin, PATIENCE, Reply, Serin, eventually};
 
@@ -52,7 +52,7 @@ fn one_that_drains_gets_nothing_new_and_finishes_what_it_has() {
             assert_eq!(served(&serin, 40), [stays], "{balance}");
         }
         // It is the endpoint that drains, whatever place it has.
-        reload(&serin, &rules(&[other.address(), one.address()], &format!("{balance}, retry: {{}}")));
+        serin.reload_serving(&rules(&[other.address(), one.address()], &format!("{balance}, retry: {{}}")));
         assert_eq!(served(&serin, 40), [stays], "{balance}");
         go_on.send(()).unwrap();
         assert_eq!(waiting.reply().text(), name, "{balance}");

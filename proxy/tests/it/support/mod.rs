@@ -18,6 +18,9 @@ use serin_proxy::server::{ConnectionLimits, Server, StartOptions};
 pub(crate) use client::{Client, Cut, Reply, get};
 pub(crate) use origin::{Origin, Then, Visit};
 
+/// One listener, the admin API, one worker.
+const COMMON: &str = "listeners: {web: {address: \"127.0.0.1:0\"}}\nadmin: {address: \"127.0.0.1:0\"}\nworkers: 1\n";
+
 /// A proxy under test.
 pub(crate) struct Serin {
     server: Server,
@@ -55,8 +58,7 @@ impl Serin {
     }
 
     pub(crate) fn serving_with(rules: &str, limits: ConnectionLimits) -> Self {
-        let common = "listeners: {web: {address: \"127.0.0.1:0\"}}\nadmin: {address: \"127.0.0.1:0\"}\nworkers: 1\n";
-        let serin = Self::start_with(&format!("{common}{rules}"), limits);
+        let serin = Self::start_with(&format!("{COMMON}{rules}"), limits);
         let problems = serin.server.problems();
         assert!(problems.is_empty(), "{problems:?}\n{rules}");
         serin
@@ -117,6 +119,19 @@ impl Serin {
 
     pub(crate) fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// Replaces the main file, and waits until its rules are in force.
+    pub(crate) fn reload(&self, main: &str) {
+        let generation = self.metric("serin_rules_generation");
+        control::replace(&self.config(), main);
+        eventually(PATIENCE, "new rules", || self.metric("serin_rules_generation") > generation);
+        assert!(self.server().problems().is_empty(), "{:?}", self.server().problems());
+    }
+
+    /// As [`Serin::reload`], with the listener, the admin API and the one worker that [`Serin::serving`] begins with.
+    pub(crate) fn reload_serving(&self, rules: &str) {
+        self.reload(&format!("{COMMON}{rules}"));
     }
 
     pub(crate) fn config(&self) -> PathBuf {
