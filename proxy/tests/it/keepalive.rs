@@ -102,17 +102,7 @@ fn a_post_that_crosses_a_close_is_not_repeated() {
 /// A connection that the endpoint has closed while it was idle is noticed before anything is written to it.
 #[test]
 fn a_post_after_a_close_goes_to_a_new_connection() {
-    let (close, closing) = mpsc::channel::<()>();
-    let closing = std::sync::Mutex::new(closing);
-    let origin = Origin::start(move |visit| {
-        visit.read_body()?;
-        visit.answer(200, &[], b"served")?;
-        if visit.request.target == "/first" {
-            let _ = closing.lock().unwrap().recv();
-            return Ok(Then::Close);
-        }
-        Ok(Then::Keep)
-    });
+    let (origin, close) = Origin::closing_when_told();
     let serin = Serin::in_front_of(&origin, "");
     let mut client = serin.client();
     assert_eq!(client.get("/first").status, 200);

@@ -1,14 +1,12 @@
 //! Deploys: every endpoint in turn is left by what it has and started again, under load.
 
-use std::sync::{Mutex, mpsc};
-
 use super::load::{Failure, Load, Outcome};
 use super::process::Process;
 use super::server::Manner;
 use super::{BRIEF, METHODS, endpoints, serves_again, serving};
 use crate::support::client::request;
 use crate::support::control::{Program, order};
-use crate::support::{Client, Origin, PATIENCE, Serin, Then, eventually};
+use crate::support::{Client, Origin, PATIENCE, Serin, eventually};
 
 fn deploy(leave: impl Fn(&Serin, &mut Process), back: impl Fn(&Serin, &Process)) -> Outcome {
     let mut endpoints = endpoints();
@@ -61,17 +59,7 @@ fn endpoints_that_close_without_a_word_cost_what_may_not_be_repeated() {
 /// All of it came while Serin did not look: the request, then the close. Nothing is sent to who has closed.
 #[test]
 fn a_close_that_has_come_is_seen_before_a_post_is_sent() {
-    let (close, closing) = mpsc::channel::<()>();
-    let closing = Mutex::new(closing);
-    let origin = Origin::start(move |visit| {
-        visit.read_body()?;
-        visit.answer(200, &[], b"served")?;
-        if visit.request.target == "/first" {
-            let _ = closing.lock().unwrap().recv();
-            return Ok(Then::Close);
-        }
-        Ok(Then::Keep)
-    });
+    let (origin, close) = Origin::closing_when_told();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = folder.path().join("serin.yaml");
     let rules = format!(

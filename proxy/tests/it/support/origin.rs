@@ -4,6 +4,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -101,6 +102,23 @@ impl Origin {
             visit.read_body()?;
             visit.answer(200, &[], name.as_bytes())
         })
+    }
+
+    /// An endpoint that closes its connection some time behind the answer to `/first`: when it is told to.
+    pub(crate) fn closing_when_told() -> (Self, Sender<()>) {
+        let (tell, told) = mpsc::channel();
+        let told = Mutex::new(told);
+        let origin = Self::start(move |visit| {
+            visit.read_body()?;
+            visit.answer(200, &[], b"served")?;
+            if visit.request.target != "/first" {
+                return Ok(Then::Keep);
+            }
+            // Without a test there is nothing to wait for.
+            let _ = told.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            Ok(Then::Close)
+        });
+        (origin, tell)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
