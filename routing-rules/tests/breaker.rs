@@ -60,11 +60,14 @@ fn a_healthy_endpoint_writes_its_streak_ten_times_a_second() {
 fn a_gate_lets_one_probe_through_at_a_time() {
     let mut bench = Bench::new(4);
     bench.open(0);
-    assert_eq!(bench.gates[0].admission(), Admission::Refused);
-    assert_eq!(bench.run_to(|bench| bench.breakers[0].state() == State::Probing), Transition::BeganProbing);
-    let Admission::Probe(taken) = bench.gates[0].admission() else { panic!("no probe") };
+    assert_eq!(bench.gates[0].admission(true), Admission::Refused);
+    assert_eq!(
+        bench.run_to(|bench| matches!(bench.breakers[0].state(), State::Probing { .. })),
+        Transition::BeganProbing
+    );
+    let Admission::Probe(taken) = bench.gates[0].admission(true) else { panic!("no probe") };
     let epoch = taken.epoch();
-    assert_eq!(taken.admission(), Admission::Refused);
+    assert_eq!(taken.admission(true), Admission::Refused);
     assert_eq!(bench.gates[0].probed(epoch, ProbeEnd::Success), None, "there is none in flight");
     assert_eq!(taken.probed(epoch + 1, ProbeEnd::Success), None, "it is of another period");
     let given_back = taken.probed(epoch, ProbeEnd::Abandoned).unwrap();
@@ -89,7 +92,7 @@ fn probes_decide() {
     for (ends, expected) in PROBES {
         let mut bench = Bench::new(4);
         bench.open(0);
-        bench.run_to(|bench| bench.breakers[0].state() == State::Probing);
+        bench.run_to(|bench| matches!(bench.breakers[0].state(), State::Probing { .. }));
         for (index, end) in ends.chars().enumerate() {
             let transition = bench.probe(0, end);
             let last = index + 1 == ends.len();
@@ -104,13 +107,34 @@ fn probes_decide() {
 fn a_decided_gate_admits_nothing() {
     let mut bench = Bench::new(4);
     bench.open(0);
-    bench.run_to(|bench| bench.breakers[0].state() == State::Probing);
+    bench.run_to(|bench| matches!(bench.breakers[0].state(), State::Probing { .. }));
     let mut gate = bench.gates[0];
     for _ in 0..3 {
-        let Admission::Probe(taken) = gate.admission() else { panic!("no probe") };
+        let Admission::Probe(taken) = gate.admission(true) else { panic!("no probe") };
         gate = taken.probed(taken.epoch(), ProbeEnd::Success).unwrap();
     }
-    assert_eq!(gate.admission(), Admission::Refused);
+    assert_eq!(gate.admission(true), Admission::Refused);
+}
+
+#[test]
+fn probes_are_left_to_requests_that_may_be_repeated_for_half_a_second() {
+    let mut bench = Bench::new(4);
+    bench.open(0);
+    bench.run_to(|bench| matches!(bench.breakers[0].state(), State::Probing { .. }));
+    let began_ms = bench.now_ms;
+    while bench.now_ms < began_ms + 500 {
+        assert_eq!(bench.gates[0].admission(false), Admission::Refused, "after {} ms", bench.now_ms - began_ms);
+        assert!(matches!(bench.gates[0].admission(true), Admission::Probe(_)));
+        bench.tick();
+    }
+    // Where all requests are of the other kind, the endpoint must come back too.
+    for _ in 0..3 {
+        let Admission::Probe(taken) = bench.gates[0].admission(false) else { panic!("{:?}", bench.gates[0]) };
+        assert_eq!(taken.admission(true), Admission::Refused, "one at a time");
+        bench.gates[0] = taken.probed(taken.epoch(), ProbeEnd::Success).expect("it is that probe's gate");
+    }
+    assert_eq!(bench.tick().changes[0].transition, Some(Transition::Recovered));
+    assert_eq!(bench.gates[0].admission(false), Admission::Pass);
 }
 
 #[test]
@@ -154,7 +178,7 @@ fn openings_last_longer_each_time_and_forget_slowly() {
 fn recover(breaker: &mut Breaker, now_ms: u64) -> Option<Transition> {
     let mut gate = breaker.gate(now_ms, Gate::NEW, true);
     for _ in 0..3 {
-        let Admission::Probe(taken) = gate.admission() else { panic!("no probe") };
+        let Admission::Probe(taken) = gate.admission(true) else { panic!("no probe") };
         gate = taken.probed(taken.epoch(), ProbeEnd::Success).expect("it is that probe's gate");
     }
     breaker.step(&Signs { gate, ..signs(now_ms, None) })
@@ -237,7 +261,7 @@ fn a_streak_is_held_while_the_others_fail_about_as_often() {
     bench.fill(|_| (600, 60));
     bench.fail_in_a_row(3);
     assert_eq!(bench.breakers[3].held(), Some((Cause::Streak, Hold::PeersFailToo)));
-    assert_eq!(bench.gates[3].admission(), Admission::Pass);
+    assert_eq!(bench.gates[3].admission(true), Admission::Pass);
     assert_eq!(bench.gates[3].tripped(), None, "a worker may not trip it either");
     // The others recover; the streak goes on: it opens without a further failure.
     bench.fill(|index| if index == 3 { (600, 600) } else { (6_000, 60) });
@@ -273,7 +297,7 @@ fn a_tripped_gate_is_confirmed_or_taken_back() {
     bench.fill(|_| (100, 0));
     bench.tick();
     let tripped = bench.gates[0].tripped().unwrap();
-    assert_eq!((tripped.admission(), tripped.tripped()), (Admission::Refused, None));
+    assert_eq!((tripped.admission(true), tripped.tripped()), (Admission::Refused, None));
     bench.gates[0] = tripped;
     assert_eq!(bench.tick().changes[0].transition, Some(Transition::Opened(Cause::Streak)));
 
@@ -281,7 +305,7 @@ fn a_tripped_gate_is_confirmed_or_taken_back() {
     bench.fill(|_| (100, 50));
     assert_eq!(bench.tick().changes[1].transition, None);
     assert_eq!(bench.breakers[1].held(), Some((Cause::Streak, Hold::PeersFailToo)));
-    assert_eq!(bench.gates[1].admission(), Admission::Pass);
+    assert_eq!(bench.gates[1].admission(true), Admission::Pass);
 }
 
 #[test]
@@ -291,7 +315,7 @@ fn a_group_opens_alone_and_ramps_by_place() {
     let streak = Settings::group().streak;
     let mut group = GroupBreaker::new(condition, Settings::group());
     let (mut gate, start) = (Gate::NEW, Streak::start(0));
-    assert_eq!([0, 9_999].map(|place| gate.admission_at(place)), [Admission::Pass; 2]);
+    assert_eq!([0, 9_999].map(|place| gate.admission_at(place, true)), [Admission::Pass; 2]);
 
     // 19 failures are not enough, 20 are.
     let failing = |count: usize| (0..count).fold(start, |state, _| streak.next(state, Outcome::NetworkError, 1));
@@ -299,18 +323,18 @@ fn a_group_opens_alone_and_ramps_by_place() {
     let change = group.tick(200, &vec![0; layout.cells()], gate, failing(20), 0.5);
     assert_eq!(change.transition, Some(Transition::Opened(Cause::Streak)));
     gate = change.gate;
-    assert_eq!(gate.admission_at(0), Admission::Refused);
+    assert_eq!(gate.admission_at(0, true), Admission::Refused);
     assert_eq!(group.breaker().retry_after_s(200), 5);
 
     gate = group.tick(5_200, &[], gate, start, 0.5).gate;
     for _ in 0..3 {
-        let Admission::Probe(taken) = gate.admission_at(9_999) else { panic!("{gate:?}") };
-        assert_eq!(taken.admission_at(0), Admission::Refused);
+        let Admission::Probe(taken) = gate.admission_at(9_999, true) else { panic!("{gate:?}") };
+        assert_eq!(taken.admission_at(0, true), Admission::Refused);
         gate = taken.probed(taken.epoch(), ProbeEnd::Success).unwrap();
     }
     let change = group.tick(5_300, &[], gate, start, 0.5);
     assert_eq!(change.transition, Some(Transition::Recovered));
-    let passes = |gate: Gate, place| gate.admission_at(place) == Admission::Pass;
+    let passes = |gate: Gate, place| gate.admission_at(place, true) == Admission::Pass;
     assert!(passes(change.gate, 999) && !passes(change.gate, 1_000));
     let half = group.tick(10_300, &[], change.gate, start, 0.5).gate;
     assert!(passes(half, 5_499) && !passes(half, 5_500));
@@ -362,13 +386,13 @@ fn any_traffic_keeps_the_promises() {
                 assert!(!opened || !bench.available[index] || left >= members.div_ceil(2), "{what}");
                 let clears = change.transition.is_some_and(Transition::clears);
                 assert_eq!(change.gate.epoch() != gates[index].epoch(), clears, "{what}");
-                let refuses = change.gate.admission() == Admission::Refused;
+                let refuses = change.gate.admission(true) == Admission::Refused;
                 match bench.breakers[index].state() {
                     State::Open { .. } => assert!(refuses, "{what}"),
                     State::Closed | State::Ramp { .. } => {
-                        assert_eq!(change.gate.admission(), Admission::Pass, "{what}")
+                        assert_eq!(change.gate.admission(true), Admission::Pass, "{what}")
                     }
-                    State::Probing => {}
+                    State::Probing { .. } => {}
                 }
             }
         }
@@ -472,7 +496,7 @@ impl Bench {
             0 => self.available[index] = !self.available[index],
             1..4 => self.gates[index] = gate.tripped().unwrap_or(gate),
             4..8 => {
-                let Admission::Probe(taken) = gate.admission() else { return };
+                let Admission::Probe(taken) = gate.admission(true) else { return };
                 let ends = [ProbeEnd::Success, ProbeEnd::Success, ProbeEnd::Failure, ProbeEnd::Abandoned];
                 self.gates[index] = taken.probed(taken.epoch(), ends[random.below(4) as usize]).unwrap();
             }
@@ -507,7 +531,9 @@ impl Bench {
             'f' => ProbeEnd::Failure,
             _ => ProbeEnd::Abandoned,
         };
-        let Admission::Probe(taken) = self.gates[endpoint].admission() else { panic!("{:?}", self.gates[endpoint]) };
+        let Admission::Probe(taken) = self.gates[endpoint].admission(true) else {
+            panic!("{:?}", self.gates[endpoint])
+        };
         self.gates[endpoint] = taken.probed(taken.epoch(), end).unwrap();
         self.tick().changes[endpoint].transition
     }
@@ -518,7 +544,7 @@ fn signs(now_ms: u64, cause: Option<Cause>) -> Signs {
 }
 
 fn failed_probe(breaker: &Breaker) -> Gate {
-    let Admission::Probe(taken) = breaker.gate(0, Gate::NEW, true).admission() else { panic!("no probe") };
+    let Admission::Probe(taken) = breaker.gate(0, Gate::NEW, true).admission(true) else { panic!("no probe") };
     taken.probed(taken.epoch(), ProbeEnd::Failure).unwrap()
 }
 

@@ -14,7 +14,7 @@ use routing_rules::rules::{Override, Route};
 use routing_rules::table::{CompiledTarget, ReleaseId, RouteId, RouteMatch, UpstreamId};
 
 use super::error::RequestError;
-use super::upstream::{Admission, Affinity, Attempt, GroupPass, LocalUpstream, Shut, Stay, Ticket, UpstreamPlace};
+use super::upstream::{Admission, Attempt, GroupPass, LocalUpstream, Shut, Stay, Ticket, UpstreamPlace, Wants};
 use crate::moment;
 use crate::snapshot::Snapshot;
 use crate::worker::{HeldSnapshot, Worker};
@@ -30,7 +30,7 @@ pub(crate) struct Decision {
 /// The upstream of a request, and what it takes to choose an endpoint.
 pub(crate) struct Destination {
     upstream: Rc<LocalUpstream>,
-    affinity: Affinity,
+    wants: Wants,
     /// Where the request was tried before.
     tried: Vec<usize>,
     /// Its place in the queue, as long as it waits.
@@ -115,7 +115,8 @@ pub(crate) fn place<'s>(
         let wants_canary = assignment.group == Group::Canary;
         let line = assignment.bucket.map_or_else(|| drawn_line(moment), Bucket::line);
         let canary = snapshot.upstream(release.canary).filter(|_| wants_canary);
-        if canary.is_some_and(|canary| canary.takes_requests() && canary.lets_in(line)) {
+        if canary.is_some_and(|canary| canary.takes_requests() && canary.lets_in(line, request.method.is_idempotent()))
+        {
             let placing = Placing { id: *id, assignment, canary_is_down: false };
             return Some(Placement {
                 upstream: release.canary,
@@ -202,14 +203,14 @@ impl Destination {
             Ok(worker.upstreams.get(id, shared, || worker.draw()))
         };
         let own = local(placement.upstream)?;
-        let (upstream, pass) = match GroupPass::take(&own, placement.line) {
+        let (upstream, pass) = match GroupPass::take(&own, placement.line, request.method.is_idempotent()) {
             Ok(pass) => (own, pass),
             // A fallback is asked for an endpoint and nothing else: its own fallback is not followed.
             Err(Shut) => (local(placement.fallback(snapshot, &own).ok_or(RequestError::NoEndpoint)?)?, None),
         };
-        let affinity = upstream.affinity(request, worker.unix_secs());
+        let wants = upstream.wants(request, worker.unix_secs());
         stay.begin(pass);
-        let ticket = match upstream.admit(affinity, now_us, || worker.draw()) {
+        let ticket = match upstream.admit(wants, now_us, || worker.draw()) {
             Ok(Admission::Admitted(choice, place)) => {
                 stay.enter(Attempt::new(Rc::clone(&upstream), choice, now_us), place);
                 None
@@ -220,7 +221,7 @@ impl Destination {
                 return Err(error);
             }
         };
-        Ok(Self { upstream, affinity, tried: Vec::new(), ticket })
+        Ok(Self { upstream, wants, tried: Vec::new(), ticket })
     }
 
     /// How long the request may wait for its endpoint. `None` if it has one.
@@ -236,7 +237,7 @@ impl Destination {
     /// No endpoint takes requests any more.
     pub(crate) async fn wait(&mut self, worker: &Worker) -> Result<Option<(Attempt, UpstreamPlace)>, RequestError> {
         let Some(ticket) = &self.ticket else { return Ok(None) };
-        let (choice, place) = self.upstream.wait(ticket, self.affinity, || worker.draw()).await?;
+        let (choice, place) = self.upstream.wait(ticket, self.wants, || worker.draw()).await?;
         self.ticket = None;
         Ok(Some((Attempt::new(Rc::clone(&self.upstream), choice, moment::now_us()), place)))
     }
@@ -251,13 +252,13 @@ impl Destination {
     /// An endpoint other than that of `attempt` and those before. It is not waited for.
     pub(crate) fn choose_another(&mut self, attempt: &Attempt, worker: &Worker, now_us: u64) -> Option<Attempt> {
         self.tried.push(attempt.place());
-        let choice = self.upstream.choose(self.affinity, &self.tried, now_us, || worker.draw())?;
+        let choice = self.upstream.choose(self.wants, &self.tried, now_us, || worker.draw())?;
         Some(Attempt::new(Rc::clone(&self.upstream), choice, now_us))
     }
 
     /// The cookie that leads a client back to where `attempt` served it, if it needs one.
     pub(crate) fn session_cookie(&self, attempt: &Attempt, worker: &Worker, secure: bool) -> Option<HeaderValue> {
-        self.upstream.session_cookie(self.affinity, attempt.place(), worker.unix_secs(), secure)
+        self.upstream.session_cookie(self.wants.affinity, attempt.place(), worker.unix_secs(), secure)
     }
 
     pub(crate) fn upstream(&self) -> &LocalUpstream {

@@ -61,15 +61,15 @@ impl SharedGate {
         self.streak.load(Relaxed)
     }
 
-    /// Whether a request might pass; nothing is claimed.
-    pub fn may_pass(&self) -> bool {
-        self.load().admission() != Admission::Refused
+    /// Whether a request that is `repeatable` or not might pass; nothing is claimed.
+    pub fn may_pass(&self, repeatable: bool) -> bool {
+        self.load().admission(repeatable) != Admission::Refused
     }
 
     /// Lets a request pass, as a probe if that is what passes now.
-    pub fn enter(&self) -> Option<Admitted> {
+    pub fn enter(&self, repeatable: bool) -> Option<Admitted> {
         let gate = self.load();
-        match gate.admission() {
+        match gate.admission(repeatable) {
             Admission::Pass => Some(Admitted { epoch: gate.epoch(), is_probe: false }),
             Admission::Probe(taken) if self.replace(gate, taken) => {
                 Some(Admitted { epoch: taken.epoch(), is_probe: true })

@@ -39,13 +39,13 @@ impl Group {
     }
 
     /// Whether it might let a request pass whose user is at this place from 0 to 9,999; nothing is claimed.
-    pub fn may_pass(&self, place: u16) -> bool {
-        self.gate.load().admission_at(place) != Admission::Refused
+    pub fn may_pass(&self, place: u16, repeatable: bool) -> bool {
+        self.gate.load().admission_at(place, repeatable) != Admission::Refused
     }
 
     /// Lets a request pass.
-    pub fn enter(&self, place: u16) -> Option<Admitted> {
-        if self.may_pass(place) { self.gate.enter() } else { None }
+    pub fn enter(&self, place: u16, repeatable: bool) -> Option<Admitted> {
+        if self.may_pass(place, repeatable) { self.gate.enter(repeatable) } else { None }
     }
 
     /// What the client got in the end. `None`: nothing that says anything of the upstream.

@@ -101,9 +101,10 @@ impl Upstream {
         self.rules.name()
     }
 
-    /// Whether its breaker as a whole might let a user pass who is at this place from 0 to 9,999.
-    pub fn lets_in(&self, place: u16) -> bool {
-        self.group.as_ref().is_none_or(|group| group.may_pass(place))
+    /// Whether its breaker as a whole might let a request pass that is `repeatable` or not, of a user at this place from 0 to
+    /// 9,999.
+    pub fn lets_in(&self, place: u16, repeatable: bool) -> bool {
+        self.group.as_ref().is_none_or(|group| group.may_pass(place, repeatable))
     }
 
     /// Whether any endpoint has a weight and does not drain.

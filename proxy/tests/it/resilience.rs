@@ -125,6 +125,26 @@ fn failures_in_a_row_open_a_breaker_and_probes_close_it() {
 }
 
 #[test]
+fn an_endpoint_comes_back_where_no_request_may_be_repeated() {
+    let (good, bad) = (Moody::start("good"), Moody::start("bad"));
+    let third = Origin::named("third");
+    let more = ", balance: round_robin, breaker: {open: 100ms, max_open: 100ms}";
+    let serin = serving(&[&good.origin, &bad.origin, &third], more);
+    let post = || serin.client().request("POST", "/", &[], b"hello");
+    bad.mood.fails.store(true, Relaxed);
+    eventually(PATIENCE, "the breaker opens", || {
+        post();
+        serin.metric("serin_endpoint_breaker_open") == 1.0
+    });
+    bad.mood.fails.store(false, Relaxed);
+    let address = bad.origin.address().to_string();
+    eventually(PATIENCE, "probes succeed", || {
+        post();
+        endpoint(&serin, &address)["breaker"]["state"] == "ramp"
+    });
+}
+
+#[test]
 fn a_condition_opens_a_breaker_and_a_swap_does_not_close_it() {
     let (good, bad) = (Moody::start("good"), Moody::start("bad"));
     let third = Origin::named("third");

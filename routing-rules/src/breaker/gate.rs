@@ -57,6 +57,11 @@ impl Gate {
         Self::in_mode(PROBING, epoch)
     }
 
+    /// Whether any request may be a probe.
+    pub(super) fn with_any_probe(self, any: bool) -> Self {
+        self.with(ANY_PROBE, u64::from(any))
+    }
+
     fn in_mode(mode: u64, epoch: u32) -> Self {
         Self(0).with(MODE, mode).with(EPOCH, u64::from(epoch))
     }
@@ -77,11 +82,16 @@ impl Gate {
         self.part(EPOCH) as u32
     }
 
-    /// What it says to a request for an endpoint. While it ramps up everything passes: its weight does the rest.
-    pub fn admission(self) -> Admission {
+    /// What it says to a request for an endpoint. While it ramps up everything passes: its weight does the rest. Probes
+    /// are first left to requests that are `repeatable`, whose clients may not notice that one failed.
+    pub fn admission(self, repeatable: bool) -> Admission {
         match self.part(MODE) {
             CLOSED => Admission::Pass,
-            PROBING if self.part(IN_FLIGHT) == 0 && self.verdict().is_none() => {
+            PROBING
+                if self.part(IN_FLIGHT) == 0
+                    && self.verdict().is_none()
+                    && (repeatable || self.part(ANY_PROBE) == 1) =>
+            {
                 Admission::Probe(self.with(IN_FLIGHT, 1))
             }
             _ => Admission::Refused,
@@ -90,8 +100,8 @@ impl Gate {
 
     /// What it says to a request for an upstream, by its place from 0 to 9,999: the line of the user's bucket, or a draw.
     /// While it ramps up the low places pass, so that a user who came back stays.
-    pub fn admission_at(self, place: u16) -> Admission {
-        match self.admission() {
+    pub fn admission_at(self, place: u16, repeatable: bool) -> Admission {
+        match self.admission(repeatable) {
             Admission::Pass if u64::from(place) >= self.part(SHARE) => Admission::Refused,
             admission => admission,
         }
@@ -161,6 +171,7 @@ const SUCCESSES: Field = Field { shift: 4, width: 4 };
 const FAILURES: Field = Field { shift: 8, width: 4 };
 /// In hundredths of a percent.
 const SHARE: Field = Field { shift: 12, width: 14 };
+const ANY_PROBE: Field = Field { shift: 26, width: 1 };
 const EPOCH: Field = Field { shift: 32, width: 32 };
 
 const CLOSED: u64 = 0;

@@ -66,7 +66,10 @@ pub enum State {
         until_ms: u64,
     },
     /// One request at a time passes.
-    Probing,
+    Probing {
+        /// When it began.
+        since_ms: u64,
+    },
     /// Everything passes that its rising share lets through.
     Ramp {
         /// When it began.
@@ -173,13 +176,13 @@ impl Breaker {
 
     /// Whether it lets nothing or only probes through.
     pub fn is_out(&self) -> bool {
-        matches!(self.state, State::Open { .. } | State::Probing)
+        matches!(self.state, State::Open { .. } | State::Probing { .. })
     }
 
     /// The share of the traffic it lets through, as a factor of the weight.
     pub fn factor(&self, now_ms: u64) -> f64 {
         match self.state {
-            State::Closed | State::Probing => 1.0,
+            State::Closed | State::Probing { .. } => 1.0,
             State::Open { .. } => 0.0,
             State::Ramp { since_ms } => {
                 let part = now_ms.saturating_sub(since_ms) as f64 / self.settings.ramp_ms.max(1) as f64;
@@ -211,9 +214,9 @@ impl Breaker {
             }),
             State::Open { until_ms } => {
                 let over = now_ms >= until_ms && !signs.check_fails;
-                over.then(|| self.enter(State::Probing, Transition::BeganProbing))
+                over.then(|| self.enter(State::Probing { since_ms: now_ms }, Transition::BeganProbing))
             }
-            State::Probing => match signs.gate.verdict().filter(|_| signs.gate.epoch() == self.epoch)? {
+            State::Probing { .. } => match signs.gate.verdict().filter(|_| signs.gate.epoch() == self.epoch)? {
                 Verdict::Failing => Some(self.open(signs, Transition::OpenedAgain)),
                 Verdict::Healthy => Some(self.enter(State::Ramp { since_ms: now_ms }, Transition::Recovered)),
             },
@@ -229,8 +232,10 @@ impl Breaker {
             }
             State::Open { .. } => Gate::open(self.epoch),
             // What the workers know of the probes is theirs.
-            State::Probing if read.is_probing_in(self.epoch) => read,
-            State::Probing => Gate::probing(self.epoch),
+            State::Probing { since_ms } => {
+                let gate = if read.is_probing_in(self.epoch) { read } else { Gate::probing(self.epoch) };
+                gate.with_any_probe(now_ms.saturating_sub(since_ms) >= PATIENCE_MS)
+            }
         }
     }
 
@@ -287,7 +292,7 @@ impl fmt::Display for State {
         f.write_str(match self {
             Self::Closed => "closed",
             Self::Open { .. } => "open",
-            Self::Probing => "probing",
+            Self::Probing { .. } => "probing",
             Self::Ramp { .. } => "ramp",
         })
     }
@@ -324,6 +329,8 @@ impl fmt::Display for Transition {
     }
 }
 
+/// How long probes are kept for requests that may be repeated: a first success should come within a second of recovery.
+const PATIENCE_MS: u64 = 500;
 const LEVEL_MS: u64 = 60_000;
 /// Twice as long this often is longer than any opening may be.
 const MAX_LEVEL: u8 = 40;

@@ -64,7 +64,7 @@ impl Breakers {
     }
 
     pub(crate) fn may_pass(&self, endpoint: usize) -> bool {
-        self.endpoints[endpoint].gate.admission() != Admission::Refused
+        self.endpoints[endpoint].gate.admission(true) != Admission::Refused
     }
 
     /// Whether it gets nothing or only probes.
@@ -79,7 +79,7 @@ impl Breakers {
     /// Lets a request pass at an endpoint that said it may.
     pub(crate) fn enter(&mut self, endpoint: usize) -> Admitted {
         let gate = &mut self.endpoints[endpoint].gate;
-        let is_probe = match gate.admission() {
+        let is_probe = match gate.admission(true) {
             Admission::Probe(taken) => {
                 *gate = taken;
                 true

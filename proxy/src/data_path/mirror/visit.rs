@@ -51,12 +51,15 @@ impl Visit {
         if !copy.samples {
             stay.leave_no_sample();
         }
-        stay.begin(GroupPass::take(&upstream, Bucket::from_hash(worker.draw()).line()).ok()?);
+        stay.begin(
+            GroupPass::take(&upstream, Bucket::from_hash(worker.draw()).line(), copy.head.method().is_idempotent())
+                .ok()?,
+        );
         let fields = copy.head.headers();
         let client = headers::client_address(fields, copy.peer, |address| snapshot.trusts(address));
         let view = RequestView::new(copy.head.method(), "", copy.head.uri().path(), fields, client);
-        let affinity = upstream.affinity(&view, worker.unix_secs());
-        let (choice, place) = match upstream.admit(affinity, now_us, || worker.draw()) {
+        let wants = upstream.wants(&view, worker.unix_secs());
+        let (choice, place) = match upstream.admit(wants, now_us, || worker.draw()) {
             Ok(Admission::Admitted(choice, place)) => (choice, place),
             // A copy is not worth waiting for.
             Ok(Admission::Waits(_)) => return None,

@@ -124,7 +124,7 @@ fn retry(
     let (exchange, destination) = (life.exchange(), &mut decision.destination);
     let attempt = retry::Attempt {
         failed,
-        idempotent: upstream::is_idempotent(request.method()),
+        idempotent: request.method().is_idempotent(),
         replayable: true,
         response_seen: false,
         tries: exchange.retries() + 1,

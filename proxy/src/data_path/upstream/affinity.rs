@@ -8,6 +8,14 @@ use routing_rules::table::hash_of;
 use super::LocalUpstream;
 use crate::snapshot::Balancer;
 
+/// What a request says of the endpoint it should get.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wants {
+    pub(crate) affinity: Affinity,
+    /// It may be sent twice (RFC 9110 §9.2.2), so that it is fit to try an endpoint that failed.
+    pub(crate) repeatable: bool,
+}
+
 /// Why a request belongs to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Affinity {
@@ -24,8 +32,12 @@ pub(crate) enum Affinity {
 }
 
 impl LocalUpstream {
-    /// Where a request belongs, as far as the upstream's balance asks for it.
-    pub(crate) fn affinity(&self, request: &RequestView<'_>, unix_secs: u64) -> Affinity {
+    /// What a request wants, as far as the upstream asks for it.
+    pub(crate) fn wants(&self, request: &RequestView<'_>, unix_secs: u64) -> Wants {
+        Wants { affinity: self.affinity(request, unix_secs), repeatable: request.method.is_idempotent() }
+    }
+
+    fn affinity(&self, request: &RequestView<'_>, unix_secs: u64) -> Affinity {
         match &self.shared().balancer {
             Balancer::ConsistentHash { key, .. } => hash_of(key, request).map_or(Affinity::None, Affinity::Hash),
             Balancer::Sticky(sticky) => {

@@ -20,10 +20,11 @@ pub(crate) struct GroupPass {
 pub(crate) struct Shut;
 
 impl GroupPass {
-    /// The pass of a user at this place from 0 to 9,999; `None` for an upstream without such a breaker.
-    pub(crate) fn take(upstream: &Rc<LocalUpstream>, place: u16) -> Result<Option<Self>, Shut> {
+    /// The pass of a user at this place from 0 to 9,999, for a request that is `repeatable` or not; `None` for an upstream without
+    /// such a breaker.
+    pub(crate) fn take(upstream: &Rc<LocalUpstream>, place: u16, repeatable: bool) -> Result<Option<Self>, Shut> {
         let Some(group) = &upstream.shared().group else { return Ok(None) };
-        let admitted = Some(group.enter(place).ok_or(Shut)?);
+        let admitted = Some(group.enter(place, repeatable).ok_or(Shut)?);
         Ok(Some(Self { upstream: Rc::clone(upstream), admitted, began_us: moment::now_us(), samples: true }))
     }
 

@@ -16,7 +16,7 @@ use routing_rules::table::UpstreamId;
 
 use super::pool::Pool;
 use super::queue::LocalQueue;
-use super::{Affinity, EndpointPlace};
+use super::{Affinity, EndpointPlace, Wants};
 use crate::snapshot::{Admitted, Balancer, Endpoint, EndpointCounters, Upstream, UpstreamDoor};
 
 /// All upstreams one worker has used.
@@ -175,27 +175,21 @@ impl LocalUpstreams {
 
 impl LocalUpstream {
     /// Chooses an endpoint other than those `tried`.
-    pub(crate) fn choose(
-        &self,
-        affinity: Affinity,
-        tried: &[usize],
-        now_us: u64,
-        draw: impl Fn() -> u64,
-    ) -> Option<Choice> {
+    pub(crate) fn choose(&self, wants: Wants, tried: &[usize], now_us: u64, draw: impl Fn() -> u64) -> Option<Choice> {
         self.look_at_others(self.shared.balancer.counts_to_head(), now_us);
         loop {
-            let place = self.next(affinity, tried, &draw)?;
-            if let Some(choice) = self.enter(place) {
+            let place = self.next(wants, tried, &draw)?;
+            if let Some(choice) = self.enter(place, wants) {
                 return Some(choice);
             }
             // Another worker took the last place or the one probe meanwhile, which the next look sees.
         }
     }
 
-    fn next(&self, affinity: Affinity, tried: &[usize], draw: &impl Fn() -> u64) -> Option<usize> {
+    fn next(&self, wants: Wants, tried: &[usize], draw: &impl Fn() -> u64) -> Option<usize> {
         let to_head = self.shared.balancer.counts_to_head();
         let load = |place: usize| self.endpoints[place].counters().load(to_head) + self.others.loads[place].get();
-        let admits = |place: usize| self.admits(place) && self.has_place(place);
+        let admits = |place: usize| self.admits(place, wants) && self.has_place(place);
         let view = View { load, admits, tried };
         let (mut turns, mut schedule) = (self.turns.borrow_mut(), self.schedule.borrow_mut());
         let schedule = schedule.load();
@@ -203,7 +197,7 @@ impl LocalUpstream {
         let takes = |place: usize| schedule.weight(place) > 0.0 && (view.admits)(place);
         let Picked { endpoint, guarded } = match &self.shared.balancer {
             Balancer::Sticky(_)
-                if let Affinity::Session { place, .. } = affinity
+                if let Affinity::Session { place, .. } = wants.affinity
                     && takes(place)
                     && !tried.contains(&place) =>
             {
@@ -213,7 +207,7 @@ impl LocalUpstream {
             Balancer::RoundRobin => schedule.turn(&mut turns, &view),
             Balancer::LeastRequest => schedule.two_choices(&turns, &view, draw),
             Balancer::ConsistentHash { ring, .. } => {
-                let hash = if let Affinity::Hash(hash) = affinity { hash } else { draw() };
+                let hash = if let Affinity::Hash(hash) = wants.affinity { hash } else { draw() };
                 ring.pick(hash, &View { load: view.load, admits: takes, tried })
             }
         }?;
@@ -223,12 +217,12 @@ impl LocalUpstream {
         Some(endpoint)
     }
 
-    fn enter(&self, place: usize) -> Option<Choice> {
+    fn enter(&self, place: usize, wants: Wants) -> Option<Choice> {
         let endpoint = &self.endpoints[place];
         let limits = self.limit_per_endpoint().zip(self.shared.door.as_ref());
         let held = EndpointPlace::claim(endpoint, limits).ok()?;
         let admitted = match self.has_breaker(place) {
-            true => endpoint.shared.gate().enter()?,
+            true => endpoint.shared.gate().enter(wants.repeatable)?,
             false => Admitted { epoch: 0, is_probe: false },
         };
         Some(Choice { place, admitted, held })
@@ -238,8 +232,8 @@ impl LocalUpstream {
         self.shared.endpoints[place].results.is_some()
     }
 
-    fn admits(&self, place: usize) -> bool {
-        !self.has_breaker(place) || self.endpoints[place].shared.gate().may_pass()
+    fn admits(&self, place: usize, wants: Wants) -> bool {
+        !self.has_breaker(place) || self.endpoints[place].shared.gate().may_pass(wants.repeatable)
     }
 
     fn has_place(&self, place: usize) -> bool {
@@ -251,13 +245,13 @@ impl LocalUpstream {
     }
 
     /// Whether a request that got no endpoint would get one if these had fewer requests.
-    pub(super) fn is_full(&self) -> bool {
-        self.limit_per_endpoint().is_some() && self.any_that_takes(|place| self.admits(place))
+    pub(super) fn is_full(&self, wants: Wants) -> bool {
+        self.limit_per_endpoint().is_some() && self.any_that_takes(|place| self.admits(place, wants))
     }
 
     /// Whether an endpoint would take a request.
-    pub(super) fn has_room(&self) -> bool {
-        self.any_that_takes(|place| self.admits(place) && self.has_place(place))
+    pub(super) fn has_room(&self, wants: Wants) -> bool {
+        self.any_that_takes(|place| self.admits(place, wants) && self.has_place(place))
     }
 
     fn any_that_takes(&self, admits: impl Fn(usize) -> bool) -> bool {

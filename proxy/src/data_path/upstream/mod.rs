@@ -14,7 +14,7 @@ mod send;
 mod stay;
 mod warm;
 
-pub(crate) use affinity::Affinity;
+pub(crate) use affinity::{Affinity, Wants};
 pub(crate) use attempt::Attempt;
 pub(crate) use connection::{EndpointConnection, Lifetime, builder};
 pub(crate) use group_pass::{GroupPass, Shut};
@@ -23,6 +23,6 @@ pub(crate) use local::{Choice, LocalEndpoint, LocalUpstream, LocalUpstreams};
 pub(crate) use places::{Admission, EndpointPlace, UpstreamPlace};
 pub(crate) use pool::Lease;
 pub(crate) use queue::Ticket;
-pub(crate) use send::{NotOpened, Unanswered, is_idempotent, is_repeatable, open, send};
+pub(crate) use send::{NotOpened, Unanswered, is_repeatable, open, send};
 pub(crate) use stay::Stay;
 pub(crate) use warm::WarmUps;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::queue::Ticket;
-use super::{Affinity, Choice, LocalEndpoint, LocalUpstream};
+use super::{Choice, LocalEndpoint, LocalUpstream, Wants};
 use crate::data_path::error::RequestError;
 use crate::moment;
 use crate::snapshot::{Entrance, UpstreamDoor};
@@ -53,19 +53,14 @@ impl LocalUpstream {
     ///
     /// # Errors
     /// There is no endpoint, or no room to wait.
-    pub(crate) fn admit(
-        &self,
-        affinity: Affinity,
-        now_us: u64,
-        draw: impl Fn() -> u64,
-    ) -> Result<Admission, RequestError> {
+    pub(crate) fn admit(&self, wants: Wants, now_us: u64, draw: impl Fn() -> u64) -> Result<Admission, RequestError> {
         let Some(queue) = self.queue() else {
-            let choice = self.choose(affinity, &[], now_us, draw).ok_or(RequestError::NoEndpoint)?;
+            let choice = self.choose(wants, &[], now_us, draw).ok_or(RequestError::NoEndpoint)?;
             return Ok(Admission::Admitted(choice, None));
         };
         let mut entrance = queue.door().enter();
         if entrance == Entrance::Inside {
-            match self.claim(queue.door(), affinity, now_us, &draw)? {
+            match self.claim(queue.door(), wants, now_us, &draw)? {
                 Some((choice, place)) => return Ok(Admission::Admitted(choice, Some(place))),
                 None => entrance = queue.door().step_back(),
             }
@@ -83,26 +78,26 @@ impl LocalUpstream {
     pub(crate) async fn wait(
         &self,
         ticket: &Ticket,
-        affinity: Affinity,
+        wants: Wants,
         draw: impl Fn() -> u64,
     ) -> Result<(Choice, UpstreamPlace), RequestError> {
-        ticket.until(|ticket| self.try_again(ticket, affinity, &draw).transpose()).await
+        ticket.until(|ticket| self.try_again(ticket, wants, &draw).transpose()).await
     }
 
     fn try_again(
         &self,
         ticket: &Ticket,
-        affinity: Affinity,
+        wants: Wants,
         draw: &impl Fn() -> u64,
     ) -> Result<Option<(Choice, UpstreamPlace)>, RequestError> {
         while ticket.call() {
             let now_us = moment::now_us();
-            if let Some(claimed) = self.claim(ticket.door(), affinity, now_us, draw)? {
+            if let Some(claimed) = self.claim(ticket.door(), wants, now_us, draw)? {
                 return Ok(Some(claimed));
             }
             ticket.uncall();
             // Whoever freed an endpoint's place before that saw nobody wait.
-            if !self.has_room() {
+            if !self.has_room(wants) {
                 break;
             }
         }
@@ -113,15 +108,15 @@ impl LocalUpstream {
     fn claim(
         &self,
         door: &Arc<UpstreamDoor>,
-        affinity: Affinity,
+        wants: Wants,
         now_us: u64,
         draw: &impl Fn() -> u64,
     ) -> Result<Option<(Choice, UpstreamPlace)>, RequestError> {
-        if let Some(choice) = self.choose(affinity, &[], now_us, draw) {
+        if let Some(choice) = self.choose(wants, &[], now_us, draw) {
             let place = UpstreamPlace { door: Arc::clone(door), since_us: now_us, lesson: Cell::new(Lesson::Open) };
             return Ok(Some((choice, place)));
         }
-        if self.is_full() {
+        if self.is_full(wants) {
             return Ok(None);
         }
         door.leave();

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use routing_rules::retry::Failed;
 
@@ -133,12 +133,7 @@ const EADDRNOTAVAIL: i32 = 99;
 
 /// Whether sending the request twice is harmless and possible: without a body, which could not be read a second time.
 pub(crate) fn is_repeatable(request: &Request<RequestBody>) -> bool {
-    is_idempotent(request.method()) && request.body().is_empty()
-}
-
-/// Whether a method may be repeated without another effect (RFC 9110 §9.2.2).
-pub(crate) fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
+    request.method().is_idempotent() && request.body().is_empty()
 }
 
 /// The request whose head was written. Cheaper than a copy of every request: hyper keeps none of what it has written,
