@@ -11,6 +11,7 @@ use routing_rules::request::GeoDatabase;
 use routing_rules::rules::{self, AddressSet, Name, RuleSet};
 use tokio::time::Instant;
 
+use super::state_dir::StoredEndpoints;
 use super::traffic::TrafficMemory;
 use super::{breakers, health, limits, weights};
 use crate::moment;
@@ -25,6 +26,8 @@ pub struct Assembler {
     geo: Option<Arc<dyn GeoDatabase>>,
     /// Whether somebody looks endpoints up.
     looks_up: bool,
+    /// Endpoints that an earlier process found.
+    stored: Arc<StoredEndpoints>,
     endpoints: HashMap<Identity, Known>,
     /// Endpoints that went out of use, the earliest first; some may be in use again.
     unused: Vector<(Instant, Identity)>,
@@ -51,7 +54,13 @@ impl Assembler {
         let (endpoints, unused) = (HashMap::new(), Vector::new());
         let traffic = TrafficMemory::new(workers);
         let trusted_proxies = Arc::new(trusted_proxies);
-        Self { workers, context, trusted_proxies, geo, looks_up: true, endpoints, unused, traffic }
+        let stored = Arc::default();
+        Self { workers, context, trusted_proxies, geo, looks_up: true, stored, endpoints, unused, traffic }
+    }
+
+    /// Upstreams whose endpoints are looked up begin with these.
+    pub fn with_stored(self, stored: StoredEndpoints) -> Self {
+        Self { stored: Arc::new(stored), ..self }
     }
 
     /// For snapshots of which only questions are asked: upstreams whose endpoints would be looked up are taken to have some.
@@ -145,7 +154,7 @@ impl Assembler {
         let now_us = moment::now_us();
         let workers = self.workers;
         let mut newcomers = Vec::new();
-        let discovered = discovered(rules, old);
+        let discovered = discovered(rules, old, &self.stored);
         let found = discovered.as_ref().map(|discovered| discovered.endpoints());
         let members = found.as_deref().unwrap_or(rules.endpoints()).iter().map(|endpoint| {
             let (known, is_new) = self.endpoint(rules.name(), endpoint.address);
@@ -201,16 +210,19 @@ impl Assembler {
 }
 
 /// What is discovered under these rules: what was, if the same is asked. Another question begins with the endpoints that
-/// serve, so that nobody waits for its answer.
-fn discovered(rules: &rules::Upstream, old: Option<&Upstream>) -> Option<Arc<Discovered>> {
+/// serve, and the first one with those that were stored, so that nobody waits for its answer.
+fn discovered(rules: &rules::Upstream, old: Option<&Upstream>, stored: &StoredEndpoints) -> Option<Arc<Discovered>> {
     let discovery = rules.discovery()?;
-    let before = old.and_then(|old| old.discovered.as_ref());
+    let Some(old) = old else {
+        let stored = stored.for_upstream(rules.name().as_str(), discovery).unwrap_or_default();
+        return Some(Arc::new(Discovered::new(Arc::clone(discovery), &stored)));
+    };
+    let before = old.discovered.as_ref();
     if let Some(same) = before.filter(|before| before.rules() == discovery) {
         return Some(Arc::clone(same));
     }
-    let written = old.map(|old| old.rules.endpoints()).unwrap_or_default();
     let endpoints = before.map(|before| before.endpoints());
-    Some(Arc::new(Discovered::new(Arc::clone(discovery), endpoints.as_deref().unwrap_or(written))))
+    Some(Arc::new(Discovered::new(Arc::clone(discovery), endpoints.as_deref().unwrap_or(old.rules.endpoints()))))
 }
 
 /// Whether other endpoints have been found than an upstream has.

@@ -61,10 +61,12 @@ impl Inbox {
     pub(super) fn take_first(&self, publisher: &mut Publisher, snapshot: &Snapshot) {
         let all = snapshot.upstreams.iter().flatten().filter(|upstream| upstream.discovered.is_some());
         let mut waiting: Vec<&Arc<Upstream>> = all.clone().collect();
-        let deadline = Instant::now() + FIRST_LOOKUPS;
+        let began = Instant::now();
         loop {
             waiting.retain(|upstream| upstream.discovered.as_ref().is_some_and(|discovered| !discovered.was_asked()));
-            let left = deadline.saturating_duration_since(Instant::now());
+            let serves_nobody = waiting.iter().any(|upstream| upstream.endpoints.is_empty());
+            let patience = if serves_nobody { FIRST_LOOKUPS } else { CONFIRMATIONS };
+            let left = patience.saturating_sub(began.elapsed());
             // A lookup is over before it is told, so what it found is taken whether or not that has come.
             if waiting.is_empty() || self.receiver.recv_timeout(left).is_err() {
                 break;
@@ -146,9 +148,12 @@ fn update(publisher: &mut Publisher, texts: Vec<Text>) {
     }
 }
 
-/// How long a start waits for names that are looked up. Requests that come before there is an answer would get 503, and so
-/// would those for all other routes if it waited for ever.
+/// How long a start waits for names that are looked up and of which nothing is known. Requests that come before there is an
+/// answer would get 503, and so would those for all other routes if it waited for ever.
 const FIRST_LOOKUPS: Duration = Duration::from_secs(2);
+
+/// How long it waits for those whose endpoints are known from before.
+const CONFIRMATIONS: Duration = Duration::from_millis(500);
 
 /// How often replaced snapshots are looked at, as long as there are any. Workers let go of them about as often.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

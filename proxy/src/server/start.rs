@@ -89,7 +89,8 @@ pub(super) fn assembler(
         settings.geo.as_ref().map(|geo| CityDatabase::open(&geo.database)).transpose().map_err(StartError::Geo)?;
     let geo = geo.map(|geo| Arc::new(geo) as Arc<dyn GeoDatabase>);
     let context = ReleaseContext { secret: secret(settings, state_dir)?, ..ReleaseContext::default() };
-    Ok(Assembler::new(workers, context, settings.trusted(), geo))
+    let stored = state_dir.map(StateDir::restore_endpoints).unwrap_or_default();
+    Ok(Assembler::new(workers, context, settings.trusted(), geo).with_stored(stored))
 }
 
 /// The key that signs pins: from its file, else kept in the state folder, else of this process only.

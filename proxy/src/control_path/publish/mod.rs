@@ -111,6 +111,9 @@ impl Publisher {
         let snapshot = assembler.with_found(&self.snapshots.load(), upstreams);
         self.inputs.assembler = assembler;
         if let Some(snapshot) = snapshot {
+            if let Some(saver) = &self.saver {
+                saver.save_endpoints(snapshot.upstreams.clone());
+            }
             self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
         }
     }

@@ -1,10 +1,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use routing_rules::rules::RuleSet;
 use routing_rules::spec::{Spec, UpstreamSpec};
 use tempfile::TempDir;
 
-use super::{CURRENT, DAMAGED, PREVIOUS, RestoreError, SECRET, StateDir};
+use super::{ENDPOINTS, RULES, RestoreError, SECRET, StateDir, StoredEndpoints};
 use crate::settings::Settings;
 
 fn rules(upstream: &str) -> Spec {
@@ -41,7 +42,7 @@ fn what_is_saved_comes_back_and_is_for_nobody_else() {
         names.push(entry.file_name().into_string().unwrap());
     }
     names.sort();
-    assert_eq!(names, [CURRENT, PREVIOUS, SECRET]);
+    assert_eq!(names, [RULES.current, RULES.previous, SECRET]);
 }
 
 #[test]
@@ -49,7 +50,7 @@ fn any_damage_is_noticed_and_the_previous_generation_is_used() {
     let (_folder, state_dir) = open();
     state_dir.save(&Settings::default(), rules("one")).unwrap();
     state_dir.save(&Settings::default(), rules("two")).unwrap();
-    let path = state_dir.folder.join(CURRENT);
+    let path = state_dir.folder.join(RULES.current);
     let whole = fs::read(&path).unwrap();
     for damage in 0..whole.len() {
         let mut bytes = whole.clone();
@@ -68,12 +69,12 @@ fn a_damaged_file_does_not_push_out_the_good_one_before_it() {
     let (_folder, state_dir) = open();
     state_dir.save(&Settings::default(), rules("one")).unwrap();
     state_dir.save(&Settings::default(), rules("two")).unwrap();
-    fs::write(state_dir.folder.join(CURRENT), "junk").unwrap();
+    fs::write(state_dir.folder.join(RULES.current), "junk").unwrap();
     state_dir.set_damaged_aside();
-    assert_eq!(fs::read(state_dir.folder.join(DAMAGED)).unwrap(), b"junk");
+    assert_eq!(fs::read(state_dir.folder.join(RULES.damaged)).unwrap(), b"junk");
     state_dir.save(&Settings::default(), rules("three")).unwrap();
     assert_eq!(stored(&state_dir), "three");
-    fs::write(state_dir.folder.join(CURRENT), "junk").unwrap();
+    fs::write(state_dir.folder.join(RULES.current), "junk").unwrap();
     assert_eq!(stored(&state_dir), "one");
 }
 
@@ -81,7 +82,7 @@ fn a_damaged_file_does_not_push_out_the_good_one_before_it() {
 fn a_newer_format_is_left_alone_and_not_misread() {
     let (_folder, state_dir) = open();
     state_dir.save(&Settings::default(), rules("one")).unwrap();
-    let path = state_dir.folder.join(CURRENT);
+    let path = state_dir.folder.join(RULES.current);
     let text = fs::read_to_string(&path).unwrap().replacen("\"format\":1", "\"format\":2", 1);
     fs::write(&path, text).unwrap();
     let error = state_dir.restore().unwrap_err().to_string();
@@ -109,7 +110,7 @@ fn what_cannot_be_written_changes_nothing() {
     fs::create_dir_all(state_dir.folder.join("rules.json.tmp/x")).unwrap();
     assert!(state_dir.save(&Settings::default(), rules("two")).is_err());
     assert_eq!(stored(&state_dir), "one");
-    assert!(!state_dir.folder.join(PREVIOUS).exists());
+    assert!(!state_dir.folder.join(RULES.previous).exists());
 }
 
 #[test]
@@ -121,4 +122,31 @@ fn the_secret_stays_and_a_damaged_one_is_replaced() {
     let replaced = state_dir.secret().unwrap();
     assert_ne!(replaced, secret);
     assert_eq!(state_dir.secret().unwrap(), replaced);
+}
+
+#[test]
+fn endpoints_answer_only_the_question_they_were_found_for_and_damaged_ones_are_none() {
+    let (_folder, state_dir) = open();
+    assert_eq!(state_dir.restore_endpoints(), StoredEndpoints::default());
+    let discovery = |name: &str| {
+        let text =
+            format!(r#"{{"upstreams": {{"app": {{"discovery": {{"dns": {{"name": "{name}", "port": 80}}}}}}}}}}"#);
+        let (rules, problems) = RuleSet::from_spec(&serde_json::from_str(&text).unwrap());
+        assert_eq!(problems, []);
+        rules.upstream("app").unwrap().discovery().unwrap().clone()
+    };
+    let asks = discovery("app.test").to_string();
+    let stored = format!(r#"{{"app":{{"asks":"{asks}","endpoints":[["127.0.0.1:80",3],["127.0.0.2:80",9999]]}}}}"#);
+    state_dir.save_endpoints(&serde_json::from_str(&stored).unwrap()).unwrap();
+    let found = state_dir.restore_endpoints();
+    let addresses = |name: &str, asks: &str| -> Option<Vec<String>> {
+        let endpoints = found.for_upstream(name, &discovery(asks))?;
+        Some(endpoints.iter().map(|endpoint| format!("{} {}", endpoint.address, endpoint.weight.get())).collect())
+    };
+    // What no endpoint can have is nobody's.
+    assert_eq!(addresses("app", "app.test"), Some(vec!["127.0.0.1:80 3".to_owned()]));
+    assert_eq!(addresses("app", "other.test"), None);
+    assert_eq!(addresses("other", "app.test"), None);
+    fs::write(state_dir.folder.join(ENDPOINTS.current), "junk").unwrap();
+    assert_eq!(state_dir.restore_endpoints(), StoredEndpoints::default());
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
+use serde_json::Value;
 
-use super::{addresses, counts, same_port, served, shown, start, state, wait_for_addresses};
+use super::{COMMON, addresses, counts, rules, same_port, served, shown, start, state, wait_for_addresses};
 use crate::support::control::admin;
 use crate::support::names::{Mood, NameServer};
 use crate::support::{PATIENCE, Serin, eventually};
@@ -78,6 +79,29 @@ fn a_start_without_the_server_waits_a_little_answers_503_and_recovers() {
     eventually(PATIENCE, "the answer", || served(&serin, 1) == counts([("one", 1)]));
 }
 
+#[test]
+fn a_start_without_the_server_serves_what_the_process_before_had_found() {
+    let (_origins, port) = same_port([("127.0.0.1", "one"), ("127.0.0.2", "two")]);
+    let server = NameServer::start("app.test 1 A 127.0.0.1");
+    let asks = format!("name: app.test, port: {port}");
+    let serin = Serin::start(&format!("{COMMON}state_dir: state\n{}", rules(&server, &asks, "")));
+    server.is(Mood::Silent);
+    let serin = serin.restart();
+    assert_eq!(served(&serin, 4), counts([("one", 4)]), "from the first request on");
+    eventually(PATIENCE, "the failure", || state(&serin) == "failing");
+    assert_eq!(shown(&serin)["discovery"]["age_s"], Value::Null, "nobody has confirmed it yet");
+    server.say("app.test 1 A 127.0.0.2");
+    server.is(Mood::Honest);
+    wait_for_addresses(&serin, &[([127, 0, 0, 2], port).into()]);
+    server.is(Mood::Silent);
+    let serin = serin.restart();
+    assert_eq!(served(&serin, 4), counts([("two", 4)]), "the newest is kept");
+    // Another question is another matter.
+    let other = format!("name: other.test, port: {port}");
+    std::fs::write(serin.config(), format!("{COMMON}state_dir: state\n{}", rules(&server, &other, ""))).unwrap();
+    assert_eq!(served(&serin.restart(), 1), counts([("503", 1)]));
+}
+
 /// Some servers know nothing of AAAA and say so by failing.
 #[test]
 fn a_part_that_fails_takes_nothing_away() {
@@ -97,7 +121,7 @@ fn a_part_that_fails_takes_nothing_away() {
     // That there are none is an answer.
     server.is(Mood::Honest);
     wait_for_addresses(&serin, &[([127, 0, 0, 2], port).into()]);
-    assert_eq!((state(&serin).as_str(), &shown(&serin)["discovery"]["reason"]), ("answered", &serde_json::Value::Null));
+    assert_eq!((state(&serin).as_str(), &shown(&serin)["discovery"]["reason"]), ("answered", &Value::Null));
 }
 
 #[test]

@@ -42,6 +42,15 @@ impl Serin {
         Self { server, folder }
     }
 
+    /// The process ends, and another one begins with the same files.
+    pub(crate) fn restart(self) -> Self {
+        let Self { server, folder } = self;
+        drop(server);
+        let config = folder.path().join("serin.yaml");
+        let server = Server::start(StartOptions { config, ..StartOptions::default() });
+        Self { server: server.expect("it starts again"), folder }
+    }
+
     /// Sends everything to one endpoint.
     pub(crate) fn with_endpoint(endpoint: SocketAddr) -> Self {
         Self::start(&format!(
