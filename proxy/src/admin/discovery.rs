@@ -9,9 +9,10 @@ use crate::snapshot::{Discovered, State};
 pub(super) struct DiscoveryView {
     /// What is asked, in words.
     asks: String,
-    /// `waiting` before the end of the first lookup, `answered`, `partial` if a part of the answer could not be had, or `failing`.
+    /// `waiting` before the end of the first lookup (`stored` if the endpoints come from the state folder), `answered`,
+    /// `partial` if a part of the answer could not be had, or `failing`.
     state: &'static str,
-    /// How old the last good answer is.
+    /// How old the last good answer is, also if an earlier process had it.
     age_s: Option<f64>,
     /// Since when every lookup failed.
     failing_since: Option<String>,
@@ -34,10 +35,11 @@ impl DiscoveryView {
 }
 
 fn word(state: &State) -> &'static str {
-    match (&state.failure, state.answered) {
+    match (&state.failure, state.lookups.0) {
         (Some(_), _) => "failing",
-        (None, Some(_)) if state.doubt.is_some() => "partial",
-        (None, Some(_)) => "answered",
-        (None, None) => "waiting",
+        (None, 0) if state.is_stored => "stored",
+        (None, 0) => "waiting",
+        (None, _) if state.doubt.is_some() => "partial",
+        (None, _) => "answered",
     }
 }

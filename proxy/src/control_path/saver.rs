@@ -60,7 +60,7 @@ impl Saver {
         self.shared.changed.notify_all();
     }
 
-    /// Stores what was found for these upstreams soon, unless more is found.
+    /// Stores what was found for these upstreams soon, unless more is found, or it is what was stored last.
     pub(super) fn save_endpoints(&self, upstreams: Upstreams) {
         self.shared.state().waiting.endpoints = Some(upstreams);
         self.shared.changed.notify_all();
@@ -98,22 +98,11 @@ impl Shared {
 
     fn run(&self, state_dir: &StateDir) {
         state_dir.set_damaged_aside();
-        let mut last_error = String::new();
+        let mut disk = Disk::new(state_dir);
         while let Some(waiting) = self.next() {
-            let (result, left) = waiting.store(state_dir);
-            let failed = result.is_err();
-            match result {
-                Ok(()) => last_error.clear(),
-                Err(error) => {
-                    // A full disk fails every time: said once.
-                    let error = error.to_string();
-                    if error != last_error {
-                        tracing::error!(%error, "cannot store the rules; a start without the files would find older ones");
-                    }
-                    last_error = error;
-                    self.state().waiting.fill_with(left);
-                }
-            }
+            let left = disk.store(waiting);
+            let failed = !left.is_empty();
+            self.state().waiting.fill_with(left);
             if self.rest(if failed { RETRY } else { BETWEEN }) && failed {
                 break;
             }
@@ -139,28 +128,79 @@ impl Waiting {
         self.rules.is_none() && self.endpoints.is_none()
     }
 
-    /// Stores all of it, and gives back what could not be.
-    fn store(mut self, state_dir: &StateDir) -> (io::Result<()>, Self) {
-        let mut result = Ok(());
-        if let Some((settings, rules)) = &self.rules {
-            match state_dir.save(settings, rules.spec()) {
-                Ok(()) => self.rules = None,
-                Err(error) => result = Err(error),
-            }
-        }
-        if let Some(upstreams) = &self.endpoints {
-            match state_dir.save_endpoints(&StoredEndpoints::of(upstreams)) {
-                Ok(()) => self.endpoints = None,
-                Err(error) => result = Err(error),
-            }
-        }
-        (result, self)
-    }
-
     /// Takes what is older, where there is nothing newer.
     fn fill_with(&mut self, older: Self) {
         self.rules = self.rules.take().or(older.rules);
         self.endpoints = self.endpoints.take().or(older.endpoints);
+    }
+}
+
+/// What the thread knows of the disk.
+struct Disk<'a> {
+    state_dir: &'a StateDir,
+    /// The endpoints that were written last, which need not be written again; at first none.
+    endpoints: StoredEndpoints,
+    of_rules: Complaint,
+    of_endpoints: Complaint,
+}
+
+impl<'a> Disk<'a> {
+    fn new(state_dir: &'a StateDir) -> Self {
+        let of_rules = Complaint::new("cannot store the rules; a start without the files would find older ones");
+        let of_endpoints = Complaint::new(
+            "cannot store the endpoints that were found; a start without the name server would find older ones",
+        );
+        Self { state_dir, endpoints: StoredEndpoints::default(), of_rules, of_endpoints }
+    }
+
+    /// Stores all of it, and gives back what could not be.
+    fn store(&mut self, mut waiting: Waiting) -> Waiting {
+        if let Some((settings, rules)) = &waiting.rules
+            && self.of_rules.is_over(self.state_dir.save(settings, rules.spec()))
+        {
+            waiting.rules = None;
+        }
+        if let Some(upstreams) = &waiting.endpoints
+            && self.store_endpoints(StoredEndpoints::of(upstreams))
+        {
+            waiting.endpoints = None;
+        }
+        waiting
+    }
+
+    fn store_endpoints(&mut self, endpoints: StoredEndpoints) -> bool {
+        let is_stored =
+            endpoints == self.endpoints || self.of_endpoints.is_over(self.state_dir.save_endpoints(&endpoints));
+        if is_stored {
+            self.endpoints = endpoints;
+        }
+        is_stored
+    }
+}
+
+/// A full disk fails every time: said once.
+struct Complaint {
+    words: &'static str,
+    last: String,
+}
+
+impl Complaint {
+    fn new(words: &'static str) -> Self {
+        Self { words, last: String::new() }
+    }
+
+    /// Whether there is nothing to complain of.
+    fn is_over(&mut self, result: io::Result<()>) -> bool {
+        let Err(error) = result else {
+            self.last.clear();
+            return true;
+        };
+        let error = error.to_string();
+        if error != self.last {
+            tracing::error!(%error, "{}", self.words);
+        }
+        self.last = error;
+        false
     }
 }
 

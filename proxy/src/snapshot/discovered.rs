@@ -23,7 +23,9 @@ pub struct State {
     /// What serves, by address.
     pub endpoints: Arc<[Endpoint]>,
     /// When the last good answer came.
-    pub answered: Option<Instant>,
+    answered: Option<Answered>,
+    /// Whether what serves is from an earlier process, and no good answer has come since.
+    pub is_stored: bool,
     /// Why the last lookup failed, if it did.
     pub failure: Option<Failed>,
     /// Why a part of the last good answer could not be had. What it was before serves on.
@@ -34,6 +36,15 @@ pub struct State {
     pub refused: u64,
     /// Endpoints of good answers that were too many.
     pub beyond_limit: u64,
+}
+
+/// When a good answer came. Its age grows by a clock that does not jump.
+#[derive(Clone, Copy)]
+struct Answered {
+    at: SystemTime,
+    /// How old it was when this process heard of it.
+    age_then: Duration,
+    heard: Instant,
 }
 
 /// Lookups that failed one after the other.
@@ -76,6 +87,14 @@ impl Discovered {
         Self { rules, state: Mutex::new(State { endpoints, ..State::default() }) }
     }
 
+    /// The same with endpoints that an earlier process had, and when it had the last good answer, if it had one.
+    pub fn restored(rules: Arc<Discovery>, endpoints: &[Endpoint], answered_at: Option<SystemTime>) -> Self {
+        let new = Self::new(rules, endpoints);
+        let answered = answered_at.map(Answered::at);
+        let state = State { answered, is_stored: !endpoints.is_empty(), ..new.state() };
+        Self { state: Mutex::new(state), ..new }
+    }
+
     /// What is asked.
     pub fn rules(&self) -> &Arc<Discovery> {
         &self.rules
@@ -91,6 +110,14 @@ impl Discovered {
         Arc::clone(&self.lock().endpoints)
     }
 
+    /// What an earlier process found with the same question, as long as there is no answer since.
+    pub fn stored(&self) -> Arc<[Endpoint]> {
+        let state = self.lock();
+        // What served when the question changed was the answer to another one.
+        let is_answer = state.is_stored && state.answered.is_some();
+        if is_answer { Arc::clone(&state.endpoints) } else { Arc::default() }
+    }
+
     /// Whether a lookup is over, however it ended.
     pub fn was_asked(&self) -> bool {
         self.lock().lookups != (0, 0)
@@ -100,7 +127,8 @@ impl Discovered {
     pub fn answered(&self, found: &Found, doubt: Option<&str>) -> Outcome {
         let mut state = self.lock();
         state.lookups.0 += 1;
-        state.answered = Some(Instant::now());
+        state.answered = Some(Answered::at(SystemTime::now()));
+        state.is_stored = false;
         state.refused += found.refused as u64;
         state.beyond_limit += found.beyond_limit as u64;
         let outcome = Outcome {
@@ -133,9 +161,22 @@ impl Discovered {
 }
 
 impl State {
+    /// When the last good answer came.
+    pub fn answered_at(&self) -> Option<SystemTime> {
+        self.answered.map(|answered| answered.at)
+    }
+
     /// How old the last good answer is.
     pub fn age(&self) -> Option<Duration> {
-        self.answered.map(|answered| answered.elapsed())
+        self.answered.map(|answered| answered.age_then.saturating_add(answered.heard.elapsed()))
+    }
+}
+
+impl Answered {
+    fn at(at: SystemTime) -> Self {
+        // One from the future was told by a clock that is wrong, or is now.
+        let age_then = SystemTime::now().duration_since(at).unwrap_or_default();
+        Self { at, age_then, heard: Instant::now() }
     }
 }
 

@@ -88,7 +88,7 @@ metrics! {
     UPSTREAM_REFUSED = "serin_upstream_refused_total", Counter, ["upstream", "reason"], "Requests that found no place at an upstream: `full` at once, `timeout` after waiting.";
     UPSTREAM_PANICS = "serin_upstream_panics_total", Counter, ["upstream"], "Times no endpoint of an upstream was left, so that all got requests again.";
     DISCOVERY_LOOKUPS = "serin_discovery_lookups_total", Counter, ["upstream", "result"], "Lookups of the endpoints of an upstream, by result: `answered` or `failed`.";
-    DISCOVERY_AGE = "serin_discovery_age_seconds", Gauge, ["upstream"], "How old the last good answer to a lookup is. While lookups fail it grows, and what was found last serves on. Only from the first good answer on.";
+    DISCOVERY_AGE = "serin_discovery_age_seconds", Gauge, ["upstream"], "How old the last good answer to a lookup is. While lookups fail it grows, and what was found last serves on. Only from the first good answer on, which with `state_dir` an earlier process may have had.";
     DISCOVERY_LEFT_OUT = "serin_discovery_addresses_left_out_total", Counter, ["upstream", "reason"], "Addresses in answers that became no endpoint: `refused`, because no endpoint can have one, or `limit`, because there were more than 1,000.";
     LOG_DROPPED = "serin_access_log_lines_dropped_total", Counter, [], "Access log lines dropped because the sink was blocked.";
     RULES_GENERATION = "serin_rules_generation", Gauge, [], "Counts the changes of the rules in force since the start.";

@@ -1,16 +1,17 @@
 //! Lookups of one name, and what they come to.
 //!
-//! A part of the questions may fail: what the same question found last then stands for it.
+//! A part of the questions may fail: what the same question found last then stands for it. Of one that was never answered
+//! an earlier process may have known more.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use routing_rules::discovery::{Found, MOST_ENDPOINTS, Service, of_addresses, of_services};
-use routing_rules::rules::{Dns, Records};
+use routing_rules::rules::{Dns, Endpoint, Records};
 use tokio::sync::Semaphore;
 
 use super::servers::{Replies, Reply, Servers};
@@ -22,8 +23,12 @@ pub(super) struct Lookups {
     servers: Option<Servers>,
     places: Arc<Semaphore>,
     /// What questions found last.
-    known: HashMap<(Name, RecordType), Vec<IpAddr>>,
+    known: HashMap<Question, Vec<IpAddr>>,
+    /// What an earlier process had found, until there is an answer without a doubt.
+    stored: Arc<[Endpoint]>,
 }
+
+type Question = (Name, RecordType);
 
 /// A good answer.
 #[derive(Debug)]
@@ -42,11 +47,13 @@ struct Heard {
     nothing: Option<String>,
     /// Of the first one to which nobody knows an answer.
     doubt: Option<String>,
+    /// Those to which nobody knows an answer, and none is known from before.
+    open: HashSet<Question>,
 }
 
 impl Lookups {
-    pub(super) fn new(rules: Dns, places: Arc<Semaphore>) -> Self {
-        Self { rules, servers: None, places, known: HashMap::new() }
+    pub(super) fn new(rules: Dns, stored: Arc<[Endpoint]>, places: Arc<Semaphore>) -> Self {
+        Self { rules, servers: None, places, known: HashMap::new(), stored }
     }
 
     /// Looks the name up once.
@@ -74,11 +81,13 @@ impl Lookups {
 
     async fn ask_for_addresses(&mut self, servers: &Servers, name: Name, port: u16) -> Result<Answer, String> {
         let mut heard = Heard::new();
-        let mut found = Vec::new();
-        for (name, replies) in servers.addresses([name]).await {
-            found.extend(self.take(&name, replies, &mut heard));
+        let mut addresses = Vec::new();
+        for (name, replies) in servers.addresses([name.clone()]).await {
+            addresses.extend(self.take(&name, replies, &mut heard));
         }
-        heard.answer(of_addresses(found, port))
+        let mut found = of_addresses(addresses, port);
+        self.add_stored(&mut found, &heard, [(&name, port)]);
+        heard.answer(found)
     }
 
     async fn ask_for_services(&mut self, servers: &Servers, name: Name) -> Result<Answer, String> {
@@ -102,6 +111,7 @@ impl Lookups {
                 none if none.is_empty() => unknown.push(target.clone()),
                 some => {
                     heard.found(&given);
+                    self.know(target, &some);
                     addresses.insert(target.clone(), some);
                 }
             }
@@ -120,7 +130,42 @@ impl Lookups {
         };
         let mut found = of_services(&records.iter().map(service).collect::<Vec<_>>());
         found.beyond_limit += beyond_limit;
+        self.add_stored(&mut found, &heard, records.iter().map(|record| (&record.target, record.port)));
         heard.answer(found)
+    }
+
+    /// Addresses that came with a service are what questions for them would have found.
+    fn know(&mut self, target: &Name, addresses: &[IpAddr]) {
+        for kind in FAMILIES {
+            let of_kind = addresses.iter().copied().filter(|ip| family(*ip) == kind).collect();
+            self.known.insert((target.clone(), kind), of_kind);
+        }
+    }
+
+    /// Adds what an earlier process had found, as far as it may be from questions that are open. `asked` are names whose
+    /// addresses were wanted, each with the port of its endpoints.
+    fn add_stored<'a>(&mut self, found: &mut Found, heard: &Heard, asked: impl IntoIterator<Item = (&'a Name, u16)>) {
+        // Whatever has nothing is no good answer.
+        if found.endpoints.is_empty() || self.stored.is_empty() {
+            return;
+        }
+        if heard.doubt.is_none() {
+            self.stored = Arc::default();
+            return;
+        }
+        let mut open = HashSet::new();
+        for (name, port) in asked {
+            let kinds = FAMILIES.into_iter().filter(|kind| heard.open.contains(&(name.clone(), *kind)));
+            open.extend(kinds.map(|kind| (kind, port)));
+        }
+        let known: HashSet<SocketAddr> = found.endpoints.iter().map(|endpoint| endpoint.address).collect();
+        let is_missing = |endpoint: &&Endpoint| {
+            let address = endpoint.address;
+            open.contains(&(family(address.ip()), address.port())) && !known.contains(&address)
+        };
+        let room = MOST_ENDPOINTS.saturating_sub(known.len());
+        found.endpoints.extend(self.stored.iter().filter(is_missing).take(room));
+        found.endpoints.sort_by_key(|endpoint| endpoint.address);
     }
 
     /// The addresses that replies about a name come to, together with what is known.
@@ -142,7 +187,12 @@ impl Lookups {
                 Reply::Failed(reason) => {
                     heard.doubt.get_or_insert(reason);
                     heard.ttl = heard.ttl.min(DOUBTFUL);
-                    all.extend(self.known.get(&question).into_iter().flatten());
+                    match self.known.get(&question) {
+                        Some(known) => all.extend(known),
+                        None => {
+                            heard.open.insert(question);
+                        }
+                    }
                 }
             }
         }
@@ -152,7 +202,7 @@ impl Lookups {
 
 impl Heard {
     fn new() -> Self {
-        Self { has_found: false, ttl: Duration::MAX, nothing: None, doubt: None }
+        Self { has_found: false, ttl: Duration::MAX, nothing: None, doubt: None, open: HashSet::new() }
     }
 
     /// An answer holds no longer than its shortest part.
@@ -196,6 +246,12 @@ fn addresses_of(records: &[Record]) -> Vec<IpAddr> {
     };
     records.iter().filter_map(address).collect()
 }
+
+fn family(ip: IpAddr) -> RecordType {
+    if ip.is_ipv4() { RecordType::A } else { RecordType::AAAA }
+}
+
+const FAMILIES: [RecordType; 2] = [RecordType::A, RecordType::AAAA];
 
 /// How long an answer holds at most of which a part could not be had.
 const DOUBTFUL: Duration = Duration::from_secs(5);

@@ -84,7 +84,7 @@ fn key(discovered: &Arc<Discovered>) -> usize {
 async fn look_up_again_and_again(upstream: Name, discovered: Arc<Discovered>, tell: Tell, places: Arc<Semaphore>) {
     let rules = Arc::clone(discovered.rules());
     let Discovery::Dns(dns) = &*rules;
-    let mut lookups = Lookups::new(dns.clone(), places);
+    let mut lookups = Lookups::new(dns.clone(), discovered.stored(), places);
     loop {
         let is_first = !discovered.was_asked();
         let (has_changed, pause) = match lookups.look_up().await {

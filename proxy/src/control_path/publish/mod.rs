@@ -97,6 +97,7 @@ impl Publisher {
     pub fn begin(&mut self, texts: Vec<Text>, main: Option<Document>) {
         self.texts.clone_from(&texts);
         self.take(texts, main);
+        self.inputs.assembler.forget_stored();
     }
 
     /// Opens the listeners.
@@ -105,16 +106,22 @@ impl Publisher {
         self.report(true);
     }
 
-    /// Takes the endpoints that were found for these upstreams.
+    /// Takes what was found for these upstreams. It is stored also if it is what serves: it may answer another question.
     pub fn take_found(&mut self, upstreams: &[Name]) {
         let mut assembler = self.inputs.assembler.clone();
         let snapshot = assembler.with_found(&self.snapshots.load(), upstreams);
         self.inputs.assembler = assembler;
         if let Some(snapshot) = snapshot {
-            if let Some(saver) = &self.saver {
-                saver.save_endpoints(snapshot.upstreams.clone());
-            }
             self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
+        }
+        if !upstreams.is_empty() {
+            self.save_endpoints();
+        }
+    }
+
+    fn save_endpoints(&self) {
+        if let Some(saver) = &self.saver {
+            saver.save_endpoints(self.snapshots.load().upstreams.clone());
         }
     }
 
@@ -199,6 +206,13 @@ impl Publisher {
             );
         }
         self.problems = Arc::new(problems);
+    }
+}
+
+/// Answers that changed nothing were not stored, and the next start is to know how old the last one is.
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.save_endpoints();
     }
 }
 

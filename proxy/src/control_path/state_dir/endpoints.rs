@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use imbl::Vector;
 use routing_rules::rules::{Discovery, Endpoint, Weight};
@@ -20,6 +21,8 @@ struct Answer {
     /// The question, in words: it answers no other.
     asks: Box<str>,
     endpoints: Vec<(SocketAddr, u16)>,
+    /// When the last good answer came, in seconds since 1970. There is none if the question had changed since.
+    answered_at: Option<u64>,
 }
 
 impl StoredEndpoints {
@@ -27,19 +30,26 @@ impl StoredEndpoints {
     pub fn of(upstreams: &Vector<Option<Arc<Upstream>>>) -> Self {
         let all = upstreams.iter().flatten().filter_map(|upstream| {
             let discovered = upstream.discovered.as_ref()?;
-            let endpoints = discovered.endpoints();
-            let endpoints = endpoints.iter().map(|endpoint| (endpoint.address, endpoint.weight.get())).collect();
-            Some((upstream.name().as_str().into(), Answer { asks: discovered.rules().to_string().into(), endpoints }))
+            let (asks, state) = (discovered.rules().to_string().into(), discovered.state());
+            let endpoints = state.endpoints.iter().map(|endpoint| (endpoint.address, endpoint.weight.get())).collect();
+            let answered_at = state.answered_at().map(seconds);
+            Some((upstream.name().as_str().into(), Answer { asks, endpoints, answered_at }))
         });
         Self(all.filter(|(_, answer)| !answer.endpoints.is_empty()).collect())
     }
 
-    /// What was found for an upstream that asks the same.
-    pub fn for_upstream(&self, name: &str, discovery: &Discovery) -> Option<Vec<Endpoint>> {
+    /// What was found for an upstream that asks the same, and when it was answered last.
+    pub fn for_upstream(&self, name: &str, discovery: &Discovery) -> Option<(Vec<Endpoint>, Option<SystemTime>)> {
         let answer = self.0.get(name).filter(|answer| *answer.asks == discovery.to_string())?;
         let endpoint = |&(address, weight): &(SocketAddr, u16)| {
             Weight::new(weight.into()).ok().map(|weight| Endpoint { address, weight })
         };
-        Some(answer.endpoints.iter().filter_map(endpoint).collect())
+        // No clock says what is too far away for a time.
+        let answered_at = answer.answered_at.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+        Some((answer.endpoints.iter().filter_map(endpoint).collect(), answered_at))
     }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -1,12 +1,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use routing_rules::rules::RuleSet;
+use routing_rules::rules::{Endpoint, RuleSet, Weight};
 use routing_rules::spec::{Spec, UpstreamSpec};
 use tempfile::TempDir;
 
 use super::{ENDPOINTS, RULES, RestoreError, SECRET, StateDir, StoredEndpoints};
 use crate::settings::Settings;
+use crate::snapshot::Discovered;
 
 fn rules(upstream: &str) -> Spec {
     let mut spec = Spec::default();
@@ -140,13 +142,29 @@ fn endpoints_answer_only_the_question_they_were_found_for_and_damaged_ones_are_n
     state_dir.save_endpoints(&serde_json::from_str(&stored).unwrap()).unwrap();
     let found = state_dir.restore_endpoints();
     let addresses = |name: &str, asks: &str| -> Option<Vec<String>> {
-        let endpoints = found.for_upstream(name, &discovery(asks))?;
+        let (endpoints, _) = found.for_upstream(name, &discovery(asks))?;
         Some(endpoints.iter().map(|endpoint| format!("{} {}", endpoint.address, endpoint.weight.get())).collect())
     };
     // What no endpoint can have is nobody's.
     assert_eq!(addresses("app", "app.test"), Some(vec!["127.0.0.1:80 3".to_owned()]));
     assert_eq!(addresses("app", "other.test"), None);
     assert_eq!(addresses("other", "app.test"), None);
+    // Nobody knows how old they are, and no clock makes anything panic.
+    let answered_at = |stored: &str| {
+        let stored: StoredEndpoints = serde_json::from_str(stored).unwrap();
+        stored.for_upstream("app", &discovery("app.test")).unwrap().1
+    };
+    assert_eq!(answered_at(&stored), None);
+    let at = |seconds: u64| stored.replace(",\"endpoints\"", &format!(",\"answered_at\":{seconds},\"endpoints\""));
+    assert_eq!(answered_at(&at(7)), Some(UNIX_EPOCH + Duration::from_secs(7)));
+    assert_eq!(answered_at(&at(u64::MAX)), None);
+    let age = |answered_at| {
+        let endpoint = "127.0.0.1:80".parse().unwrap();
+        let endpoint = Endpoint { address: endpoint, weight: Weight::new(1).unwrap() };
+        Discovered::restored(discovery("app.test"), &[endpoint], Some(answered_at)).state().age().unwrap()
+    };
+    assert!(age(UNIX_EPOCH) > Duration::from_secs(1_000_000_000));
+    assert!(age(SystemTime::now() + Duration::from_secs(3_600)) < Duration::from_secs(60));
     fs::write(state_dir.folder.join(ENDPOINTS.current), "junk").unwrap();
     assert_eq!(state_dir.restore_endpoints(), StoredEndpoints::default());
 }

@@ -87,9 +87,11 @@ fn a_start_without_the_server_serves_what_the_process_before_had_found() {
     let serin = Serin::start(&format!("{COMMON}state_dir: state\n{}", rules(&server, &asks, "")));
     server.is(Mood::Silent);
     let serin = serin.restart();
+    assert!(["stored", "failing"].contains(&state(&serin).as_str()), "{}", shown(&serin));
     assert_eq!(served(&serin, 4), counts([("one", 4)]), "from the first request on");
     eventually(PATIENCE, "the failure", || state(&serin) == "failing");
-    assert_eq!(shown(&serin)["discovery"]["age_s"], Value::Null, "nobody has confirmed it yet");
+    let age = shown(&serin)["discovery"]["age_s"].as_f64().expect("the process before had an answer");
+    assert!(age > 0.5 && serin.metric("serin_discovery_age_seconds") > 0.5, "{age}");
     server.say("app.test 1 A 127.0.0.2");
     server.is(Mood::Honest);
     wait_for_addresses(&serin, &[([127, 0, 0, 2], port).into()]);
@@ -100,6 +102,55 @@ fn a_start_without_the_server_serves_what_the_process_before_had_found() {
     let other = format!("name: other.test, port: {port}");
     std::fs::write(serin.config(), format!("{COMMON}state_dir: state\n{}", rules(&server, &other, ""))).unwrap();
     assert_eq!(served(&serin.restart(), 1), counts([("503", 1)]));
+}
+
+/// A part of the first answer of a process fails, and it knows only what is stored.
+#[test]
+fn a_part_that_fails_after_a_start_takes_nothing_away_that_the_process_before_had_found() {
+    let (_origins, port) = same_port([("127.0.0.1", "v4"), ("[::1]", "v6"), ("127.0.0.2", "new")]);
+    let services = format!("srv.test 1 SRV 1 1 {port} v4.test\nsrv.test 1 SRV 1 1 {port} v6.test\n");
+    let zone =
+        |v4: &str| format!("app.test 1 A {v4}\napp.test 1 AAAA ::1\n{services}v4.test 1 A {v4}\nv6.test 1 AAAA ::1");
+    let v6 = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port));
+    for asks in [format!("name: app.test, port: {port}"), "name: srv.test, srv: true".to_owned()] {
+        let server = NameServer::start(&zone("127.0.0.1"));
+        let serin = Serin::start(&format!("{COMMON}state_dir: state\n{}", rules(&server, &asks, "")));
+        assert_eq!(served(&serin, 4), counts([("v4", 2), ("v6", 2)]), "{asks}");
+        server.is_for(RecordType::AAAA, Mood::Fails(ResponseCode::ServFail));
+        let serin = serin.restart();
+        eventually(PATIENCE, "a part of an answer", || state(&serin) == "partial");
+        assert_eq!(served(&serin, 4), counts([("v4", 2), ("v6", 2)]), "{asks}");
+        // What is answered counts, however long the rest fails.
+        server.say(&zone("127.0.0.2"));
+        wait_for_addresses(&serin, &[([127, 0, 0, 2], port).into(), v6]);
+        // And what is stored does not once there was a whole answer.
+        server.say(&format!("app.test 1 A 127.0.0.2\n{services}v4.test 1 A 127.0.0.2\nv6.test 1 A 127.0.0.2"));
+        server.is(Mood::Honest);
+        wait_for_addresses(&serin, &[([127, 0, 0, 2], port).into()]);
+        server.is_for(RecordType::AAAA, Mood::Fails(ResponseCode::ServFail));
+        eventually(PATIENCE, "a part of an answer", || state(&serin) == "partial");
+        assert_eq!(served(&serin, 2), counts([("new", 2)]), "{asks}");
+    }
+}
+
+#[test]
+fn an_answer_to_another_question_is_stored_also_when_it_says_the_same() {
+    let (_origins, port) = same_port([("127.0.0.1", "one")]);
+    let server = NameServer::start("app.test 60 A 127.0.0.1\nother.test 60 A 127.0.0.1");
+    let written = format!("upstreams: {{app: {{endpoints: [\"127.0.0.1:{port}\"]}}}}\n");
+    let serin = Serin::start(&format!("{COMMON}state_dir: state\n{written}"));
+    let stored = serin.folder.path().join("state/endpoints.json");
+    for name in ["app.test", "other.test"] {
+        serin.reload(&format!(
+            "{COMMON}state_dir: state\n{}",
+            rules(&server, &format!("name: {name}, port: {port}"), "")
+        ));
+        eventually(PATIENCE, "it is stored", || {
+            std::fs::read_to_string(&stored).is_ok_and(|text| text.contains(name) && !text.contains("null"))
+        });
+    }
+    server.is(Mood::Silent);
+    assert_eq!(served(&serin.restart(), 2), counts([("one", 2)]));
 }
 
 /// Some servers know nothing of AAAA and say so by failing.
@@ -144,6 +195,22 @@ fn services_whose_targets_cannot_be_looked_up_stay_as_they_were() {
     let reason = shown(&serin)["discovery"]["reason"].clone();
     assert_eq!(reason, "its SRV records say that there is no such service");
     assert_eq!(served(&serin, 4), counts([("two", 4)]));
+}
+
+#[test]
+fn addresses_that_came_with_a_service_stand_for_a_lookup_that_fails() {
+    let (_origins, port) = same_port([("127.0.0.1", "v4"), ("[::1]", "v6")]);
+    let server = NameServer::start(&format!(
+        "app.test 1 SRV 1 1 {port} v4.test\napp.test 1 SRV 1 1 {port} v6.test\nv4.test 1 A 127.0.0.1\nv6.test 1 AAAA ::1"
+    ));
+    server.is(Mood::Generous);
+    // Only the service itself is asked for.
+    server.is_for(RecordType::A, Mood::Fails(ResponseCode::ServFail));
+    let serin = start(&server, "name: app.test, srv: true", "");
+    assert_eq!((addresses(&serin).len(), state(&serin).as_str()), (2, "answered"));
+    server.is_for(RecordType::SRV, Mood::Honest);
+    eventually(PATIENCE, "a part of an answer", || state(&serin) == "partial");
+    assert_eq!(served(&serin, 4), counts([("v4", 2), ("v6", 2)]));
 }
 
 #[test]
