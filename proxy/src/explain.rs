@@ -48,6 +48,9 @@ pub struct Explanation {
     /// The upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// The upstream whose breaker as a whole is open, so that another one serves, or nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stands_in_for: Option<String>,
     /// The upstreams of a split, one of which is drawn for each request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub split: Vec<UpstreamShare>,
@@ -169,6 +172,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
         route: found.map(|found| found.route().name().to_string()),
         release: None,
         upstream: None,
+        stands_in_for: None,
         split: Vec::new(),
         discovery: Vec::new(),
         endpoints: Vec::new(),
@@ -209,7 +213,9 @@ impl Explanation {
         let moment = Moment { unix_secs: now.as_secs(), draw: [crate::random::seed(), crate::random::seed()] };
         let placement = decide::place(snapshot, found, view, &moment)?;
         self.release = placement.release.as_ref().map(|placing| ReleaseExplanation::new(snapshot, placing));
-        self.divide(snapshot, found, &placement);
+        if let Some(error) = self.divide(snapshot, found, &placement, view) {
+            return Some(refusal(error));
+        }
         let is_down = self.endpoints.iter().all(|endpoint| endpoint.percent == 0.0);
         let is_known = self.discovery.iter().all(|discovery| discovery.looked_up);
         if is_down && is_known {
@@ -222,7 +228,14 @@ impl Explanation {
         None
     }
 
-    fn divide(&mut self, snapshot: &Snapshot, found: &RouteMatch<'_>, placement: &Placement<'_>) {
+    /// Says which upstream gets the request, or each how much of them. An error is what the client gets.
+    fn divide(
+        &mut self,
+        snapshot: &Snapshot,
+        found: &RouteMatch<'_>,
+        placement: &Placement<'_>,
+        view: &RequestView<'_>,
+    ) -> Option<RequestError> {
         match (found.route().target(), found.route().rules().target(), &placement.release) {
             (CompiledTarget::Split { upstreams, .. }, Target::Split(parts), None) => {
                 let total: f64 = parts.iter().map(|part| f64::from(part.weight)).sum();
@@ -233,10 +246,20 @@ impl Explanation {
                 }
             }
             _ => {
-                self.upstream = snapshot.upstream(placement.upstream).map(|upstream| upstream.name().to_string());
-                self.send_to(snapshot.upstream(placement.upstream), 100.0);
+                let mut serves = snapshot.upstream(placement.upstream)?;
+                if !serves.lets_in(placement.line, view.method.is_idempotent()) {
+                    self.stands_in_for = Some(serves.name().to_string());
+                    let fallback = placement.fallback(snapshot, serves).and_then(|id| snapshot.upstream(id));
+                    match fallback {
+                        Some(fallback) => serves = fallback,
+                        None => return Some(RequestError::BreakerOpen(1)),
+                    }
+                }
+                self.upstream = Some(serves.name().to_string());
+                self.send_to(Some(serves), 100.0);
             }
         }
+        None
     }
 
     /// An upstream gets so much.
@@ -273,7 +296,7 @@ impl ReleaseExplanation {
             group: placing.group().as_str(),
             reason: placing.reason(),
             text: match placing.canary_is_down {
-                true => format!("{assignment}; the canary has no endpoint, so stable serves"),
+                true => format!("{assignment}; the canary has no endpoint or its breaker is open, so stable serves"),
                 false => assignment.to_string(),
             },
             rule: assignment.rule.map(Into::into),

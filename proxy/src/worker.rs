@@ -38,6 +38,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) limits: ConnectionLimits,
     /// Connections of clients that one worker serves at most.
     pub(crate) max_connections: usize,
+    /// Requests that one worker has in flight at one upstream at most.
+    pub(crate) max_in_flight: u32,
     /// How many of all workers' connections each client has.
     pub(crate) clients: Arc<PerClient>,
     /// Descriptors from this number on are not for clients and endpoints.
@@ -151,7 +153,7 @@ impl Worker {
             counters,
             connections: Registry::new(),
             exchanges: Registry::new(),
-            upstreams: LocalUpstreams::new(index),
+            upstreams: LocalUpstreams::new(index, options.max_in_flight),
             mirrors: Cell::new(0),
             warm_ups: WarmUps::default(),
             log: LogWriter::new(options.log),

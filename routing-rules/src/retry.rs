@@ -27,6 +27,13 @@ pub enum Failed {
     Answered,
 }
 
+impl Failed {
+    /// Whether it says nothing of the endpoint: it had closed an idle connection, or has not looked at the request.
+    pub fn is_excused(self) -> bool {
+        matches!(self, Self::ReusedConnectionClosed | Self::NotProcessed)
+    }
+}
+
 /// A try that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Attempt {

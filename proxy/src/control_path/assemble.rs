@@ -15,7 +15,7 @@ use super::state_dir::StoredEndpoints;
 use super::traffic::TrafficMemory;
 use super::{breakers, health, limits, weights};
 use crate::moment;
-use crate::snapshot::{Balancer, Discovered, Endpoint, Member, Snapshot, Upstream, Weighing};
+use crate::snapshot::{Balancer, Discovered, Endpoint, Mark, Member, Snapshot, Upstream, Weighing};
 
 /// Builds snapshots one after another. Cheap to clone.
 #[derive(Clone)]
@@ -58,9 +58,14 @@ impl Assembler {
         Self { workers, context, trusted_proxies, geo, looks_up: true, stored, endpoints, unused, traffic }
     }
 
-    /// Upstreams whose endpoints are looked up begin with these.
+    /// Upstreams of the first rules whose endpoints are looked up begin with these.
     pub fn with_stored(self, stored: StoredEndpoints) -> Self {
         Self { stored: Arc::new(stored), ..self }
+    }
+
+    /// Upstreams that come later begin without: what is stored is of the start, and may be old by then.
+    pub fn forget_stored(&mut self) {
+        self.stored = Arc::default();
     }
 
     /// For snapshots of which only questions are asked: upstreams whose endpoints would be looked up are taken to have some.
@@ -92,7 +97,7 @@ impl Assembler {
             let Some(id) = table.upstream_id(rules.name().as_str()) else { continue };
             let place = upstreams.get_mut(id.index());
             let is_known = place.as_deref().is_some_and(Option::is_some);
-            self.replace(place, Some(rules));
+            self.replace(place, Some((rules, activity.mark_of(id.index()))));
             match rules.connections().warm {
                 0 => warm.remove(&id),
                 1.. => warm.insert(id),
@@ -127,7 +132,7 @@ impl Assembler {
             // One that has gone meanwhile, or is written down now, has nothing to be found.
             let others = place.as_ref().filter(|upstream| has_found_others(upstream));
             let Some(rules) = others.map(|upstream| Arc::clone(&upstream.rules)) else { continue };
-            self.replace(Some(place), Some(&rules));
+            self.replace(Some(place), Some((&rules, before.activity.mark_of(id.index()))));
             before.activity.mark(id.index());
             has_changed = true;
         }
@@ -136,7 +141,11 @@ impl Assembler {
     }
 
     /// Builds an upstream, and notes the endpoints that its former version had and it has not.
-    fn replace(&mut self, place: Option<&mut Option<Arc<Upstream>>>, rules: Option<&Arc<rules::Upstream>>) {
+    fn replace(
+        &mut self,
+        place: Option<&mut Option<Arc<Upstream>>>,
+        rules: Option<(&Arc<rules::Upstream>, Option<Mark>)>,
+    ) {
         let Some(place) = place else { return };
         let old = place.take();
         let before: Vec<Identity> = old.iter().flat_map(|upstream| &upstream.endpoints).map(identity).collect();
@@ -144,13 +153,13 @@ impl Assembler {
         for identity in &before {
             self.endpoints.entry(identity.clone()).and_modify(|known| known.unused_since = Some(now));
         }
-        *place = rules.map(|rules| Arc::new(self.upstream(rules, old.as_deref())));
+        *place = rules.map(|(rules, mark)| Arc::new(self.upstream(rules, mark, old.as_deref())));
         let is_unused = |known: Option<&Known>| known.is_some_and(|known| known.unused_since.is_some());
         let unused = before.into_iter().filter(|identity| is_unused(self.endpoints.get(identity)));
         self.unused.extend(unused.map(|identity| (now, identity)));
     }
 
-    fn upstream(&mut self, rules: &Arc<rules::Upstream>, old: Option<&Upstream>) -> Upstream {
+    fn upstream(&mut self, rules: &Arc<rules::Upstream>, mark: Option<Mark>, old: Option<&Upstream>) -> Upstream {
         let now_us = moment::now_us();
         let workers = self.workers;
         let mut newcomers = Vec::new();
@@ -163,21 +172,26 @@ impl Assembler {
             Member { endpoint: known, weight: endpoint.weight.get(), results }
         });
         let members: Box<[Member]> = members.collect();
-        let is_joined = newcomers_ramp(false, members.len(), newcomers.len());
+        let is_joined = newcomers_ramp(members.len(), newcomers.len());
         let is_checked = rules.health().is_some();
         newcomers.iter().for_each(|endpoint| health::prepare(endpoint, is_checked, is_joined));
         members.iter().for_each(|member| health::prepare(&member.endpoint, is_checked, false));
         if is_joined {
             newcomers.iter().for_each(|endpoint| weights::start_ramp(endpoint, now_us));
         }
+        let balancer = Balancer::new(rules, &members, &self.context.secret);
+        if balancer.learning().is_some() && old.is_some_and(|old| old.balancer.learning().is_none()) {
+            members.iter().for_each(|member| weights::start_learning(&member.endpoint));
+        }
         let upstream = Upstream {
-            balancer: Balancer::new(rules, &members, &self.context.secret),
+            balancer,
             weighing: Weighing::new(&members),
             group: breakers::group(rules, old, workers),
             door: limits::door(rules, old, workers),
             endpoints: members,
             is_assumed: !self.looks_up && discovered.is_some(),
             discovered,
+            mark,
             rules: Arc::clone(rules),
         };
         weights::publish(&upstream, now_us);
@@ -214,8 +228,8 @@ impl Assembler {
 fn discovered(rules: &rules::Upstream, old: Option<&Upstream>, stored: &StoredEndpoints) -> Option<Arc<Discovered>> {
     let discovery = rules.discovery()?;
     let Some(old) = old else {
-        let stored = stored.for_upstream(rules.name().as_str(), discovery).unwrap_or_default();
-        return Some(Arc::new(Discovered::new(Arc::clone(discovery), &stored)));
+        let (endpoints, answered_at) = stored.for_upstream(rules.name().as_str(), discovery).unwrap_or_default();
+        return Some(Arc::new(Discovered::restored(Arc::clone(discovery), &endpoints, answered_at)));
     };
     let before = old.discovered.as_ref();
     if let Some(same) = before.filter(|before| before.rules() == discovery) {

@@ -19,7 +19,7 @@ pub const PERIOD_US: u64 = 100_000;
 pub fn tick(snapshot: &Snapshot, now_us: u64, draw: impl Fn() -> f64) {
     for place in snapshot.activity.take(Look::Breakers) {
         let Some(Some(upstream)) = snapshot.upstreams.get(place) else { continue };
-        let (own, group) = (upstream.rules.breaker(), upstream.group.as_deref().zip(upstream.rules.group_breaker()));
+        let (own, group) = (upstream.rules.breaker(), upstream.group.as_ref().zip(upstream.rules.group_breaker()));
         let endpoints_move = own.is_some_and(|breaker| tick_endpoints(upstream, breaker, now_us, &draw));
         let group_moves =
             group.is_some_and(|(group, rules)| tick_group(upstream, group, rules, now_us / 1_000, draw()));
@@ -29,11 +29,9 @@ pub fn tick(snapshot: &Snapshot, now_us: u64, draw: impl Fn() -> f64) {
     }
 }
 
-/// The group breaker of an upstream under these rules: the one it has, if it counts the same.
-pub(super) fn group(rules: &rules::Upstream, old: Option<&Upstream>, workers: usize) -> Option<Arc<Group>> {
-    let rules = rules.group_breaker()?;
-    let known = old.and_then(|old| old.group.as_ref()).filter(|known| known.is_for(rules));
-    Some(known.map_or_else(|| Arc::new(Group::new(rules, workers)), Arc::clone))
+/// The group breaker of an upstream under these rules, which stands where it stood.
+pub(super) fn group(rules: &rules::Upstream, old: Option<&Upstream>, workers: usize) -> Option<Group> {
+    Some(Group::new(rules.group_breaker()?, old.and_then(|old| old.group.as_ref()), workers))
 }
 
 /// Whether the next tick has something to look at even if no request came.
@@ -54,7 +52,12 @@ pub(super) fn results(
     endpoint: &Arc<Endpoint>,
     workers: usize,
 ) -> Option<Arc<Results>> {
-    let breaker = rules.breaker()?;
+    let Some(breaker) = rules.breaker() else {
+        // One that is switched on again later begins closed, and not where it stood days ago.
+        *endpoint.breaker() = None;
+        endpoint.gate().reset();
+        return None;
+    };
     let (layout, streak) = (Layout::of(breaker.condition.as_ref()), breaker.settings.streak);
     let known = old.and_then(|old| old.endpoints.iter().find(|member| Arc::ptr_eq(&member.endpoint, endpoint)));
     let known = known.and_then(|member| member.results.as_ref()).filter(|known| known.is_for(&layout, streak));
@@ -64,11 +67,12 @@ pub(super) fn results(
 /// Whether the next tick has something to look at even if no request came.
 fn tick_endpoints(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw: &impl Fn() -> f64) -> bool {
     let now_ms = now_us / 1_000;
-    let counted = upstream.endpoints.iter().filter_map(|member| Some((member, member.results.as_ref()?)));
     let mut states: Vec<MutexGuard<'_, Option<BreakerState>>> =
         upstream.endpoints.iter().map(|member| member.endpoint.breaker()).collect();
     let mut members = Vec::with_capacity(states.len());
-    for ((member, results), state) in counted.zip(&mut states) {
+    for (member, state) in upstream.endpoints.iter().zip(&mut states) {
+        // With a breaker all endpoints of an upstream have results.
+        let Some(results) = &member.results else { return false };
         let state = state.get_or_insert_with(|| BreakerState::new(rules.settings, results));
         state.look(rules.settings, results, now_ms);
         let gate = member.endpoint.gate();
@@ -100,6 +104,9 @@ fn tick_endpoints(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw
     drop(states);
     if weights_change {
         weights::publish(upstream, now_us);
+    } else if is_moving && let Some(door) = &upstream.door {
+        // Probes may be anybody's by now.
+        door.ring();
     }
     is_moving
 }

@@ -30,12 +30,23 @@ pub(super) fn start_ramp(endpoint: &Endpoint, now_us: u64) {
     known(&mut endpoint.learned()).start_ramp(now_us);
 }
 
+/// Weights are learned from here on: what an endpoint was seen to do under another balance is no evidence of the last seconds.
+pub(super) fn start_learning(endpoint: &Endpoint) {
+    if let Some(counts) = endpoint.evidence() {
+        known(&mut endpoint.learned()).restart(counts);
+    }
+}
+
 /// Puts in force what is known of the endpoints, whatever divides requests over them.
 pub(super) fn publish(upstream: &Upstream, now_us: u64) {
     upstream.weighing.publish(|| {
         let shares: Vec<Share> = upstream.endpoints.iter().map(|member| share(upstream, member, now_us)).collect();
         Weights::new(&shares)
     });
+    // Who waits may find room at an endpoint that has come back.
+    if let Some(door) = &upstream.door {
+        door.ring();
+    }
 }
 
 /// The same for the upstream of an endpoint, if the snapshot still has it.

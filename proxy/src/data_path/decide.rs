@@ -15,8 +15,7 @@ use routing_rules::table::{CompiledTarget, ReleaseId, RouteId, RouteMatch, Upstr
 
 use super::error::RequestError;
 use super::upstream::{Admission, Attempt, GroupPass, LocalUpstream, Shut, Stay, Ticket, UpstreamPlace, Wants};
-use crate::moment;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Upstream};
 use crate::worker::{HeldSnapshot, Worker};
 
 /// Where a request goes, and everything needed later from the same snapshot.
@@ -160,8 +159,9 @@ impl Placing<'_> {
 }
 
 impl Placement<'_> {
-    fn fallback(&self, snapshot: &Snapshot, own: &LocalUpstream) -> Option<UpstreamId> {
-        let named = own.shared().rules.fallback().and_then(|name| snapshot.table.upstream_id(name.as_str()));
+    /// Who serves while the upstream's breaker lets nobody pass.
+    pub(crate) fn fallback(&self, snapshot: &Snapshot, own: &Upstream) -> Option<UpstreamId> {
+        let named = own.rules.fallback().and_then(|name| snapshot.table.upstream_id(name.as_str()));
         named.or(self.instead)
     }
 
@@ -198,21 +198,24 @@ impl Destination {
         stay: &mut Stay,
     ) -> Result<Self, RequestError> {
         let local = |id: UpstreamId| {
-            snapshot.activity.mark(id.index());
             let shared = snapshot.upstream(id).ok_or(RequestError::NoEndpoint)?;
+            shared.has_news();
             Ok(worker.upstreams.get(id, shared, || worker.draw()))
         };
         let own = local(placement.upstream)?;
         let (upstream, pass) = match GroupPass::take(&own, placement.line, request.method.is_idempotent()) {
             Ok(pass) => (own, pass),
             // A fallback is asked for an endpoint and nothing else: its own fallback is not followed.
-            Err(Shut) => (local(placement.fallback(snapshot, &own).ok_or(RequestError::NoEndpoint)?)?, None),
+            Err(Shut { retry_after_s }) => {
+                let fallback = placement.fallback(snapshot, own.shared());
+                (local(fallback.ok_or(RequestError::BreakerOpen(retry_after_s))?)?, None)
+            }
         };
         let wants = upstream.wants(request, worker.unix_secs());
         stay.begin(pass);
         let ticket = match upstream.admit(wants, now_us, || worker.draw()) {
             Ok(Admission::Admitted(choice, place)) => {
-                stay.enter(Attempt::new(Rc::clone(&upstream), choice, now_us), place);
+                stay.enter(Attempt::new(Rc::clone(&upstream), choice), place);
                 None
             }
             Ok(Admission::Waits(ticket)) => Some(ticket),
@@ -239,7 +242,7 @@ impl Destination {
         let Some(ticket) = &self.ticket else { return Ok(None) };
         let (choice, place) = self.upstream.wait(ticket, self.wants, || worker.draw()).await?;
         self.ticket = None;
-        Ok(Some((Attempt::new(Rc::clone(&self.upstream), choice, moment::now_us()), place)))
+        Ok(Some((Attempt::new(Rc::clone(&self.upstream), choice), place)))
     }
 
     /// Counts that the request waited for too long.
@@ -251,9 +254,14 @@ impl Destination {
 
     /// An endpoint other than that of `attempt` and those before. It is not waited for.
     pub(crate) fn choose_another(&mut self, attempt: &Attempt, worker: &Worker, now_us: u64) -> Option<Attempt> {
-        self.tried.push(attempt.place());
+        self.has_tried(attempt);
         let choice = self.upstream.choose(self.wants, &self.tried, now_us, || worker.draw())?;
-        Some(Attempt::new(Rc::clone(&self.upstream), choice, now_us))
+        Some(Attempt::new(Rc::clone(&self.upstream), choice))
+    }
+
+    /// The request has been at the endpoint of `attempt` and goes there no more.
+    pub(crate) fn has_tried(&mut self, attempt: &Attempt) {
+        self.tried.push(attempt.place());
     }
 
     /// The cookie that leads a client back to where `attempt` served it, if it needs one.

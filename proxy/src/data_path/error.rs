@@ -39,6 +39,9 @@ pub(crate) enum RequestError {
     NoRoute,
     /// The upstream has no endpoint that takes requests.
     NoEndpoint,
+    /// The breaker of the upstream as a whole is open, and nothing stands in for it; it is worth while to come again after so
+    /// many seconds.
+    BreakerOpen(u64),
     /// No connection to the endpoint.
     Connect,
     /// No connection to the endpoint in time.
@@ -74,7 +77,7 @@ pub(crate) enum Blame {
 
 impl RequestError {
     /// Every error once, for metrics that exist before the first event.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::Malformed(""),
         Self::ConnectMethod,
         Self::TransferCoding,
@@ -97,6 +100,7 @@ impl RequestError {
         Self::RouteFull,
         Self::UpstreamFull,
         Self::QueueTimeout,
+        Self::BreakerOpen(1),
     ];
 
     /// The place in [`Self::ALL`], which is also the place of its counter.
@@ -124,6 +128,7 @@ impl RequestError {
             Self::RouteFull => 19,
             Self::UpstreamFull => 20,
             Self::QueueTimeout => 21,
+            Self::BreakerOpen(_) => 22,
         }
     }
 
@@ -141,7 +146,7 @@ impl RequestError {
             Self::ClientGone => StatusCode::from_u16(499).expect("499 is within 100 to 999"),
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoEndpoint | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::BreakerOpen(_) | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::RouteFull | Self::UpstreamFull | Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect | Self::BadResponse | Self::ResponseCut => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -166,9 +171,12 @@ impl RequestError {
             Self::Connect | Self::ConnectTimeout | Self::BadResponse | Self::ResponseTimeout | Self::ResponseCut => {
                 Blame::Upstream
             }
-            Self::NoEndpoint | Self::Unavailable | Self::RouteFull | Self::UpstreamFull | Self::QueueTimeout => {
-                Blame::Proxy
-            }
+            Self::NoEndpoint
+            | Self::BreakerOpen(_)
+            | Self::Unavailable
+            | Self::RouteFull
+            | Self::UpstreamFull
+            | Self::QueueTimeout => Blame::Proxy,
         }
     }
 
@@ -196,6 +204,7 @@ impl RequestError {
             Self::ClientGone => "client_gone",
             Self::NoRoute => "no_route",
             Self::NoEndpoint => "no_endpoint",
+            Self::BreakerOpen(_) => "breaker_open",
             Self::Connect => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
             Self::BadResponse => "bad_response",
@@ -224,6 +233,7 @@ impl RequestError {
             Self::ClientGone => "client closed the connection",
             Self::NoRoute => "no route",
             Self::NoEndpoint => "no endpoint available",
+            Self::BreakerOpen(_) => "the upstream fails and is left alone for a while",
             Self::Connect => "no connection to the endpoint",
             Self::ConnectTimeout => "no connection to the endpoint in time",
             Self::BadResponse => "invalid response from the endpoint",
@@ -255,6 +265,7 @@ impl RequestError {
             | Self::Unavailable => true,
             Self::NoRoute
             | Self::NoEndpoint
+            | Self::BreakerOpen(_)
             | Self::Connect
             | Self::ConnectTimeout
             | Self::BadResponse
@@ -306,7 +317,7 @@ impl RequestError {
     /// When it is worth while to ask again.
     fn retry_after_s(self) -> Option<u64> {
         match self {
-            Self::RateLimited(seconds) => Some(seconds),
+            Self::RateLimited(seconds) | Self::BreakerOpen(seconds) => Some(seconds),
             _ => (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
         }
     }

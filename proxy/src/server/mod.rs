@@ -151,6 +151,7 @@ impl Server {
             snapshots: Arc::clone(&snapshots),
             limits: options.limits,
             max_connections: connections.max(worker_count) / worker_count,
+            max_in_flight: start::in_flight_per_upstream(descriptors, worker_count),
             reserved_from: RawFd::try_from(descriptors).unwrap_or(RawFd::MAX),
             clients: Arc::new(PerClient::new(start::connections_per_client(&settings, connections))),
             log: log.clone(),

@@ -119,6 +119,13 @@ pub(super) fn connections(descriptors: u64) -> usize {
     usize::try_from(descriptors / 4 * 3).unwrap_or(usize::MAX)
 }
 
+/// How many requests one worker may have in flight at one upstream: what is for connections to endpoints, less a quarter, so that
+/// one upstream that hangs leaves room for the others.
+pub(super) fn in_flight_per_upstream(descriptors: u64, workers: usize) -> u32 {
+    let all = descriptors / 4 * 3 / 4;
+    u32::try_from(all / workers as u64).unwrap_or(u32::MAX).max(1)
+}
+
 /// Whoever takes all he may leaves a quarter to the others.
 pub(super) fn connections_per_client(settings: &Settings, connections: usize) -> usize {
     let default = (connections / 4 * 3).clamp(1, MAX_PER_CLIENT);

@@ -66,6 +66,12 @@ impl SharedGate {
         self.load().admission(repeatable) != Admission::Refused
     }
 
+    /// The same for a request whose key is at this place from 0 to 9,999: while the endpoint comes back, those with low places
+    /// pass, and always the same ones.
+    pub fn may_pass_at(&self, place: u16, repeatable: bool) -> bool {
+        self.load().admission_at(place, repeatable) != Admission::Refused
+    }
+
     /// Lets a request pass, as a probe if that is what passes now.
     pub fn enter(&self, repeatable: bool) -> Option<Admitted> {
         let gate = self.load();
@@ -114,6 +120,12 @@ impl SharedGate {
     /// Puts a gate in the place of another; `false` if it is no longer there.
     fn replace(&self, old: Gate, new: Gate) -> bool {
         self.gate.compare_exchange(old.bits(), new.bits(), AcqRel, Acquire).is_ok()
+    }
+
+    /// As at the beginning: nobody counts any more, and what was known is of another time.
+    pub fn reset(&self) {
+        self.streak.store(Streak::start(0), Relaxed);
+        self.gate.store(Gate::NEW.bits(), Release);
     }
 
     /// Puts in force what a tick decided that had read `before`.

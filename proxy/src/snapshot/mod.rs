@@ -27,7 +27,7 @@ use routing_rules::request::GeoDatabase;
 use routing_rules::rules::{AddressSet, Name};
 use routing_rules::table::{RouteTable, UpstreamId};
 
-pub use activity::{Activity, Look};
+pub use activity::{Activity, Look, Mark};
 pub use breaker::{Admitted, BreakerState, Results, SharedGate};
 pub use checked::Checked;
 pub use connection::{ConnectionCounters, ConnectionEnd, ConnectionTotals};

@@ -9,7 +9,7 @@ use routing_rules::release::{EndpointTag, Secret, Sessions};
 use routing_rules::rules::{self, Balance, HashKey, Measure, Name};
 use routing_rules::table::{learning, learning_of_sessions};
 
-use super::{Discovered, Endpoint, Group, Results, UpstreamDoor};
+use super::{Discovered, Endpoint, Group, Mark, Results, UpstreamDoor};
 
 /// A named set of endpoints.
 pub struct Upstream {
@@ -26,9 +26,11 @@ pub struct Upstream {
     /// The weights of the moment.
     pub weighing: Weighing,
     /// Its breaker as a whole.
-    pub group: Option<Arc<Group>>,
+    pub group: Option<Group>,
     /// Who is there and who waits, if that is limited.
     pub door: Option<Arc<UpstreamDoor>>,
+    /// Where it is told that there is something to look at.
+    pub mark: Option<Mark>,
 }
 
 /// An endpoint as a member of an upstream.
@@ -105,6 +107,13 @@ impl Upstream {
     /// 9,999.
     pub fn lets_in(&self, place: u16, repeatable: bool) -> bool {
         self.group.as_ref().is_none_or(|group| group.may_pass(place, repeatable))
+    }
+
+    /// A request has come, or something is known of one: the ticks are to look.
+    pub fn has_news(&self) {
+        if let Some(mark) = &self.mark {
+            mark.set();
+        }
     }
 
     /// Whether any endpoint has a weight and does not drain.

@@ -60,6 +60,20 @@ fn an_answer_that_nobody_reads_in_time_does_not() {
 }
 
 #[test]
+fn a_request_that_is_not_sent_in_time_does_not() {
+    let origin = Origin::named("app");
+    let serin = Serin::in_front_of(&origin, "timeouts: {total: 300ms}");
+    for _ in 0..5 {
+        let mut client = serin.client();
+        client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100\r\n\r\npart");
+        assert_eq!(client.reply().status, 408);
+    }
+    serin.wait_until_quiet(PATIENCE);
+    assert_eq!(errors(&serin), 0.0);
+    assert_eq!(serin.metric_of("serin_request_errors_total", "reason=\"client_too_slow\""), 5.0);
+}
+
+#[test]
 fn a_client_that_leaves_counts_against_nobody() {
     let origin = Origin::start(|visit| {
         visit.write(PART)?;

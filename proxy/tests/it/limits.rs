@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::client::request;
-use crate::support::control::replace;
+use crate::support::control::{order, replace};
 use crate::support::{Client, Origin, PATIENCE, Reply, Serin, eventually, get};
 
 /// What is left of an hour, on a machine with more to do.
@@ -397,6 +397,25 @@ fn a_higher_limit_lets_in_who_waits() {
     stand(&serin, 3, 1);
     held.release(4);
     for mut client in std::iter::once(first).chain(clients) {
+        assert_eq!(client.reply().status, 200);
+    }
+    stand(&serin, 0, 0);
+}
+
+#[test]
+fn an_endpoint_that_comes_back_takes_who_waits() {
+    let (back, busy) = (Held::start(), Held::start());
+    let limits = "{in_flight_per_endpoint: 1, queue: {length: 3, timeout: 60s}}";
+    let serin = Serin::start(&with_upstream(&[&back.origin, &busy.origin], limits));
+    let admin = serin.server().admin().expect("the rules open the admin API");
+    order(admin, back.origin.address(), "drain");
+    let first = asking(&serin);
+    busy.has(1);
+    let waiting = in_line(&serin, 1, &["/waits"]);
+    order(admin, back.origin.address(), "undrain");
+    back.has(1);
+    [&back, &busy].into_iter().for_each(|held| held.release(1));
+    for mut client in std::iter::once(first).chain(waiting) {
         assert_eq!(client.reply().status, 200);
     }
     stand(&serin, 0, 0);

@@ -38,11 +38,6 @@ impl Default for Learning {
     }
 }
 
-impl Learning {
-    /// [`Learning::gain`] where the choice among several endpoints is bypassed: for sticky and hashed traffic.
-    pub const GAIN_WITHOUT_CHOICE: f64 = 0.05;
-}
-
 /// What was learned about one endpoint. It belongs to the endpoint, not to the rules of the moment.
 #[derive(Clone, Debug)]
 pub struct Learned {
@@ -57,6 +52,11 @@ impl Learned {
     /// Nothing yet, of an endpoint whose counters stand as `counts` says.
     pub fn new(counts: Counts) -> Self {
         Self { ln_weight: 0.0, slowness: 0.0, window: Window::new(counts), ramp_start_us: None }
+    }
+
+    /// Goes on from counters that stand as `counts` says: what they counted meanwhile is not of the last seconds.
+    pub fn restart(&mut self, counts: Counts) {
+        self.window = Window::new(counts);
     }
 
     /// Closes the slot of a tick.
@@ -127,10 +127,10 @@ pub fn ramp(elapsed_us: u64, length_us: u64) -> f64 {
     }
 }
 
-/// Whether newcomers to a group begin with a ramp. At the start of the process all are new, and where most are new
-/// there is nobody to take the load meanwhile.
-pub fn newcomers_ramp(is_start: bool, members: usize, newcomers: usize) -> bool {
-    !is_start && 2 * newcomers <= members
+/// Whether newcomers to a group begin with a ramp. Where most are new, as at the start of the process, there is nobody to
+/// take the load meanwhile.
+pub fn newcomers_ramp(members: usize, newcomers: usize) -> bool {
+    2 * newcomers <= members
 }
 
 /// One tick of one group: every endpoint with its evidence. Endpoints whose breaker is open or probing are left out.

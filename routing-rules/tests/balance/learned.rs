@@ -145,12 +145,23 @@ fn ramps() {
 }
 
 #[test]
-fn who_ramps() {
-    let cases = [((true, 8, 1), false), ((false, 8, 1), true), ((false, 8, 4), true), ((false, 8, 5), false)];
-    for ((is_start, members, newcomers), expected) in cases {
-        assert_eq!(newcomers_ramp(is_start, members, newcomers), expected, "{newcomers} of {members}");
+fn what_was_counted_before_a_restart_is_no_evidence() {
+    let (learning, mut counts) = (Learning::default(), Counts::default());
+    let mut learned = Learned::new(counts);
+    for request in 0..1_000 {
+        counts.start(request);
+        counts.answer(request, request + 1_000_000);
     }
-    assert!(!newcomers_ramp(false, 1, 1));
+    learned.restart(counts);
+    learned.close_slot(counts);
+    assert_eq!(learned.evidence(&learning, 2_000_000), Evidence::default());
+}
+
+#[test]
+fn who_ramps() {
+    for (members, newcomers, expected) in [(8, 1, true), (8, 4, true), (8, 5, false), (8, 8, false), (1, 1, false)] {
+        assert_eq!(newcomers_ramp(members, newcomers), expected, "{newcomers} of {members}");
+    }
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Process {
     /// An endpoint more. Nobody else's weight changes.
     pub(crate) fn join(&mut self, configured: f64, now_us: u64) {
         let mut learned = Learned::new(Counts::default());
-        if newcomers_ramp(false, self.learned.len() + 1, 1) {
+        if newcomers_ramp(self.learned.len() + 1, 1) {
             learned.start_ramp(now_us);
         }
         self.configured.push(configured);

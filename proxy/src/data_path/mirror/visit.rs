@@ -45,8 +45,8 @@ impl Visit {
         let (worker, now_us) = (&copy.worker, moment::now_us());
         let snapshot = worker.snapshot();
         let id = snapshot.table.upstream_id(copy.upstream.as_str())?;
-        snapshot.activity.mark(id.index());
         let upstream = worker.upstreams.get(id, snapshot.upstream(id)?, || worker.draw());
+        upstream.shared().has_news();
         let mut stay = Stay::default();
         if !copy.samples {
             stay.leave_no_sample();
@@ -68,7 +68,7 @@ impl Visit {
                 return None;
             }
         };
-        let mut attempt = Attempt::new(upstream, choice, now_us);
+        let mut attempt = Attempt::new(upstream, choice);
         attempt.start_clock(now_us);
         let endpoint = Rc::clone(attempt.endpoint());
         stay.enter(attempt, place);

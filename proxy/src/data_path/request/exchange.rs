@@ -183,8 +183,7 @@ impl Exchange {
     /// It goes to another endpoint, and no longer to the one before; or to the same again.
     pub(crate) fn retry_at(&self, another: Option<Attempt>) {
         self.retries.set(self.retries.get() + 1);
-        let again = |attempt: &mut Attempt| attempt.again(moment::now_us());
-        if let Some(attempt) = another.or_else(|| self.with_attempt(again)) {
+        if let Some(attempt) = another.or_else(|| self.with_attempt(Attempt::again)) {
             self.stay.borrow_mut().move_to(attempt);
             self.with_attempt(Attempt::count_retry);
             self.begin();
@@ -199,7 +198,7 @@ impl Exchange {
         self.stay.borrow_mut().hedge_at(attempt);
     }
 
-    /// The second endpoint serves, and the first is let go, or had failed.
+    /// The second endpoint serves, and the first is let go, or had failed by a fault of its own.
     pub(crate) fn hedge_serves(&self, first_failed: Option<RequestError>) {
         if let Some(error) = first_failed {
             self.endpoint_failed(error);
@@ -208,9 +207,9 @@ impl Exchange {
         self.with_attempt(|attempt| self.record().endpoint(attempt.endpoint()));
     }
 
-    /// The second endpoint does not serve.
-    pub(crate) fn hedge_failed(&self, error: RequestError) {
-        self.stay.borrow_mut().hedge_failed(error, moment::now_us());
+    /// The second endpoint does not serve, by a fault of its own or not.
+    pub(crate) fn hedge_failed(&self, fault: Option<RequestError>) {
+        self.stay.borrow_mut().hedge_failed(fault, moment::now_us());
     }
 
     /// It has another endpoint than before, if it has one.

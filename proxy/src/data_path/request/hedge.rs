@@ -38,11 +38,11 @@ pub(super) async fn send(
             Ok(answer) => Ok(answer),
             Err(failed) => match second.await {
                 Ok(answer) => {
-                    exchange.hedge_serves(Some(failed.error));
+                    exchange.hedge_serves(failed.fault());
                     Ok(answer)
                 }
                 Err(second) => {
-                    exchange.hedge_failed(second.error);
+                    exchange.hedge_failed(second.fault());
                     Err(failed)
                 }
             },
@@ -53,7 +53,7 @@ pub(super) async fn send(
                 Ok(answer)
             }
             Err(failed) => {
-                exchange.hedge_failed(failed.error);
+                exchange.hedge_failed(failed.fault());
                 first.await
             }
         },
@@ -62,11 +62,13 @@ pub(super) async fn send(
 
 /// Another endpoint for the request, if there is one and the budget allows it.
 fn begin(exchange: &Exchange, destination: &mut Destination) -> Option<Rc<LocalEndpoint>> {
-    let another = |attempt: &mut _| {
-        let allowed = destination.upstream().may_hedge(exchange.now_ms());
-        allowed.then(|| destination.choose_another(attempt, exchange.worker(), moment::now_us())).flatten()
-    };
+    let another = |attempt: &mut _| destination.choose_another(attempt, exchange.worker(), moment::now_us());
+    // Where there is no other endpoint, the budget is left to those that can use it.
     let hedge = exchange.with_attempt(another).flatten()?;
+    if !destination.upstream().may_hedge(exchange.now_ms()) {
+        return None;
+    }
+    destination.has_tried(&hedge);
     let endpoint = Rc::clone(hedge.endpoint());
     exchange.hedge_at(hedge);
     Some(endpoint)

@@ -95,7 +95,9 @@ async fn forward(
     let mut fresh = false;
     let answer = loop {
         let Some(endpoint) = life.exchange().endpoint() else { break Err(RequestError::NoEndpoint) };
-        let hedge = decision.route().hedge_after().filter(|_| !fresh && upstream::is_repeatable(&request));
+        // A second handshake would open a second session.
+        let may_hedge = !fresh && upgrade.is_none() && upstream::is_repeatable(&request);
+        let hedge = decision.route().hedge_after().filter(|_| may_hedge);
         let (exchange, destination) = (life.exchange(), &mut decision.destination);
         let sent = match hedge {
             Some(after) => Box::pin(hedge::send(&endpoint, exchange, destination, request, after, connect)).await,
@@ -122,6 +124,9 @@ fn retry(
     (request, failed): (Request<RequestBody>, Failed),
 ) -> Option<Request<RequestBody>> {
     let (exchange, destination) = (life.exchange(), &mut decision.destination);
+    if failed.is_excused() {
+        exchange.endpoint_excused();
+    }
     let attempt = retry::Attempt {
         failed,
         idempotent: request.method().is_idempotent(),
@@ -134,10 +139,9 @@ fn retry(
     }
     let another = |attempt: &mut _| destination.choose_another(attempt, exchange.worker(), moment::now_us());
     let another = exchange.with_attempt(another).flatten();
-    match failed {
-        Failed::Connect if another.is_none() => return None,
-        Failed::Connect => exchange.endpoint_failed(error),
-        _ => exchange.endpoint_excused(),
+    if failed == Failed::Connect {
+        another.as_ref()?;
+        exchange.endpoint_failed(error);
     }
     exchange.retry_at(another);
     Some(request)

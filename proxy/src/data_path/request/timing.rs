@@ -112,7 +112,7 @@ impl Timing {
         let over = |since_ms: u64, limit: Duration| now_ms.saturating_sub(since_ms) as u128 >= limit.as_millis();
         let answered = self.answered.get();
         if limits.total.is_some_and(|total| over(self.started_ms, total)) {
-            return Some(if answered { RequestError::ResponseCut } else { RequestError::ResponseTimeout });
+            return Some(self.out_of_time());
         }
         if let since @ 1.. = self.waits_for_client_ms.get() {
             let waited = self.waited_for_client_ms.get() + now_ms.saturating_sub(since);
@@ -136,6 +136,19 @@ impl Timing {
         match self.request_complete_ms.get() {
             complete @ 1.. if !answered && over(complete, limits.request) => Some(RequestError::ResponseTimeout),
             _ => None,
+        }
+    }
+}
+
+impl Timing {
+    /// What it means that the time for all is over, by whom it is waited for now: an endpoint is not to blame for a client that
+    /// sends slowly, nor for the queue.
+    fn out_of_time(&self) -> RequestError {
+        match () {
+            () if self.answered.get() => RequestError::ResponseCut,
+            () if self.waits_for_client_ms.get() > 0 => RequestError::ClientTooSlow,
+            () if self.patient_until_ms.get() > 0 => RequestError::QueueTimeout,
+            () => RequestError::ResponseTimeout,
         }
     }
 }

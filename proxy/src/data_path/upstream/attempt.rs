@@ -18,7 +18,6 @@ use crate::snapshot::Admitted;
 pub(crate) struct Attempt {
     upstream: Rc<LocalUpstream>,
     choice: Choice,
-    began_us: u64,
     clock: Clock,
     awaits_head: bool,
     /// Whether the time it takes says something of the endpoint.
@@ -35,22 +34,25 @@ enum Clock {
         since_us: u64,
     },
     /// What was to be learned has been.
-    Stopped,
+    Stopped {
+        took_us: Option<u64>,
+    },
 }
 
 impl Attempt {
     /// A request for the endpoint that was chosen.
-    pub(crate) fn new(upstream: Rc<LocalUpstream>, choice: Choice, began_us: u64) -> Self {
+    pub(crate) fn new(upstream: Rc<LocalUpstream>, choice: Choice) -> Self {
         upstream.endpoint(choice.place).counters().picked();
-        Self { upstream, choice, began_us, clock: Clock::Waiting, awaits_head: true, samples: true, is_judged: false }
+        upstream.entered();
+        Self { upstream, choice, clock: Clock::Waiting, awaits_head: true, samples: true, is_judged: false }
     }
 
     /// It goes to the same endpoint once more, with what it holds there.
-    pub(crate) fn again(&mut self, now_us: u64) -> Self {
+    pub(crate) fn again(&mut self) -> Self {
         let admitted =
             Admitted { is_probe: std::mem::take(&mut self.choice.admitted.is_probe), ..self.choice.admitted };
         let choice = Choice { place: self.choice.place, admitted, held: self.choice.held.take() };
-        Self::new(Rc::clone(&self.upstream), choice, now_us)
+        Self::new(Rc::clone(&self.upstream), choice)
     }
 
     /// Where among the upstream's endpoints it is.
@@ -79,18 +81,24 @@ impl Attempt {
     /// A valid head came. Returns how long the endpoint took for it in µs, if it had the whole request before.
     pub(crate) fn answered(&mut self, status: StatusCode, now_us: u64) -> Option<u64> {
         self.settle_head();
-        let took_us = match self.clock {
-            Clock::Running { since_us } => Some(now_us.saturating_sub(since_us)),
-            Clock::Waiting | Clock::Stopped => None,
-        };
+        let took_us = self.took_us(now_us);
         self.endpoint().counters().answered(status, took_us);
         if status.is_server_error() {
-            self.stop(|since_us, counts| counts.fail(since_us, now_us));
+            self.stop(now_us, |since_us, counts| counts.fail(since_us, now_us));
         } else if self.upstream.shared().balancer.counts_to_head() {
-            self.stop(|since_us, counts| counts.answer(since_us, now_us));
+            self.stop(now_us, |since_us, counts| counts.answer(since_us, now_us));
         }
-        self.judge(Outcome::Answer(status.as_u16()), now_us);
+        self.judge(Outcome::Answer(status.as_u16()), took_us, now_us);
         took_us
+    }
+
+    /// How long the endpoint has known the whole request, or had when it was over with it, in µs; nothing if it never did.
+    pub(crate) fn took_us(&self, now_us: u64) -> Option<u64> {
+        match self.clock {
+            Clock::Running { since_us } => Some(now_us.saturating_sub(since_us)),
+            Clock::Waiting => None,
+            Clock::Stopped { took_us } => took_us,
+        }
     }
 
     /// The endpoint gave no valid head, or broke its response off. What is not its doing says nothing of it.
@@ -100,16 +108,17 @@ impl Attempt {
         }
         self.settle_head();
         if !std::mem::replace(&mut self.is_judged, true) {
+            let took_us = self.took_us(now_us);
             self.endpoint().counters().failed();
-            self.stop(|since_us, counts| counts.fail(since_us, now_us));
-            self.judge(error.outcome(), now_us);
+            self.stop(now_us, |since_us, counts| counts.fail(since_us, now_us));
+            self.judge(error.outcome(), took_us, now_us);
         }
     }
 
     /// It ended in a way that says nothing of the endpoint.
     pub(crate) fn excuse(&mut self) {
         self.is_judged = true;
-        self.stop(|since_us, counts| counts.discard(since_us));
+        self.stop(moment::now_us(), |since_us, counts| counts.discard(since_us));
     }
 
     /// It is tried once more.
@@ -122,8 +131,7 @@ impl Attempt {
         self.endpoint().counters().hedged();
     }
 
-    fn judge(&mut self, outcome: Outcome, now_us: u64) {
-        let took_us = self.samples.then(|| now_us.saturating_sub(self.began_us));
+    fn judge(&mut self, outcome: Outcome, took_us: Option<u64>, now_us: u64) {
         self.upstream.judge(self.choice.place, self.choice.admitted, (outcome, took_us), now_us);
         self.end_probe(if outcome.is_failure() { ProbeEnd::Failure } else { ProbeEnd::Success });
     }
@@ -140,8 +148,9 @@ impl Attempt {
         }
     }
 
-    fn stop(&mut self, learn: impl FnOnce(u64, &mut Counts)) {
-        if let Clock::Running { since_us } = std::mem::replace(&mut self.clock, Clock::Stopped) {
+    fn stop(&mut self, now_us: u64, learn: impl FnOnce(u64, &mut Counts)) {
+        let took_us = self.took_us(now_us);
+        if let Clock::Running { since_us } = std::mem::replace(&mut self.clock, Clock::Stopped { took_us }) {
             self.endpoint().counters().learn(|counts| learn(since_us, counts));
         }
     }
@@ -155,11 +164,12 @@ impl Drop for Attempt {
         if matches!(self.clock, Clock::Running { .. }) {
             let now_us = moment::now_us();
             // Without a head it was the client who had enough.
-            self.stop(|since_us, counts| match was_answered {
+            self.stop(now_us, |since_us, counts| match was_answered {
                 true => counts.answer(since_us, now_us),
                 false => counts.give_up(since_us, now_us),
             });
         }
         self.endpoint().counters().released();
+        self.upstream.left();
     }
 }

@@ -12,37 +12,35 @@ use crate::snapshot::Admitted;
 pub(crate) struct GroupPass {
     upstream: Rc<LocalUpstream>,
     admitted: Option<Admitted>,
-    began_us: u64,
-    samples: bool,
 }
 
 /// The breaker of the upstream lets nobody pass.
-pub(crate) struct Shut;
+pub(crate) struct Shut {
+    /// After how many seconds it is worth while to come again.
+    pub(crate) retry_after_s: u64,
+}
 
 impl GroupPass {
     /// The pass of a user at this place from 0 to 9,999, for a request that is `repeatable` or not; `None` for an upstream without
     /// such a breaker.
     pub(crate) fn take(upstream: &Rc<LocalUpstream>, place: u16, repeatable: bool) -> Result<Option<Self>, Shut> {
         let Some(group) = &upstream.shared().group else { return Ok(None) };
-        let admitted = Some(group.enter(place, repeatable).ok_or(Shut)?);
-        Ok(Some(Self { upstream: Rc::clone(upstream), admitted, began_us: moment::now_us(), samples: true }))
+        match group.enter(place, repeatable) {
+            Some(admitted) => Ok(Some(Self { upstream: Rc::clone(upstream), admitted: Some(admitted) })),
+            None => Err(Shut { retry_after_s: group.retry_after_s(moment::now_us() / 1_000) }),
+        }
     }
 
-    /// How long it takes says nothing of the upstream.
-    pub(crate) fn leave_no_sample(&mut self) {
-        self.samples = false;
-    }
-
-    /// What the client got in the end, and after how many µs. The first word counts.
-    pub(crate) fn judge(&mut self, outcome: Outcome) {
-        let now_us = moment::now_us();
-        let took_us = self.samples.then(|| now_us.saturating_sub(self.began_us));
-        self.settle(Some((outcome, took_us)), now_us);
+    /// What the client got in the end, and how long the endpoint took for it in µs, if that says something. The first word
+    /// counts.
+    pub(crate) fn judge(&mut self, outcome: Outcome, took_us: Option<u64>) {
+        self.settle(Some((outcome, took_us)), moment::now_us());
     }
 
     fn settle(&mut self, result: Option<(Outcome, Option<u64>)>, now_us: u64) {
         if let (Some(admitted), Some(group)) = (self.admitted.take(), &self.upstream.shared().group) {
             group.judge(self.upstream.worker(), admitted, result, now_us / 1_000);
+            self.upstream.shared().has_news();
         }
     }
 }

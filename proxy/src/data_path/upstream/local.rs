@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Cache};
 use routing_rules::balance::{Picked, Schedule, Turns, View};
 use routing_rules::breaker::Outcome;
+use routing_rules::release::Bucket;
 use routing_rules::retry::{self, Budget, Verdict};
 use routing_rules::table::UpstreamId;
 
@@ -22,6 +23,8 @@ use crate::snapshot::{Admitted, Balancer, Endpoint, EndpointCounters, Upstream, 
 /// All upstreams one worker has used.
 pub(crate) struct LocalUpstreams {
     worker: usize,
+    /// What one upstream may have in flight, so that it leaves room for the others.
+    max_in_flight: u32,
     by_id: RefCell<Vec<Option<Rc<LocalUpstream>>>>,
     endpoints: RefCell<HashMap<usize, Weak<LocalEndpoint>>>,
     /// By the address of their door, which lives as long as they do.
@@ -37,6 +40,9 @@ pub(crate) struct LocalUpstream {
     schedule: RefCell<Cache<Arc<ArcSwap<Schedule>>, Arc<Schedule>>>,
     others: Others,
     retries: RefCell<Budget>,
+    /// What this worker has in flight here, over all versions.
+    in_flight: Rc<Cell<u32>>,
+    max_in_flight: u32,
     /// Where requests wait, if the upstream has limits.
     queue: Option<Rc<LocalQueue>>,
 }
@@ -63,8 +69,14 @@ pub(crate) struct LocalEndpoint {
 }
 
 impl LocalUpstreams {
-    pub(crate) fn new(worker: usize) -> Self {
-        Self { worker, by_id: RefCell::default(), endpoints: RefCell::default(), queues: RefCell::default() }
+    pub(crate) fn new(worker: usize, max_in_flight: u32) -> Self {
+        Self {
+            worker,
+            max_in_flight,
+            by_id: RefCell::default(),
+            endpoints: RefCell::default(),
+            queues: RefCell::default(),
+        }
     }
 
     /// This worker's view of an upstream, brought up to date with the snapshot's. `draw` begins somewhere and
@@ -104,6 +116,8 @@ impl LocalUpstreams {
             old.filter(|old| old.shared.rules.retry().budget == budget).map(|old| old.retries.borrow().clone());
         Rc::new(LocalUpstream {
             worker: self.worker,
+            in_flight: old.map(|old| Rc::clone(&old.in_flight)).unwrap_or_default(),
+            max_in_flight: self.max_in_flight,
             retries: RefCell::new(retries.unwrap_or_else(|| Budget::new(budget.basis_points()))),
             turns: RefCell::new(turns),
             schedule: RefCell::new(Cache::new(Arc::clone(shared.weighing.schedule()))),
@@ -208,7 +222,12 @@ impl LocalUpstream {
             Balancer::LeastRequest => schedule.two_choices(&turns, &view, draw),
             Balancer::ConsistentHash { ring, .. } => {
                 let hash = if let Affinity::Hash(hash) = wants.affinity { hash } else { draw() };
-                ring.pick(hash, &View { load: view.load, admits: takes, tried })
+                // Weights have no say in whose key it is, so a breaker that ramps up lets keys back one by one. The ends of hashes,
+                // because their beginnings are places on the ring.
+                let line = Bucket::from_hash(hash.reverse_bits()).line();
+                let is_back = |place: usize| takes(place) && self.admits_at(place, line, wants);
+                let picked = ring.pick(hash, &View { load: view.load, admits: is_back, tried });
+                picked.or_else(|| ring.pick(hash, &View { load: view.load, admits: takes, tried }))
             }
         }?;
         if guarded {
@@ -234,6 +253,10 @@ impl LocalUpstream {
 
     fn admits(&self, place: usize, wants: Wants) -> bool {
         !self.has_breaker(place) || self.endpoints[place].shared.gate().may_pass(wants.repeatable)
+    }
+
+    fn admits_at(&self, place: usize, line: u16, wants: Wants) -> bool {
+        !self.has_breaker(place) || self.endpoints[place].shared.gate().may_pass_at(line, wants.repeatable)
     }
 
     fn has_place(&self, place: usize) -> bool {
@@ -271,6 +294,8 @@ impl LocalUpstream {
         let (gate, weighing) = (self.endpoints[place].shared.gate(), &self.shared.weighing);
         if gate.load().epoch() == admitted.epoch {
             results.count(gate, self.worker, result, now_us / 1_000, || weighing.take_trip());
+            // The tick that looked when the request came knew nothing of this, and nobody may come after it.
+            self.shared.has_news();
         }
     }
 
@@ -292,6 +317,21 @@ impl LocalUpstream {
     /// Whether a request that takes long may be sent to another endpoint, too.
     pub(crate) fn may_hedge(&self, now_ms: u64) -> bool {
         self.retries.borrow_mut().withdraw(now_ms).is_ok()
+    }
+
+    /// Whether it has so much to do that others would suffer from more, whatever its own limits say.
+    pub(super) fn is_at_its_most(&self) -> bool {
+        self.in_flight.get() >= self.max_in_flight
+    }
+
+    /// A request has gone to an endpoint.
+    pub(super) fn entered(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+    }
+
+    /// A request has left its endpoint.
+    pub(super) fn left(&self) {
+        self.in_flight.set(self.in_flight.get() - 1);
     }
 
     /// The endpoint at a place that was chosen.

@@ -54,6 +54,9 @@ impl LocalUpstream {
     /// # Errors
     /// There is no endpoint, or no room to wait.
     pub(crate) fn admit(&self, wants: Wants, now_us: u64, draw: impl Fn() -> u64) -> Result<Admission, RequestError> {
+        if self.is_at_its_most() {
+            return Err(RequestError::UpstreamFull);
+        }
         let Some(queue) = self.queue() else {
             let choice = self.choose(wants, &[], now_us, draw).ok_or(RequestError::NoEndpoint)?;
             return Ok(Admission::Admitted(choice, None));

@@ -29,6 +29,14 @@ pub(crate) struct Unanswered {
     pub(crate) again: Option<(Request<RequestBody>, Failed)>,
 }
 
+impl Unanswered {
+    /// What is to be held against the endpoint, if anything is.
+    pub(crate) fn fault(&self) -> Option<RequestError> {
+        let is_excused = self.again.as_ref().is_some_and(|(_, failed)| failed.is_excused());
+        (!is_excused).then_some(self.error)
+    }
+}
+
 impl From<RequestError> for Unanswered {
     fn from(error: RequestError) -> Self {
         Self { error, again: None }

@@ -7,6 +7,7 @@ use routing_rules::breaker::Outcome;
 
 use super::{Attempt, GroupPass, LocalEndpoint, UpstreamPlace};
 use crate::data_path::error::{Blame, RequestError};
+use crate::moment;
 
 /// A request's stay at an upstream; over when dropped.
 #[derive(Default)]
@@ -29,9 +30,6 @@ impl Stay {
     /// It has this pass, if one is needed, and no endpoint yet.
     pub(crate) fn begin(&mut self, pass: Option<GroupPass>) {
         self.pass = pass;
-        if self.leaves_no_sample {
-            self.pass.iter_mut().for_each(GroupPass::leave_no_sample);
-        }
     }
 
     /// It goes to its first endpoint.
@@ -56,9 +54,11 @@ impl Stay {
     }
 
     /// The second endpoint does not serve.
-    pub(crate) fn hedge_failed(&mut self, error: RequestError, now_us: u64) {
-        if let Some(mut hedge) = self.hedge.take() {
-            hedge.failed(error, now_us);
+    pub(crate) fn hedge_failed(&mut self, fault: Option<RequestError>, now_us: u64) {
+        let Some(mut hedge) = self.hedge.take() else { return };
+        match fault {
+            Some(error) => hedge.failed(error, now_us),
+            None => hedge.excuse(),
         }
     }
 
@@ -79,12 +79,13 @@ impl Stay {
 
     /// A valid head came. Returns how long the endpoint took for it in µs, if it had the whole request before.
     pub(crate) fn answered(&mut self, status: StatusCode, now_us: u64) -> Option<u64> {
-        if let Some(mut pass) = self.pass.take() {
-            pass.judge(Outcome::Answer(status.as_u16()));
-        }
         self.tell_place(Ok(status));
         self.hedge = None;
-        self.attempt.as_mut().and_then(|attempt| attempt.answered(status, now_us))
+        let took_us = self.attempt.as_mut().and_then(|attempt| attempt.answered(status, now_us));
+        if let Some(mut pass) = self.pass.take() {
+            pass.judge(Outcome::Answer(status.as_u16()), took_us);
+        }
+        took_us
     }
 
     /// It came to nothing, for which nobody is to blame.
@@ -98,7 +99,7 @@ impl Stay {
         if let Some(mut pass) = self.pass.take()
             && error == RequestError::NoEndpoint
         {
-            pass.judge(error.outcome());
+            pass.judge(error.outcome(), None);
         }
     }
 
@@ -106,8 +107,9 @@ impl Stay {
     pub(crate) fn end(&mut self, error: Option<RequestError>) {
         if let Some(error) = error {
             self.tell_place(Err(error));
+            let took_us = self.attempt.as_ref().and_then(|attempt| attempt.took_us(moment::now_us()));
             if let Some(pass) = self.pass.as_mut().filter(|_| error.blame() == Blame::Upstream) {
-                pass.judge(error.outcome());
+                pass.judge(error.outcome(), took_us);
             }
         }
         // In this order: who is called when the upstream has room should find the endpoint's place free.
