@@ -2,6 +2,8 @@
 //! of them.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Mutex;
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -230,6 +232,91 @@ fn hostile_bytes_reach_a_mirror_no_more_than_an_endpoint() {
     // Half of a request went to the endpoint; the chunk that was refused at once did not, and neither was copied.
     wait_for(&serin, "answered", 2);
     wait_for(&serin, "incomplete", 2);
+}
+
+/// An endpoint that answers as many requests as it is told to.
+fn held() -> (Origin, Sender<()>) {
+    let (release, told) = channel();
+    let told = Mutex::new(told);
+    let origin = Origin::start(move |visit| {
+        visit.read_body()?;
+        let _ = told.lock().expect("no test panics here").recv();
+        visit.answer(200, &[], b"app")
+    });
+    (origin, release)
+}
+
+/// The same rules with one request in flight and a queue.
+fn queueing(app: SocketAddr, next: SocketAddr, patience: &str) -> String {
+    format!(
+        "routes: {{all: {{upstream: app, mirror: {{upstream: next}}, trailers: [x-sum]}}}}\n\
+         upstreams: {{next: {{endpoints: [\"{next}\"]}}, app: {{endpoints: [\"{app}\"], \
+         limits: {{in_flight: 1, queue: {{length: 5, timeout: {patience}}}}}}}}}\n"
+    )
+}
+
+/// A client whose request is at the endpoint and has been copied.
+fn first_of(serin: &Serin, app: &Origin) -> Client {
+    let mut client = serin.client();
+    client.send(request("GET", "/first", &[], b""));
+    app.wait_until("the first request", |log| log.requests.len() == 1);
+    wait_for(serin, "answered", 1);
+    client
+}
+
+#[test]
+fn who_is_refused_in_the_queue_is_not_copied() {
+    let ((app, release), next) = (held(), Origin::named("next"));
+    let serin = Serin::serving(&queueing(app.address(), next.address(), "200ms"));
+    let mut first = first_of(&serin, &app);
+    assert_eq!(serin.client().request("GET", "/late", &[], b"").status, 503);
+    assert_eq!(serin.client().request("POST", "/late", &[], b"small").status, 503);
+    (0..2).for_each(|_| release.send(()).expect("the endpoint is there"));
+    assert_eq!(first.reply().status, 200);
+    assert_eq!(first.get("/after").status, 200);
+    wait_for(&serin, "answered", 2);
+    let targets: Vec<String> = next.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(targets, ["/first", "/after"]);
+    assert_eq!(serin.metric_of("serin_request_errors_total", "queue_timeout"), 2.0);
+    assert_eq!(all_copies(&serin), 2.0);
+}
+
+#[test]
+fn who_has_waited_is_copied_whole() {
+    let ((app, release), next) = (held(), Origin::named("next"));
+    let serin = Serin::serving(&queueing(app.address(), next.address(), "60s"));
+    let waiting = |count: usize| {
+        eventually(PATIENCE, "waiting", || serin.metric("serin_upstream_requests_waiting") == count as f64);
+    };
+    let first = first_of(&serin, &app);
+    let mut clients = vec![first];
+    let requests = [
+        request("GET", "/get", &[], b""),
+        request("POST", "/small", &[], b"small"),
+        // More than is looked at while it waits.
+        request("POST", "/longer", &[], &[b'x'; 40 << 10]),
+        chunked("/chunks", &["a", "bc"]).into_bytes(),
+    ];
+    for bytes in requests {
+        let mut client = serin.client();
+        client.send(bytes);
+        waiting(clients.len());
+        clients.push(client);
+    }
+    let mut gone = serin.client();
+    gone.send(request("POST", "/gone", &[], b"small"));
+    waiting(5);
+    drop(gone);
+    waiting(4);
+    assert_eq!(next.requests().len(), 1, "nobody is copied before it is his turn");
+    clients.iter().for_each(|_| release.send(()).expect("the endpoint is there"));
+    clients.iter_mut().for_each(|client| assert_eq!(client.reply().status, 200));
+    wait_for(&serin, "answered", 5);
+    let expected = copies_of(app.requests());
+    assert_eq!(comparable(next.requests()), expected);
+    let lengths: Vec<_> = expected.iter().map(|request| (&*request.target, request.body.len())).collect();
+    assert_eq!(lengths, [("/chunks", 3), ("/first", 0), ("/get", 0), ("/longer", 40 << 10), ("/small", 5)]);
+    assert_eq!(all_copies(&serin), 5.0);
 }
 
 #[test]

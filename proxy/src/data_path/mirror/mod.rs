@@ -4,8 +4,8 @@
 //! the request itself is on its way, and nothing ever waits for the copy. It is not tried again. What it meets counts at
 //! the endpoint it meets. It is decided by the rules in force when it is sent, and holds no snapshot.
 //!
-//! Invariants: what did not come whole is not sent; so many copies are under way in a worker and no more; what became of each
-//! is counted once.
+//! Invariants: what did not come whole, or still waits for its endpoint, is not sent; so many copies are under way in a
+//! worker and no more; what became of each is counted once.
 
 mod visit;
 
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::Request;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
+use http_body::Frame;
 use routing_rules::release::Bucket;
 use routing_rules::rules::{Mirror, Name, Timeouts};
 use tokio::time::{Instant, timeout_at};
@@ -30,7 +31,7 @@ use crate::worker::Worker;
 
 use visit::Visit;
 
-/// Copies a request that is about to be sent, if its route has a mirror and the draw is for it.
+/// Copies a request that has its endpoint and is about to be sent, if its route has a mirror and the draw is for it.
 pub(crate) fn begin(decision: &Decision, exchange: &Exchange, head: &Parts, body: &mut RequestBody) {
     if let Some(mirror) = decision.route().mirror()
         && is_wanted(mirror, decision, exchange.worker(), head)
@@ -149,19 +150,18 @@ fn announced_length(head: &Parts) -> u64 {
 }
 
 impl Copying {
-    /// A piece of the body came. Returns the copy, unless the body is larger than it may be.
-    pub(crate) fn with_data(mut self: Box<Self>, data: &[u8]) -> Option<Box<Self>> {
-        if (self.data.len() + data.len()) as u64 > self.limit {
-            self.copy.became(Mirrored::TooLarge);
-            return None;
+    /// A piece of the body came, or trailers that may pass. Returns the copy, unless the body is larger than it may be.
+    pub(crate) fn with_frame(mut self: Box<Self>, frame: &Frame<Bytes>) -> Option<Box<Self>> {
+        if let Some(data) = frame.data_ref() {
+            if (self.data.len() + data.len()) as u64 > self.limit {
+                self.copy.became(Mirrored::TooLarge);
+                return None;
+            }
+            self.data.extend_from_slice(data);
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.trailers = Some(trailers.clone()).filter(|trailers| !trailers.is_empty());
         }
-        self.data.extend_from_slice(data);
         Some(self)
-    }
-
-    /// Trailers that may pass came.
-    pub(crate) fn set_trailers(&mut self, trailers: &HeaderMap) {
-        self.trailers = Some(trailers.clone()).filter(|trailers| !trailers.is_empty());
     }
 
     /// The request is whole.

@@ -81,10 +81,10 @@ impl RequestBody {
         })))
     }
 
-    /// Copies what comes from now on.
+    /// Copies the body: what was looked at ahead, and what comes from now on.
     pub(crate) fn copy_to(&mut self, copying: Copying) {
         if let Source::Stream(stream) = &mut self.0 {
-            stream.copying = Some(Box::new(copying));
+            stream.copy_to(Box::new(copying));
         }
     }
 
@@ -125,6 +125,13 @@ impl Whole {
 }
 
 impl Stream {
+    fn copy_to(&mut self, copying: Box<Copying>) {
+        self.copying = self.ahead.iter().try_fold(copying, |copying, frame| copying.with_frame(frame));
+        if self.ended {
+            self.send_copy();
+        }
+    }
+
     /// The next frame if the connection has read it or can read it without waiting. Reading is done by the
     /// connection's own task, which gets its turns while this one yields: one to read, one to pass it on.
     async fn frame_if_there(&mut self) -> Option<Result<Frame<Bytes>, RequestError>> {
@@ -169,26 +176,33 @@ impl Stream {
                     self.exchange.leave_body_unread();
                     return Err(self.exchange.body_too_large());
                 }
-                self.copying = self.copying.take().and_then(|copying| copying.with_data(&data));
+                let frame = Frame::data(data);
+                self.copy(&frame);
                 if self.incoming.is_end_stream() {
                     self.end();
                 }
-                Ok(Frame::data(data))
+                Ok(frame)
             }
             Err(frame) => {
-                let trailers = allowed(&frame.into_trailers().unwrap_or_default(), &self.trailers);
-                if let Some(copying) = &mut self.copying {
-                    copying.set_trailers(&trailers);
-                }
+                let frame = Frame::trailers(allowed(&frame.into_trailers().unwrap_or_default(), &self.trailers));
+                self.copy(&frame);
                 self.end();
-                Ok(Frame::trailers(trailers))
+                Ok(frame)
             }
         }
+    }
+
+    fn copy(&mut self, frame: &Frame<Bytes>) {
+        self.copying = self.copying.take().and_then(|copying| copying.with_frame(frame));
     }
 
     fn end(&mut self) {
         self.ended = true;
         self.exchange.body_complete();
+        self.send_copy();
+    }
+
+    fn send_copy(&mut self) {
         if let Some(copying) = self.copying.take() {
             copying.send();
         }

@@ -53,7 +53,10 @@ pub(crate) fn serve(worker: &Rc<Worker>, connection: &Rc<ConnectionState>, reque
     match plan(worker, connection, life.exchange(), &mut parts) {
         Ok(Plan::Send { decision, upgrade }) => {
             let mut body = RequestBody::new(body, life.exchange(), decision.route());
-            mirror::begin(&decision, life.exchange(), &parts, &mut body);
+            // Who waits may be refused yet, and is copied when it goes on.
+            if decision.destination.patience().is_none() {
+                mirror::begin(&decision, life.exchange(), &parts, &mut body);
+            }
             Box::pin(forward(life, decision, upgrade, Request::from_parts(parts, body)))
         }
         Ok(Plan::Answer(response)) => Box::pin(answer(life, Ok(response), body)),
@@ -86,10 +89,14 @@ async fn forward(
     {
         return Ok(response::refuse(error, life));
     }
-    if let Some(patience) = decision.destination.patience()
-        && let Err(error) = Box::pin(admission::of_upstream(life.exchange(), &mut decision.destination, patience)).await
-    {
-        return Ok(response::refuse(error, life));
+    if let Some(patience) = decision.destination.patience() {
+        let destination = &mut decision.destination;
+        if let Err(error) = Box::pin(admission::of_upstream(life.exchange(), destination, patience)).await {
+            return Ok(response::refuse(error, life));
+        }
+        let (parts, mut body) = request.into_parts();
+        mirror::begin(&decision, life.exchange(), &parts, &mut body);
+        request = Request::from_parts(parts, body);
     }
     let connect = decision.route().timeouts().connect;
     let mut fresh = false;
