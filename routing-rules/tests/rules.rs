@@ -9,8 +9,8 @@ use routing_rules::limit::Rate;
 use routing_rules::release::ReleaseContext;
 use routing_rules::request::RequestView;
 use routing_rules::rules::{
-    Balance, Connections, ConsistentHash, Dwrr, Filter, HashKey, HealthCheck, HttpProbe, Kind, Measure, Mirror, Name,
-    Probe, Queue, RateKey, RateLimit, ReplacePrefix, Retry, RuleSet, UpstreamLimits,
+    Balance, Connections, ConsistentHash, Dwrr, Filter, HashKey, HealthCheck, HttpProbe, Kind, LimitKey, Measure,
+    Mirror, Name, Probe, Queue, RateLimit, ReplacePrefix, Retry, RuleSet, UpstreamLimits,
 };
 use routing_rules::spec::{InFlight, Percent, RouteSpec, Spec, UpstreamSpec};
 use routing_rules::table::RouteTable;
@@ -143,13 +143,19 @@ const CASES: &[&str] = &[
                       "w": {"retry": {"tries": 6}, "limits": {"in_flight": 5, "queue": {"length": 10001, "timeout": "0s"}}}, "x": {"limits": {"queue": {"length": 1}}}},
         "routes": {"r": {"upstream": "u", "limits": {"rate_limit": {"rate": "100/s", "burst": 200, "by": {"header": "X-User"}}, "in_flight": 5}},
                    "s": {"upstream": "u", "limits": {"rate_limit": {"rate": "1/h", "burst": 0, "by": {"header": "a b"}}, "in_flight": 0}},
-                   "t": {"upstream": "u", "limits": {"rate_limit": {"rate": "1000000/m", "burst": 1000001, "by": "all"}, "in_flight": 1000001}}}}
+                   "t": {"upstream": "u", "limits": {"rate_limit": {"rate": "1000000/m", "burst": 1000001, "by": "all"}, "in_flight": 1000001}},
+                   "v": {"upstream": "u", "limits": {"in_flight_per_key": {"limit": 0, "by": {"header": "a b"}}}},
+                   "w": {"upstream": "u", "limits": {"in_flight_per_key": {"limit": 1, "by": "all"}}},
+                   "x": {"upstream": "u", "limits": {"in_flight_per_key": {"limit": 1000000, "by": {"header": "X-User"}}}}}}
     ---
     routes.s.limits.rate_limit.burst: 0 is not between 1 and 1000000
     routes.s.limits.rate_limit.by.header: `a b` is not a header name
     routes.s.limits.in_flight: 0 is not between 1 and 1000000
     routes.t.limits.rate_limit.burst: 1000001 is not between 1 and 1000000
     routes.t.limits.in_flight: 1000001 is not between 1 and 1000000
+    routes.v.limits.in_flight_per_key.limit: 0 is not between 1 and 1000000
+    routes.v.limits.in_flight_per_key.by.header: `a b` is not a header name
+    routes.w.limits.in_flight_per_key.by: `all` is what `in_flight` is for
     upstreams.v.retry.tries: 0 is not between 1 and 5
     upstreams.v.limits.in_flight_per_endpoint: 0 is not between 1 and 1000000
     upstreams.v.limits.queue.length: 0 is not between 1 and 10000
@@ -440,7 +446,7 @@ fn breakers_retries_and_limits_have_defaults() {
     let rates: Vec<_> = rules.routes().map(|route| route.rate_limit().unwrap().clone()).collect();
     let rate = |count, seconds, burst| RateLimit {
         rate: Rate::new(count, Duration::from_secs(seconds), burst),
-        by: RateKey::ClientIp,
+        by: LimitKey::ClientIp,
     };
     assert_eq!(rates, [rate(300, 60, 5), rate(5, 3_600, 1)]);
 }

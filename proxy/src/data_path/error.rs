@@ -56,6 +56,8 @@ pub(crate) enum RequestError {
     Unavailable,
     /// The client asks more often than the route allows; it may ask again after so many seconds.
     RateLimited(u64),
+    /// The client has as many requests in flight as the route allows.
+    ClientFull,
     /// The route has as many requests in flight as it may have.
     RouteFull,
     /// The upstream has as many requests in flight as it may have, and as many wait as may.
@@ -77,7 +79,7 @@ pub(crate) enum Blame {
 
 impl RequestError {
     /// Every error once, for metrics that exist before the first event.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::Malformed(""),
         Self::ConnectMethod,
         Self::TransferCoding,
@@ -101,6 +103,7 @@ impl RequestError {
         Self::UpstreamFull,
         Self::QueueTimeout,
         Self::BreakerOpen(1),
+        Self::ClientFull,
     ];
 
     /// The place in [`Self::ALL`], which is also the place of its counter.
@@ -129,6 +132,7 @@ impl RequestError {
             Self::UpstreamFull => 20,
             Self::QueueTimeout => 21,
             Self::BreakerOpen(_) => 22,
+            Self::ClientFull => 23,
         }
     }
 
@@ -145,7 +149,7 @@ impl RequestError {
             Self::HeadTimeout | Self::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::ClientGone => StatusCode::from_u16(499).expect("499 is within 100 to 999"),
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited(_) | Self::ClientFull => StatusCode::TOO_MANY_REQUESTS,
             Self::NoEndpoint | Self::BreakerOpen(_) | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::RouteFull | Self::UpstreamFull | Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect | Self::BadResponse | Self::ResponseCut => StatusCode::BAD_GATEWAY,
@@ -167,7 +171,8 @@ impl RequestError {
             | Self::ClientTooSlow
             | Self::ClientGone
             | Self::NoRoute
-            | Self::RateLimited(_) => Blame::Client,
+            | Self::RateLimited(_)
+            | Self::ClientFull => Blame::Client,
             Self::Connect | Self::ConnectTimeout | Self::BadResponse | Self::ResponseTimeout | Self::ResponseCut => {
                 Blame::Upstream
             }
@@ -212,6 +217,7 @@ impl RequestError {
             Self::ResponseCut => "response_cut",
             Self::Unavailable => "unavailable",
             Self::RateLimited(_) => "rate_limited",
+            Self::ClientFull => "client_full",
             Self::RouteFull => "route_full",
             Self::UpstreamFull => "upstream_full",
             Self::QueueTimeout => "queue_timeout",
@@ -241,6 +247,7 @@ impl RequestError {
             Self::ResponseCut => "incomplete response from the endpoint",
             Self::Unavailable => "not available",
             Self::RateLimited(_) => "too many requests",
+            Self::ClientFull => "too many requests in flight from one client",
             Self::RouteFull => "too many requests in flight",
             Self::UpstreamFull => "upstream is busy",
             Self::QueueTimeout => "upstream was busy for too long",
@@ -271,6 +278,7 @@ impl RequestError {
             | Self::BadResponse
             | Self::ResponseTimeout
             | Self::RateLimited(_)
+            | Self::ClientFull
             | Self::RouteFull
             | Self::UpstreamFull
             | Self::QueueTimeout => false,
@@ -318,6 +326,7 @@ impl RequestError {
     fn retry_after_s(self) -> Option<u64> {
         match self {
             Self::RateLimited(seconds) | Self::BreakerOpen(seconds) => Some(seconds),
+            Self::ClientFull => Some(1),
             _ => (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
         }
     }

@@ -170,12 +170,19 @@ fn publish_health(endpoint: &Endpoint, labels: &[Label]) {
 fn publish_route_limits(snapshot: &Snapshot) {
     for limits in snapshot.route_limits.all() {
         let route = || Label::new("route", limits.name().as_str().to_owned());
-        let refused = [("rate", limits.refused_by_rate()), ("in_flight", limits.refused_by_in_flight())];
+        let refused = [
+            ("rate", limits.refused_by_rate()),
+            ("in_flight", limits.refused_by_in_flight()),
+            ("in_flight_per_key", limits.refused_by_key()),
+        ];
         for (limit, count) in refused.into_iter().filter_map(|(limit, count)| Some((limit, count?))) {
             counter!(names::ROUTE_REFUSED, vec![route(), Label::new("limit", limit)]).absolute(count);
         }
         if let Some(count) = limits.evicted() {
             counter!(names::ROUTE_RATE_EVICTIONS, vec![route()]).absolute(count);
+        }
+        if let Some(count) = limits.uncounted() {
+            counter!(names::ROUTE_UNCOUNTED, vec![route()]).absolute(count);
         }
     }
 }

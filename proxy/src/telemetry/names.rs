@@ -52,8 +52,9 @@ metrics! {
     REQUEST_DURATION = "serin_request_duration_seconds", Histogram, [], "Time from a request's head to the end of its response.";
     ROUTE_REQUESTS = "serin_route_requests_total", Counter, ["route", "code"], "Requests of a route that are over, by status class. The series of a route stay for a minute after it has gone.";
     ROUTE_DURATION = "serin_route_request_duration_seconds", Histogram, ["route"], "Time from a request's head to the end of its response, by route.";
-    ROUTE_REFUSED = "serin_route_refused_total", Counter, ["route", "limit"], "Requests that a limit of their route refused: `rate` or `in_flight`.";
+    ROUTE_REFUSED = "serin_route_refused_total", Counter, ["route", "limit"], "Requests that a limit of their route refused: `rate`, `in_flight` or `in_flight_per_key`.";
     ROUTE_RATE_EVICTIONS = "serin_route_rate_evictions_total", Counter, ["route"], "Clients a rate limit forgot before their time, because there were too many at once; each got its burst back.";
+    ROUTE_UNCOUNTED = "serin_route_uncounted_requests_total", Counter, ["route"], "Requests that went on without being counted by `in_flight_per_key`, because too many clients had some in flight at once.";
     MIRRORED = "serin_mirrored_requests_total", Counter, ["route", "outcome"], "Requests that were to be mirrored, by what became of the copy: `answered` by an endpoint, whatever it said; `failed` there; `timed_out`; or not sent: `no_endpoint` took it, `too_many` were under way, its body was `too_large`, or it came `incomplete`.";
     RELEASE_REQUESTS = "serin_release_requests_total", Counter, ["release", "group", "code"], "Requests that a release placed, by status class and the group whose upstream served.";
     RELEASE_DURATION = "serin_release_request_duration_seconds", Histogram, ["release", "group"], "Time from a request's head to the end of its response, by release and group.";

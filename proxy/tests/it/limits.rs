@@ -171,15 +171,47 @@ fn a_route_has_so_many_in_flight() {
 }
 
 #[test]
+fn each_client_has_so_many_in_flight() {
+    let (one, two) = (("127.0.0.1", "one"), ("127.0.0.2", "two"));
+    let cases =
+        [("client_ip", [one, ("127.0.0.1", "two")], two), ("{header: X-Key}", [one, ("127.0.0.2", "one")], two)];
+    for (by, own, other) in cases {
+        let held = Held::start();
+        let limits = format!("{{in_flight_per_key: {{limit: 2, by: {by}}}}}");
+        let serin = Serin::start(&limited(held.origin.address(), &limits, ""));
+        let ask = |(address, key): (&str, &str)| {
+            let mut client = Client::from(address, serin.address());
+            client.send(request("GET", "/", &[("X-Key", key)], b""));
+            client
+        };
+        let mut served: Vec<Client> = own.into_iter().chain([other]).map(ask).collect();
+        held.has(3);
+        assert_refused(&ask(own[1]).reply(), 429, 1..=1, "429 too many requests in flight from one client");
+        served.push(ask(other));
+        held.has(4);
+        assert_refused(&ask(other).reply(), 429, 1..=1, "from one client");
+        held.release(4);
+        assert!(served.iter_mut().all(|client| client.reply().status == 200));
+        held.release(1);
+        assert_eq!(ask(own[0]).reply().status, 200, "{by}: what was answered is no longer in flight");
+        assert_eq!(serin.metric_of("serin_route_refused_total", "limit=\"in_flight_per_key\""), 2.0);
+        assert_eq!(serin.metric_of("serin_request_errors_total", "client_full"), 2.0);
+        assert_eq!(serin.metric("serin_route_uncounted_requests_total"), 0.0);
+    }
+}
+
+#[test]
 fn who_leaves_is_no_longer_in_flight() {
-    let held = Held::start();
-    let serin = Serin::start(&limited(held.origin.address(), "{in_flight: 1}", ""));
-    let client = asking(&serin);
-    held.has(1);
-    drop(client);
-    serin.wait_until_quiet(PATIENCE);
-    held.release(2);
-    assert_eq!(get(serin.address(), "/").status, 200);
+    for limits in ["{in_flight: 1}", "{in_flight_per_key: {limit: 1}}"] {
+        let held = Held::start();
+        let serin = Serin::start(&limited(held.origin.address(), limits, ""));
+        let client = asking(&serin);
+        held.has(1);
+        drop(client);
+        serin.wait_until_quiet(PATIENCE);
+        held.release(2);
+        assert_eq!(get(serin.address(), "/").status, 200, "{limits}");
+    }
 }
 
 #[test]

@@ -241,6 +241,62 @@ fn the_same_key_finds_the_same_endpoint() {
     assert_eq!(at.len(), 3, "{at:?}");
 }
 
+/// Where keys decide, weights have no say: an endpoint that comes back gets its keys one after the other all the same.
+#[test]
+fn keys_come_back_to_an_endpoint_as_it_recovers() {
+    let bad = Moody::start("bad");
+    let others = [Origin::named("b"), Origin::named("c")];
+    let hash =
+        ", balance: {consistent_hash: {by: {header: x-user}, bound: 10}}, breaker: {open: 100ms, max_open: 100ms}";
+    let serin = serving(&[&bad.origin, &others[0], &others[1]], hash);
+    let mut client = serin.client();
+    let users: Vec<String> = (0..300).map(|user| user.to_string()).collect();
+    let mut served_by_bad = || -> usize {
+        let served = |user: &&String| client.request("GET", "/", &[("x-user", user)], b"").text() == "bad";
+        users.iter().filter(served).count()
+    };
+    let all = served_by_bad();
+    assert!(all > 50, "{all} of 300 keys");
+    bad.mood.fails.store(true, Relaxed);
+    let ask_all = || {
+        let mut client = serin.client();
+        users.iter().for_each(|user| drop(client.request("GET", "/", &[("x-user", user)], b"")));
+    };
+    eventually(PATIENCE, "the breaker opens", || {
+        ask_all();
+        serin.metric("serin_endpoint_breaker_open") == 1.0
+    });
+    bad.mood.fails.store(false, Relaxed);
+    let address = bad.origin.address().to_string();
+    eventually(PATIENCE, "probes succeed", || {
+        ask_all();
+        endpoint(&serin, &address)["breaker"]["state"] == "ramp"
+    });
+    // Of the ten seconds of the ramp next to nothing is over.
+    let some = served_by_bad();
+    assert!((1..all / 2).contains(&some), "{some} of {all}");
+    eventually(2 * PATIENCE, "all are back", || {
+        ask_all();
+        endpoint(&serin, &address)["breaker"]["state"] == "closed"
+    });
+    assert_eq!(served_by_bad(), all);
+}
+
+/// Without a retry the client is told; that an idle connection was closed says nothing of who closed it.
+#[test]
+fn a_closed_idle_connection_counts_against_nobody_though_it_is_not_tried_again() {
+    let origin = Origin::start(|visit| {
+        visit.read_body()?;
+        // Closes without a word behind the first answer on each connection.
+        visit.answer(200, &[], b"app").map(|_| Then::Close)
+    });
+    let serin = serving(&[&origin], ", retry: {tries: 1}");
+    let mut client = serin.client();
+    let statuses: Vec<u16> = (0..40).map(|_| client.get("/").status).collect();
+    assert!(statuses.iter().all(|status| [200, 502].contains(status)), "{statuses:?}");
+    assert_eq!(serin.metric("serin_endpoint_errors_total"), 0.0);
+}
+
 #[test]
 fn round_robin_takes_turns_by_weight() {
     let endpoints = [Origin::named("a"), Origin::named("b")];
@@ -271,6 +327,10 @@ fn an_upstream_that_fails_as_a_whole_is_stood_in_for() {
         serin.metric("serin_upstream_breaker_openings_total") > 0.0
     });
     eventually(PATIENCE, "the fallback serves", || serin.client().get("/").text() == "spare");
+    eventually(PATIENCE, "and is explained", || {
+        let told = serin.admin_text("/api/v1/explain?url=http://a.test/");
+        told.contains("\"upstream\":\"spare\",\"stands_in_for\":\"app\"")
+    });
     app.mood.fails.store(false, Relaxed);
     eventually(PATIENCE, "the upstream comes back", || serin.client().get("/").text() == "app");
     assert_eq!(client.get("/").status, 200);

@@ -85,6 +85,33 @@ impl Short {
 }
 
 #[test]
+fn an_upstream_that_hangs_leaves_room_for_the_others() {
+    let (hangs, good) = (Origin::start(|visit| visit.wait_for_end()), Origin::named("good"));
+    let short = Short::start(hangs.address());
+    let more = format!(
+        "{}  good: {{upstream: good, paths: [{{prefix: /good}}]}}\n",
+        short.rules.replace("upstreams: {", &format!("upstreams: {{good: {{endpoints: [\"{}\"]}}, ", good.address()))
+    );
+    replace(&short.folder.path().join("serin.yaml"), &more);
+    eventually(PATIENCE, "new rules", || short.client().get("/good").text() == "good");
+    // 225 descriptors are for clients and endpoints, and 42 of them for what hangs, which is asked for more.
+    let crowd: Vec<Client> = (0..100)
+        .map(|_| {
+            let mut client = short.client();
+            client.send(request("GET", "/", &[], b""));
+            client
+        })
+        .collect();
+    eventually(PATIENCE, "refusals", || short.metric("serin_request_errors_total") >= 50.0);
+    for _ in 0..20 {
+        assert_eq!(short.client().get("/good").text(), "good");
+    }
+    assert!(!short.is_short());
+    drop(crowd);
+    short.hold_recovery();
+}
+
+#[test]
 fn a_crowd_that_idles_makes_room_for_who_speaks() {
     let origin = Origin::named("app");
     let short = Short::start(origin.address());

@@ -9,7 +9,8 @@ use super::route::header_name;
 use crate::error::Problems;
 use crate::limit::Rate;
 use crate::spec::{
-    HedgeSpec, InFlight, Percent, QueueSpec, RateKeySpec, RateLimitSpec, RetrySpec, Span, UpstreamLimitsSpec,
+    HedgeSpec, InFlight, InFlightPerKeySpec, LimitKeySpec, Percent, QueueSpec, RateLimitSpec, RetrySpec, Span,
+    UpstreamLimitsSpec,
 };
 
 /// How requests to an upstream are tried again. What may be is said by [`crate::retry`].
@@ -47,12 +48,21 @@ pub struct RateLimit {
     /// Rate and burst.
     pub rate: Rate,
     /// Who is counted together.
-    pub by: RateKey,
+    pub by: LimitKey,
 }
 
-/// Who is counted together by a rate limit.
+/// How many requests those who are counted together may have in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RateKey {
+pub struct InFlightPerKey {
+    /// How many at once, at least 1.
+    pub limit: u32,
+    /// Who is counted together, but not everybody.
+    pub by: LimitKey,
+}
+
+/// Who is counted together by a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitKey {
     /// An address: IPv4 whole, IPv6 by its /64.
     ClientIp,
     /// A value of a header field.
@@ -105,15 +115,29 @@ pub(super) fn places(limit: Option<u32>, problems: Problems<'_>) -> Option<Optio
 
 pub(super) fn rate_limit(spec: &RateLimitSpec, mut problems: Problems<'_>) -> Option<RateLimit> {
     let burst = number(spec.burst, 1..=1_000_000, problems.at("burst"));
-    let by = match &spec.by {
-        RateKeySpec::ClientIp => Some(RateKey::ClientIp),
-        RateKeySpec::Header(name) => problems.at("by.header").ok(header_name(name)).map(RateKey::Header),
-        RateKeySpec::All => Some(RateKey::All),
-    };
+    let by = limit_key(&spec.by, problems.at("by"));
     let (count, per) = (spec.rate.count(), spec.rate.per());
     let in_a_second = u64::from(count) / per.as_secs().max(1);
     let burst = burst?.unwrap_or(u32::try_from(in_a_second).unwrap_or(u32::MAX).max(1));
     Some(RateLimit { rate: Rate::new(count, per, burst), by: by? })
+}
+
+pub(super) fn in_flight_per_key(spec: &InFlightPerKeySpec, mut problems: Problems<'_>) -> Option<InFlightPerKey> {
+    let limit = places(Some(spec.limit), problems.at("limit"));
+    let by = limit_key(&spec.by, problems.at("by"));
+    if by == Some(LimitKey::All) {
+        problems.at("by").report("`all` is what `in_flight` is for");
+        return None;
+    }
+    Some(InFlightPerKey { limit: limit??, by: by? })
+}
+
+fn limit_key(spec: &LimitKeySpec, mut problems: Problems<'_>) -> Option<LimitKey> {
+    match spec {
+        LimitKeySpec::ClientIp => Some(LimitKey::ClientIp),
+        LimitKeySpec::Header(name) => problems.at("header").ok(header_name(name)).map(LimitKey::Header),
+        LimitKeySpec::All => Some(LimitKey::All),
+    }
 }
 
 /// A number that may be left out, in its range.

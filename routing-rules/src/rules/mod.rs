@@ -40,7 +40,7 @@ pub use discovery::{Discovery, Dns, Records};
 pub use health::{HealthCheck, HttpProbe, Probe};
 pub use host::HostPattern;
 pub(crate) use host::wildcard_suffix;
-pub use limit::{Queue, RateKey, RateLimit, Retry, UpstreamLimits};
+pub use limit::{InFlightPerKey, LimitKey, Queue, RateLimit, Retry, UpstreamLimits};
 pub use listener::Listener;
 pub use mirror::Mirror;
 pub use name::Name;

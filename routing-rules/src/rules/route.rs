@@ -8,7 +8,9 @@ use http::{Method, StatusCode};
 
 use super::address::parse_network;
 use super::path::canonical_pattern;
-use super::{AddressSet, HostPattern, Mirror, Name, PathPattern, RateLimit, RegexPattern, TextPattern, limit};
+use super::{
+    AddressSet, HostPattern, InFlightPerKey, Mirror, Name, PathPattern, RateLimit, RegexPattern, TextPattern, limit,
+};
 use crate::RuleError;
 use crate::error::Problems;
 use crate::request::RequestView;
@@ -96,6 +98,7 @@ struct Limits {
     body: u64,
     rate: Option<RateLimit>,
     in_flight: Option<u32>,
+    in_flight_per_key: Option<InFlightPerKey>,
 }
 
 /// A change to the request or the response.
@@ -251,6 +254,11 @@ impl Route {
     /// How many of its requests may be worked on at once.
     pub fn in_flight_limit(&self) -> Option<u32> {
         self.limits.in_flight
+    }
+
+    /// How many of its requests each client may have in flight.
+    pub fn in_flight_per_key(&self) -> Option<&InFlightPerKey> {
+        self.limits.in_flight_per_key.as_ref()
     }
 
     /// Changes to request and response, in order.
@@ -431,8 +439,12 @@ fn limits(spec: &LimitsSpec, mut problems: Problems<'_>) -> Option<Limits> {
         None => Some(None),
     };
     let in_flight = limit::places(spec.in_flight, problems.at("in_flight"));
+    let per_key = match &spec.in_flight_per_key {
+        Some(per_key) => limit::in_flight_per_key(per_key, problems.at("in_flight_per_key")).map(Some),
+        None => Some(None),
+    };
     let body = spec.body.map_or(DEFAULT_BODY_LIMIT, |size| size.bytes());
-    Some(Limits { body, rate: rate?, in_flight: in_flight? })
+    Some(Limits { body, rate: rate?, in_flight: in_flight?, in_flight_per_key: per_key? })
 }
 
 fn upgrades(specs: Option<&[String]>, mut problems: Problems<'_>) -> Option<Vec<Box<str>>> {

@@ -64,13 +64,24 @@ pub struct RateLimitSpec {
     pub burst: Option<u32>,
     /// Who is counted together. Default `client_ip`.
     #[serde(default)]
-    pub by: RateKeySpec,
+    pub by: LimitKeySpec,
 }
 
-/// Who is counted together by a rate limit.
+/// How many requests those who are counted together may have in flight. Who has more gets 429 with Retry-After.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InFlightPerKeySpec {
+    /// How many at once, 1 to 1,000,000.
+    pub limit: u32,
+    /// Who is counted together: `client_ip` (default) or a header field.
+    #[serde(default)]
+    pub by: LimitKeySpec,
+}
+
+/// Who is counted together by a limit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RateKeySpec {
+pub enum LimitKeySpec {
     /// Requests from one address: IPv4 whole, IPv6 by its /64.
     #[default]
     ClientIp,

@@ -25,7 +25,7 @@ pub use breaker::{BreakerSpec, GroupBreakerSpec};
 pub use connections::ConnectionsSpec;
 pub use discovery::{DiscoverySpec, DnsSpec};
 pub use health::HealthSpec;
-pub use limit::{HedgeSpec, QueueSpec, RateKeySpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};
+pub use limit::{HedgeSpec, InFlightPerKeySpec, LimitKeySpec, QueueSpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};
 pub use mirror::MirrorSpec;
 pub use release::{AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, ReleaseSpec, StickyRangeSpec, StickySpec};
 pub use route::{

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::limit::{HedgeSpec, RateLimitSpec};
+use super::limit::{HedgeSpec, InFlightPerKeySpec, RateLimitSpec};
 use super::mirror::MirrorSpec;
 use super::scalar::{ByteSize, Span};
 
@@ -162,6 +162,8 @@ pub struct LimitsSpec {
     pub rate_limit: Option<RateLimitSpec>,
     /// Requests of the route worked on at once, 1 to 1,000,000; further ones get 503 with Retry-After. Default: no limit.
     pub in_flight: Option<u32>,
+    /// Requests of the route that each client may have in flight. Default: no limit.
+    pub in_flight_per_key: Option<InFlightPerKeySpec>,
 }
 
 /// See [`RouteSpec::encoded_slashes`].

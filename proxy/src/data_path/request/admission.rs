@@ -24,6 +24,7 @@ pub(super) fn of_route(
     let Some(limits) = snapshot.route_limits.get(found.id()) else { return Ok(()) };
     let place = limits.admit(request, exchange.started_us()).map_err(|refusal| match refusal {
         RouteRefusal::TooOften(wait) => RequestError::RateLimited(wait.retry_after_s()),
+        RouteRefusal::ClientFull => RequestError::ClientFull,
         RouteRefusal::Full => RequestError::RouteFull,
     })?;
     exchange.set_route_place(place);

@@ -5,8 +5,6 @@
 //! interrupted in the middle of it a client may get its burst twice; nobody is refused who has a token.
 
 use std::array;
-use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
@@ -16,8 +14,6 @@ use routing_rules::limit::{Rate, Slot, Taken, slot};
 /// Buckets by key.
 pub(super) struct Buckets {
     rate: Rate,
-    /// Keys are hashed with a seed that clients do not know, or one could aim at another's set.
-    hashing: RandomState,
     /// Made when they are first used: most limits have few clients at a time.
     pages: [OnceLock<Box<Page>>; PAGES],
 }
@@ -60,20 +56,11 @@ impl Bucket {
 
 impl Buckets {
     pub(super) fn new(rate: Rate) -> Self {
-        Self { rate, hashing: RandomState::new(), pages: array::from_fn(|_| OnceLock::new()) }
+        Self { rate, pages: array::from_fn(|_| OnceLock::new()) }
     }
 
-    /// Takes a token from the bucket of an address: of IPv6 of its /64.
-    pub(super) fn take_of_client(&self, client: IpAddr, now_us: u64) -> Taken {
-        self.take(self.hashing.hash_one(client_network(client)), now_us)
-    }
-
-    /// Takes a token from the bucket of a value; those without one share a bucket.
-    pub(super) fn take_of_value(&self, value: Option<&[u8]>, now_us: u64) -> Taken {
-        self.take(self.hashing.hash_one(value), now_us)
-    }
-
-    fn take(&self, hash: u64, now_us: u64) -> Taken {
+    /// Takes a token from the bucket of a key with this hash.
+    pub(super) fn take(&self, hash: u64, now_us: u64) -> Taken {
         let (key, set) = (hash.clamp(1, CLAIMED - 1), self.set(hash));
         for spins in 0..u64::MAX {
             let seen = set.look();
@@ -143,14 +130,6 @@ impl Set {
     }
 }
 
-/// What one customer has and can draw addresses from at will: an IPv4 address, a /64 of IPv6.
-pub(crate) fn client_network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-    }
-}
-
 fn swap(place: &AtomicU64, old: u64, new: u64) -> bool {
     place.compare_exchange(old, new, AcqRel, Acquire).is_ok()
 }
@@ -168,6 +147,7 @@ const PATIENCE: u64 = 100;
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasher, RandomState};
     use std::time::Duration;
 
     use super::*;
@@ -178,7 +158,8 @@ mod tests {
 
     /// How many of the threads' requests, each for all of the values, get a token.
     fn granted(buckets: &Buckets, values: u64, rounds: usize) -> usize {
-        let take = |value: u64| buckets.take_of_value(Some(&value.to_le_bytes()), 1).token.is_ok();
+        let hashing = RandomState::new();
+        let take = |value: u64| buckets.take(hashing.hash_one(value), 1).token.is_ok();
         let run = || (0..rounds).map(|_| (0..values).filter(|value| take(*value)).count()).sum::<usize>();
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
@@ -196,26 +177,16 @@ mod tests {
 
     #[test]
     fn a_flood_of_keys_evicts_and_takes_no_more_memory() {
-        let buckets = Buckets::new(hourly(2));
+        let (buckets, hashing) = (Buckets::new(hourly(2)), RandomState::new());
         let mut evicted = 0;
         for value in 0..200_000_u32 {
-            let taken = buckets.take_of_value(Some(&value.to_le_bytes()), 1);
+            let taken = buckets.take(hashing.hash_one(value), 1);
             assert_eq!(taken.token, Ok(()));
             evicted += usize::from(taken.evicted);
         }
         assert!(evicted >= 200_000 - PAGES * SETS * WAYS, "{evicted}");
         let later = 3 * 3_600_000_000;
-        let evicts = |value: u32| buckets.take_of_value(Some(&value.to_le_bytes()), later).evicted;
+        let evicts = |value: u32| buckets.take(hashing.hash_one(value), later).evicted;
         assert_eq!((0..10_000).filter(|value| evicts(*value)).count(), 0, "full buckets give way freely");
-    }
-
-    #[test]
-    fn clients_are_networks() {
-        let buckets = Buckets::new(hourly(1));
-        let take = |client: &str| buckets.take_of_client(client.parse().expect("an address"), 1).token.is_ok();
-        assert!(take("192.0.2.1") && take("192.0.2.2"));
-        assert!(!take("::ffff:192.0.2.1"), "the same address in another spelling");
-        assert!(take("2001:db8:1:2::3") && take("2001:db8:1:3::3"));
-        assert!(!take("2001:db8:1:2:ffff::4"), "a whole /64");
     }
 }

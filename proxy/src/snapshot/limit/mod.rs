@@ -4,10 +4,12 @@
 mod adaptive;
 mod buckets;
 mod door;
+mod in_flight;
+mod key;
 mod route;
 
-pub(crate) use buckets::client_network;
 pub(crate) use door::Entrance;
 pub use door::{DoorTotals, UpstreamDoor};
+pub(crate) use key::client_network;
 pub use route::{RouteLimitIndex, RouteLimits};
 pub(crate) use route::{RoutePlace, RouteRefusal, has_limits};
