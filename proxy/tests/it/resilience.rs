@@ -111,7 +111,9 @@ fn failures_in_a_row_open_a_breaker_and_probes_close_it() {
     bad.mood.fails.store(true, Relaxed);
     let failed = (0..300).filter(|_| client.get("/").status == 500).count();
     assert!(failed <= 20, "{failed} of 300 requests met the endpoint that fails");
-    eventually(PATIENCE, "the breaker opens", || serin.metric("serin_endpoint_breaker_openings_total") >= 1.0);
+    let opened = |cause| serin.metric_of("serin_endpoint_breaker_openings_total", cause);
+    eventually(PATIENCE, "the breaker opens", || opened("cause=\"streak\"") == 1.0);
+    assert_eq!(opened("cause=\"condition\""), 0.0);
     bad.mood.fails.store(false, Relaxed);
     eventually(PATIENCE, "probes succeed", || {
         serin.client().get("/");
