@@ -86,7 +86,7 @@ struct EndpointView {
     connections_opened: u64,
     retries: u64,
     hedges: u64,
-    guarded_picks: u64,
+    guard_skips: u64,
 }
 
 /// Where a breaker stands.
@@ -214,7 +214,7 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                     connections_opened: totals.connections.opened,
                     retries: totals.retries,
                     hedges: totals.hedges,
-                    guarded_picks: totals.guarded_picks,
+                    guard_skips: totals.guard_skips,
                 }
             });
             UpstreamView {
@@ -243,7 +243,7 @@ fn breaker(member: &Member) -> Option<BreakerView> {
     Some(BreakerView {
         state: breaker.state().to_string(),
         held: breaker.held().map(|(cause, hold)| format!("{cause}, but {hold}")),
-        openings: member.endpoint.openings(),
+        openings: member.endpoint.openings().map(|(_, count)| count).sum(),
     })
 }
 

@@ -37,9 +37,9 @@ pub(super) fn group(rules: &rules::Upstream, old: Option<&Upstream>, workers: us
 /// Whether the next tick has something to look at even if no request came.
 fn tick_group(upstream: &Upstream, group: &Group, rules: &rules::GroupBreaker, now_ms: u64, draw: f64) -> bool {
     if let Some(transition) = group.tick(rules, now_ms, draw).transition {
-        match transition.is_opening() {
-            true => tracing::warn!(upstream = %upstream.name(), "group breaker: {transition}"),
-            false => tracing::info!(upstream = %upstream.name(), "group breaker: {transition}"),
+        match transition.opening() {
+            Some(_) => tracing::warn!(upstream = %upstream.name(), "group breaker: {transition}"),
+            None => tracing::info!(upstream = %upstream.name(), "group breaker: {transition}"),
         }
     }
     group.stands() != State::Closed
@@ -96,9 +96,7 @@ fn tick_endpoints(upstream: &Upstream, rules: &rules::Breaker, now_us: u64, draw
         member.endpoint.gate().follow(before, change, now_ms);
     }
     let is_moving = states.iter().any(|state| state.as_ref().is_some_and(|state| !state.is_at_rest()));
-    let is_ramp = |state: &Option<BreakerState>| {
-        state.as_ref().is_some_and(|state| matches!(state.breaker.state(), State::Ramp { .. }))
-    };
+    let is_ramp = |state: &Option<BreakerState>| state.as_ref().is_some_and(|state| state.breaker.is_ramping());
     let weights_change =
         ticked.changes.iter().any(|change| change.transition.is_some()) || states.iter().any(|state| is_ramp(state));
     drop(states);
@@ -119,8 +117,8 @@ fn tell(endpoint: &Endpoint, transition: Transition) {
         learned.forget();
     }
     let (upstream, address) = (endpoint.upstream(), endpoint.address());
-    if transition.is_opening() {
-        endpoint.opened();
+    if let Some(opening) = transition.opening() {
+        endpoint.opened(opening);
         tracing::warn!(%upstream, endpoint = %address, "breaker: {transition}");
     } else {
         tracing::info!(%upstream, endpoint = %address, "breaker: {transition}");

@@ -5,6 +5,7 @@
 //! and what it has under way.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
@@ -240,7 +241,15 @@ impl Destination {
     /// No endpoint takes requests any more.
     pub(crate) async fn wait(&mut self, worker: &Worker) -> Result<Option<(Attempt, UpstreamPlace)>, RequestError> {
         let Some(ticket) = &self.ticket else { return Ok(None) };
-        let (choice, place) = self.upstream.wait(ticket, self.wants, || worker.draw()).await?;
+        let (upstream, wants) = (&mut self.upstream, &mut self.wants);
+        let enter = |ticket: &Ticket| {
+            if let Some(newest) = newest(worker, upstream, ticket) {
+                *wants = newest.wants_of(upstream, *wants);
+                *upstream = newest;
+            }
+            upstream.admit_waiting(ticket, *wants, &|| worker.draw()).transpose()
+        };
+        let (choice, place) = ticket.until(enter).await?;
         self.ticket = None;
         Ok(Some((Attempt::new(Rc::clone(&self.upstream), choice), place)))
     }
@@ -272,4 +281,14 @@ impl Destination {
     pub(crate) fn upstream(&self) -> &LocalUpstream {
         &self.upstream
     }
+}
+
+/// What the rules of this moment make of an upstream in whose queue a request waits: its endpoints and limits may be others by
+/// now. `None` if they are the same, or if it has gone.
+fn newest(worker: &Worker, upstream: &LocalUpstream, ticket: &Ticket) -> Option<Rc<LocalUpstream>> {
+    let snapshot = worker.snapshot();
+    let id = snapshot.table.upstream_id(upstream.shared().name().as_str())?;
+    let shared = snapshot.upstream(id).filter(|shared| !std::ptr::eq(&***shared, upstream.shared()))?;
+    let is_same_queue = shared.door.as_ref().is_some_and(|door| Arc::ptr_eq(door, ticket.door()));
+    is_same_queue.then(|| worker.upstreams.get(id, shared, || worker.draw()))
 }

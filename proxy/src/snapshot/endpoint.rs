@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use routing_rules::balance::{Counts, Learned};
+use routing_rules::breaker::Opening;
 use routing_rules::rules::Name;
 
 use super::evidence::SharedCounts;
@@ -24,7 +25,8 @@ pub struct Endpoint {
     /// Likewise.
     breaker: Mutex<Option<BreakerState>>,
     gate: SharedGate,
-    openings: AtomicU64,
+    /// By [`Opening`].
+    openings: [AtomicU64; 3],
     /// For the control path alone. `None` where nothing checks it.
     checked: Mutex<Option<Box<Checked>>>,
     is_drained: AtomicBool,
@@ -44,7 +46,7 @@ pub struct EndpointCounters {
     heads_timed: AtomicU64,
     retries: AtomicU64,
     hedges: AtomicU64,
-    guarded_picks: AtomicU64,
+    guard_skips: AtomicU64,
     evidence: SharedCounts,
     /// Made with the first connection: where endpoints come and go, many are remembered that never had one.
     connections: OnceLock<Box<ConnectionCounters>>,
@@ -71,8 +73,8 @@ pub struct EndpointTotals {
     pub retries: u64,
     /// Attempts while another one was still waiting.
     pub hedges: u64,
-    /// Requests it got because the one that was chosen had far more in flight than its part.
-    pub guarded_picks: u64,
+    /// Requests for which it was passed over, with far more in flight than its part.
+    pub guard_skips: u64,
 }
 
 impl Endpoint {
@@ -87,7 +89,7 @@ impl Endpoint {
             learned: Mutex::default(),
             breaker: Mutex::default(),
             gate: SharedGate::default(),
-            openings: AtomicU64::new(0),
+            openings: Default::default(),
             checked: Mutex::default(),
             is_drained: AtomicBool::new(false),
         }
@@ -124,13 +126,13 @@ impl Endpoint {
     }
 
     /// Its breaker opened.
-    pub fn opened(&self) {
-        self.openings.fetch_add(1, Relaxed);
+    pub fn opened(&self, opening: Opening) {
+        self.openings[opening as usize].fetch_add(1, Relaxed);
     }
 
-    /// How often its breaker opened.
-    pub fn openings(&self) -> u64 {
-        self.openings.load(Relaxed)
+    /// How often its breaker opened, by the reason's word.
+    pub fn openings(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Opening::ALL.into_iter().map(|opening| (opening.token(), self.openings[opening as usize].load(Relaxed)))
     }
 
     /// What active checks found, where there are any.
@@ -214,9 +216,9 @@ impl EndpointCounters {
         load.load(Relaxed) as u32
     }
 
-    /// A request came here because the endpoint that was chosen had far more in flight than its part.
-    pub fn guarded_pick(&self) {
-        add(&self.guarded_picks, 1);
+    /// A request went elsewhere because far more than its part is in flight here.
+    pub fn guard_skipped(&self) {
+        add(&self.guard_skips, 1);
     }
 
     /// Something is learned of how fast it is.
@@ -268,7 +270,7 @@ impl EndpointCounters {
         }
         sum.retries += self.retries.load(Relaxed);
         sum.hedges += self.hedges.load(Relaxed);
-        sum.guarded_picks += self.guarded_picks.load(Relaxed);
+        sum.guard_skips += self.guard_skips.load(Relaxed);
     }
 }
 

@@ -76,7 +76,7 @@ impl Group {
         let fresh = state.look(rules, &self.results);
         let before = gate.load();
         let change = state.breaker.tick(now_ms, &fresh, before, gate.streak(), draw);
-        if change.transition.is_some_and(Transition::is_opening) {
+        if change.transition.and_then(Transition::opening).is_some() {
             self.shared.openings.fetch_add(1, Relaxed);
         }
         let again_at_ms = now_ms.saturating_add(state.breaker.breaker().retry_after_s(now_ms).saturating_mul(1_000));

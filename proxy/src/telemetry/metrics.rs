@@ -109,16 +109,30 @@ fn publish_endpoints(snapshot: &Snapshot) {
             publish_connections(&totals.connections, &labels);
             counter!(names::ENDPOINT_RETRIES, labels.iter()).absolute(totals.retries);
             counter!(names::ENDPOINT_HEDGES, labels.iter()).absolute(totals.hedges);
-            counter!(names::ENDPOINT_GUARDED_PICKS, labels.iter()).absolute(totals.guarded_picks);
+            counter!(names::ENDPOINT_GUARD_SKIPS, labels.iter()).absolute(totals.guard_skips);
             gauge!(names::ENDPOINT_WEIGHT, labels.iter()).set(upstream.weighing.share(place));
-            let is_out = member.endpoint.breaker().as_ref().is_some_and(|state| state.breaker.is_out());
-            gauge!(names::ENDPOINT_BREAKER_OPEN, labels.iter()).set(if is_out { 1.0 } else { 0.0 });
-            counter!(names::ENDPOINT_BREAKER_OPENINGS, labels.iter()).absolute(member.endpoint.openings());
+            publish_breaker(member, &labels);
             publish_health(&member.endpoint, &labels);
-            if let Some(learned) = &*member.endpoint.learned() {
+            if let Some((learning, learned)) = upstream.balancer.learning().zip(member.endpoint.learned().as_ref()) {
                 gauge!(names::ENDPOINT_SLOWNESS, labels.iter()).set(learned.slowness());
+                gauge!(names::ENDPOINT_RESULTS, labels.iter()).set(learned.results(learning) as f64);
             }
         }
+    }
+}
+
+fn publish_breaker(member: &Member, labels: &[Label]) {
+    if member.results.is_none() {
+        return;
+    }
+    let (is_out, is_ramping) = match &*member.endpoint.breaker() {
+        Some(state) => (state.breaker.is_out(), state.breaker.is_ramping()),
+        None => (false, false),
+    };
+    gauge!(names::ENDPOINT_BREAKER_OPEN, labels.iter()).set(u8::from(is_out));
+    gauge!(names::ENDPOINT_BREAKER_RAMPING, labels.iter()).set(u8::from(is_ramping));
+    for (cause, count) in member.endpoint.openings() {
+        counter!(names::ENDPOINT_BREAKER_OPENINGS, [labels, &[Label::new("cause", cause)]].concat()).absolute(count);
     }
 }
 

@@ -73,11 +73,13 @@ metrics! {
     ENDPOINT_WARM_UPS = "serin_endpoint_warm_connections_total", Counter, ["upstream", "endpoint", "result"], "Connections that were to be opened ahead of requests, by result: `opened` or `failed`.";
     ENDPOINT_RETRIES = "serin_endpoint_retries_total", Counter, ["upstream", "endpoint"], "Requests an endpoint got after another try had failed.";
     ENDPOINT_HEDGES = "serin_endpoint_hedges_total", Counter, ["upstream", "endpoint"], "Requests an endpoint got because another one took long (`hedge`).";
-    ENDPOINT_GUARDED_PICKS = "serin_endpoint_guarded_picks_total", Counter, ["upstream", "endpoint"], "Requests an endpoint got because the one that was chosen had far more in flight than its part.";
+    ENDPOINT_GUARD_SKIPS = "serin_endpoint_guard_skips_total", Counter, ["upstream", "endpoint"], "Requests for which an endpoint was passed over because it had far more in flight than its part.";
     ENDPOINT_WEIGHT = "serin_endpoint_weight", Gauge, ["upstream", "endpoint"], "Weight at this moment, relative to the largest of the upstream: 0 to 1.";
     ENDPOINT_SLOWNESS = "serin_endpoint_slowness", Gauge, ["upstream", "endpoint"], "How much slower than the usual of its upstream an endpoint is, as a natural logarithm: 0.69 is twice as slow. 0 where chance explains it.";
+    ENDPOINT_RESULTS = "serin_endpoint_look_back_results", Gauge, ["upstream", "endpoint"], "Answers and errors of an endpoint in the look-back that its weight is learned from.";
     ENDPOINT_BREAKER_OPEN = "serin_endpoint_breaker_open", Gauge, ["upstream", "endpoint"], "1 while the endpoint's breaker lets nothing but probes through.";
-    ENDPOINT_BREAKER_OPENINGS = "serin_endpoint_breaker_openings_total", Counter, ["upstream", "endpoint"], "Times the endpoint's breaker opened.";
+    ENDPOINT_BREAKER_RAMPING = "serin_endpoint_breaker_ramping", Gauge, ["upstream", "endpoint"], "1 while the endpoint comes back and gets a growing part of its requests.";
+    ENDPOINT_BREAKER_OPENINGS = "serin_endpoint_breaker_openings_total", Counter, ["upstream", "endpoint", "cause"], "Times the endpoint's breaker opened: its `condition` held, too many failures came in a row (`streak`), or `probes` failed.";
     UPSTREAM_BREAKER_OPEN = "serin_upstream_breaker_open", Gauge, ["upstream"], "1 while the upstream's group breaker lets nothing but probes through.";
     UPSTREAM_BREAKER_OPENINGS = "serin_upstream_breaker_openings_total", Counter, ["upstream"], "Times the upstream's group breaker opened.";
     ENDPOINT_UP = "serin_endpoint_up", Gauge, ["upstream", "endpoint"], "1 while health checks find an endpoint well, 0 while they do not. Only where there are checks, from the first result on.";

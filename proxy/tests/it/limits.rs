@@ -435,6 +435,45 @@ fn a_higher_limit_lets_in_who_waits() {
 }
 
 #[test]
+fn a_higher_limit_per_endpoint_lets_in_who_waits() {
+    let held = Held::start();
+    let rules = |limit| format!("{{in_flight_per_endpoint: {limit}, queue: {{length: 3, timeout: 60s}}}}");
+    let serin = Serin::start(&with_upstream(&[&held.origin], &rules(1)));
+    let first = asking(&serin);
+    held.has(1);
+    let clients = in_line(&serin, 1, &["/1", "/2", "/3"]);
+    replace(&serin.config(), &with_upstream(&[&held.origin], &rules(3)));
+    held.has(3);
+    stand(&serin, 3, 1);
+    held.release(4);
+    for mut client in std::iter::once(first).chain(clients) {
+        assert_eq!(client.reply().status, 200);
+    }
+    stand(&serin, 0, 0);
+}
+
+#[test]
+fn who_waits_goes_to_an_endpoint_that_is_new_and_to_none_that_is_gone() {
+    for limits in ["in_flight_per_endpoint: 1", "in_flight: 2, in_flight_per_endpoint: 1"] {
+        let (gone, new) = (Held::start(), Held::start());
+        let limits = format!("{{{limits}, queue: {{length: 3, timeout: 60s}}}}");
+        let serin = Serin::start(&with_upstream(&[&gone.origin], &limits));
+        let first = asking(&serin);
+        gone.has(1);
+        let waiting = in_line(&serin, 1, &["/1", "/2"]);
+        replace(&serin.config(), &with_upstream(&[&new.origin], &limits));
+        new.has(1);
+        gone.release(1);
+        new.release(2);
+        for mut client in std::iter::once(first).chain(waiting) {
+            assert_eq!(client.reply().status, 200);
+        }
+        assert_eq!([&gone, &new].map(|held| held.origin.requests().len()), [1, 2], "{limits}");
+        stand(&serin, 0, 0);
+    }
+}
+
+#[test]
 fn an_endpoint_that_comes_back_takes_who_waits() {
     let (back, busy) = (Held::start(), Held::start());
     let limits = "{in_flight_per_endpoint: 1, queue: {length: 3, timeout: 60s}}";

@@ -69,6 +69,11 @@ impl Learned {
         self.window.look_back(learning.slots).evidence(now_us)
     }
 
+    /// How many answers and errors there are in the look-back.
+    pub fn results(&self, learning: &Learning) -> u64 {
+        self.window.look_back(learning.slots).results()
+    }
+
     /// Forgets what was learned and seen: a breaker opened.
     pub fn forget(&mut self) {
         self.window.clear();

@@ -10,6 +10,8 @@ use super::{Schedule, Turns};
 pub struct View<'t, L, A> {
     /// How many requests are in flight: its own and, as far as it knows them, those of the other workers.
     pub load: L,
+    /// How many that are at all endpoints together. Where it is a little older than `load`, the guard errs a little.
+    pub load_total: u32,
     /// Whether an endpoint takes a request now. It is asked and may be asked in vain, so it must claim nothing.
     pub admits: A,
     /// The endpoints that were tried before, for the same request.
@@ -21,8 +23,8 @@ pub struct View<'t, L, A> {
 pub struct Picked {
     /// Its place.
     pub endpoint: usize,
-    /// Whether one was passed over because it has far more in flight than its part. To be counted.
-    pub guarded: bool,
+    /// Who was passed over, with far more in flight than its part. To be counted.
+    pub passed_over: Option<usize>,
 }
 
 impl<L: Fn(usize) -> u32, A: Fn(usize) -> bool> View<'_, L, A> {
@@ -49,7 +51,7 @@ impl Schedule {
         let Picked { endpoint: first, .. } = self.turn(turns, view)?;
         // A low weight still gets its turn, or there would be no evidence that it deserves more.
         if (view.load)(first) == 0 || self.in_turn() < 2 {
-            return Some(Picked { endpoint: first, guarded: false });
+            return Some(Picked { endpoint: first, passed_over: None });
         }
         let mut draws = Draws { schedule: self, order: &turns.order, view, draw };
         let best = draws.less_busy(first);
@@ -68,7 +70,7 @@ impl Schedule {
     {
         let next = self.next_taking(&turns.order, &mut turns.seq, view);
         let endpoint = next.or_else(|| self.least_busy(view))?;
-        Some(Picked { endpoint, guarded: false })
+        Some(Picked { endpoint, passed_over: None })
     }
 
     /// Of two endpoints drawn by weight the less busy, for `least_request`. `None` if none takes the request.
@@ -89,7 +91,7 @@ impl Schedule {
         let first = self.next_taking(&turns.order, &mut draw(), view).or_else(|| self.least_busy(view))?;
         let mut draws = Draws { schedule: self, order: &turns.order, view, draw };
         let second = draws.other_than(first).filter(|second| draws.next_load(*second) < draws.next_load(first));
-        Some(Picked { endpoint: second.unwrap_or(first), guarded: false })
+        Some(Picked { endpoint: second.unwrap_or(first), passed_over: None })
     }
 
     /// The next in turn who takes the request; those who do not are skipped, but not for ever.
@@ -142,22 +144,21 @@ impl<L: Fn(usize) -> u32, A: Fn(usize) -> bool, D: FnMut() -> u64> Draws<'_, '_,
     /// The guard: who has far more in flight than its part is passed over, whatever the draws said.
     fn within_bound(&mut self, chosen: usize, first: usize) -> Picked {
         let mut best = chosen;
-        // The bound is never below 2, so that many requests do not need the sum.
+        // The bound is never below 2.
         if self.view.load(chosen) >= 2.0 {
-            let load_total: u64 = (0..self.order.len()).map(|endpoint| u64::from((self.view.load)(endpoint))).sum();
             for _ in 0..GUARD_DRAWS {
-                if !self.is_over_bound(best, load_total as f64) {
+                if !self.is_over_bound(best) {
                     break;
                 }
                 best = self.lower(best, first);
             }
         }
-        Picked { endpoint: best, guarded: best != chosen }
+        Picked { endpoint: best, passed_over: (best != chosen).then_some(chosen) }
     }
 
-    fn is_over_bound(&self, endpoint: usize, load_total: f64) -> bool {
+    fn is_over_bound(&self, endpoint: usize) -> bool {
         let load = self.view.load(endpoint);
-        load >= bound(self.schedule.weight(endpoint), self.schedule.total(), load, load_total)
+        load >= bound(self.schedule.weight(endpoint), self.schedule.total(), load, f64::from(self.view.load_total))
     }
 
     /// The less busy of `best` and of a draw.
@@ -182,7 +183,7 @@ impl<L: Fn(usize) -> u32, A: Fn(usize) -> bool, D: FnMut() -> u64> Draws<'_, '_,
 /// How much an endpoint may have in flight: half as much again as the others have by their weight, and two.
 fn bound(weight: f64, weight_total: f64, load: f64, load_total: f64) -> f64 {
     match weight_total > weight {
-        true => 2.0 + 1.5 * weight * (load_total - load) / (weight_total - weight),
+        true => 2.0 + 1.5 * weight * (load_total - load).max(0.0) / (weight_total - weight),
         false => f64::INFINITY,
     }
 }
@@ -199,7 +200,7 @@ mod tests {
     use super::*;
 
     fn view(loads: &[u32]) -> View<'static, impl Fn(usize) -> u32, fn(usize) -> bool> {
-        View { load: |endpoint| loads[endpoint], admits: |_| true, tried: &[] }
+        View { load: |endpoint| loads[endpoint], load_total: loads.iter().sum(), admits: |_| true, tried: &[] }
     }
 
     #[test]
@@ -240,6 +241,7 @@ mod tests {
             assert_eq!(loads[endpoint] >= bound, endpoint == 0);
         }
         assert_eq!(bound(1.0, 1.0, 9.0, 9.0), f64::INFINITY);
+        assert_eq!(bound(1.0, 2.0, 9.0, 4.0), 2.0, "the sum is older than what came since");
     }
 
     #[test]
@@ -254,8 +256,8 @@ mod tests {
         };
         let order = [0, 1, 2, 3];
         let mut draws = Draws { schedule: &schedule, order: &order, view: &view, draw };
-        assert_eq!(draws.within_bound(1, 0), Picked { endpoint: 1, guarded: false });
+        assert_eq!(draws.within_bound(1, 0), Picked { endpoint: 1, passed_over: None });
         let picked = draws.within_bound(0, 3);
-        assert!(picked.guarded && [1, 2].contains(&picked.endpoint), "{picked:?}");
+        assert!(picked.passed_over == Some(0) && [1, 2].contains(&picked.endpoint), "{picked:?}");
     }
 }

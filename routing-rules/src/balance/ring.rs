@@ -46,62 +46,36 @@ impl HashRing {
         SipHasher13::new_with_key(b"serin ring key 1").hash(key)
     }
 
-    /// The endpoint for a key's hash. `None` if none takes the request.
+    /// The weight of those among the endpoints that take requests, for [`Self::pick`]: what the others cannot take must fit
+    /// there as well. It looks at all, so it is asked when that changes and not for every request.
+    pub fn weight_of(&self, takes: impl Fn(usize) -> bool) -> f64 {
+        (0..self.schedule.len()).filter(|place| takes(*place)).map(|place| self.schedule.weight(place)).sum()
+    }
+
+    /// The endpoint for a key's hash, where those who take requests have this weight together. `None` if none takes the
+    /// request.
     #[inline]
-    pub fn pick<L, A>(&self, hash: u64, view: &View<'_, L, A>) -> Option<Picked>
+    pub fn pick<L, A>(&self, hash: u64, view: &View<'_, L, A>, weight: f64) -> Option<Picked>
     where
         L: Fn(usize) -> u32,
         A: Fn(usize) -> bool,
     {
         let home = self.owner_from(hash).next()?;
-        // Nothing in flight is within every bound.
-        if view.takes(home) && (view.load)(home) == 0 {
-            return Some(Picked { endpoint: home, guarded: false });
-        }
-        self.walk(hash, home, view)
-    }
-
-    fn walk<L, A>(&self, hash: u64, home: usize, view: &View<'_, L, A>) -> Option<Picked>
-    where
-        L: Fn(usize) -> u32,
-        A: Fn(usize) -> bool,
-    {
-        let room = Room::new(&self.schedule, self.bound, view);
-        let has_room = |endpoint: &usize| view.takes(*endpoint) && room.is_in(view.load(*endpoint), *endpoint);
+        // What one unit of weight may have in flight.
+        let per_weight = if weight > 0.0 { self.bound * (f64::from(view.load_total) + 1.0) / weight } else { 0.0 };
+        let has_room = |endpoint: &usize| {
+            view.takes(*endpoint) && view.load(*endpoint) < (per_weight * self.schedule.weight(*endpoint)).ceil()
+        };
         let next = self.owner_from(hash).take(MAX_STEPS).find(has_room);
         let endpoint = next.or_else(|| self.schedule.least_busy(view))?;
-        Some(Picked { endpoint, guarded: endpoint != home && view.takes(home) })
+        let passed_over = (endpoint != home && view.takes(home)).then_some(home);
+        Some(Picked { endpoint, passed_over })
     }
 
     /// The owners of the places from a hash on, once around.
     fn owner_from(&self, hash: u64) -> impl Iterator<Item = usize> {
         let start = self.places.partition_point(|place| *place < hash);
         self.owners[start..].iter().chain(&self.owners[..start]).map(|owner| *owner as usize)
-    }
-}
-
-/// How much room there is, by the parts of those who take requests: what the others cannot take must fit as well.
-struct Room<'s> {
-    schedule: &'s Schedule,
-    /// What one unit of weight may have in flight.
-    per_weight: f64,
-}
-
-impl<'s> Room<'s> {
-    fn new<L, A>(schedule: &'s Schedule, bound: f64, view: &View<'_, L, A>) -> Self
-    where
-        L: Fn(usize) -> u32,
-        A: Fn(usize) -> bool,
-    {
-        let taking = (0..schedule.len()).filter(|endpoint| view.takes(*endpoint));
-        let (load, weight) = taking.fold((0.0, 0.0), |(load, weight), endpoint| {
-            (load + view.load(endpoint), weight + schedule.weight(endpoint))
-        });
-        Self { schedule, per_weight: if weight > 0.0 { bound * (load + 1.0) / weight } else { 0.0 } }
-    }
-
-    fn is_in(&self, load: f64, endpoint: usize) -> bool {
-        load < (self.per_weight * self.schedule.weight(endpoint)).ceil()
     }
 }
 

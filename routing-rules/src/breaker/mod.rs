@@ -31,6 +31,6 @@ pub use layout::Layout;
 pub use members::{Change, Member, Ticked, tick};
 pub use outcome::Outcome;
 pub use parser::ConditionError;
-pub use state::{Breaker, Cause, Hold, Settings, Signs, State, Transition};
+pub use state::{Breaker, Cause, Hold, Opening, Settings, Signs, State, Transition};
 pub use streak::Streak;
 pub use window::Window;

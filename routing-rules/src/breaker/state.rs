@@ -112,6 +112,31 @@ pub enum Transition {
     Closed,
 }
 
+/// Why a breaker opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// Its condition held.
+    Condition,
+    /// Failures in a row.
+    Streak,
+    /// More probes failed than succeeded.
+    Probes,
+}
+
+impl Opening {
+    /// Each once.
+    pub const ALL: [Self; 3] = [Self::Condition, Self::Streak, Self::Probes];
+
+    /// A short stable word for metrics.
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::Condition => "condition",
+            Self::Streak => "streak",
+            Self::Probes => "probes",
+        }
+    }
+}
+
 /// What a breaker weighs in one step.
 #[derive(Clone, Copy, Debug)]
 pub struct Signs {
@@ -177,6 +202,11 @@ impl Breaker {
     /// Whether it lets nothing or only probes through.
     pub fn is_out(&self) -> bool {
         matches!(self.state, State::Open { .. } | State::Probing { .. })
+    }
+
+    /// Whether it lets a growing share through.
+    pub fn is_ramping(&self) -> bool {
+        matches!(self.state, State::Ramp { .. })
     }
 
     /// The share of the traffic it lets through, as a factor of the weight.
@@ -276,9 +306,14 @@ impl Breaker {
 }
 
 impl Transition {
-    /// Whether nothing passes from here on.
-    pub fn is_opening(self) -> bool {
-        matches!(self, Self::Opened(_) | Self::OpenedAgain)
+    /// Why nothing passes from here on, if that is so.
+    pub fn opening(self) -> Option<Opening> {
+        match self {
+            Self::Opened(Cause::Condition) => Some(Opening::Condition),
+            Self::Opened(Cause::Streak) => Some(Opening::Streak),
+            Self::OpenedAgain => Some(Opening::Probes),
+            Self::BeganProbing | Self::Recovered | Self::Closed => None,
+        }
     }
 
     /// Whether results so far no longer count: window, streak and what the weights have learned are to be cleared.

@@ -14,8 +14,9 @@ fn endpoints(count: usize) -> Vec<(String, u16)> {
 
 fn owners(endpoints: &[(String, u16)]) -> Vec<&str> {
     let ring = HashRing::new(endpoints, 1.25);
-    let view = View { load: IDLE, admits: ALL, tried: &[] };
-    let owner = |key: u64| ring.pick(HashRing::hash(&key.to_be_bytes()), &view).unwrap().endpoint;
+    let view = View { load: IDLE, load_total: 0, admits: ALL, tried: &[] };
+    let owner =
+        |key: u64| ring.pick(HashRing::hash(&key.to_be_bytes()), &view, ring.weight_of(view.admits)).unwrap().endpoint;
     (0..KEYS).map(|key| endpoints[owner(key)].0.as_str()).collect()
 }
 
@@ -68,9 +69,9 @@ fn nobody_is_overrun() {
         let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
         let mut loads = vec![0_u32; weights.len()];
         for in_flight in 0..2_000 {
-            let view = View { load: |endpoint| loads[endpoint], admits: ALL, tried: &[] };
+            let view = View { load: |endpoint| loads[endpoint], load_total: in_flight, admits: ALL, tried: &[] };
             let hash = HashRing::hash(&(random.next() % keys).to_be_bytes());
-            let endpoint = ring.pick(hash, &view).unwrap().endpoint;
+            let endpoint = ring.pick(hash, &view, ring.weight_of(ALL)).unwrap().endpoint;
             loads[endpoint] += 1;
             let bound = (1.25 * f64::from(in_flight + 1) * f64::from(weights[endpoint]) / total).ceil();
             assert!(f64::from(loads[endpoint]) <= bound, "{loads:?} of {weights:?}");
@@ -83,8 +84,8 @@ fn who_is_away_is_walked_past_and_found_again() {
     let endpoints = endpoints(5);
     let ring = HashRing::new(&endpoints, 1.25);
     let pick = |key: u64, away: &[usize], tried: &[usize]| {
-        let view = View { load: IDLE, admits: |endpoint| !away.contains(&endpoint), tried };
-        ring.pick(HashRing::hash(&key.to_be_bytes()), &view).map(|picked| picked.endpoint)
+        let view = View { load: IDLE, load_total: 0, admits: |endpoint| !away.contains(&endpoint), tried };
+        ring.pick(HashRing::hash(&key.to_be_bytes()), &view, ring.weight_of(view.admits)).map(|picked| picked.endpoint)
     };
     for key in 0..1_000 {
         let home = pick(key, &[], &[]).unwrap();
@@ -96,9 +97,9 @@ fn who_is_away_is_walked_past_and_found_again() {
     }
     assert_eq!(pick(1, &[0, 1, 2, 3, 4], &[]), None);
     assert_eq!(pick(1, &[0, 1, 2], &[3]), Some(4));
-    let view = View { load: IDLE, admits: ALL, tried: &[] };
-    assert_eq!(HashRing::new(&[] as &[(&str, u16)], 1.25).pick(5, &view), None);
-    assert_eq!(HashRing::new(&[("a", 0)], 1.25).pick(5, &view), None);
+    let view = View { load: IDLE, load_total: 0, admits: ALL, tried: &[] };
+    assert_eq!(HashRing::new(&[] as &[(&str, u16)], 1.25).pick(5, &view, 0.0), None);
+    assert_eq!(HashRing::new(&[("a", 0)], 1.25).pick(5, &view, 0.0), None);
 }
 
 /// Instances must agree, also across versions: these numbers never change.

@@ -68,7 +68,7 @@ impl Outcome {
     }
 
     pub(crate) fn broke(&mut self, now_us: u64, ticked: &Ticked) {
-        let opened = ticked.transitions.iter().flatten().filter(|transition| transition.is_opening());
+        let opened = ticked.transitions.iter().flatten().filter(|transition| transition.opening().is_some());
         self.opened_us.extend(opened.map(|_| now_us));
         self.held += ticked.held;
         self.most_out = self.most_out.max(ticked.out);

@@ -2,6 +2,8 @@
 //!
 //! All that is decided is decided by the types that serve real requests, in the order in which the proxy asks them.
 
+use std::cell::Cell;
+
 use routing_rules::balance::{
     Counts, Learned, Learning, Schedule, Share, Turns, View, Weights, newcomers_ramp, recompute,
 };
@@ -37,9 +39,26 @@ struct Worker {
     counts: Vec<Counts>,
     turns: Turns,
     random: Random,
-    /// What the other workers had in flight when this one last looked.
-    others: Vec<u32>,
-    looked_us: u64,
+    /// What the other workers had in flight at each endpoint when this one last looked there.
+    others: Vec<Look>,
+    others_total: Look,
+}
+
+/// A number that is read anew when it is older than it may be.
+#[derive(Clone, Default)]
+struct Look(Cell<Option<(u64, u32)>>);
+
+impl Look {
+    fn get(&self, [now_us, view_us]: [u64; 2], read: impl FnOnce() -> u32) -> u32 {
+        match self.0.get() {
+            Some((looked_us, number)) if now_us - looked_us < view_us => number,
+            _ => {
+                let number = read();
+                self.0.set(Some((now_us, number)));
+                number
+            }
+        }
+    }
 }
 
 impl Process {
@@ -49,8 +68,8 @@ impl Process {
             counts: vec![Counts::default(); len],
             turns: Turns::new(len, || random.next()),
             random: Random(random.next()),
-            others: vec![0; len],
-            looked_us: 0,
+            others: vec![Look::default(); len],
+            others_total: Look::default(),
         };
         Self {
             policy: scenario.policy,
@@ -78,7 +97,7 @@ impl Process {
         self.breakers.join(now_us);
         for worker in &mut self.workers {
             worker.counts.push(Counts::default());
-            worker.others.push(0);
+            worker.others.push(Look::default());
             worker.turns = Turns::new(self.configured.len(), || worker.random.next());
         }
         self.publish(now_us);
@@ -95,11 +114,17 @@ impl Process {
 
     /// The endpoint of a worker's next request, whose clock starts. `None` if none takes it.
     pub(crate) fn pick(&mut self, worker: usize, now_us: u64) -> Option<(usize, Admitted)> {
-        self.look(worker, now_us);
-        let Self { policy, schedule, workers, breakers, .. } = self;
-        let Worker { counts, turns, random, others, .. } = &mut workers[worker];
-        let load = |endpoint: usize| counts[endpoint].in_flight.count as u32 + others[endpoint];
-        let view = View { load, admits: |endpoint| breakers.may_pass(endpoint), tried: &[] };
+        let Self { policy, view_us, schedule, workers, breakers, .. } = self;
+        let (before, rest) = workers.split_at_mut(worker);
+        let (own, behind) = rest.split_first_mut()?;
+        let Worker { counts, turns, random, others, others_total } = own;
+        let (now, in_flight) = ([now_us, *view_us], |counts: &Counts| counts.in_flight.count as u32);
+        let others_at =
+            |endpoint: usize| before.iter().chain(behind.iter()).map(|other| in_flight(&other.counts[endpoint])).sum();
+        let of_others = || before.iter().chain(behind.iter()).flat_map(|other| &other.counts).map(in_flight).sum();
+        let load = |endpoint: usize| in_flight(&counts[endpoint]) + others[endpoint].get(now, || others_at(endpoint));
+        let load_total = counts.iter().map(in_flight).sum::<u32>() + others_total.get(now, of_others);
+        let view = View { load, load_total, admits: |endpoint| breakers.may_pass(endpoint), tried: &[] };
         let picked = match policy {
             Policy::Dwrr => schedule.pick(turns, &view, || random.next()),
             Policy::RoundRobin => schedule.turn(turns, &view),
@@ -170,19 +195,5 @@ impl Process {
         };
         let shares: Vec<Share> = self.learned.iter().enumerate().map(share).collect();
         self.schedule = Schedule::new(&Weights::new(&shares).effective);
-    }
-
-    /// A worker reads what the others have in flight, if it has not done so for a while.
-    fn look(&mut self, worker: usize, now_us: u64) {
-        if now_us - self.workers[worker].looked_us < self.view_us {
-            return;
-        }
-        let mut others = std::mem::take(&mut self.workers[worker].others);
-        others.fill(0);
-        for (_, other) in self.workers.iter().enumerate().filter(|(index, _)| *index != worker) {
-            others.iter_mut().zip(&other.counts).for_each(|(sum, counts)| *sum += counts.in_flight.count as u32);
-        }
-        let worker = &mut self.workers[worker];
-        (worker.others, worker.looked_us) = (others, now_us);
     }
 }

@@ -42,12 +42,22 @@ impl LocalUpstream {
             Balancer::ConsistentHash { key, .. } => hash_of(key, request).map_or(Affinity::None, Affinity::Hash),
             Balancer::Sticky(sticky) => {
                 let session = sticky.sessions.as_ref().and_then(|sessions| sessions.read(request.headers, unix_secs));
-                let place = |tag| sticky.tags.iter().position(|own| *own == tag);
-                let known = session.and_then(|session| Some((place(session.endpoint)?, session.is_worn)));
+                let known = session.and_then(|session| Some((*sticky.places.get(&session.endpoint)?, session.is_worn)));
                 known.map_or(Affinity::None, |(place, is_worn)| Affinity::Session { place, is_worn })
             }
             Balancer::Dwrr { .. } | Balancer::RoundRobin | Balancer::LeastRequest => Affinity::None,
         }
+    }
+
+    /// What a request wants of this version of the upstream, as far as it wanted it of another one.
+    pub(crate) fn wants_of(&self, other: &Self, wants: Wants) -> Wants {
+        let affinity = match wants.affinity {
+            Affinity::Session { place, is_worn } => self
+                .place_of(other.endpoint(place))
+                .map_or(Affinity::None, |place| Affinity::Session { place, is_worn }),
+            affinity => affinity,
+        };
+        Wants { affinity, ..wants }
     }
 
     /// The cookie for a client that was served at this place, unless it has one that is good for long.

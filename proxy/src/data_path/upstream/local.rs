@@ -9,12 +9,13 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
-use routing_rules::balance::{Picked, Schedule, Turns, View};
+use routing_rules::balance::{HashRing, Picked, Schedule, Turns, View};
 use routing_rules::breaker::Outcome;
 use routing_rules::release::Bucket;
 use routing_rules::retry::{self, Budget, Verdict};
 use routing_rules::table::UpstreamId;
 
+use super::loads::Look;
 use super::pool::Pool;
 use super::queue::LocalQueue;
 use super::{Affinity, EndpointPlace, Wants};
@@ -38,7 +39,10 @@ pub(crate) struct LocalUpstream {
     endpoints: Box<[Rc<LocalEndpoint>]>,
     turns: RefCell<Turns>,
     schedule: RefCell<Cache<Arc<ArcSwap<Schedule>>, Arc<Schedule>>>,
-    others: Others,
+    /// What the other workers have at each endpoint.
+    others: Box<[Look]>,
+    others_total: Look,
+    ring_weight: RefCell<Option<RingWeight>>,
     retries: RefCell<Budget>,
     /// What this worker has in flight here, over all versions.
     in_flight: Rc<Cell<u32>>,
@@ -47,18 +51,17 @@ pub(crate) struct LocalUpstream {
     queue: Option<Rc<LocalQueue>>,
 }
 
+/// The weight of those on a ring that take requests, under this schedule.
+struct RingWeight {
+    schedule: Arc<Schedule>,
+    weight: f64,
+}
+
 /// An endpoint for one request, and what that takes of it.
 pub(crate) struct Choice {
     pub(super) place: usize,
     pub(super) admitted: Admitted,
     pub(super) held: Option<EndpointPlace>,
-}
-
-/// What the other workers have at each endpoint, as of at most [`STALE_US`] ago: reading it anew for every request would
-/// take the counters out of their writers' caches.
-struct Others {
-    loads: Box<[Cell<u32>]>,
-    looked_us: Cell<Option<u64>>,
 }
 
 /// One endpoint of one worker.
@@ -110,6 +113,10 @@ impl LocalUpstreams {
             let both = old.endpoints.iter().zip(&endpoints);
             old.endpoints.len() == endpoints.len() && both.into_iter().all(|(old, new)| Rc::ptr_eq(old, new))
         });
+        // Who waits may find room at an endpoint that is new.
+        if let Some(door) = shared.door.as_ref().filter(|_| old.is_some()) {
+            door.ring();
+        }
         let turns = same.map_or_else(|| Turns::new(endpoints.len(), draw), |same| same.turns.borrow().clone());
         let budget = shared.rules.retry().budget;
         let retries =
@@ -121,7 +128,9 @@ impl LocalUpstreams {
             retries: RefCell::new(retries.unwrap_or_else(|| Budget::new(budget.basis_points()))),
             turns: RefCell::new(turns),
             schedule: RefCell::new(Cache::new(Arc::clone(shared.weighing.schedule()))),
-            others: Others { loads: endpoints.iter().map(|_| Cell::new(0)).collect(), looked_us: Cell::new(None) },
+            others: endpoints.iter().map(|_| Look::default()).collect(),
+            others_total: Look::default(),
+            ring_weight: RefCell::default(),
             endpoints,
             queue: shared.door.as_ref().map(|door| self.queue(door)),
             shared: Arc::clone(shared),
@@ -190,9 +199,8 @@ impl LocalUpstreams {
 impl LocalUpstream {
     /// Chooses an endpoint other than those `tried`.
     pub(crate) fn choose(&self, wants: Wants, tried: &[usize], now_us: u64, draw: impl Fn() -> u64) -> Option<Choice> {
-        self.look_at_others(self.shared.balancer.counts_to_head(), now_us);
         loop {
-            let place = self.next(wants, tried, &draw)?;
+            let place = self.next(wants, tried, now_us, &draw)?;
             if let Some(choice) = self.enter(place, wants) {
                 return Some(choice);
             }
@@ -200,22 +208,22 @@ impl LocalUpstream {
         }
     }
 
-    fn next(&self, wants: Wants, tried: &[usize], draw: &impl Fn() -> u64) -> Option<usize> {
-        let to_head = self.shared.balancer.counts_to_head();
-        let load = |place: usize| self.endpoints[place].counters().load(to_head) + self.others.loads[place].get();
+    fn next(&self, wants: Wants, tried: &[usize], now_us: u64, draw: &impl Fn() -> u64) -> Option<usize> {
+        let load = |place: usize| self.load(place, now_us);
         let admits = |place: usize| self.admits(place, wants) && self.has_place(place);
-        let view = View { load, admits, tried };
+        let load_total = self.load_total(now_us);
+        let view = View { load, load_total, admits, tried };
         let (mut turns, mut schedule) = (self.turns.borrow_mut(), self.schedule.borrow_mut());
         let schedule = schedule.load();
         // Rings and cookies know who has a weight by the rules; the schedule knows who has one now.
         let takes = |place: usize| schedule.weight(place) > 0.0 && (view.admits)(place);
-        let Picked { endpoint, guarded } = match &self.shared.balancer {
+        let Picked { endpoint, passed_over } = match &self.shared.balancer {
             Balancer::Sticky(_)
                 if let Affinity::Session { place, .. } = wants.affinity
                     && takes(place)
                     && !tried.contains(&place) =>
             {
-                Some(Picked { endpoint: place, guarded: false })
+                Some(Picked { endpoint: place, passed_over: None })
             }
             Balancer::Dwrr { .. } | Balancer::Sticky(_) => schedule.pick(&mut turns, &view, draw),
             Balancer::RoundRobin => schedule.turn(&mut turns, &view),
@@ -226,14 +234,38 @@ impl LocalUpstream {
                 // because their beginnings are places on the ring.
                 let line = Bucket::from_hash(hash.reverse_bits()).line();
                 let is_back = |place: usize| takes(place) && self.admits_at(place, line, wants);
-                let picked = ring.pick(hash, &View { load: view.load, admits: is_back, tried });
-                picked.or_else(|| ring.pick(hash, &View { load: view.load, admits: takes, tried }))
+                let weight = self.ring_weight(ring, schedule);
+                let picked = ring.pick(hash, &View { load: view.load, load_total, admits: is_back, tried }, weight);
+                picked.or_else(|| ring.pick(hash, &View { load: view.load, load_total, admits: takes, tried }, weight))
             }
         }?;
-        if guarded {
-            self.endpoints[endpoint].counters().guarded_pick();
+        if let Some(place) = passed_over {
+            self.endpoints[place].counters().guard_skipped();
         }
         Some(endpoint)
+    }
+
+    /// The requests at an endpoint.
+    fn load(&self, place: usize, now_us: u64) -> u32 {
+        let (endpoint, to_head) = (&self.endpoints[place], self.shared.balancer.counts_to_head());
+        let of_others = || endpoint.shared.load_of_others(self.worker, to_head);
+        endpoint.counters().load(to_head) + self.others[place].at(now_us, of_others)
+    }
+
+    /// The requests at all endpoints.
+    fn load_total(&self, now_us: u64) -> u32 {
+        let loads = &self.shared.loads;
+        loads.of(self.worker) + self.others_total.at(now_us, || loads.of_others(self.worker))
+    }
+
+    fn ring_weight(&self, ring: &HashRing, schedule: &Arc<Schedule>) -> f64 {
+        let mut known = self.ring_weight.borrow_mut();
+        if let Some(known) = known.as_ref().filter(|known| Arc::ptr_eq(&known.schedule, schedule)) {
+            return known.weight;
+        }
+        let weight = ring.weight_of(|place| schedule.weight(place) > 0.0);
+        *known = Some(RingWeight { schedule: Arc::clone(schedule), weight });
+        weight
     }
 
     fn enter(&self, place: usize, wants: Wants) -> Option<Choice> {
@@ -264,7 +296,7 @@ impl LocalUpstream {
     }
 
     fn limit_per_endpoint(&self) -> Option<u32> {
-        self.shared.rules.limits().in_flight_per_endpoint
+        self.shared.door.as_ref()?.limit_per_endpoint()
     }
 
     /// Whether a request that got no endpoint would get one if these had fewer requests.
@@ -327,16 +359,38 @@ impl LocalUpstream {
     /// A request has gone to an endpoint.
     pub(super) fn entered(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
+        let loads = &self.shared.loads;
+        loads.set(self.worker, loads.of(self.worker) + 1);
     }
 
-    /// A request has left its endpoint.
+    /// The head of its response has come, or will not come.
+    pub(super) fn head_is_settled(&self) {
+        if self.shared.balancer.counts_to_head() {
+            self.is_relieved();
+        }
+    }
+
+    /// A request has left its endpoint; its head is settled.
     pub(super) fn left(&self) {
         self.in_flight.set(self.in_flight.get() - 1);
+        if !self.shared.balancer.counts_to_head() {
+            self.is_relieved();
+        }
+    }
+
+    fn is_relieved(&self) {
+        let loads = &self.shared.loads;
+        loads.set(self.worker, loads.of(self.worker) - 1);
     }
 
     /// The endpoint at a place that was chosen.
     pub(crate) fn endpoint(&self, place: usize) -> &Rc<LocalEndpoint> {
         &self.endpoints[place]
+    }
+
+    /// Where an endpoint is, if it is one of these.
+    pub(super) fn place_of(&self, endpoint: &Rc<LocalEndpoint>) -> Option<usize> {
+        self.endpoints.iter().position(|own| Rc::ptr_eq(own, endpoint))
     }
 
     pub(crate) fn shared(&self) -> &Upstream {
@@ -345,17 +399,6 @@ impl LocalUpstream {
 
     pub(crate) fn worker(&self) -> usize {
         self.worker
-    }
-
-    fn look_at_others(&self, to_head: bool, now_us: u64) {
-        let is_fresh = |looked: u64| now_us.saturating_sub(looked) < STALE_US;
-        if self.others.looked_us.get().is_some_and(is_fresh) {
-            return;
-        }
-        self.others.looked_us.set(Some(now_us));
-        for (endpoint, load) in self.endpoints.iter().zip(&self.others.loads) {
-            load.set(endpoint.shared.load_of_others(self.worker, to_head));
-        }
     }
 }
 
@@ -372,7 +415,3 @@ impl LocalEndpoint {
         self.shared.counters(self.worker).expect("an endpoint has counters for every worker of its process")
     }
 }
-
-/// 16 workers and pauses of 200 ms at each endpoint: p99 56 ms when the others' loads are 2 ms old, as when they are exact;
-/// 70 ms when they are 50 ms old, 186 ms without them (`routing-rules/tests/simulation`).
-const STALE_US: u64 = 2_000;

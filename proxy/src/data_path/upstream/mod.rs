@@ -6,6 +6,7 @@ mod connection;
 mod group_pass;
 mod interim;
 mod io;
+mod loads;
 mod local;
 mod places;
 mod pool;

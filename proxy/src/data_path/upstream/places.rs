@@ -74,20 +74,11 @@ impl LocalUpstream {
         }
     }
 
-    /// Waits until there is room.
+    /// An endpoint for a request that waits, if there is room now.
     ///
     /// # Errors
     /// There is no endpoint any more.
-    pub(crate) async fn wait(
-        &self,
-        ticket: &Ticket,
-        wants: Wants,
-        draw: impl Fn() -> u64,
-    ) -> Result<(Choice, UpstreamPlace), RequestError> {
-        ticket.until(|ticket| self.try_again(ticket, wants, &draw).transpose()).await
-    }
-
-    fn try_again(
+    pub(crate) fn admit_waiting(
         &self,
         ticket: &Ticket,
         wants: Wants,

@@ -80,7 +80,7 @@ impl LocalQueue {
 
 impl Ticket {
     /// Waits until `enter` lets the request in, or says that it never will.
-    pub(super) async fn until<T>(&self, mut enter: impl FnMut(&Self) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&self, mut enter: impl FnMut(&Self) -> Option<T>) -> T {
         poll_fn(|cx| self.queue.poll_first(self.number, cx)).await;
         loop {
             if let Some(entered) = enter(self) {

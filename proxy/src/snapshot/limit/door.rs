@@ -18,6 +18,7 @@ pub struct UpstreamDoor {
     /// A [`Door`].
     bits: AtomicU64,
     in_flight_limit: AtomicU32,
+    endpoint_limit: AtomicU32,
     queue_limit: AtomicU32,
     tickets: AtomicU64,
     queues: Box<[WorkerQueue]>,
@@ -70,6 +71,7 @@ impl UpstreamDoor {
         Self {
             bits: AtomicU64::new(Door::default().bits()),
             in_flight_limit: AtomicU32::new(UNLIMITED),
+            endpoint_limit: AtomicU32::new(UNLIMITED),
             queue_limit: AtomicU32::new(0),
             tickets: AtomicU64::new(0),
             queues: (0..workers).map(queue).collect(),
@@ -82,6 +84,7 @@ impl UpstreamDoor {
 
     /// These limits are in force from now on, for those who are there, too.
     pub fn configure(&self, rules: &rules::UpstreamLimits) {
+        self.endpoint_limit.store(rules.in_flight_per_endpoint.unwrap_or(UNLIMITED), SeqCst);
         self.queue_limit.store(rules.queue.map_or(0, |queue| queue.length), SeqCst);
         match rules.in_flight {
             Some(InFlight::Auto) => self.adaptive.switch_on(|limit| self.set_limit(limit)),
@@ -155,6 +158,12 @@ impl UpstreamDoor {
     /// And from this: the client went away after so long without one.
     pub(crate) fn given_up(&self, after_us: u64) {
         self.adaptive.given_up(after_us);
+    }
+
+    /// How many requests each endpoint may work on, if that is limited.
+    pub(crate) fn limit_per_endpoint(&self) -> Option<u32> {
+        let limit = self.endpoint_limit.load(SeqCst);
+        (limit != UNLIMITED).then_some(limit)
     }
 
     // Waiting.
@@ -253,5 +262,5 @@ impl UpstreamDoor {
 /// Behind every ticket.
 const NOBODY: u64 = u64::MAX;
 
-/// Where only endpoints have limits.
+/// Where nothing is limited, or only the other number.
 const UNLIMITED: u32 = u32::MAX;
