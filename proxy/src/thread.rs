@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
 /// A part of the process has ended, and the process with it.
@@ -64,6 +65,41 @@ pub(crate) fn start_task(
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     start(name, failures, move || runtime.block_on(task))
+}
+
+/// A thread for a task that does not end by itself.
+pub(crate) struct Following {
+    /// The task ends when this is dropped.
+    end: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Following {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// As those of [`start_task`].
+    pub(crate) fn start(
+        name: &str,
+        failures: Failures,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let (end, ended) = oneshot::channel::<()>();
+        let thread = start_task(name, failures, async move {
+            tokio::select! {
+                () = task => {}
+                _ = ended => {}
+            }
+        })?;
+        Ok(Self { end, thread })
+    }
+
+    /// Ends it. Blocks until it has.
+    pub(crate) fn join(self) {
+        drop(self.end);
+        // How it ended is among the failures.
+        let _ = self.thread.join();
+    }
 }
 
 /// What a panic says.

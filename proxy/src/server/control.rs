@@ -18,7 +18,7 @@ use super::{Order, Shared};
 use crate::admin::{self, AdminState};
 use crate::control_path::source::file::FileWatch;
 use crate::settings::ShutdownSettings;
-use crate::thread::Failure;
+use crate::thread::{Failure, Following};
 use crate::worker::Command;
 
 /// What the control thread owns.
@@ -31,6 +31,8 @@ pub(super) struct Control {
     /// Those that ask endpoints whether they are well, and name services where they are. They end when the rules thread no
     /// longer tells of swaps.
     pub(super) probing: [JoinHandle<()>; 2],
+    /// Who follows etcd, where there is one.
+    pub(super) etcd: Option<Following>,
     pub(super) sockets: HeldSockets,
     pub(super) admin: Option<TcpListener>,
     pub(super) inbox: UnboundedReceiver<Order>,
@@ -101,9 +103,10 @@ impl Control {
     async fn stop(mut self) -> Result<(), Failure> {
         self.shared.command_all(|| Command::Stop);
         let (shared, rules, weights) = (Arc::clone(&self.shared), self.rules, self.weights);
-        let probing = self.probing;
+        let (probing, etcd) = (self.probing, self.etcd);
         let ended = tokio::task::spawn_blocking(move || {
             shared.join_workers();
+            etcd.into_iter().for_each(Following::join);
             weights.join();
             rules.join();
             for thread in probing {

@@ -36,7 +36,7 @@ use crate::thread::{self, Failures};
 use crate::worker::{Command, WorkerHandle, WorkerOptions};
 use control::Control;
 use listeners::{HeldSockets, WorkerListeners};
-use rules::{Inbox, RulesThread};
+use rules::{Inbox, RulesThread, Sources};
 use start::Start;
 use weights::WeightsThread;
 
@@ -172,9 +172,12 @@ impl Server {
         let files = FileSet::new(&options.config, &settings.sources.files);
         // The watch begins before the first read, so that no change falls between them.
         let watch = FileWatch::new(files.clone());
-        publisher.begin(files.read(), main);
         let (swaps, told) = watch::channel(());
         let inbox = Inbox::new();
+        let mut sources = Sources { files: files.read(), keys: start::keys(&settings) };
+        publisher.begin(sources.texts(), main);
+        let etcd = start::etcd(&settings, inbox.tell_keys(), &tell_failure)?;
+        inbox.take_keys(&mut publisher, &mut sources);
         let lookups = discovery::run(Arc::clone(&snapshots), told.clone(), inbox.tell());
         let discovery = thread::start_task("discovery", tell_failure.clone(), lookups);
         let discovery = discovery.map_err(system("discovery thread"))?;
@@ -191,7 +194,7 @@ impl Server {
         let checks = health::run(Arc::clone(&shared.snapshots), told);
         let health = thread::start_task("health", tell_failure.clone(), checks);
         let health = health.map_err(system("health thread"))?;
-        let rules = RulesThread::start(publisher, inbox, Arc::clone(&shared), swaps, tell_failure.clone());
+        let rules = RulesThread::start(publisher, inbox, sources, Arc::clone(&shared), swaps, tell_failure.clone());
         let rules = rules.map_err(system("rules thread"))?;
         let weights = WeightsThread::start(Arc::clone(&shared.snapshots), tell_failure.clone());
         let weights = weights.map_err(system("weights thread"))?;
@@ -204,6 +207,7 @@ impl Server {
             rules,
             weights,
             probing: [health, discovery],
+            etcd,
             sockets: held,
             admin,
             inbox,

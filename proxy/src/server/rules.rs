@@ -17,9 +17,22 @@ use tokio::time::Instant;
 use super::Shared;
 use crate::control_path::discovery::Tell;
 use crate::control_path::publish::Publisher;
-use crate::control_path::source::Text;
+use crate::control_path::source::{Text, TextKind};
 use crate::snapshot::{Snapshot, Upstream};
 use crate::thread::{self, Failures};
+
+/// What each source said last, in the order of their precedence.
+#[derive(Clone, Default)]
+pub(super) struct Sources {
+    pub(super) files: Vec<Text>,
+    pub(super) keys: Vec<Text>,
+}
+
+impl Sources {
+    pub(super) fn texts(&self) -> Vec<Text> {
+        self.files.iter().chain(&self.keys).cloned().collect()
+    }
+}
 
 /// The way to the thread.
 pub(super) struct RulesThread {
@@ -29,8 +42,10 @@ pub(super) struct RulesThread {
 
 /// What the thread is told.
 enum News {
-    /// What the sources say.
-    Texts(Vec<Text>),
+    /// What files say.
+    Files(Vec<Text>),
+    /// What etcd says.
+    Keys(Vec<Text>),
     /// Lookups for this upstream found something else, or are over for the first time.
     Found(Name),
 }
@@ -55,6 +70,28 @@ impl Inbox {
             // A thread that has ended has said so.
             let _ = sender.upgrade().map(|sender| sender.send(News::Found(upstream.clone())));
         })
+    }
+
+    /// The way for who follows etcd.
+    pub(super) fn tell_keys(&self) -> impl Fn(Vec<Text>) + Send + Sync + 'static {
+        let sender = Arc::downgrade(&self.sender);
+        move |texts| {
+            let _ = sender.upgrade().map(|sender| sender.send(News::Keys(texts)));
+        }
+    }
+
+    /// Waits until etcd was heard, but not for long, and takes what it says.
+    pub(super) fn take_keys(&self, publisher: &mut Publisher, sources: &mut Sources) {
+        let (began, is_unheard) = (Instant::now(), |text: &Text| text.kind == TextKind::Unheard);
+        while sources.keys.iter().any(is_unheard) {
+            match self.receiver.recv_timeout(FIRST_LISTING.saturating_sub(began.elapsed())) {
+                Ok(News::Keys(keys)) => sources.keys = keys,
+                // What lookups have found is taken in any case.
+                Ok(News::Files(_) | News::Found(_)) => {}
+                Err(_) => break,
+            }
+        }
+        publisher.update(sources.texts());
     }
 
     /// Waits for the first lookups of the upstreams of a snapshot, but not for long, and takes what they found.
@@ -84,19 +121,22 @@ impl RulesThread {
     pub(super) fn start(
         publisher: Publisher,
         inbox: Inbox,
+        sources: Sources,
         shared: Arc<Shared>,
         swaps: watch::Sender<()>,
         failures: Failures,
     ) -> std::io::Result<Self> {
         let Inbox { sender, receiver } = inbox;
-        let thread = thread::start("rules", failures, move || run(publisher, &receiver, &shared, &swaps))?;
+        let thread = thread::start("rules", failures, move || {
+            run(publisher, &receiver, sources, &shared, &swaps);
+        })?;
         Ok(Self { sender, thread })
     }
 
     /// Puts these texts in force soon, unless newer ones follow.
     pub(super) fn update(&self, texts: Vec<Text>) {
         // A thread that has ended has said so.
-        let _ = self.sender.send(News::Texts(texts));
+        let _ = self.sender.send(News::Files(texts));
     }
 
     /// Waits until the newest rules are in force and stored. Blocks.
@@ -106,14 +146,20 @@ impl RulesThread {
     }
 }
 
-fn run(mut publisher: Publisher, inbox: &Receiver<News>, shared: &Shared, swaps: &watch::Sender<()>) {
+fn run(
+    mut publisher: Publisher,
+    inbox: &Receiver<News>,
+    mut sources: Sources,
+    shared: &Shared,
+    swaps: &watch::Sender<()>,
+) {
     loop {
         let received = match publisher.has_replaced() {
             true => inbox.recv_timeout(LOOK_AGAIN),
             false => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match received {
-            Ok(news) => take(&mut publisher, [news].into_iter().chain(inbox.try_iter())),
+            Ok(news) => take(&mut publisher, &mut sources, [news].into_iter().chain(inbox.try_iter())),
             Err(RecvTimeoutError::Timeout) => {
                 publisher.free_replaced();
                 continue;
@@ -125,16 +171,17 @@ fn run(mut publisher: Publisher, inbox: &Receiver<News>, shared: &Shared, swaps:
     }
 }
 
-fn take(publisher: &mut Publisher, all: impl Iterator<Item = News>) {
-    let (mut newest, mut found) = (None, Vec::new());
+fn take(publisher: &mut Publisher, sources: &mut Sources, all: impl Iterator<Item = News>) {
+    let (mut is_newer, mut found) = (false, Vec::new());
     for news in all {
         match news {
-            News::Texts(texts) => newest = Some(texts),
+            News::Files(files) => (sources.files, is_newer) = (files, true),
+            News::Keys(keys) => (sources.keys, is_newer) = (keys, true),
             News::Found(upstream) => found.push(upstream),
         }
     }
-    if let Some(texts) = newest {
-        update(publisher, texts);
+    if is_newer {
+        update(publisher, sources.texts());
     }
     publisher.take_found(&found);
 }
@@ -147,6 +194,9 @@ fn update(publisher: &mut Publisher, texts: Vec<Text>) {
         publisher.note_panic(thread::message(&*panic));
     }
 }
+
+/// How long a start waits for etcd. Rules from files serve without it, and so do those that were stored.
+const FIRST_LISTING: Duration = Duration::from_secs(3);
 
 /// How long a start waits for names that are looked up and of which nothing is known. Requests that come before there is an
 /// answer would get 503, and so would those for all other routes if it waited for ever.

@@ -11,14 +11,17 @@ use crate::control_path::assemble::Assembler;
 use crate::control_path::catalog::{Catalog, Document};
 use crate::control_path::check::check;
 use crate::control_path::decode::Problem;
+use crate::control_path::etcd::{Cluster, Pace};
 use crate::control_path::geo::CityDatabase;
 use crate::control_path::saver::Saver;
 use crate::control_path::secret;
+use crate::control_path::source::etcd::unheard;
 use crate::control_path::source::file::FileSet;
+use crate::control_path::source::{self, Text};
 use crate::control_path::state_dir::StateDir;
 use crate::settings::Settings;
 use crate::telemetry::access_log::LogSink;
-use crate::thread::Failures;
+use crate::thread::{Failures, Following};
 
 /// What is known before anything is started.
 pub(super) struct Start {
@@ -104,6 +107,24 @@ fn secret(settings: &Settings, state_dir: Option<&StateDir>) -> Result<Secret, S
         None => crate::random::secret().map_err(system("secret"))?,
     };
     Ok(Secret::from_bytes(bytes))
+}
+
+/// What stands for the rules in etcd until it is heard. Nothing where there is none.
+pub(super) fn keys(settings: &Settings) -> Vec<Text> {
+    let etcd = settings.sources.etcd.iter();
+    etcd.map(|etcd| unheard(&etcd.endpoints.join(","), "it was just asked")).collect()
+}
+
+/// Follows etcd, where there is one.
+pub(super) fn etcd(
+    settings: &Settings,
+    tell: impl Fn(Vec<Text>) + Send + Sync + 'static,
+    failures: &Failures,
+) -> Result<Option<Following>, StartError> {
+    let Some(etcd) = settings.sources.etcd.clone() else { return Ok(None) };
+    let prefix = etcd.prefix.clone();
+    let follow = source::etcd::run(Cluster::new(etcd), prefix, Pace::default(), tell);
+    Following::start("etcd", failures.clone(), follow).map(Some).map_err(system("etcd thread"))
 }
 
 /// How many descriptors clients and endpoints may use. The rest is for files and the admin API, which must work when

@@ -16,13 +16,13 @@ use tokio::time::Instant;
 
 use super::control::Control;
 use super::listeners::HeldSockets;
-use super::rules::{Inbox, RulesThread};
+use super::rules::{Inbox, RulesThread, Sources};
 use super::weights::WeightsThread;
 use super::{Failure, Order, Server, Shared, StartOptions};
 use crate::control_path::assemble::Assembler;
 use crate::control_path::publish::{Listeners, Publisher};
-use crate::control_path::source::Text;
 use crate::control_path::source::file::{FileSet, FileWatch};
+use crate::control_path::source::{Text, TextKind};
 use crate::data_path::listener::OpenListener;
 use crate::settings::Settings;
 use crate::snapshot::{Snapshot, SnapshotCell};
@@ -266,8 +266,15 @@ fn rules_thread(listeners: Slow) -> (Arc<Shared>, RulesThread, UnboundedReceiver
         readiness: watch::Sender::default(),
     });
     let (failures, told) = unbounded_channel();
-    let rules =
-        RulesThread::start(publisher, Inbox::new(), Arc::clone(&shared), watch::Sender::default(), failures).unwrap();
+    let rules = RulesThread::start(
+        publisher,
+        Inbox::new(),
+        Sources::default(),
+        Arc::clone(&shared),
+        watch::Sender::default(),
+        failures,
+    )
+    .unwrap();
     (shared, rules, told)
 }
 
@@ -289,6 +296,7 @@ fn an_order_to_end_does_not_wait_for_files_that_are_being_read() {
         rules,
         weights: WeightsThread::start(Arc::clone(&shared.snapshots), unbounded_channel().0).unwrap(),
         probing: [(); 2].map(|()| std::thread::spawn(|| ())),
+        etcd: None,
         sockets: HeldSockets::default(),
         admin: None,
         inbox,
@@ -309,7 +317,7 @@ fn nobody_waits_for_rules_and_only_the_newest_are_taken() {
     let (shared, rules, _told) = rules_thread(Slow { asked, go_on: gate });
     let update = |port: u16| {
         let content = format!("listeners: {{web: {{address: \"127.0.0.1:{port}\"}}}}");
-        rules.update(vec![Text { name: "main".into(), content: Ok(content.into()), is_main: true }]);
+        rules.update(vec![Text { name: "main".into(), content: Ok(content.into()), kind: TextKind::Main }]);
     };
     let is_open = |port: u16| shared.status.load().listeners.iter().any(|(_, address)| address.port() == port);
     update(1);

@@ -70,6 +70,46 @@ pub struct AdminSettings {
 pub struct SourceSettings {
     /// Files or patterns such as `rules.d/*.yaml`, relative to the main file's folder. Only rules, no settings.
     pub files: Vec<String>,
+    /// A cluster of etcd. Absent: none.
+    pub etcd: Option<EtcdSettings>,
+}
+
+/// See [`SourceSettings::etcd`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EtcdSettings {
+    /// Its members, `http://HOST:PORT` or `https://HOST:PORT`. One is asked at a time, another when that does not answer.
+    pub endpoints: Vec<String>,
+    /// What the keys of rules begin with; it ends with `/`. Default `/serin/`.
+    #[serde(default = "default_prefix")]
+    pub prefix: String,
+    /// Who Serin is there. Default: nobody in particular.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// A file with the password of `user`. Read again with each connection.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// For members at `https://`. Default: the certificate authorities of the system.
+    #[serde(default)]
+    pub tls: Option<EtcdTlsSettings>,
+}
+
+/// See [`EtcdSettings::tls`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EtcdTlsSettings {
+    /// Certificates (PEM) of who signs those of the members. Default: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Serin's own certificate (PEM), where members ask for one.
+    pub cert_file: Option<PathBuf>,
+    /// Its key (PEM).
+    pub key_file: Option<PathBuf>,
+    /// The name in the certificates of the members. Default: the host of each.
+    pub server_name: Option<String>,
+}
+
+fn default_prefix() -> String {
+    "/serin/".to_owned()
 }
 
 /// See [`Settings::geo`].
@@ -143,6 +183,9 @@ impl Settings {
                 report(format!("sources.files[{index}]"), error.msg.into());
             }
         }
+        if let Some(etcd) = &self.sources.etcd {
+            etcd.report_wrong_values(&mut report);
+        }
         found
     }
 
@@ -166,6 +209,11 @@ impl Settings {
         let absolute = |path: &mut PathBuf| *path = folder.join(&*path);
         self.state_dir.iter_mut().for_each(absolute);
         self.secret_file.iter_mut().for_each(absolute);
+        if let Some(etcd) = &mut self.sources.etcd {
+            etcd.password_file.iter_mut().for_each(absolute);
+            let tls = etcd.tls.iter_mut();
+            tls.flat_map(|tls| [&mut tls.ca_file, &mut tls.cert_file, &mut tls.key_file]).flatten().for_each(absolute);
+        }
         self.geo.iter_mut().for_each(|geo| geo.database = folder.join(&geo.database));
         for log in self.access_log.iter_mut().filter(|log| !matches!(&*log.to, "stdout" | "stderr")) {
             log.to = folder.join(&log.to).to_string_lossy().into_owned();
@@ -176,6 +224,39 @@ impl Settings {
     pub fn worker_count(&self) -> usize {
         self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
+}
+
+impl EtcdSettings {
+    fn report_wrong_values(&self, report: &mut impl FnMut(String, String)) {
+        let mut report = |field: String, reason: &str| report(format!("sources.etcd.{field}"), reason.into());
+        if self.endpoints.is_empty() {
+            report("endpoints".into(), "a cluster has at least one member");
+        }
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            if !is_member(endpoint) {
+                report(format!("endpoints[{index}]"), "a member is `http://HOST:PORT` or `https://HOST:PORT`");
+            }
+        }
+        if !self.prefix.ends_with('/') {
+            report("prefix".into(), "the prefix ends with `/`");
+        }
+        if self.user.is_some() != self.password_file.is_some() {
+            report("user".into(), "`user` and `password_file` go together");
+        }
+        let Some(tls) = &self.tls else { return };
+        if !self.endpoints.iter().any(|endpoint| endpoint.starts_with("https://")) {
+            report("tls".into(), "no member is at `https://`");
+        }
+        if tls.cert_file.is_some() != tls.key_file.is_some() {
+            report("tls.cert_file".into(), "`cert_file` and `key_file` go together");
+        }
+    }
+}
+
+fn is_member(endpoint: &str) -> bool {
+    let Ok(uri) = endpoint.parse::<http::Uri>() else { return false };
+    let is_scheme_known = matches!(uri.scheme_str(), Some("http" | "https"));
+    is_scheme_known && uri.port_u16().is_some() && uri.path() == "/" && uri.query().is_none()
 }
 
 #[cfg(test)]

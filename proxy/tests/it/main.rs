@@ -39,6 +39,7 @@ mod demo;
 mod diff;
 mod discovery;
 mod drain;
+mod etcd;
 mod explain;
 mod faults;
 mod health;

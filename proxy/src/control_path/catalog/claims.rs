@@ -12,6 +12,7 @@ use imbl::hashmap;
 use super::findings::Findings;
 use super::reading::Reading;
 use super::{Entries, Entry, Key};
+use crate::control_path::decode::Problem;
 use crate::control_path::source::Text;
 
 /// What the texts say, and which of them name an object. Cheap to clone.
@@ -140,7 +141,8 @@ impl Claims {
         for reading in places.iter().skip(1).map(|place| &self.readings[*place]) {
             let Some(written) = reading.objects.get(key) else { continue };
             let reason = format!("already defined in {document}, which comes first and wins");
-            findings.add(written.problem(&reading.text.name, key, reason));
+            let problem = written.problem(&reading.text.name, key, reason);
+            findings.add(Problem { revision: reading.text.revision(), ..problem });
             is_contested = true;
         }
         Claim { entry, is_contested }

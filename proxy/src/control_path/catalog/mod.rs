@@ -21,7 +21,7 @@ use routing_rules::rules::{Kind, Listener, Object, Release, Route, RuleSet, Upst
 use routing_rules::spec::{ListenerSpec, ReleaseSpec, RouteSpec, Spec, UpstreamSpec};
 
 use super::decode::{self, Node, Problem};
-use super::source::Text;
+use super::source::{Text, TextKind};
 use claims::{Claims, Touched};
 use findings::Findings;
 use reading::Reading;
@@ -33,8 +33,6 @@ pub struct Document {
     pub name: Arc<str>,
     /// The tree, or why there is none.
     pub tree: Result<Node, Problem>,
-    /// Whether settings may stand in it besides rules.
-    pub is_main: bool,
     text: Text,
 }
 
@@ -48,14 +46,13 @@ impl Document {
             Ok(content) => decode::parse(name, content),
             Err(reason) => Err(unplaced(name, String::new(), reason.clone())),
         };
-        let tree = tree.and_then(|root| {
-            let is_mapping = root.entries().is_some();
-            match is_mapping {
-                true => Ok(root),
-                false => Err(root.problem(name, "", "expected a mapping with routes, upstreams and so on")),
-            }
+        let tree = tree.and_then(|root| match &text.kind {
+            // Read like a file that has nothing but this object, so that paths are the same everywhere.
+            TextKind::Object { kind, name, .. } => Ok(root.within(name).within(kind.map_name())),
+            _ if root.entries().is_some() => Ok(root),
+            _ => Err(root.problem(name, "", "expected a mapping with routes, upstreams and so on")),
         });
-        Self { name: Arc::clone(name), tree, is_main: text.is_main, text: text.clone() }
+        Self { name: Arc::clone(name), tree, text: text.clone() }
     }
 
     /// Whether this is what a text says.
@@ -322,15 +319,18 @@ impl<'r> Places<'r> {
             let reading = self.readings.iter().find(|reading| reading.text.name == *document)?;
             Document::parse(&reading.text).tree.ok()
         });
-        match tree {
+        let revision = self.readings.iter().find(|reading| reading.text.name == *document);
+        let revision = revision.and_then(|reading| reading.text.revision());
+        let problem = match tree {
             Some(root) => root.problem(document, path, reason),
             None => unplaced(document, path.to_owned(), reason),
-        }
+        };
+        Problem { revision, ..problem }
     }
 }
 
 fn unplaced(source: &Arc<str>, path: String, reason: String) -> Problem {
-    Problem { source: Arc::clone(source), line: 0, column: 0, path, reason }
+    Problem { source: Arc::clone(source), line: 0, column: 0, path, reason, revision: None }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{Document, Entries, Entry, Key, ObjectSpec};
 use crate::control_path::decode::{self, Draft, Node, Problem};
-use crate::control_path::source::Text;
+use crate::control_path::source::{Text, TextKind};
 use crate::settings::Settings;
 
 /// What a rule file may have; only the main file has settings too.
@@ -51,7 +51,7 @@ impl WrittenObject {
     /// A problem at the object's place.
     pub(super) fn problem(&self, document: &Arc<str>, (kind, name): &Key, reason: String) -> Problem {
         let path = format!("{}.{name}", kind.map_name());
-        Problem { source: Arc::clone(document), line: self.line, column: self.column, path, reason }
+        Problem { source: Arc::clone(document), line: self.line, column: self.column, path, reason, revision: None }
     }
 }
 
@@ -69,10 +69,25 @@ impl Reading {
             Ok(root) => reading.read(&root, in_force),
             Err(problem) => {
                 reading.problems.push(problem);
-                reading.keeps_last = true;
+                reading.miss();
             }
         }
+        let revision = reading.text.revision();
+        reading.problems.iter_mut().for_each(|problem| problem.revision = revision);
         reading
+    }
+
+    /// It cannot be read: what it said before stands.
+    fn miss(&mut self) {
+        match &self.text.kind {
+            TextKind::Object { kind, name, .. } => {
+                let key = (*kind, Arc::clone(name));
+                self.wrong.push((key.clone(), 0));
+                self.objects.insert(key, WrittenObject { line: 0, column: 0, entry: None });
+            }
+            TextKind::Main | TextKind::Rules | TextKind::Unheard => self.keeps_last = true,
+            TextKind::Unknown { .. } => {}
+        }
     }
 
     /// What it says about an object, if that is right.
@@ -88,9 +103,10 @@ impl Reading {
 
     fn read(&mut self, root: &Node, in_force: &Entries) {
         // `rotues` was meant to hold something: as long as nobody knows what, nothing that stood here has gone.
-        self.keeps_last = match self.text.is_main {
-            true => Settings::has_unknown_fields(&self.text.name, root),
-            false => decode::decode::<RuleMaps>(&self.text.name, root, "", &mut self.problems).is_none(),
+        self.keeps_last = match self.text.kind {
+            TextKind::Main => Settings::has_unknown_fields(&self.text.name, root),
+            TextKind::Rules => decode::decode::<RuleMaps>(&self.text.name, root, "", &mut self.problems).is_none(),
+            TextKind::Object { .. } | TextKind::Unknown { .. } | TextKind::Unheard => false,
         };
         self.read_map::<ListenerSpec>(root, Kind::Listener, in_force, ObjectSpec::Listener);
         self.read_map::<RouteSpec>(root, Kind::Route, in_force, |spec| ObjectSpec::Route(Box::new(spec)));

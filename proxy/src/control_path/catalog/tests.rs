@@ -4,7 +4,7 @@ use std::sync::Arc;
 use routing_rules::rules::Target;
 
 use super::{Catalog, Document};
-use crate::control_path::source::Text;
+use crate::control_path::source::{Text, TextKind};
 
 fn text(name: &str, content: &str) -> Text {
     Text {
@@ -13,7 +13,7 @@ fn text(name: &str, content: &str) -> Text {
             "GONE" => Err("cannot be read: gone".into()),
             content => Ok(content.into()),
         },
-        is_main: name == "main",
+        kind: if name == "main" { TextKind::Main } else { TextKind::Rules },
     }
 }
 
@@ -59,7 +59,8 @@ fn shown(catalog: &Catalog) -> String {
 /// Makes the next update take every text for changed.
 fn read_all_again(catalog: &mut Catalog) {
     for reading in &mut catalog.claims.readings {
-        Arc::get_mut(reading).unwrap().text.is_main ^= true;
+        let text = &mut Arc::get_mut(reading).unwrap().text;
+        text.kind = if text.kind == TextKind::Main { TextKind::Rules } else { TextKind::Main };
     }
 }
 

@@ -62,11 +62,21 @@ pub struct Problem {
     /// `routes.shop.hosts[1]`; empty when the problem is in the text as such.
     pub path: String,
     pub reason: String,
+    /// The revision of the store that wrote it, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
 }
 
 impl Problem {
     fn new(source: &Arc<str>, place: Place, path: String, reason: impl Into<String>) -> Self {
-        Self { source: source.clone(), line: place.line, column: place.column, path, reason: reason.into() }
+        Self {
+            source: source.clone(),
+            line: place.line,
+            column: place.column,
+            path,
+            reason: reason.into(),
+            revision: None,
+        }
     }
 }
 
@@ -82,7 +92,8 @@ impl Display for Problem {
             write_visible(f, &self.path)?;
             f.write_str(": ")?;
         }
-        write_visible(f, &self.reason)
+        write_visible(f, &self.reason)?;
+        self.revision.map_or(Ok(()), |revision| write!(f, " (mod_revision {revision})"))
     }
 }
 

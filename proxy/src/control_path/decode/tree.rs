@@ -45,6 +45,13 @@ pub(super) struct Entry {
 }
 
 impl Node {
+    /// A mapping with this node as the value of its only key, at the node's own place.
+    pub(crate) fn within(self, key: &str) -> Self {
+        let (id, place) = (self.id.wrapping_sub(1), self.place);
+        let entry = Entry { key: key.into(), key_place: place, value: self };
+        Self { id, place, kind: Kind::Mapping(Mapping { entries: vec![entry], by_key: [0].into() }) }
+    }
+
     /// Counted from 1. A block below its key counts as beginning at the key: that is the line a reader looks for.
     pub fn line(&self) -> u32 {
         self.place.line

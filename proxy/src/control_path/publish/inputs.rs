@@ -6,7 +6,7 @@
 use crate::control_path::assemble::Assembler;
 use crate::control_path::catalog::{Catalog, Document};
 use crate::control_path::decode::Problem;
-use crate::control_path::source::Text;
+use crate::control_path::source::{Text, TextKind};
 use crate::settings::Settings;
 
 #[derive(Clone)]
@@ -19,6 +19,7 @@ pub(super) struct Inputs {
     pub(super) settings_problems: Vec<Problem>,
     /// Whether the rules in force come from the state folder.
     pub(super) stale: bool,
+    main_is_good: bool,
     texts: Vec<Text>,
 }
 
@@ -32,6 +33,7 @@ impl Inputs {
             assembler,
             settings_problems: Vec::new(),
             stale: false,
+            main_is_good: false,
             texts: Vec::new(),
         }
     }
@@ -41,14 +43,15 @@ impl Inputs {
     pub(super) fn read(&mut self, texts: Vec<Text>, parsed: Option<Document>) -> bool {
         let main = texts.first().filter(|main| self.texts.first() != Some(main));
         let main = main.map(|main| parsed.filter(|parsed| parsed.is_of(main)).unwrap_or_else(|| Document::parse(main)));
-        let main_was_good = main.as_ref().map(|main| main.tree.is_ok());
+        if let Some(main) = &main {
+            self.main_is_good = main.tree.is_ok();
+        }
         let trust_changed = main.as_ref().is_some_and(|main| self.read_settings(main));
         let rules_changed = self.catalog.update_texts(&texts, main);
         let is_first = self.texts.is_empty();
         self.texts = texts;
-        if main_was_good == Some(true) {
-            self.stale = false;
-        }
+        let is_heard = self.texts.iter().all(|text| text.kind != TextKind::Unheard);
+        self.stale &= !(self.main_is_good && is_heard);
         rules_changed || trust_changed || is_first
     }
 

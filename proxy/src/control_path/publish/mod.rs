@@ -164,7 +164,7 @@ impl Publisher {
     pub fn note_panic(&mut self, message: &str) {
         let source = self.texts.first().map_or_else(|| "".into(), |main| Arc::clone(&main.name));
         let reason = format!("Serin failed on this edit: {message}; the rules in force stay. Please report this");
-        let problem = Problem { source, line: 0, column: 0, path: String::new(), reason };
+        let problem = Problem { source, line: 0, column: 0, path: String::new(), reason, revision: None };
         tracing::error!("{problem}");
         let others = self.problems.iter().filter(|other| **other != problem).cloned();
         self.problems = Arc::new(others.chain([problem.clone()]).collect());

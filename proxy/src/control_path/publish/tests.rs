@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{Listeners, Publisher};
 use crate::control_path::assemble::Assembler;
 use crate::control_path::saver::Saver;
-use crate::control_path::source::Text;
+use crate::control_path::source::{Text, TextKind};
 use crate::control_path::state_dir::StateDir;
 use crate::settings::Settings;
 use crate::snapshot::{Snapshot, SnapshotCell};
@@ -65,7 +65,7 @@ impl Bench {
 
     /// What happened to listeners.
     fn update(&mut self, main: &str) -> String {
-        self.publisher.update(vec![Text { name: "main".into(), content: Ok(main.into()), is_main: true }]);
+        self.publisher.update(vec![Text { name: "main".into(), content: Ok(main.into()), kind: TextKind::Main }]);
         std::mem::take(&mut *self.sketch.events.lock().unwrap()).join(" ")
     }
 
@@ -221,7 +221,8 @@ fn an_edit_that_makes_serin_panic_is_reported_until_the_next_edit() {
 #[test]
 fn an_edit_that_makes_serin_panic_harms_no_later_one() {
     let mut bench = Bench::new(None);
-    let text = |name: &str, content: &str| Text { name: name.into(), content: Ok(content.into()), is_main: false };
+    let text =
+        |name: &str, content: &str| Text { name: name.into(), content: Ok(content.into()), kind: TextKind::Rules };
     let upstream = |name: &str, port: u16| format!("upstreams: {{{name}: {{endpoints: [\"127.0.0.1:{port}\"]}}}}");
     let mut update = |first: &str, second: &str| {
         let texts = vec![text("main", ""), text("first", first), text("second", second)];
@@ -275,7 +276,8 @@ fn a_listener_that_is_refused_again_costs_next_to_nothing() {
 #[test]
 fn very_many_names_that_went_lately_do_not_slow_a_change_down() {
     let mut bench = Bench::new(None);
-    let text = |name: &str, content: String| Text { name: name.into(), content: Ok(content.into()), is_main: false };
+    let text =
+        |name: &str, content: String| Text { name: name.into(), content: Ok(content.into()), kind: TextKind::Rules };
     let mut port = 0;
     let mut change = |bench: &mut Bench, routes: &str| {
         port += 1;
@@ -368,7 +370,8 @@ fn an_endpoint_among_very_many_routes_changes_quickly() {
     for index in 0..20_000 {
         routes.push_str(&format!("  r{index}: {{hosts: [h{index}.test], upstream: u}}\n"));
     }
-    let text = |name: &str, content: &str| Text { name: name.into(), content: Ok(content.into()), is_main: false };
+    let text =
+        |name: &str, content: &str| Text { name: name.into(), content: Ok(content.into()), kind: TextKind::Rules };
     let mut texts = vec![text("main", ""), text("routes", &routes), text("endpoints", "")];
     let mut change = |port: u16| {
         texts[2] = text("endpoints", &format!("upstreams: {{u: {{endpoints: [\"127.0.0.1:{port}\"]}}}}"));

@@ -9,7 +9,7 @@ use routing_rules::release::ReleaseContext;
 use routing_rules::rules::AddressSet;
 use serin_proxy::control_path::assemble::Assembler;
 use serin_proxy::control_path::publish::{Listeners, Publisher};
-use serin_proxy::control_path::source::Text;
+use serin_proxy::control_path::source::{Text, TextKind};
 use serin_proxy::snapshot::{Snapshot, SnapshotCell};
 
 use super::memory::resident_kib;
@@ -67,8 +67,9 @@ impl Updates {
         let endpoints = Endpoints { stable: [1, 2, 3].map(address), canary: address(4), echo: address(5) };
         for round in rounds {
             let content = endpoints.rules(round).as_str().into();
-            let main = Text { name: "main".into(), content: Ok(content), is_main: true };
-            let more = Text { name: "more".into(), content: Ok(format!("# {round}").as_str().into()), is_main: false };
+            let main = Text { name: "main".into(), content: Ok(content), kind: TextKind::Main };
+            let more =
+                Text { name: "more".into(), content: Ok(format!("# {round}").as_str().into()), kind: TextKind::Rules };
             self.publisher.update(vec![main, more]);
         }
         let problems = self.publisher.status().problems;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use glob::{MatchOptions, Pattern};
 
-use super::Text;
+use super::{Text, TextKind};
 
 pub use watch::FileWatch;
 
@@ -126,7 +126,8 @@ impl FileSet {
 
 impl Listed {
     fn text(&self, content: Content) -> Text {
-        Text { name: self.path.to_string_lossy().as_ref().into(), content, is_main: self.is_main }
+        let kind = if self.is_main { TextKind::Main } else { TextKind::Rules };
+        Text { name: self.path.to_string_lossy().as_ref().into(), content, kind }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{FileSet, FileWatch};
-use crate::control_path::source::Text;
+use crate::control_path::source::{Text, TextKind};
 
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -61,7 +61,7 @@ fn patterns_are_read_in_their_order_and_hidden_files_are_not() {
     ]);
     let texts = files(folder.path(), &["b.d/*.yaml", "a.d/*.yaml", "b.d/2.yaml"]).read();
     assert_eq!(shown(folder.path(), &texts), "serin.yaml=m b.d/2.yaml=b2 a.d/0.yaml=a0 a.d/1.yaml=a1");
-    assert_eq!(texts.iter().map(|text| text.is_main).collect::<Vec<_>>(), [true, false, false, false]);
+    assert_eq!(texts.iter().map(|text| text.kind == TextKind::Main).collect::<Vec<_>>(), [true, false, false, false]);
 }
 
 #[test]

@@ -1,0 +1,162 @@
+//! How a cluster is reached: its members, one after the other, and what they want to know first.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::{Certificate, Client, ConnectOptions, Identity, KvClient, TlsOptions, WatchClient};
+use tokio::time::timeout;
+
+use crate::settings::EtcdSettings;
+
+/// A cluster, and the member that is asked next.
+///
+/// One member is asked at a time: a client that spreads its calls would read from one member and watch at another, of which
+/// one may be behind.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    settings: Arc<EtcdSettings>,
+    member: usize,
+}
+
+/// Why a cluster could not be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    reason: String,
+    /// The answer was larger than is taken.
+    pub(super) is_size: bool,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl Trouble {
+    /// For this reason.
+    pub fn new(reason: impl fmt::Display) -> Self {
+        Self { reason: reason.to_string(), is_size: false }
+    }
+
+    pub(super) fn of(error: &etcd_client::Error) -> Self {
+        match error {
+            etcd_client::Error::GRpcStatus(status) => Self {
+                is_size: i32::from(status.code()) == OUT_OF_RANGE
+                    && status.message().contains("message length too large"),
+                ..Self::new(format_args!("{}: {}", status.code().description(), status.message()))
+            },
+            other => {
+                // The outer error says `transport error` and nothing else.
+                let source = std::error::Error::source(other).map(ToString::to_string);
+                Self::new(source.map_or_else(|| other.to_string(), |source| format!("{other}: {source}")))
+            }
+        }
+    }
+}
+
+impl Cluster {
+    /// Nobody is asked yet. Who asks first is drawn, so that instances do not all turn to the same member.
+    pub fn new(settings: EtcdSettings) -> Self {
+        let member = crate::random::seed() as usize % settings.endpoints.len().max(1);
+        Self { settings: Arc::new(settings), member }
+    }
+
+    /// As messages show it.
+    pub fn name(&self) -> String {
+        self.settings.endpoints.join(",")
+    }
+
+    /// The member that is asked.
+    pub fn member(&self) -> &str {
+        self.settings.endpoints.get(self.member).map_or("", String::as_str)
+    }
+
+    /// Another member is asked from now on.
+    pub fn turn_away(&mut self) {
+        self.member = (self.member + 1) % self.settings.endpoints.len().max(1);
+    }
+
+    /// A client of the member. Passwords and keys are read anew each time, because they may have been changed.
+    ///
+    /// # Errors
+    /// A file cannot be read, or the member does not let the client in. That it cannot be reached shows with the first call.
+    pub async fn connect(&self) -> Result<Client, Trouble> {
+        let settings = &self.settings;
+        let mut options = ConnectOptions::new()
+            .with_connect_timeout(CONNECT)
+            .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE)
+            .with_tcp_keepalive(KEEP_ALIVE)
+            // A member that has lost its cluster says so, rather than nothing.
+            .with_require_leader(true)
+            .with_auto_token_refresh(true);
+        if let Some(user) = &settings.user {
+            let password = match &settings.password_file {
+                Some(path) => read(path).await?.trim_end_matches(['\r', '\n']).to_owned(),
+                None => String::new(),
+            };
+            options = options.with_user(user, password);
+        }
+        if self.member().starts_with("https://") {
+            options = options.with_tls(self.tls().await?);
+        }
+        within(CALL, Client::connect([self.member()], Some(options))).await
+    }
+
+    async fn tls(&self) -> Result<TlsOptions, Trouble> {
+        let Some(tls) = &self.settings.tls else { return Ok(TlsOptions::new().with_enabled_roots()) };
+        let mut options = match &tls.ca_file {
+            Some(path) => TlsOptions::new().ca_certificate(Certificate::from_pem(read(path).await?)),
+            None => TlsOptions::new().with_enabled_roots(),
+        };
+        if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
+            options = options.identity(Identity::from_pem(read(cert).await?, read(key).await?));
+        }
+        Ok(match &tls.server_name {
+            Some(name) => options.domain_name(name),
+            None => options,
+        })
+    }
+}
+
+/// What a call of a member comes to, if it does within this time.
+pub(super) async fn within<T>(
+    patience: Duration,
+    call: impl Future<Output = Result<T, etcd_client::Error>>,
+) -> Result<T, Trouble> {
+    match timeout(patience, call).await {
+        Ok(answer) => answer.map_err(|error| Trouble::of(&error)),
+        Err(_) => Err(Trouble::new(format_args!("no answer within {} s", patience.as_secs()))),
+    }
+}
+
+/// For answers that are larger than a client usually takes.
+pub(super) fn kv(client: &Client) -> KvClient {
+    client.kv_client().max_decoding_message_size(MAX_MESSAGE)
+}
+
+/// Likewise.
+pub(super) fn watch(client: &Client) -> WatchClient {
+    client.watch_client().max_decoding_message_size(MAX_MESSAGE)
+}
+
+async fn read(path: &Path) -> Result<String, Trouble> {
+    let text = tokio::fs::read_to_string(path).await;
+    text.map_err(|error| Trouble::new(format_args!("{}: {error}", path.display())))
+}
+
+/// The code of gRPC for an answer larger than the client takes.
+const OUT_OF_RANGE: i32 = 11;
+
+/// The time for a connection.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// The time for one call.
+pub(super) const CALL: Duration = Duration::from_secs(5);
+
+/// How often a connection is asked whether it is alive, and how long it has to say so.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// A page of 500 values of the largest size that etcd takes by default does not fit; then the page is made smaller.
+const MAX_MESSAGE: usize = 64 << 20;

@@ -1,0 +1,343 @@
+//! A copy of the keys under a prefix that follows every change, and outlives every fault.
+//!
+//! First a listing, then a watch from the next revision on. A connection that ends, a member that falls silent or loses its
+//! leader: another member is asked, and the watch goes on where it was. Where revisions are gone (compaction, a restored
+//! backup, another cluster) there is a listing again, and whoever follows is told the differences. A listing once in a while
+//! shows whether the watch missed anything.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::proto::PbEvent as RawEvent;
+use etcd_client::{Client, GetOptions, WatchOptions, WatchResponse, WatchStream};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::cluster::{CALL, Cluster, Trouble, kv, watch, within};
+use super::keys::{Keys, Step, Value};
+
+/// The copy of a prefix.
+pub struct Mirror {
+    cluster: Cluster,
+    prefix: Arc<[u8]>,
+    pace: Pace,
+    keys: Option<Keys>,
+    /// How often in a row the cluster could not be asked.
+    failures: u32,
+}
+
+/// How often what is done.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// How often a watch is asked for a sign of life.
+    pub ask: Duration,
+    /// How long a watch may be silent.
+    pub silence: Duration,
+    /// When all is listed again.
+    pub reconcile: Range<Duration>,
+    /// When all is listed again after a watch has gone on at another connection.
+    pub reconcile_soon: Range<Duration>,
+    /// The longest pause between two tries.
+    pub longest_pause: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            ask: seconds(5),
+            silence: seconds(15),
+            reconcile: seconds(60)..seconds(300),
+            reconcile_soon: seconds(1)..seconds(5),
+            longest_pause: seconds(5),
+        }
+    }
+}
+
+/// What is heard of a prefix.
+#[derive(Debug)]
+pub enum Heard<'m> {
+    /// These keys are others now. The first time it is all there are, be it none.
+    Changed {
+        /// All of them.
+        keys: &'m Keys,
+        /// Those that are others.
+        changed: BTreeSet<Arc<[u8]>>,
+        /// By a listing, not by a watch.
+        is_listing: bool,
+    },
+    /// Nothing is heard for the time being.
+    Lost {
+        /// Why.
+        trouble: &'m Trouble,
+        /// The member that was asked.
+        member: &'m str,
+        /// How often in a row.
+        times: u32,
+    },
+    /// It is heard again, though nothing has changed.
+    Found {
+        /// How often it could not be heard before.
+        times: u32,
+    },
+}
+
+/// Why a watch is over.
+enum End {
+    /// What it would go on from is gone.
+    Compacted,
+    Trouble(Trouble),
+}
+
+impl From<Trouble> for End {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl Mirror {
+    /// A copy that nothing is known of yet.
+    pub fn new(cluster: Cluster, prefix: &[u8], pace: Pace) -> Self {
+        Self { cluster, prefix: prefix.into(), pace, keys: None, failures: 0 }
+    }
+
+    /// Follows the prefix, until it is dropped.
+    pub async fn run(mut self, mut tell: impl FnMut(Heard<'_>)) {
+        loop {
+            match self.follow(&mut tell).await {
+                End::Compacted => {
+                    tracing::warn!(prefix = %self.shown(), "etcd has compacted what was not heard yet; listing all");
+                    self.forget_revision();
+                }
+                End::Trouble(trouble) => {
+                    self.failures = self.failures.saturating_add(1);
+                    tell(Heard::Lost { trouble: &trouble, member: self.cluster.member(), times: self.failures });
+                    self.cluster.turn_away();
+                    sleep(pause(self.failures, self.pace.longest_pause, crate::random::seed())).await;
+                }
+            }
+        }
+    }
+
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.prefix).into_owned()
+    }
+
+    fn forget_revision(&mut self) {
+        if let Some(keys) = &mut self.keys {
+            keys.revision = 0;
+        }
+    }
+
+    /// One connection, from its beginning to its end.
+    async fn follow(&mut self, tell: &mut impl FnMut(Heard<'_>)) -> End {
+        match self.try_follow(tell).await {
+            Err(end) => end,
+            Ok(never) => match never {},
+        }
+    }
+
+    async fn try_follow(&mut self, tell: &mut impl FnMut(Heard<'_>)) -> Result<std::convert::Infallible, End> {
+        let client = self.cluster.connect().await?;
+        let resumes = self.can_resume(&client).await?;
+        if !resumes {
+            self.take_listing(&client, tell).await?;
+        }
+        let mut stream = self.watch(&client).await?;
+        let mut reconcile_at = match resumes {
+            true => self.later(&self.pace.reconcile_soon),
+            false => self.later(&self.pace.reconcile),
+        };
+        let (mut heard_at, mut asked_at) = (Instant::now(), Instant::now());
+        let mut fragments = Vec::new();
+        loop {
+            tokio::select! {
+                message = stream.message() => {
+                    let message = message.map_err(|error| Trouble::of(&error))?;
+                    let message = message.ok_or_else(|| Trouble::new("the member ended the watch"))?;
+                    heard_at = Instant::now();
+                    self.take_message(message, &mut fragments, tell)?;
+                }
+                () = sleep_until(asked_at + self.pace.ask) => {
+                    if heard_at.elapsed() >= self.pace.silence {
+                        return Err(Trouble::new(format_args!("silent for {:?}", heard_at.elapsed())).into());
+                    }
+                    asked_at = Instant::now();
+                    within(CALL, stream.request_progress()).await?;
+                }
+                () = sleep_until(reconcile_at), if fragments.is_empty() => {
+                    self.take_listing(&client, tell).await?;
+                    reconcile_at = self.later(&self.pace.reconcile);
+                    heard_at = Instant::now();
+                }
+            }
+        }
+    }
+
+    fn later(&self, range: &Range<Duration>) -> Instant {
+        let width = range.end.saturating_sub(range.start);
+        Instant::now() + range.start + width.mul_f64(unit(crate::random::seed()))
+    }
+
+    /// Whether a watch can go on from what is known: it is the same cluster, and has not been set back.
+    async fn can_resume(&self, client: &Client) -> Result<bool, Trouble> {
+        let Some(known) = self.keys.as_ref().filter(|keys| keys.revision > 0) else { return Ok(false) };
+        let one = GetOptions::new().with_prefix().with_limit(1).with_keys_only();
+        let answer = within(CALL, kv(client).get(&*self.prefix, Some(one))).await?;
+        let (cluster, revision) = answer.header().map_or((0, 0), |header| (header.cluster_id(), header.revision()));
+        let resumes = cluster == known.cluster && revision >= known.revision;
+        if !resumes {
+            let (prefix, before) = (self.shown(), known.revision);
+            tracing::warn!(prefix, before, now = revision, "etcd is another one, or was set back; listing all");
+        }
+        Ok(resumes)
+    }
+
+    async fn take_listing(&mut self, client: &Client, tell: &mut impl FnMut(Heard<'_>)) -> Result<(), Trouble> {
+        let listed = list(client, &self.prefix).await?;
+        let is_first = self.keys.is_none();
+        let keys = self.keys.get_or_insert_default();
+        let changed = keys.replace(listed);
+        let times = std::mem::take(&mut self.failures);
+        if is_first || !changed.is_empty() {
+            tell(Heard::Changed { keys, changed, is_listing: true });
+        } else if times > 0 {
+            tell(Heard::Found { times });
+        }
+        Ok(())
+    }
+
+    async fn watch(&self, client: &Client) -> Result<WatchStream, Trouble> {
+        let from = self.keys.as_ref().map_or(0, |keys| keys.revision) + 1;
+        let options =
+            WatchOptions::new().with_prefix().with_start_revision(from).with_fragment().with_progress_notify();
+        within(CALL, watch(client).watch(&*self.prefix, Some(options))).await
+    }
+
+    fn take_message(
+        &mut self,
+        mut message: WatchResponse,
+        fragments: &mut Vec<Step>,
+        tell: &mut impl FnMut(Heard<'_>),
+    ) -> Result<(), End> {
+        if message.canceled() {
+            let compacted = message.compact_revision() > 0;
+            let reason = format!("the member cancelled the watch: {}", message.cancel_reason());
+            return Err(if compacted { End::Compacted } else { Trouble::new(reason).into() });
+        }
+        fragments.extend(std::mem::take(&mut message.0.events).into_iter().filter_map(step));
+        if message.0.fragment {
+            return Ok(());
+        }
+        let Some(keys) = &mut self.keys else { return Ok(()) };
+        let changed = keys.follow(std::mem::take(fragments));
+        let times = std::mem::take(&mut self.failures);
+        if !changed.is_empty() {
+            tell(Heard::Changed { keys, changed, is_listing: false });
+        } else if times > 0 {
+            tell(Heard::Found { times });
+        }
+        Ok(())
+    }
+}
+
+/// All keys under a prefix at one revision, page by page.
+async fn list(client: &Client, prefix: &[u8]) -> Result<Keys, Trouble> {
+    let mut kv = kv(client);
+    let (mut keys, mut limit) = (Keys::default(), MOST_KEYS);
+    let (mut from, end) = (prefix.to_vec(), end_of(prefix));
+    loop {
+        let page = GetOptions::new().with_range(end.clone()).with_limit(limit).with_revision(keys.revision);
+        let mut answer = match within(PAGE, kv.get(from.clone(), Some(page))).await {
+            Ok(answer) => answer,
+            Err(trouble) if trouble.is_size && limit > 1 => {
+                limit = (limit / 8).max(1);
+                continue;
+            }
+            Err(trouble) => return Err(trouble),
+        };
+        if keys.revision == 0 {
+            (keys.cluster, keys.revision) =
+                answer.header().map_or((0, 0), |header| (header.cluster_id(), header.revision()));
+        }
+        let more = answer.more();
+        for pair in answer.take_kvs() {
+            let value = Value { bytes: pair.value().into(), mod_revision: pair.mod_revision(), lease: pair.lease() };
+            let key: Arc<[u8]> = pair.key().into();
+            // The next key there can be.
+            from = [&key, &[0][..]].concat();
+            keys.entries.insert(key, value);
+        }
+        if !more {
+            return Ok(keys);
+        }
+    }
+}
+
+/// What a watch says of one key. A kind of event that is not known yet says nothing.
+fn step(event: RawEvent) -> Option<Step> {
+    let pair = event.kv?;
+    let value = match event.r#type {
+        PUT => Some(Value { bytes: pair.value.into(), mod_revision: pair.mod_revision, lease: pair.lease }),
+        DELETE => None,
+        _ => return None,
+    };
+    Some(Step { key: pair.key.into(), value, revision: pair.mod_revision })
+}
+
+/// The first key behind all that begin with a prefix; `\0` if there is none, which means: to the end.
+fn end_of(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    vec![0]
+}
+
+/// How long one pauses after so many failures: longer each time, and anything down to nothing, so that instances do not come
+/// back all at once.
+fn pause(failures: u32, longest: Duration, draw: u64) -> Duration {
+    let exponential = FIRST_PAUSE.saturating_mul(1 << failures.clamp(1, 16) >> 1);
+    exponential.min(longest).mul_f64(unit(draw))
+}
+
+/// A draw as a number from 0 to 1.
+fn unit(draw: u64) -> f64 {
+    draw as f64 / u64::MAX as f64
+}
+
+const PUT: i32 = 0;
+const DELETE: i32 = 1;
+
+/// Keys of one page, as long as they are small.
+const MOST_KEYS: i64 = 2_000;
+
+/// The time for one page.
+const PAGE: Duration = Duration::from_secs(10);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_before_the_next() {
+        assert_eq!(end_of(b"/serin/"), b"/serin0");
+        assert_eq!(end_of(&[b'a', 0xff, 0xff]), b"b");
+        assert_eq!(end_of(&[0xff]), [0]);
+        assert_eq!(end_of(b""), [0]);
+    }
+
+    #[test]
+    fn pauses_grow_and_are_bounded() {
+        let longest = Duration::from_secs(5);
+        let most = [1, 2, 3, 5, 6, 40, u32::MAX].map(|failures| pause(failures, longest, u64::MAX).as_millis());
+        assert_eq!(most, [200, 400, 800, 3_200, 5_000, 5_000, 5_000]);
+        assert_eq!(pause(9, longest, 0), Duration::ZERO);
+    }
+}

@@ -1,0 +1,165 @@
+//! Rules that come from a real etcd.
+
+use crate::support::etcd::Etcd;
+use crate::support::{Client, Origin, PATIENCE, Serin, eventually, get};
+
+/// A proxy with one listener whose rules are in etcd.
+fn following(etcd: &Etcd) -> Serin {
+    Serin::serving(&format!("sources: {{etcd: {}}}\n", etcd.source()))
+}
+
+fn upstream(origin: &Origin) -> String {
+    format!("{{\"endpoints\": [\"{}\"]}}", origin.address())
+}
+
+fn says(serin: &Serin, path: &str, text: &str) {
+    eventually(PATIENCE, &format!("{path} is {text}"), || get(serin.address(), path).text().contains(text));
+}
+
+#[test]
+fn rules_are_taken_from_keys_at_the_start_and_when_they_change() {
+    let (etcd, one, two) = (Etcd::start(), Origin::named("one"), Origin::named("two"));
+    etcd.put("/serin/routes/all", "upstream: app\n");
+    etcd.put("/serin/upstreams/app", upstream(&one));
+    let serin = following(&etcd);
+    assert_eq!(get(serin.address(), "/").text(), "one");
+    etcd.put("/serin/upstreams/app", upstream(&two));
+    says(&serin, "/", "two");
+    etcd.write(&[
+        ("/serin/upstreams/other", Some(&upstream(&one))),
+        ("/serin/routes/other", Some("{paths: [{prefix: /other}], upstream: other}")),
+    ]);
+    says(&serin, "/other", "one");
+    etcd.delete("/serin/routes/other");
+    says(&serin, "/other", "two");
+}
+
+#[test]
+fn what_is_wrong_keeps_its_last_good_version_and_says_where() {
+    let (etcd, origin) = (Etcd::start(), Origin::named("app"));
+    etcd.put("/serin/routes/all", "upstream: app\n");
+    etcd.put("/serin/upstreams/app", upstream(&origin));
+    let serin = following(&etcd);
+    for (wrong, reason) in [
+        ("upstream: app\npaths: [{prefx: /}]\n", ":2:10: routes.all.paths[0].prefx: "),
+        ("{\"upstream\": \"app\"", "routes/all:"),
+        ("\u{0}", "routes/all"),
+        ("[]", "routes.all"),
+        ("", "routes.all"),
+        ("upstream: gone\n", "routes.all.upstream: "),
+    ] {
+        etcd.put("/serin/routes/all", wrong);
+        eventually(PATIENCE, reason, || {
+            let rejected = serin.server().problems();
+            rejected.iter().any(|problem| problem.to_string().contains(reason) && problem.revision.is_some())
+        });
+        assert_eq!(get(serin.address(), "/").text(), "app", "{wrong:?}");
+    }
+    let told = serin.admin_text("/api/v1/rejected");
+    assert!(told.contains("\"source\":\"/serin/routes/all\"") && told.contains("\"revision\":"), "{told}");
+    etcd.put("/serin/routes/all", [0xff, 0xfe]);
+    etcd.put("/serin/rotues/all", "upstream: app\n");
+    eventually(PATIENCE, "both are told", || serin.metric("serin_rules_rejected") == 2.0);
+    etcd.put("/serin/routes/all", "upstream: app\n");
+    etcd.delete("/serin/rotues/all");
+    eventually(PATIENCE, "nothing is wrong", || serin.metric("serin_rules_rejected") == 0.0);
+}
+
+#[test]
+fn a_reference_to_what_is_not_there_yet_waits() {
+    let (etcd, origin) = (Etcd::start(), Origin::named("app"));
+    let serin = following(&etcd);
+    etcd.put("/serin/routes/all", "upstream: app\n");
+    eventually(PATIENCE, "it is told", || serin.metric("serin_rules_rejected") == 1.0);
+    etcd.put("/serin/upstreams/app", upstream(&origin));
+    says(&serin, "/", "app");
+    assert_eq!(serin.metric("serin_rules_rejected"), 0.0);
+}
+
+#[test]
+fn an_outage_costs_nothing_and_nothing_of_it_is_missed() {
+    let (mut etcd, one, two) = (Etcd::start(), Origin::named("one"), Origin::named("two"));
+    etcd.put("/serin/routes/all", "upstream: app\n");
+    etcd.put("/serin/upstreams/app", upstream(&one));
+    let serin = following(&etcd);
+    for round in 0..3 {
+        etcd.kill(0);
+        for _ in 0..20 {
+            assert_eq!(get(serin.address(), "/").text(), if round % 2 == 0 { "one" } else { "two" });
+        }
+        etcd.restart(0);
+        etcd.is_ready();
+        etcd.put("/serin/upstreams/app", upstream(if round % 2 == 0 { &two } else { &one }));
+        says(&serin, "/", if round % 2 == 0 { "two" } else { "one" });
+    }
+    assert_eq!(serin.metric("serin_request_errors_total"), 0.0);
+}
+
+#[test]
+fn a_cluster_that_was_set_back_is_listed_again() {
+    let (mut etcd, one, two) = (Etcd::start(), Origin::named("one"), Origin::named("two"));
+    for _ in 0..20 {
+        etcd.put("/serin/upstreams/app", upstream(&one));
+    }
+    etcd.put("/serin/routes/all", "upstream: app\n");
+    let serin = following(&etcd);
+    assert_eq!(get(serin.address(), "/").text(), "one");
+    etcd.kill(0);
+    etcd.wipe(0);
+    etcd.is_ready();
+    etcd.write(&[("/serin/upstreams/app", Some(&upstream(&two))), ("/serin/routes/all", Some("upstream: app\n"))]);
+    says(&serin, "/", "two");
+}
+
+#[test]
+fn revisions_that_are_gone_are_listed_again() {
+    let (mut etcd, one, two) = (Etcd::of(3, &[]), Origin::named("one"), Origin::named("two"));
+    etcd.put("/serin/routes/all", "upstream: app\n");
+    etcd.put("/serin/upstreams/app", upstream(&one));
+    let serin = following(&etcd);
+    (0..3).for_each(|member| etcd.signal(member, "STOP"));
+    (0..3).for_each(|member| etcd.kill(member));
+    (0..3).for_each(|member| etcd.restart(member));
+    etcd.is_ready();
+    etcd.put("/serin/upstreams/app", upstream(&two));
+    etcd.compact();
+    says(&serin, "/", "two");
+}
+
+#[test]
+fn a_member_that_falls_silent_or_goes_is_replaced_by_another() {
+    let (mut etcd, one, two) = (Etcd::of(3, &[]), Origin::named("one"), Origin::named("two"));
+    etcd.put("/serin/routes/all", "upstream: app\n");
+    etcd.put("/serin/upstreams/app", upstream(&one));
+    let serin = following(&etcd);
+    for member in 0..3 {
+        etcd.kill(member);
+        let next = if member % 2 == 0 { ("two", &two) } else { ("one", &one) };
+        etcd.is_ready();
+        etcd.put("/serin/upstreams/app", upstream(next.1));
+        says(&serin, "/", next.0);
+        etcd.restart(member);
+        etcd.is_ready();
+    }
+}
+
+#[test]
+fn a_start_without_etcd_serves_what_was_stored_and_says_that_it_is_old() {
+    let (mut etcd, origin) = (Etcd::start(), Origin::named("app"));
+    etcd.put("/serin/routes/all", "upstream: app\n");
+    etcd.put("/serin/upstreams/app", upstream(&origin));
+    let rules = format!("state_dir: state\nsources: {{etcd: {}}}\n", etcd.source());
+    let serin = Serin::serving(&rules);
+    assert_eq!(get(serin.address(), "/").text(), "app");
+    etcd.kill(0);
+    let serin = serin.restart();
+    assert_eq!(get(serin.address(), "/").text(), "app");
+    assert_eq!(serin.metric("serin_rules_stale"), 1.0);
+    let told = serin.admin_text("/api/v1/rejected");
+    assert!(told.contains("not heard yet"), "{told}");
+    etcd.restart(0);
+    eventually(2 * PATIENCE, "it is heard", || serin.metric("serin_rules_stale") == 0.0);
+    assert_eq!(serin.metric("serin_rules_rejected"), 0.0);
+    etcd.put("/serin/routes/all", "{upstream: app, paths: [{prefix: /new}]}");
+    eventually(PATIENCE, "it is followed", || Client::connect(serin.address()).get("/").status == 404);
+}

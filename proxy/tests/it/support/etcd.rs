@@ -1,0 +1,211 @@
+//! A real etcd: one member or three, each at an address of its own, so that the usual ports are always free.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
+use etcd_client::{Client, CompactionOptions, DeleteOptions, PutOptions, Txn, TxnOp};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::{PATIENCE, eventually};
+
+/// A cluster.
+pub(crate) struct Etcd {
+    members: Vec<Member>,
+    runtime: Runtime,
+}
+
+/// One of its processes.
+struct Member {
+    name: String,
+    address: Ipv4Addr,
+    cluster: String,
+    folder: TempDir,
+    more: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Etcd {
+    /// A cluster of one.
+    pub(crate) fn start() -> Self {
+        Self::of(1, &[])
+    }
+
+    /// A cluster of so many, each with these arguments besides.
+    pub(crate) fn of(count: usize, more: &[&str]) -> Self {
+        let addresses: Vec<Ipv4Addr> = (0..count).map(|_| own_address()).collect();
+        let named = addresses.iter().enumerate();
+        let cluster: Vec<String> = named.map(|(index, address)| format!("m{index}=http://{address}:2380")).collect();
+        let member = |(index, address): (usize, &Ipv4Addr)| Member {
+            name: format!("m{index}"),
+            address: *address,
+            cluster: cluster.join(","),
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            more: more.iter().map(|argument| (*argument).to_owned()).collect(),
+            child: None,
+        };
+        let members = addresses.iter().enumerate().map(member).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let mut etcd = Self { members, runtime };
+        etcd.members.iter_mut().for_each(Member::start);
+        etcd.is_ready();
+        etcd
+    }
+
+    /// Waits until the cluster takes writes.
+    pub(crate) fn is_ready(&self) {
+        eventually(2 * PATIENCE, "a cluster that takes writes", || {
+            self.call(async |client| client.put("ready", "", None).await).is_ok()
+        });
+    }
+
+    /// For `sources: {etcd: …}`.
+    pub(crate) fn source(&self) -> String {
+        format!("{{endpoints: [{}]}}", self.urls().join(", "))
+    }
+
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.members.iter().map(|member| format!("\"http://{}:2379\"", member.address)).collect()
+    }
+
+    pub(crate) fn address(&self, member: usize) -> String {
+        format!("{}:2379", self.members[member].address)
+    }
+
+    /// Asks the first member that answers.
+    pub(crate) fn call<T>(&self, ask: impl AsyncFn(&mut Client) -> Result<T, etcd_client::Error>) -> Result<T, String> {
+        let mut reason = "no member runs".to_owned();
+        for member in self.members.iter().filter(|member| member.child.is_some()) {
+            let answer = self.runtime.block_on(async {
+                let asked = async {
+                    let mut client = Client::connect([format!("http://{}:2379", member.address)], None).await?;
+                    ask(&mut client).await
+                };
+                tokio::time::timeout(PATIENCE / 4, asked).await
+            });
+            match answer {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => reason = error.to_string(),
+                Err(_) => reason = "no answer in time".to_owned(),
+            }
+        }
+        Err(reason)
+    }
+
+    pub(crate) fn put(&self, key: &str, value: impl AsRef<[u8]>) {
+        self.call(async |client| client.put(key, value.as_ref(), None).await).expect("a write");
+    }
+
+    /// A key that goes with its lease, after so many seconds at most. Returns the lease.
+    pub(crate) fn put_leased(&self, keys: &[(&str, &str)], seconds: i64) -> i64 {
+        let lease = self.call(async |client| client.lease_grant(seconds, None).await).expect("a lease").id();
+        for (key, value) in keys {
+            let with_lease = PutOptions::new().with_lease(lease);
+            self.call(async |client| client.put(*key, *value, Some(with_lease.clone())).await).expect("a write");
+        }
+        lease
+    }
+
+    pub(crate) fn revoke(&self, lease: i64) {
+        self.call(async |client| client.lease_revoke(lease).await).expect("a lease ends");
+    }
+
+    /// Writes all of these at once; nothing means that the key goes.
+    pub(crate) fn write(&self, all: &[(&str, Option<&str>)]) {
+        let operation = |(key, value): &(&str, Option<&str>)| match value {
+            Some(value) => TxnOp::put(*key, *value, None),
+            None => TxnOp::delete(*key, None),
+        };
+        let transaction = || Txn::new().and_then(all.iter().map(operation).collect::<Vec<_>>());
+        self.call(async |client| client.txn(transaction()).await).expect("a transaction");
+    }
+
+    pub(crate) fn delete(&self, key: &str) {
+        self.call(async |client| client.delete(key, None).await).expect("a deletion");
+    }
+
+    pub(crate) fn delete_prefix(&self, prefix: &str) {
+        let options = DeleteOptions::new().with_prefix();
+        self.call(async |client| client.delete(prefix, Some(options.clone())).await).expect("a deletion");
+    }
+
+    /// Forgets all revisions before the newest.
+    pub(crate) fn compact(&self) {
+        let compact = async |client: &mut Client| {
+            let revision = client.get("ready", None).await?.header().map_or(0, |header| header.revision());
+            client.compact(revision, Some(CompactionOptions::new().with_physical())).await
+        };
+        self.call(compact).expect("a compaction");
+    }
+
+    /// Ends a member by SIGKILL.
+    pub(crate) fn kill(&mut self, member: usize) {
+        self.members[member].kill();
+    }
+
+    /// Starts a member that was ended.
+    pub(crate) fn restart(&mut self, member: usize) {
+        self.members[member].start();
+    }
+
+    /// A member loses all it has, and starts as one that is new.
+    pub(crate) fn wipe(&mut self, member: usize) {
+        let member = &mut self.members[member];
+        member.kill();
+        member.folder = tempfile::tempdir().expect("a temporary folder");
+        member.start();
+    }
+
+    pub(crate) fn signal(&self, member: usize, name: &str) {
+        let child = self.members[member].child.as_ref().expect("it runs");
+        let status = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status();
+        assert!(status.expect("kill runs").success());
+    }
+}
+
+impl Member {
+    fn start(&mut self) {
+        let Self { name, address, cluster, folder, more, .. } = self;
+        let log = File::create(folder.path().join("log")).expect("a log");
+        let data = folder.path().join("data");
+        let urls = [2379, 2380].map(|port| format!("http://{address}:{port}"));
+        let mut command = Command::new("etcd");
+        command
+            .args(["--name", name, "--initial-cluster", cluster, "--initial-cluster-state", "new"])
+            .args(["--listen-client-urls", &urls[0], "--advertise-client-urls", &urls[0]])
+            .args(["--listen-peer-urls", &urls[1], "--initial-advertise-peer-urls", &urls[1]])
+            .args(["--heartbeat-interval", "50", "--election-timeout", "500", "--unsafe-no-fsync", "--data-dir"])
+            .arg(data)
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log);
+        self.child = Some(command.spawn().expect("etcd is installed (Debian: etcd-server)"));
+        let reachable = || TcpStream::connect((*address, 2379)).is_ok();
+        eventually(2 * PATIENCE, "etcd listens", reachable);
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may be stopped, which SIGKILL does not mind.
+            child.kill().expect("a process of ours");
+            child.wait().expect("it ends");
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// An address of the loopback network that no other test has.
+fn own_address() -> Ipv4Addr {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let (process, count) = (std::process::id() % 200 + 10, COUNT.fetch_add(1, Relaxed) + 1);
+    Ipv4Addr::new(127, u8::try_from(process).unwrap_or(1), (count / 250) as u8, (count % 250 + 1) as u8)
+}
