@@ -23,6 +23,7 @@ pub(crate) fn scenario(args: &[String]) -> Outcome {
 
 /// Installs peers and measures. A peer that cannot be had is left out, and the report says so.
 fn measure(program: &str, args: &[String]) -> Outcome {
+    install::to_build()?;
     if let Err(reason) = install::packages(&PEERS) {
         say(&format!("{reason}\ngoing on without"));
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::Outcome;
-use crate::install::tool;
+use crate::install::{to_build, tool};
 use crate::shell::{cargo, run, say, succeeds};
 
 /// A name for the command line, and what it does.
@@ -44,10 +44,12 @@ fn format() -> Outcome {
 }
 
 fn clippy() -> Outcome {
+    to_build()?;
     run(&mut cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
 fn docs() -> Outcome {
+    to_build()?;
     let mut doc = cargo(["doc", "--quiet", "--workspace", "--no-deps", "--exclude", "xtask"]);
     run(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
@@ -66,6 +68,7 @@ fn rust_version() -> Outcome {
         say(&format!("SKIPPED rust-version: Rust {toolchain} is not installed; rustup toolchain install {toolchain}"));
         return Ok(());
     }
+    to_build()?;
     run(Command::new("rustup").args(["run", &toolchain, "cargo", "check", "--quiet", "--workspace", "--locked"]))
 }
 

@@ -8,12 +8,13 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::Outcome;
-use crate::install::{packages, tool};
+use crate::install::{packages, to_build, tool};
 use crate::shell::{run, say};
 
 /// Arguments: seconds, then targets; without them 10 and all.
 pub(crate) fn fuzz(args: &[String]) -> Outcome {
     // libFuzzer is C++.
+    to_build()?;
     packages(&[("c++", "g++")])?;
     let cargo_fuzz = tool("cargo-fuzz", "0.13.2")?;
     let (seconds, named) = match args.split_first() {

@@ -3,18 +3,28 @@
 //! What is there is used as it is. Where packages cannot be installed, it says which to install and how they are called.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Outcome;
 use crate::shell::{cargo, is_installed, output, run, say, succeeds, target};
 
-/// A program and the Debian package that has it.
+/// A program, or a file by its whole path, and the Debian package that has it.
 pub(crate) type Needed = (&'static str, &'static str);
+
+/// What building Serin takes besides Rust and a C compiler: the client of etcd is made from the protocol's own description.
+const TO_BUILD: [Needed; 2] =
+    [("protoc", "protobuf-compiler"), ("/usr/include/google/protobuf/descriptor.proto", "libprotobuf-dev")];
+
+/// Installs what building takes.
+pub(crate) fn to_build() -> Outcome {
+    // Who brings a compiler of their own brings its files, too.
+    if std::env::var_os("PROTOC").is_some() { Ok(()) } else { packages(&TO_BUILD) }
+}
 
 /// Installs the packages of those programs that are missing.
 pub(crate) fn packages(needed: &[Needed]) -> Outcome {
-    let missing: Vec<&Needed> = needed.iter().filter(|(program, _)| !is_installed(program)).collect();
+    let missing: Vec<&Needed> = needed.iter().filter(|(program, _)| !is_there(program)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -35,6 +45,10 @@ pub(crate) fn packages(needed: &[Needed]) -> Outcome {
         say(&format!("{reason}; going on with the package lists that are there"));
     }
     run(apt(elevate).args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
+}
+
+fn is_there(needed: &str) -> bool {
+    if needed.starts_with('/') { Path::new(needed).exists() } else { is_installed(needed) }
 }
 
 /// How to become the administrator where apt-get exists: not at all, or by sudo without a password.

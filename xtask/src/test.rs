@@ -9,13 +9,15 @@ use crate::install::{self, Needed};
 use crate::shell::{cargo, line, say};
 
 /// Programs that tests start. `cargo test` alone does without them where it can, and says so.
-const PROGRAMS: [Needed; 4] = [("wrk", "wrk"), ("bash", "bash"), ("kill", "procps"), ("dnsmasq", "dnsmasq-base")];
+const PROGRAMS: [Needed; 5] =
+    [("wrk", "wrk"), ("bash", "bash"), ("kill", "procps"), ("dnsmasq", "dnsmasq-base"), ("etcd", "etcd-server")];
 
 /// Tells tests that a program that is missing is a failure.
 const REQUIRED: &str = "SERIN_TEST_PROGRAMS_REQUIRED";
 
 /// Arguments go to `cargo test`.
 pub(crate) fn test(args: &[String]) -> Outcome {
+    install::to_build()?;
     install::packages(&PROGRAMS)?;
     let mut command = cargo(["test", "--workspace", "--no-fail-fast"]);
     command.args(args).env(REQUIRED, "1");
