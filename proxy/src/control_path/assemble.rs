@@ -15,7 +15,7 @@ use super::state_dir::StoredEndpoints;
 use super::traffic::TrafficMemory;
 use super::{breakers, health, limits, weights};
 use crate::moment;
-use crate::snapshot::{Balancer, Discovered, Endpoint, Loads, Mark, Member, Snapshot, Upstream, Weighing};
+use crate::snapshot::{Balancer, Discovered, Endpoint, Mark, Member, Snapshot, Upstream, Weighing};
 
 /// Builds snapshots one after another. Cheap to clone.
 #[derive(Clone)]
@@ -186,7 +186,6 @@ impl Assembler {
         let upstream = Upstream {
             balancer,
             weighing: Weighing::new(&members),
-            loads: old.map_or_else(|| Arc::new(Loads::new(workers)), |old| Arc::clone(&old.loads)),
             group: breakers::group(rules, old, workers),
             door: limits::door(rules, old, workers),
             endpoints: members,

@@ -44,11 +44,12 @@ pub(super) fn of_routes(before: &Snapshot, table: &RouteTable) -> RouteLimitInde
 /// The door of an upstream under these rules, which goes on counting where that of its former version was. `None` without
 /// limits.
 pub(super) fn door(rules: &rules::Upstream, old: Option<&Upstream>, workers: usize) -> Option<Arc<UpstreamDoor>> {
-    let limits = rules.limits();
+    let (limits, known) = (rules.limits(), old.and_then(|old| old.door.as_ref()));
     if limits.in_flight.is_none() && limits.in_flight_per_endpoint.is_none() {
+        // Who waits there does so no longer.
+        known.into_iter().for_each(|door| door.configure(limits));
         return None;
     }
-    let known = old.and_then(|old| old.door.as_ref());
     let door = known.map_or_else(|| Arc::new(UpstreamDoor::new(workers)), Arc::clone);
     door.configure(limits);
     Some(door)

@@ -289,6 +289,6 @@ fn newest(worker: &Worker, upstream: &LocalUpstream, ticket: &Ticket) -> Option<
     let snapshot = worker.snapshot();
     let id = snapshot.table.upstream_id(upstream.shared().name().as_str())?;
     let shared = snapshot.upstream(id).filter(|shared| !std::ptr::eq(&***shared, upstream.shared()))?;
-    let is_same_queue = shared.door.as_ref().is_some_and(|door| Arc::ptr_eq(door, ticket.door()));
+    let is_same_queue = shared.door.as_ref().is_none_or(|door| Arc::ptr_eq(door, ticket.door()));
     is_same_queue.then(|| worker.upstreams.get(id, shared, || worker.draw()))
 }

@@ -73,7 +73,7 @@ pub struct EndpointTotals {
     pub retries: u64,
     /// Attempts while another one was still waiting.
     pub hedges: u64,
-    /// Requests for which it was passed over, with far more in flight than its part.
+    /// Choices that passed it over because it had more in flight than its bound.
     pub guard_skips: u64,
 }
 
@@ -216,7 +216,7 @@ impl EndpointCounters {
         load.load(Relaxed) as u32
     }
 
-    /// A request went elsewhere because far more than its part is in flight here.
+    /// A choice fell elsewhere because more is in flight here than the bound.
     pub fn guard_skipped(&self) {
         add(&self.guard_skips, 1);
     }

@@ -40,7 +40,7 @@ pub(crate) use limit::{Entrance, RoutePlace, RouteRefusal, client_network, has_l
 pub use mirrored::{MirrorTally, Mirrored};
 pub use tally::{DURATION_BOUNDS, Ended, Tally, TallyTotals};
 pub use traffic::{Retired, RetiredTraffic, Traffic, TrafficIndex};
-pub use upstream::{Balancer, Loads, Member, Sticky, Upstream, Weighing};
+pub use upstream::{Balancer, Member, Sticky, Upstream, Weighing};
 
 /// Everything the data path needs to serve a request. Cheap to clone.
 #[derive(Clone)]

@@ -1,8 +1,8 @@
 //! A named set of endpoints, and what divides requests over them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use routing_rules::balance::{HashRing, Learning, Schedule, Weights};
@@ -26,8 +26,6 @@ pub struct Upstream {
     pub balancer: Balancer,
     /// The weights of the moment.
     pub weighing: Weighing,
-    /// What is at its endpoints.
-    pub loads: Arc<Loads>,
     /// Its breaker as a whole.
     pub group: Option<Group>,
     /// Who is there and who waits, if that is limited.
@@ -51,42 +49,6 @@ impl Member {
     /// Whether it takes no new requests: the rules say so with a weight of 0, or somebody asked for it.
     pub fn is_draining(&self) -> bool {
         self.weight == 0 || self.endpoint.is_drained()
-    }
-}
-
-/// How many requests each worker has at all endpoints of an upstream together. Only that worker writes.
-pub struct Loads {
-    workers: usize,
-    /// Made with the first request: of a large table most upstreams have none.
-    by_worker: OnceLock<Box<[Load]>>,
-}
-
-#[derive(Default)]
-#[repr(align(128))]
-struct Load(AtomicU32);
-
-impl Loads {
-    /// Nothing is there yet.
-    pub fn new(workers: usize) -> Self {
-        Self { workers, by_worker: OnceLock::new() }
-    }
-
-    /// What a worker has there.
-    pub(crate) fn of(&self, worker: usize) -> u32 {
-        self.by_worker.get().and_then(|loads| loads.get(worker)).map_or(0, |load| load.0.load(Relaxed))
-    }
-
-    /// What all but this worker have there.
-    pub(crate) fn of_others(&self, worker: usize) -> u32 {
-        (0..self.workers).filter(|other| *other != worker).map(|other| self.of(other)).sum()
-    }
-
-    /// What this worker has there.
-    pub(crate) fn set(&self, worker: usize, load: u32) {
-        let loads = self.by_worker.get_or_init(|| (0..self.workers).map(|_| Load::default()).collect());
-        if let Some(place) = loads.get(worker) {
-            place.0.store(load, Relaxed);
-        }
     }
 }
 

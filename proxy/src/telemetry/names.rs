@@ -73,7 +73,7 @@ metrics! {
     ENDPOINT_WARM_UPS = "serin_endpoint_warm_connections_total", Counter, ["upstream", "endpoint", "result"], "Connections that were to be opened ahead of requests, by result: `opened` or `failed`.";
     ENDPOINT_RETRIES = "serin_endpoint_retries_total", Counter, ["upstream", "endpoint"], "Requests an endpoint got after another try had failed.";
     ENDPOINT_HEDGES = "serin_endpoint_hedges_total", Counter, ["upstream", "endpoint"], "Requests an endpoint got because another one took long (`hedge`).";
-    ENDPOINT_GUARD_SKIPS = "serin_endpoint_guard_skips_total", Counter, ["upstream", "endpoint"], "Requests for which an endpoint was passed over because it had far more in flight than its part.";
+    ENDPOINT_GUARD_SKIPS = "serin_endpoint_guard_skips_total", Counter, ["upstream", "endpoint"], "Choices that passed an endpoint over because it had more in flight than its bound.";
     ENDPOINT_WEIGHT = "serin_endpoint_weight", Gauge, ["upstream", "endpoint"], "Weight at this moment, relative to the largest of the upstream: 0 to 1.";
     ENDPOINT_SLOWNESS = "serin_endpoint_slowness", Gauge, ["upstream", "endpoint"], "How much slower than the usual of its upstream an endpoint is, as a natural logarithm: 0.69 is twice as slow. 0 where chance explains it.";
     ENDPOINT_RESULTS = "serin_endpoint_look_back_results", Gauge, ["upstream", "endpoint"], "Answers and errors of an endpoint in the look-back that its weight is learned from.";

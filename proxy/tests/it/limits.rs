@@ -201,6 +201,21 @@ fn each_client_has_so_many_in_flight() {
 }
 
 #[test]
+fn a_lower_limit_counts_what_each_client_has_in_flight() {
+    let held = Held::start();
+    let rules = |limit| limited(held.origin.address(), &format!("{{in_flight_per_key: {{limit: {limit}}}}}"), "");
+    let serin = Serin::start(&rules(3));
+    let mut clients = [asking(&serin), asking(&serin)];
+    held.has(2);
+    replace(&serin.config(), &rules(2));
+    eventually(PATIENCE, "the change", || serin.metric("serin_rules_generation") == 2.0);
+    assert_refused(&get(serin.address(), "/"), 429, 1..=1, "from one client");
+    held.release(3);
+    assert!(clients.iter_mut().all(|client| client.reply().status == 200));
+    assert_eq!(get(serin.address(), "/").status, 200);
+}
+
+#[test]
 fn who_leaves_is_no_longer_in_flight() {
     for limits in ["{in_flight: 1}", "{in_flight_per_key: {limit: 1}}"] {
         let held = Held::start();
@@ -450,6 +465,22 @@ fn a_higher_limit_per_endpoint_lets_in_who_waits() {
         assert_eq!(client.reply().status, 200);
     }
     stand(&serin, 0, 0);
+}
+
+#[test]
+fn without_limits_nobody_waits_any_longer() {
+    let held = Held::start();
+    let limited = "{in_flight: 1, queue: {length: 3, timeout: 60s}}";
+    let serin = Serin::start(&with_upstream(&[&held.origin], limited));
+    let first = asking(&serin);
+    held.has(1);
+    let clients = in_line(&serin, 1, &["/1", "/2"]);
+    replace(&serin.config(), &with_upstream(&[&held.origin], "{}"));
+    held.has(3);
+    held.release(3);
+    for mut client in std::iter::once(first).chain(clients) {
+        assert_eq!(client.reply().status, 200);
+    }
 }
 
 #[test]

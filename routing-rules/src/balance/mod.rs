@@ -23,7 +23,7 @@ mod split;
 pub use evidence::{Counts, Evidence, Sum};
 pub use learned::{Learned, Learning, newcomers_ramp, ramp, recompute};
 pub use pick::{Picked, View};
-pub use ring::HashRing;
+pub use ring::{HashRing, Taking};
 pub use schedule::Schedule;
 pub use split::Split;
 pub use turns::Turns;

@@ -6,12 +6,13 @@
 use super::{Schedule, Turns};
 
 /// What a worker knows about the endpoints of an upstream at this moment, by their places.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct View<'t, L, A> {
     /// How many requests are in flight: its own and, as far as it knows them, those of the other workers.
     pub load: L,
-    /// How many that are at all endpoints together. Where it is a little older than `load`, the guard errs a little.
-    pub load_total: u32,
+    /// How many that are at all endpoints together; asked seldom. Where it is a little older than `load`, the guard errs a
+    /// little.
+    pub load_total: &'t dyn Fn() -> u32,
     /// Whether an endpoint takes a request now. It is asked and may be asked in vain, so it must claim nothing.
     pub admits: A,
     /// The endpoints that were tried before, for the same request.
@@ -146,8 +147,9 @@ impl<L: Fn(usize) -> u32, A: Fn(usize) -> bool, D: FnMut() -> u64> Draws<'_, '_,
         let mut best = chosen;
         // The bound is never below 2.
         if self.view.load(chosen) >= 2.0 {
+            let load_total = f64::from((self.view.load_total)());
             for _ in 0..GUARD_DRAWS {
-                if !self.is_over_bound(best) {
+                if !self.is_over_bound(best, load_total) {
                     break;
                 }
                 best = self.lower(best, first);
@@ -156,9 +158,9 @@ impl<L: Fn(usize) -> u32, A: Fn(usize) -> bool, D: FnMut() -> u64> Draws<'_, '_,
         Picked { endpoint: best, passed_over: (best != chosen).then_some(chosen) }
     }
 
-    fn is_over_bound(&self, endpoint: usize) -> bool {
+    fn is_over_bound(&self, endpoint: usize, load_total: f64) -> bool {
         let load = self.view.load(endpoint);
-        load >= bound(self.schedule.weight(endpoint), self.schedule.total(), load, f64::from(self.view.load_total))
+        load >= bound(self.schedule.weight(endpoint), self.schedule.total(), load, load_total)
     }
 
     /// The less busy of `best` and of a draw.
@@ -199,10 +201,6 @@ const GUARD_DRAWS: usize = 4;
 mod tests {
     use super::*;
 
-    fn view(loads: &[u32]) -> View<'static, impl Fn(usize) -> u32, fn(usize) -> bool> {
-        View { load: |endpoint| loads[endpoint], load_total: loads.iter().sum(), admits: |_| true, tried: &[] }
-    }
-
     #[test]
     fn the_choice_as_specified() {
         // In flight and weight of the first and of another; whether the other is taken.
@@ -215,7 +213,13 @@ mod tests {
         ];
         for ((load_a, weight_a), (load_b, weight_b), takes_other) in cases {
             let schedule = Schedule::new(&[weight_a, weight_b]);
-            let loads = [load_a, load_b];
+            let loads: [u32; 2] = [load_a, load_b];
+            let view = View {
+                load: |endpoint: usize| loads[endpoint],
+                load_total: &|| loads.iter().sum(),
+                admits: |_| true,
+                tried: &[],
+            };
             let mut turns = Turns::in_order(2);
             // Begins where it is the first's turn.
             while schedule.next(&mut turns.seq.clone()) != Some(0) {
@@ -226,7 +230,7 @@ mod tests {
                 seq = seq.wrapping_add(0x9e37_79b9_7f4a_7c15);
                 seq
             };
-            let picks = (0..100).map(|_| schedule.pick(&mut turns.clone(), &view(&loads), &mut draw).unwrap());
+            let picks = (0..100).map(|_| schedule.pick(&mut turns.clone(), &view, &mut draw).unwrap());
             assert_eq!(picks.map(|picked| picked.endpoint).max(), Some(takes_other.into()), "{loads:?}");
         }
     }
@@ -248,7 +252,7 @@ mod tests {
     fn the_guard_keeps_the_lower() {
         let schedule = Schedule::new(&[1.0, 1.0, 1.0, 0.25]);
         let loads = [9, 1, 1, 2];
-        let view = view(&loads);
+        let view = View { load: |endpoint: usize| loads[endpoint], load_total: &|| 13, admits: |_| true, tried: &[] };
         let mut seq = 0;
         let draw = || {
             seq += 7;

@@ -24,6 +24,15 @@ pub struct HashRing {
     bound: f64,
 }
 
+/// Those among the endpoints that take a request, together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Taking {
+    /// What is in flight there.
+    pub load: u32,
+    /// Their weight, by [`HashRing::weight`].
+    pub weight: f64,
+}
+
 impl HashRing {
     /// A ring of endpoints, each with a name that stays the same (such as its address) and its configured weight. No
     /// endpoint gets more than `bound` times its part of what is in flight.
@@ -46,23 +55,40 @@ impl HashRing {
         SipHasher13::new_with_key(b"serin ring key 1").hash(key)
     }
 
-    /// The weight of those among the endpoints that take requests, for [`Self::pick`]: what the others cannot take must fit
-    /// there as well. It looks at all, so it is asked when that changes and not for every request.
-    pub fn weight_of(&self, takes: impl Fn(usize) -> bool) -> f64 {
-        (0..self.schedule.len()).filter(|place| takes(*place)).map(|place| self.schedule.weight(place)).sum()
+    /// The weight of an endpoint.
+    pub fn weight(&self, endpoint: usize) -> f64 {
+        self.schedule.weight(endpoint)
     }
 
-    /// The endpoint for a key's hash, where those who take requests have this weight together. `None` if none takes the
-    /// request.
+    /// Those that take a request. It looks at all of them.
+    pub fn taking<L, A>(&self, view: &View<'_, L, A>) -> Taking
+    where
+        L: Fn(usize) -> u32,
+        A: Fn(usize) -> bool,
+    {
+        let taking = (0..self.schedule.len()).filter(|endpoint| view.takes(*endpoint));
+        taking.fold(Taking::default(), |sum, endpoint| Taking {
+            load: sum.load + (view.load)(endpoint),
+            weight: sum.weight + self.weight(endpoint),
+        })
+    }
+
+    /// The endpoint for a key's hash. `None` if none takes the request. `taking` is [`Self::taking`], or was so a moment ago;
+    /// asked where the endpoint that has the key is not idle.
     #[inline]
-    pub fn pick<L, A>(&self, hash: u64, view: &View<'_, L, A>, weight: f64) -> Option<Picked>
+    pub fn pick<L, A>(&self, hash: u64, view: &View<'_, L, A>, taking: impl FnOnce() -> Taking) -> Option<Picked>
     where
         L: Fn(usize) -> u32,
         A: Fn(usize) -> bool,
     {
         let home = self.owner_from(hash).next()?;
-        // What one unit of weight may have in flight.
-        let per_weight = if weight > 0.0 { self.bound * (f64::from(view.load_total) + 1.0) / weight } else { 0.0 };
+        // Nothing in flight is within every bound.
+        if view.takes(home) && (view.load)(home) == 0 {
+            return Some(Picked { endpoint: home, passed_over: None });
+        }
+        // What one unit of weight may have in flight: what the others cannot take must fit in as well.
+        let Taking { load, weight } = taking();
+        let per_weight = if weight > 0.0 { self.bound * (f64::from(load) + 1.0) / weight } else { 0.0 };
         let has_room = |endpoint: &usize| {
             view.takes(*endpoint) && view.load(*endpoint) < (per_weight * self.schedule.weight(*endpoint)).ceil()
         };

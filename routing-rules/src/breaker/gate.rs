@@ -107,6 +107,12 @@ impl Gate {
         }
     }
 
+    /// Of the places from 0 to 9,999, those below this pass: all of them, some while it ramps up, and none where only probes
+    /// pass.
+    pub fn share(self) -> u16 {
+        if self.part(MODE) == CLOSED { u16::try_from(self.part(SHARE)).unwrap_or(u16::MAX) } else { 0 }
+    }
+
     /// The gate after a full streak, if it may trip and has not: from here on nothing passes until the control path has
     /// looked at it.
     pub fn tripped(self) -> Option<Self> {

@@ -11,7 +11,7 @@ const ALL: fn(usize) -> bool = |_| true;
 fn where_nothing_is_in_flight_it_is_the_schedule() {
     let schedule = Schedule::new(&[4.0, 1.0, 1.0 / 16.0]);
     let mut turns = Turns::in_order(3);
-    let view = View { load: IDLE, load_total: 0, admits: ALL, tried: &[] };
+    let view = View { load: IDLE, load_total: &|| 0, admits: ALL, tried: &[] };
     let mut counts = [0; 3];
     for _ in 0..100_000 {
         let picked = schedule.pick(&mut turns, &view, || unreachable!("an idle endpoint is taken without a draw"));
@@ -24,7 +24,7 @@ fn where_nothing_is_in_flight_it_is_the_schedule() {
 fn each_worker_has_its_own_order_and_the_same_shares() {
     let schedule = Schedule::new(&[4.0, 1.0, 1.0 / 16.0]);
     let mut random = Random(2);
-    let view = View { load: IDLE, load_total: 0, admits: ALL, tried: &[] };
+    let view = View { load: IDLE, load_total: &|| 0, admits: ALL, tried: &[] };
     for _ in 0..20 {
         let mut turns = Turns::new(3, || random.next());
         let mut counts = [0_i32; 3];
@@ -58,7 +58,7 @@ fn who_was_tried_or_does_not_admit_is_passed_over() {
         ] {
             let view = View {
                 load: |endpoint| loads[endpoint],
-                load_total: loads.iter().sum(),
+                load_total: &|| loads.iter().sum(),
                 admits: |endpoint| endpoint != open,
                 tried,
             };
@@ -85,13 +85,13 @@ fn who_was_tried_or_does_not_admit_is_passed_over() {
 fn nobody_takes_the_request() {
     for schedule in [Schedule::new(&[]), Schedule::new(&[0.0, 0.0]), Schedule::new(&[1.0; 100])] {
         let mut turns = Turns::in_order(schedule.len());
-        let view = View { load: IDLE, load_total: 0, admits: |_| false, tried: &[] };
+        let view = View { load: IDLE, load_total: &|| 0, admits: |_| false, tried: &[] };
         assert_eq!(schedule.pick(&mut turns, &view, || 1), None);
         assert_eq!(schedule.turn(&mut turns, &view), None);
         assert_eq!(schedule.two_choices(&turns, &view, || 1), None);
     }
     let mut turns = Turns::in_order(1);
-    let view = View { load: |_| 1_000, load_total: 1_000, admits: ALL, tried: &[] };
+    let view = View { load: |_| 1_000, load_total: &|| 1_000, admits: ALL, tried: &[] };
     let alone = Schedule::new(&[3.0]).pick(&mut turns, &view, || unreachable!("there is nobody else to draw"));
     assert_eq!(alone, Some(Picked { endpoint: 0, passed_over: None }));
 }
@@ -104,7 +104,8 @@ fn a_stalled_endpoint_is_left_alone() {
     let mut turns = Turns::new(8, || random.next());
     let (mut loads, mut guarded) = ([2_u32; 8], 0);
     for step in 0..100_000 {
-        let view = View { load: |endpoint| loads[endpoint], load_total: loads.iter().sum(), admits: ALL, tried: &[] };
+        let view =
+            View { load: |endpoint| loads[endpoint], load_total: &|| loads.iter().sum(), admits: ALL, tried: &[] };
         let picked = schedule.pick(&mut turns, &view, || random.next()).unwrap();
         guarded += u32::from(picked.passed_over.is_some());
         loads[picked.endpoint] += 1;
@@ -127,7 +128,8 @@ fn the_choice_keeps_shares() {
     let (mut loads, mut counts) = ([0_u32; 4], [0_u32; 4]);
     let mut in_flight = std::collections::VecDeque::new();
     for _ in 0..200_000 {
-        let view = View { load: |endpoint| loads[endpoint], load_total: loads.iter().sum(), admits: ALL, tried: &[] };
+        let view =
+            View { load: |endpoint| loads[endpoint], load_total: &|| loads.iter().sum(), admits: ALL, tried: &[] };
         let endpoint = schedule.pick(&mut turns, &view, || random.next()).unwrap().endpoint;
         (loads[endpoint], counts[endpoint]) = (loads[endpoint] + 1, counts[endpoint] + 1);
         in_flight.push_back(endpoint);
@@ -146,7 +148,7 @@ fn two_choices_take_the_less_busy() {
     let schedule = Schedule::new(&[1.0, 1.0]);
     let turns = Turns::in_order(2);
     let mut random = Random(1);
-    let view = View { load: |endpoint| [7, 6][endpoint], load_total: 13, admits: ALL, tried: &[] };
+    let view = View { load: |endpoint| [7, 6][endpoint], load_total: &|| 13, admits: ALL, tried: &[] };
     let picks = (0..1_000).map(|_| schedule.two_choices(&turns, &view, || random.next()).unwrap().endpoint);
     // It draws the other at most five times, so the busy one is left once in about 64 times.
     let busy = picks.filter(|endpoint| *endpoint == 0).count();

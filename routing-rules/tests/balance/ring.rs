@@ -1,6 +1,6 @@
 //! The hash ring: keys stay, shares follow weights, nobody is overrun.
 
-use routing_rules::balance::{HashRing, View};
+use routing_rules::balance::{HashRing, Taking, View};
 
 use crate::random::Random;
 
@@ -14,9 +14,9 @@ fn endpoints(count: usize) -> Vec<(String, u16)> {
 
 fn owners(endpoints: &[(String, u16)]) -> Vec<&str> {
     let ring = HashRing::new(endpoints, 1.25);
-    let view = View { load: IDLE, load_total: 0, admits: ALL, tried: &[] };
+    let view = View { load: IDLE, load_total: &|| 0, admits: ALL, tried: &[] };
     let owner =
-        |key: u64| ring.pick(HashRing::hash(&key.to_be_bytes()), &view, ring.weight_of(view.admits)).unwrap().endpoint;
+        |key: u64| ring.pick(HashRing::hash(&key.to_be_bytes()), &view, || ring.taking(&view)).unwrap().endpoint;
     (0..KEYS).map(|key| endpoints[owner(key)].0.as_str()).collect()
 }
 
@@ -69,9 +69,9 @@ fn nobody_is_overrun() {
         let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
         let mut loads = vec![0_u32; weights.len()];
         for in_flight in 0..2_000 {
-            let view = View { load: |endpoint| loads[endpoint], load_total: in_flight, admits: ALL, tried: &[] };
+            let view = View { load: |endpoint| loads[endpoint], load_total: &|| in_flight, admits: ALL, tried: &[] };
             let hash = HashRing::hash(&(random.next() % keys).to_be_bytes());
-            let endpoint = ring.pick(hash, &view, ring.weight_of(ALL)).unwrap().endpoint;
+            let endpoint = ring.pick(hash, &view, || ring.taking(&view)).unwrap().endpoint;
             loads[endpoint] += 1;
             let bound = (1.25 * f64::from(in_flight + 1) * f64::from(weights[endpoint]) / total).ceil();
             assert!(f64::from(loads[endpoint]) <= bound, "{loads:?} of {weights:?}");
@@ -84,8 +84,8 @@ fn who_is_away_is_walked_past_and_found_again() {
     let endpoints = endpoints(5);
     let ring = HashRing::new(&endpoints, 1.25);
     let pick = |key: u64, away: &[usize], tried: &[usize]| {
-        let view = View { load: IDLE, load_total: 0, admits: |endpoint| !away.contains(&endpoint), tried };
-        ring.pick(HashRing::hash(&key.to_be_bytes()), &view, ring.weight_of(view.admits)).map(|picked| picked.endpoint)
+        let view = View { load: IDLE, load_total: &|| 0, admits: |endpoint| !away.contains(&endpoint), tried };
+        ring.pick(HashRing::hash(&key.to_be_bytes()), &view, || ring.taking(&view)).map(|picked| picked.endpoint)
     };
     for key in 0..1_000 {
         let home = pick(key, &[], &[]).unwrap();
@@ -97,9 +97,9 @@ fn who_is_away_is_walked_past_and_found_again() {
     }
     assert_eq!(pick(1, &[0, 1, 2, 3, 4], &[]), None);
     assert_eq!(pick(1, &[0, 1, 2], &[3]), Some(4));
-    let view = View { load: IDLE, load_total: 0, admits: ALL, tried: &[] };
-    assert_eq!(HashRing::new(&[] as &[(&str, u16)], 1.25).pick(5, &view, 0.0), None);
-    assert_eq!(HashRing::new(&[("a", 0)], 1.25).pick(5, &view, 0.0), None);
+    let view = View { load: IDLE, load_total: &|| 0, admits: ALL, tried: &[] };
+    assert_eq!(HashRing::new(&[] as &[(&str, u16)], 1.25).pick(5, &view, Taking::default), None);
+    assert_eq!(HashRing::new(&[("a", 0)], 1.25).pick(5, &view, Taking::default), None);
 }
 
 /// Instances must agree, also across versions: these numbers never change.
@@ -109,4 +109,32 @@ fn the_ring_is_a_promise() {
     let endpoints = endpoints(10);
     let owners = owners(&endpoints);
     assert_eq!(owners[..6], [8, 3, 5, 0, 5, 6].map(|owner: usize| endpoints[owner].0.as_str()));
+}
+
+/// What a caller knows of a moment ago keeps keys at home as well as what is so now, as long as it is of those that take them.
+#[test]
+fn keys_stay_at_home_while_another_endpoint_is_out() {
+    let endpoints = endpoints(4);
+    let ring = HashRing::new(&endpoints, 1.25);
+    let mut random = Random(11);
+    // 200 requests hang at an endpoint that takes nothing more.
+    let mut loads = [0, 200, 0, 0];
+    let mut in_flight = std::collections::VecDeque::new();
+    let (mut away, mut seen) = (0, Taking::default());
+    for step in 0..20_000 {
+        let view = View { load: |place| loads[place], load_total: &|| 0, admits: |place| place != 1, tried: &[] };
+        if step % 20 == 0 {
+            seen = ring.taking(&view);
+        }
+        let picked = ring.pick(random.next(), &view, || seen).unwrap();
+        away += u32::from(picked.passed_over.is_some());
+        loads[picked.endpoint] += 1;
+        in_flight.push_back(picked.endpoint);
+        if in_flight.len() > 300 {
+            loads[in_flight.pop_front().unwrap()] -= 1;
+        }
+        let most = loads.iter().enumerate().filter(|(place, _)| *place != 1).map(|(_, load)| *load).max();
+        assert!(most <= Some(150), "{loads:?}");
+    }
+    assert!(away < 2_000, "{away} of 20,000");
 }

@@ -145,7 +145,6 @@ impl Attempt {
     fn settle_head(&mut self) {
         if std::mem::take(&mut self.awaits_head) {
             self.endpoint().counters().head_is_settled();
-            self.upstream.head_is_settled();
         }
     }
 

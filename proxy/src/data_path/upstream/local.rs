@@ -9,13 +9,13 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
-use routing_rules::balance::{HashRing, Picked, Schedule, Turns, View};
+use routing_rules::balance::{HashRing, Picked, Schedule, Taking, Turns, View};
 use routing_rules::breaker::Outcome;
 use routing_rules::release::Bucket;
 use routing_rules::retry::{self, Budget, Verdict};
 use routing_rules::table::UpstreamId;
 
-use super::loads::Look;
+use super::loads::{ALL_KEYS, Look, LookAtTaking, Total};
 use super::pool::Pool;
 use super::queue::LocalQueue;
 use super::{Affinity, EndpointPlace, Wants};
@@ -41,20 +41,14 @@ pub(crate) struct LocalUpstream {
     schedule: RefCell<Cache<Arc<ArcSwap<Schedule>>, Arc<Schedule>>>,
     /// What the other workers have at each endpoint.
     others: Box<[Look]>,
-    others_total: Look,
-    ring_weight: RefCell<Option<RingWeight>>,
+    total: Total,
+    taking: RefCell<LookAtTaking>,
     retries: RefCell<Budget>,
     /// What this worker has in flight here, over all versions.
     in_flight: Rc<Cell<u32>>,
     max_in_flight: u32,
     /// Where requests wait, if the upstream has limits.
     queue: Option<Rc<LocalQueue>>,
-}
-
-/// The weight of those on a ring that take requests, under this schedule.
-struct RingWeight {
-    schedule: Arc<Schedule>,
-    weight: f64,
 }
 
 /// An endpoint for one request, and what that takes of it.
@@ -129,8 +123,8 @@ impl LocalUpstreams {
             turns: RefCell::new(turns),
             schedule: RefCell::new(Cache::new(Arc::clone(shared.weighing.schedule()))),
             others: endpoints.iter().map(|_| Look::default()).collect(),
-            others_total: Look::default(),
-            ring_weight: RefCell::default(),
+            total: Total::default(),
+            taking: RefCell::default(),
             endpoints,
             queue: shared.door.as_ref().map(|door| self.queue(door)),
             shared: Arc::clone(shared),
@@ -211,8 +205,8 @@ impl LocalUpstream {
     fn next(&self, wants: Wants, tried: &[usize], now_us: u64, draw: &impl Fn() -> u64) -> Option<usize> {
         let load = |place: usize| self.load(place, now_us);
         let admits = |place: usize| self.admits(place, wants) && self.has_place(place);
-        let load_total = self.load_total(now_us);
-        let view = View { load, load_total, admits, tried };
+        let load_total = || self.load_total(now_us);
+        let view = View { load, load_total: &load_total, admits, tried };
         let (mut turns, mut schedule) = (self.turns.borrow_mut(), self.schedule.borrow_mut());
         let schedule = schedule.load();
         // Rings and cookies know who has a weight by the rules; the schedule knows who has one now.
@@ -234,9 +228,12 @@ impl LocalUpstream {
                 // because their beginnings are places on the ring.
                 let line = Bucket::from_hash(hash.reverse_bits()).line();
                 let is_back = |place: usize| takes(place) && self.admits_at(place, line, wants);
-                let weight = self.ring_weight(ring, schedule);
-                let picked = ring.pick(hash, &View { load: view.load, load_total, admits: is_back, tried }, weight);
-                picked.or_else(|| ring.pick(hash, &View { load: view.load, load_total, admits: takes, tried }, weight))
+                let taking = |line: Option<u16>| self.taking(ring, schedule, line, now_us);
+                let load_total = &load_total;
+                let back = View { load: view.load, load_total, admits: is_back, tried };
+                let picked = ring.pick(hash, &back, || taking(Some(line)));
+                let all = View { load: view.load, load_total, admits: takes, tried };
+                picked.or_else(|| ring.pick(hash, &all, || taking(None)))
             }
         }?;
         if let Some(place) = passed_over {
@@ -252,20 +249,24 @@ impl LocalUpstream {
         endpoint.counters().load(to_head) + self.others[place].at(now_us, of_others)
     }
 
-    /// The requests at all endpoints.
+    /// The requests at all endpoints, as of a moment ago and what this worker has added since.
     fn load_total(&self, now_us: u64) -> u32 {
-        let loads = &self.shared.loads;
-        loads.of(self.worker) + self.others_total.at(now_us, || loads.of_others(self.worker))
+        let in_flight = self.in_flight.get();
+        let sum = || (0..self.endpoints.len()).map(|place| self.load(place, now_us)).sum();
+        self.total.at(now_us, in_flight, sum)
     }
 
-    fn ring_weight(&self, ring: &HashRing, schedule: &Arc<Schedule>) -> f64 {
-        let mut known = self.ring_weight.borrow_mut();
-        if let Some(known) = known.as_ref().filter(|known| Arc::ptr_eq(&known.schedule, schedule)) {
-            return known.weight;
-        }
-        let weight = ring.weight_of(|place| schedule.weight(place) > 0.0);
-        *known = Some(RingWeight { schedule: Arc::clone(schedule), weight });
-        weight
+    /// Those on a ring that take requests whose key is at this place from 0 to 9,999, or any.
+    fn taking(&self, ring: &HashRing, schedule: &Schedule, line: Option<u16>, now_us: u64) -> Taking {
+        let of = |place: usize| (self.load(place, now_us), ring.weight(place));
+        let keys_of = |place: usize| match self.has_breaker(place) {
+            true => self.endpoints[place].shared.gate().load().share(),
+            false => ALL_KEYS,
+        };
+        self.taking.borrow_mut().at([now_us, self.in_flight.get().into()], line, of, || {
+            let places = (0..self.endpoints.len()).filter(|place| schedule.weight(*place) > 0.0);
+            places.map(|place| (place, keys_of(place))).filter(|(_, keys)| *keys > 0).collect()
+        })
     }
 
     fn enter(&self, place: usize, wants: Wants) -> Option<Choice> {
@@ -359,28 +360,11 @@ impl LocalUpstream {
     /// A request has gone to an endpoint.
     pub(super) fn entered(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
-        let loads = &self.shared.loads;
-        loads.set(self.worker, loads.of(self.worker) + 1);
     }
 
-    /// The head of its response has come, or will not come.
-    pub(super) fn head_is_settled(&self) {
-        if self.shared.balancer.counts_to_head() {
-            self.is_relieved();
-        }
-    }
-
-    /// A request has left its endpoint; its head is settled.
+    /// A request has left its endpoint.
     pub(super) fn left(&self) {
         self.in_flight.set(self.in_flight.get() - 1);
-        if !self.shared.balancer.counts_to_head() {
-            self.is_relieved();
-        }
-    }
-
-    fn is_relieved(&self) {
-        let loads = &self.shared.loads;
-        loads.set(self.worker, loads.of(self.worker) - 1);
     }
 
     /// The endpoint at a place that was chosen.

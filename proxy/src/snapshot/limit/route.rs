@@ -1,5 +1,6 @@
 //! The limits of a route. What they count belongs to the route's name and lives through swaps: the number in flight
-//! always, the buckets as long as their limit stays as it is.
+//! always, that of each client as long as clients are told apart in the same way, the buckets as long as their limit stays as
+//! it is.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use imbl::HashMap;
 use routing_rules::limit::{Taken, Wait};
 use routing_rules::request::RequestView;
-use routing_rules::rules::{InFlightPerKey, LimitKey, Name, RateLimit, Route};
+use routing_rules::rules::{LimitKey, Name, RateLimit, Route};
 use routing_rules::table::RouteId;
 
 use super::buckets::{Bucket, Buckets};
@@ -24,7 +25,7 @@ pub struct RouteLimits {
     name: Name,
     rate: Option<Arc<RateCount>>,
     in_flight: Option<u32>,
-    per_key: Option<Arc<KeyCount>>,
+    per_key: Option<(u32, Arc<KeyCount>)>,
     counts: Arc<Counts>,
 }
 
@@ -40,7 +41,7 @@ enum Tokens {
 }
 
 struct KeyCount {
-    limit: InFlightPerKey,
+    by: LimitKey,
     keys: KeyHasher,
     in_flight: InFlightCounts,
 }
@@ -110,8 +111,9 @@ impl RouteLimits {
             same.map_or_else(|| Arc::new(RateCount::new(limit)), Arc::clone)
         });
         let per_key = route.in_flight_per_key().map(|limit| {
-            let same = before.and_then(|before| before.per_key.as_ref()).filter(|count| count.limit == *limit);
-            same.map_or_else(|| Arc::new(KeyCount::new(limit)), Arc::clone)
+            let before = before.and_then(|before| before.per_key.as_ref()).map(|(_, count)| count);
+            let same = before.filter(|count| count.by == limit.by);
+            (limit.limit, same.map_or_else(|| Arc::new(KeyCount::new(&limit.by)), Arc::clone))
         });
         let counts = before.map(|before| Arc::clone(&before.counts)).unwrap_or_default();
         Some(Self { name: route.name().clone(), rate, in_flight: route.in_flight_limit(), per_key, counts })
@@ -136,8 +138,8 @@ impl RouteLimits {
     }
 
     fn enter_by_key(&self, request: &RequestView<'_>) -> Result<Option<PlaceOfKey>, RouteRefusal> {
-        let Some(count) = &self.per_key else { return Ok(None) };
-        match count.in_flight.enter(count.keys.hash(request), count.limit.limit) {
+        let Some((limit, count)) = &self.per_key else { return Ok(None) };
+        match count.in_flight.enter(count.keys.hash(request), *limit) {
             Entry::Counted(slot) => Ok(Some(PlaceOfKey { count: Arc::clone(count), slot })),
             Entry::Uncounted => {
                 self.counts.uncounted.fetch_add(1, Relaxed);
@@ -210,9 +212,8 @@ impl RateCount {
 }
 
 impl KeyCount {
-    fn new(limit: &InFlightPerKey) -> Self {
-        let keys = KeyHasher::new(limit.by.clone());
-        Self { limit: limit.clone(), keys, in_flight: InFlightCounts::default() }
+    fn new(by: &LimitKey) -> Self {
+        Self { by: by.clone(), keys: KeyHasher::new(by.clone()), in_flight: InFlightCounts::default() }
     }
 }
 
