@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use routing_rules::discovery::{Found, MOST_ENDPOINTS, Service, lifetime, of_addresses, of_services, retry_after};
+use routing_rules::discovery::{
+    Found, MOST_ENDPOINTS, Registrations, Service, Step, lifetime, of_addresses, of_services, retry_after,
+};
+use routing_rules::rules::{Endpoint, Weight};
 
 /// `10.0.0.1:80 w5, …; 1 refused, 2 beyond`
 fn shown(found: &Found) -> String {
@@ -102,4 +105,75 @@ fn failures_are_tried_again_less_and_less_often() {
             assert!(wait.abs_diff(Duration::from_millis(ms)) < Duration::from_millis(1), "{failures}: {wait:?}");
         }
     }
+}
+
+fn at(number: u8) -> Endpoint {
+    Endpoint::at(format!("10.0.0.{number}:80").parse().unwrap(), Weight::USUAL).unwrap()
+}
+
+fn registered(count: u8) -> Registrations {
+    let mut registrations = Registrations::default();
+    (1..=count).for_each(|number| registrations.register(&[number], at(number)));
+    registrations
+}
+
+fn serving(registrations: &Registrations) -> Vec<u8> {
+    let last = |endpoint: &Endpoint| endpoint.address.to_string().split(['.', ':']).nth(3).unwrap().parse().unwrap();
+    registrations.found().endpoints.iter().map(last).collect()
+}
+
+#[test]
+fn who_leaves_is_gone_unless_most_leave_within_seconds() {
+    let mut few = registered(4);
+    few.leave(&[1], 0);
+    few.leave(&[2], 0);
+    assert_eq!((few.look(0), serving(&few)), (Step::default(), vec![3, 4]));
+    // Ten seconds later it is another matter.
+    few.leave(&[3], 10_000);
+    assert_eq!((few.look(10_000), serving(&few)), (Step::default(), vec![4]));
+
+    let mut most = registered(4);
+    for (number, held) in [(1, 0), (2, 0), (3, 3), (4, 4)] {
+        most.leave(&[number], u64::from(number));
+        assert_eq!(most.look(u64::from(number)), Step { is_new_trouble: number == 3, held });
+    }
+    assert_eq!(serving(&most), [1, 2, 3, 4]);
+    let due_ms = most.due_ms().unwrap();
+    assert_eq!(due_ms, 300_003);
+    most.look(due_ms - 1);
+    assert_eq!(serving(&most), [1, 2, 3, 4]);
+    most.look(due_ms);
+    assert!(serving(&most).is_empty() && most.due_ms().is_none());
+}
+
+#[test]
+fn who_comes_back_ends_the_trouble() {
+    let mut registrations = registered(8);
+    (1..=8).for_each(|number| registrations.leave(&[number], 0));
+    assert!(registrations.look(0).is_new_trouble);
+    (1..=5).for_each(|number| registrations.register(&[number], at(number)));
+    assert_eq!(registrations.look(5_000), Step { is_new_trouble: false, held: 3 });
+    registrations.register(&[6], at(6));
+    assert_eq!((registrations.look(6_000), serving(&registrations)), (Step::default(), vec![1, 2, 3, 4, 5, 6]));
+}
+
+#[test]
+fn somebody_may_let_them_go() {
+    let mut registrations = registered(1);
+    registrations.leave(&[1], 0);
+    assert_eq!((registrations.look(0).held, serving(&registrations)), (1, vec![1]));
+    registrations.release();
+    assert_eq!((registrations.look(1), serving(&registrations)), (Step::default(), vec![]));
+}
+
+#[test]
+fn one_address_is_one_endpoint() {
+    let mut registrations = registered(2);
+    registrations.register(&[9], at(1));
+    registrations.register(&[2], at(1));
+    assert_eq!(serving(&registrations), [1]);
+    registrations.leave(&[1], 0);
+    registrations.look(0);
+    assert_eq!(serving(&registrations), [1]);
+    assert!(registrations.has(&[9]) && !registrations.has(&[1]));
 }

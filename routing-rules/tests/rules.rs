@@ -64,6 +64,9 @@ const CASES: &[&str] = &[
         "b": {"discovery": {"dns": {"name": "_http._tcp.shop.service.consul", "srv": true, "resolvers": ["127.0.0.1:8600", "::1", "10.0.0.2"],
                                     "min_ttl": "10m", "max_ttl": "10m"}}},
         "c": {"discovery": {"dns": {"name": "a", "port": 1, "min_ttl": "10m"}}},
+        "etcd1": {"discovery": {"etcd": {"prefix": "/shop_PRO/"}}},
+        "etcd2": {"discovery": {"etcd": {"prefix": "/shop_PRO"}}},
+        "etcd3": {"discovery": {"etcd": {"prefix": "/"}}},
         "d": {"discovery": {"dns": {"port": 65536}}},
         "e": {"discovery": {"dns": {"name": "10.0.0.1", "port": 0}}},
         "f": {"discovery": {"dns": {"name": "[2001:db8::1]"}}},
@@ -79,6 +82,8 @@ const CASES: &[&str] = &[
     upstreams.d.discovery.dns.port: 65536 is not between 1 and 65535
     upstreams.e.discovery.dns.name: `10.0.0.1` is an address and needs no lookup: write it as an endpoint
     upstreams.e.discovery.dns.port: 0 is not between 1 and 65535
+    upstreams.etcd2.discovery.etcd.prefix: the prefix ends with `/`, so that it is of one name only
+    upstreams.etcd3.discovery.etcd.prefix: the prefix would be that of all keys
     upstreams.f.discovery.dns.name: `[2001:db8::1]` is an address and needs no lookup: write it as an endpoint
     upstreams.f.discovery.dns: `port: 8080` is missing; or `srv: true`, where SRV records say the ports
     upstreams.g.discovery.dns.name: `a..b` has a part without a character between its dots

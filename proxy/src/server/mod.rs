@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::Readiness;
 use crate::control_path::decode::Problem;
+use crate::control_path::etcd::Cluster;
 use crate::control_path::publish::{Publisher, Status};
 use crate::control_path::source::file::{FileSet, FileWatch};
 use crate::control_path::{discovery, health};
@@ -176,9 +177,11 @@ impl Server {
         let inbox = Inbox::new();
         let mut sources = Sources { files: files.read(), keys: start::keys(&settings) };
         publisher.begin(sources.texts(), main);
-        let etcd = start::etcd(&settings, inbox.tell_keys(), &tell_failure)?;
+        // Each thread has a connection of its own, which lives with its event loop.
+        let cluster = || settings.sources.etcd.clone().map(Cluster::new);
+        let etcd = start::etcd(cluster(), inbox.tell_keys(), &tell_failure)?;
         inbox.take_keys(&mut publisher, &mut sources);
-        let lookups = discovery::run(Arc::clone(&snapshots), told.clone(), inbox.tell());
+        let lookups = discovery::run(Arc::clone(&snapshots), told.clone(), inbox.tell(), cluster());
         let discovery = thread::start_task("discovery", tell_failure.clone(), lookups);
         let discovery = discovery.map_err(system("discovery thread"))?;
         inbox.take_first(&mut publisher, &snapshots.load());

@@ -117,13 +117,12 @@ pub(super) fn keys(settings: &Settings) -> Vec<Text> {
 
 /// Follows etcd, where there is one.
 pub(super) fn etcd(
-    settings: &Settings,
+    cluster: Option<Cluster>,
     tell: impl Fn(Vec<Text>) + Send + Sync + 'static,
     failures: &Failures,
 ) -> Result<Option<Following>, StartError> {
-    let Some(etcd) = settings.sources.etcd.clone() else { return Ok(None) };
-    let prefix = etcd.prefix.clone();
-    let follow = source::etcd::run(Cluster::new(etcd), prefix, Pace::default(), tell);
+    let Some(cluster) = cluster else { return Ok(None) };
+    let follow = source::etcd::run(cluster, Pace::default(), tell);
     Following::start("etcd", failures.clone(), follow).map(Some).map_err(system("etcd thread"))
 }
 

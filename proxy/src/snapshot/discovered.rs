@@ -144,6 +144,13 @@ impl Discovered {
         outcome
     }
 
+    /// Nothing has changed, says whoever tells of changes. How many failures there were before.
+    pub fn confirmed(&self) -> u32 {
+        let mut state = self.lock();
+        state.answered = Some(Answered::at(SystemTime::now()));
+        state.failure.take().map_or(0, |failed| failed.times)
+    }
+
     /// A lookup failed; how many did in a row.
     pub fn failed(&self, reason: &str) -> u32 {
         let mut state = self.lock();

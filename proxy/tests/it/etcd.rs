@@ -1,5 +1,7 @@
 //! Rules that come from a real etcd.
 
+use std::net::TcpListener;
+
 use crate::support::etcd::Etcd;
 use crate::support::{Client, Origin, PATIENCE, Serin, eventually, get};
 
@@ -170,4 +172,105 @@ fn a_start_without_etcd_serves_what_was_stored_and_says_that_it_is_old() {
     assert_eq!(serin.metric("serin_rules_rejected"), 0.0);
     etcd.put("/serin/routes/all", "{upstream: app, paths: [{prefix: /new}]}");
     eventually(PATIENCE, "it is followed", || Client::connect(serin.address()).get("/").status == 404);
+}
+
+/// Rules in a file, endpoints in etcd.
+fn registry(etcd: &Etcd, more: &str) -> Serin {
+    Serin::serving(&format!(
+        "sources: {{etcd: {}}}\nroutes: {{all: {{upstream: app}}}}\n\
+         upstreams: {{app: {{discovery: {{etcd: {{prefix: /my_shop_PRO/}}}}{more}}}}}\n",
+        etcd.source()
+    ))
+}
+
+/// `IP-PORT` as a key, `IP:PORT` as its value.
+fn registration(origin: &Origin) -> (String, String) {
+    let address = origin.address();
+    (format!("/my_shop_PRO/{}-{}", address.ip(), address.port()), address.to_string())
+}
+
+fn endpoints(serin: &Serin) -> usize {
+    serin.admin_text("/api/v1/upstreams").matches("\"effective_weight\"").count()
+}
+
+#[test]
+fn instances_that_register_are_endpoints() {
+    let Some(etcd) = Etcd::start() else { return };
+    let listener = TcpListener::bind("[::1]:0").expect("a port");
+    let (one, two, six) = (Origin::named("one"), Origin::named("two"), Origin::named_on(listener, "six"));
+    let ((one_key, one_value), (two_key, two_value)) = (registration(&one), registration(&two));
+    etcd.put(&one_key, &one_value);
+    etcd.put("/my_shop_PRO_2/other", "127.0.0.1:1");
+    etcd.put("/my_shop_PROD/other", "127.0.0.1:1");
+    let serin = registry(&etcd, "");
+    assert_eq!(get(serin.address(), "/").text(), "one");
+    assert_eq!(endpoints(&serin), 1);
+    etcd.put(&two_key, &two_value);
+    says(&serin, "/", "two");
+    etcd.delete(&one_key);
+    eventually(PATIENCE, "one has left", || endpoints(&serin) == 1);
+    assert!((0..10).all(|_| get(serin.address(), "/").text() == "two"));
+    etcd.put("/my_shop_PRO/six", format!("{{\"address\": \"{}\", \"weight\": 3}}", six.address()));
+    says(&serin, "/", "six");
+    // The value counts, the key is the identity.
+    etcd.put("/my_shop_PRO/six", &one_value);
+    says(&serin, "/", "one");
+    assert_eq!(endpoints(&serin), 2);
+}
+
+#[test]
+fn a_value_that_is_no_endpoint_keeps_the_last_one_of_its_key() {
+    let Some(etcd) = Etcd::start() else { return };
+    let origin = Origin::named("app");
+    let (key, value) = registration(&origin);
+    etcd.put(&key, &value);
+    let serin = registry(&etcd, "");
+    for wrong in ["", "shop", "10.0.0.1", "10.0.0.1:0", "{\"addr\": 1}", &"x".repeat(10_000)] {
+        etcd.put(&key, wrong);
+        etcd.put("/my_shop_PRO/never-good", wrong);
+        let told = |told: &str| told.contains(&key) && told.contains("(and 1 more)");
+        eventually(PATIENCE, "it is told", || told(&serin.admin_text("/api/v1/upstreams")));
+        assert_eq!(get(serin.address(), "/").text(), "app");
+        assert_eq!(endpoints(&serin), 1);
+    }
+}
+
+#[test]
+fn when_most_registrations_go_at_once_their_endpoints_stay() {
+    let Some(etcd) = Etcd::start() else { return };
+    let origins = ["a", "b", "c", "d"].map(Origin::named);
+    let all: Vec<(String, String)> = origins.iter().map(registration).collect();
+    let keys: Vec<(&str, &str)> = all.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let lease = etcd.put_leased(&keys, 600);
+    let serin = registry(&etcd, "");
+    assert_eq!(endpoints(&serin), 4);
+    etcd.revoke(lease);
+    eventually(PATIENCE, "it is told", || serin.admin_text("/api/v1/upstreams").contains("4 endpoints stay"));
+    assert_eq!(endpoints(&serin), 4);
+    assert_eq!(get(serin.address(), "/").status, 200);
+    // They come back, and one of them has really gone.
+    etcd.put_leased(&keys[..3], 600);
+    eventually(PATIENCE, "it has gone", || endpoints(&serin) == 3);
+    assert!(!serin.admin_text("/api/v1/upstreams").contains("endpoints stay"));
+}
+
+#[test]
+fn registrations_serve_on_without_etcd_also_after_a_restart() {
+    let Some(mut etcd) = Etcd::start() else { return };
+    let (one, two) = (Origin::named("one"), Origin::named("two"));
+    let ((key, value), (other_key, other_value)) = (registration(&one), registration(&two));
+    etcd.put(&key, &value);
+    let serin = Serin::serving(&format!(
+        "state_dir: state\nsources: {{etcd: {}}}\nroutes: {{all: {{upstream: app}}}}\n\
+         upstreams: {{app: {{discovery: {{etcd: {{prefix: /my_shop_PRO/}}}}}}}}\n",
+        etcd.source()
+    ));
+    etcd.kill(0);
+    assert_eq!(get(serin.address(), "/").text(), "one");
+    let serin = serin.restart();
+    assert_eq!(get(serin.address(), "/").text(), "one");
+    etcd.restart(0);
+    etcd.is_ready();
+    etcd.put(&other_key, &other_value);
+    eventually(2 * PATIENCE, "two is there", || get(serin.address(), "/").text() == "two");
 }

@@ -1,10 +1,14 @@
-//! What answers of a name service come to: which endpoints, with which weights, and for how long.
+//! What answers of a name service, or registrations, come to: which endpoints, with which weights, and for how long.
+
+mod registrations;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::rules::{Endpoint, Weight};
+
+pub use registrations::{Registrations, Step};
 
 /// One SRV record (RFC 2782) and the addresses of its target.
 #[derive(Clone, Debug, PartialEq, Eq)]

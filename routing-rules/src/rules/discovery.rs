@@ -6,13 +6,22 @@ use std::time::Duration;
 
 use super::limit::span_ms;
 use crate::error::Problems;
-use crate::spec::{DiscoverySpec, DnsSpec};
+use crate::spec::{DiscoverySpec, DnsSpec, RegistrySpec};
 
 /// What is asked for endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Discovery {
     /// The domain name system.
     Dns(Dns),
+    /// Keys of etcd.
+    Etcd(Registry),
+}
+
+/// Keys whose values are endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registry {
+    /// What the keys begin with.
+    pub prefix: Box<str>,
 }
 
 /// A name that is looked up.
@@ -42,17 +51,33 @@ pub enum Records {
 impl fmt::Display for Discovery {
     /// `DNS A and AAAA of shop.service.consul, port 8080`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Dns(Dns { name, records, .. }) = self;
-        match records {
-            Records::Addresses(port) => write!(f, "DNS A and AAAA of {name}, port {port}"),
-            Records::Services => write!(f, "DNS SRV of {name}"),
+        match self {
+            Self::Dns(Dns { name, records: Records::Addresses(port), .. }) => {
+                write!(f, "DNS A and AAAA of {name}, port {port}")
+            }
+            Self::Dns(Dns { name, records: Records::Services, .. }) => write!(f, "DNS SRV of {name}"),
+            Self::Etcd(Registry { prefix }) => write!(f, "etcd keys at {prefix}"),
         }
     }
 }
 
 pub(super) fn discovery(spec: &DiscoverySpec, mut problems: Problems<'_>) -> Option<Discovery> {
-    let DiscoverySpec::Dns(spec) = spec;
-    dns(spec, problems.at("dns")).map(Discovery::Dns)
+    match spec {
+        DiscoverySpec::Dns(spec) => dns(spec, problems.at("dns")).map(Discovery::Dns),
+        DiscoverySpec::Etcd(spec) => registry(spec, problems.at("etcd")).map(Discovery::Etcd),
+    }
+}
+
+fn registry(spec: &RegistrySpec, mut problems: Problems<'_>) -> Option<Registry> {
+    let prefix = spec.prefix.as_str();
+    let reason = match prefix.strip_suffix('/') {
+        // `/shop` would take the endpoints of `/shopping/`, too.
+        None => "the prefix ends with `/`, so that it is of one name only",
+        Some("") => "the prefix would be that of all keys",
+        Some(_) => return Some(Registry { prefix: prefix.into() }),
+    };
+    problems.at("prefix").report(reason);
+    None
 }
 
 fn dns(spec: &DnsSpec, mut problems: Problems<'_>) -> Option<Dns> {

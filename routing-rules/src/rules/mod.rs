@@ -36,7 +36,7 @@ pub use address::AddressSet;
 pub use balance::{Balance, ConsistentHash, Dwrr, HashKey, Measure};
 pub use breaker::{Breaker, GroupBreaker};
 pub use connections::Connections;
-pub use discovery::{Discovery, Dns, Records};
+pub use discovery::{Discovery, Dns, Records, Registry};
 pub use health::{HealthCheck, HttpProbe, Probe};
 pub use host::HostPattern;
 pub(crate) use host::wildcard_suffix;

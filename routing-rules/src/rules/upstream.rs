@@ -141,7 +141,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    fn new(spec: &EndpointSpec) -> Result<Self, String> {
+    /// The endpoint that was written.
+    ///
+    /// # Errors
+    /// As those of [`Self::at`], or it is no address, or the weight is none.
+    pub fn new(spec: &EndpointSpec) -> Result<Self, String> {
         let address: SocketAddr = spec.address.parse().map_err(|_| {
             format!("`{}` is not an address such as 10.0.0.1:8080 or [2001:db8::1]:8080", spec.address.escape_debug())
         })?;
@@ -168,6 +172,9 @@ impl Endpoint {
 pub struct Weight(u16);
 
 impl Weight {
+    /// What an endpoint has that says nothing of it.
+    pub const USUAL: Self = Self(1);
+
     /// The largest weight.
     pub const MOST: u16 = 1_000;
 

@@ -10,6 +10,17 @@ use super::scalar::Span;
 pub enum DiscoverySpec {
     /// A name that is looked up again and again.
     Dns(DnsSpec),
+    /// Keys of etcd, as instances register themselves. The cluster is that of `sources.etcd`.
+    Etcd(RegistrySpec),
+}
+
+/// Keys that are endpoints. While etcd is away, the endpoints found last serve on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistrySpec {
+    /// What the keys begin with, for example `/shop_PRO/`; it ends with `/`. Each value is `IP:PORT`, or
+    /// `{"address": "IP:PORT", "weight": 2}`; the rest of the key only tells them apart.
+    pub prefix: String,
 }
 
 /// A name whose records are endpoints. When a lookup fails or finds nothing, the endpoints found last serve on, and it is

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKeySpec, StickySessionsSpec};
 pub use breaker::{BreakerSpec, GroupBreakerSpec};
 pub use connections::ConnectionsSpec;
-pub use discovery::{DiscoverySpec, DnsSpec};
+pub use discovery::{DiscoverySpec, DnsSpec, RegistrySpec};
 pub use health::HealthSpec;
 pub use limit::{HedgeSpec, InFlightPerKeySpec, LimitKeySpec, QueueSpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};
 pub use mirror::MirrorSpec;

@@ -123,8 +123,8 @@ impl Process {
             |endpoint: usize| before.iter().chain(behind.iter()).map(|other| in_flight(&other.counts[endpoint])).sum();
         let of_others = || before.iter().chain(behind.iter()).flat_map(|other| &other.counts).map(in_flight).sum();
         let load = |endpoint: usize| in_flight(&counts[endpoint]) + others[endpoint].get(now, || others_at(endpoint));
-        let load_total = counts.iter().map(in_flight).sum::<u32>() + others_total.get(now, of_others);
-        let view = View { load, load_total, admits: |endpoint| breakers.may_pass(endpoint), tried: &[] };
+        let load_total = || counts.iter().map(in_flight).sum::<u32>() + others_total.get(now, of_others);
+        let view = View { load, load_total: &load_total, admits: |endpoint| breakers.may_pass(endpoint), tried: &[] };
         let picked = match policy {
             Policy::Dwrr => schedule.pick(turns, &view, || random.next()),
             Policy::RoundRobin => schedule.turn(turns, &view),

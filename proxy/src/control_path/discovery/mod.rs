@@ -6,6 +6,8 @@
 
 mod dns;
 
+mod registry;
+
 mod servers;
 
 use std::collections::HashMap;
@@ -13,11 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::Vector;
-use routing_rules::discovery::{lifetime, retry_after};
+use routing_rules::discovery::{Found, lifetime, retry_after};
 use routing_rules::rules::{Discovery, Dns, Name};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::etcd::Cluster;
 use super::follow::{self, Running};
 use crate::snapshot::{Discovered, SnapshotCell, Upstream};
 use dns::{Answer, Lookups};
@@ -26,8 +29,8 @@ use dns::{Answer, Lookups};
 pub type Tell = Arc<dyn Fn(&Name) + Send + Sync>;
 
 /// Looks up what the upstreams of every snapshot want from now on, until nobody is left to tell of swaps.
-pub async fn run(snapshots: Arc<SnapshotCell>, mut swaps: watch::Receiver<()>, tell: Tell) {
-    let mut lookups = Tasks::new(snapshots, tell);
+pub async fn run(snapshots: Arc<SnapshotCell>, mut swaps: watch::Receiver<()>, tell: Tell, cluster: Option<Cluster>) {
+    let mut lookups = Tasks::new(snapshots, tell, cluster);
     loop {
         lookups.follow();
         if follow::until(&mut lookups.tasks, swaps.changed()).await.is_err() {
@@ -40,6 +43,8 @@ pub async fn run(snapshots: Arc<SnapshotCell>, mut swaps: watch::Receiver<()>, t
 struct Tasks {
     snapshots: Arc<SnapshotCell>,
     tell: Tell,
+    /// Where instances register.
+    cluster: Option<Cluster>,
     /// The upstreams as they were when the tasks were last looked at.
     followed: Vector<Option<Arc<Upstream>>>,
     /// By the place of what is discovered in memory, which is its own as long as its task holds it.
@@ -49,9 +54,9 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn new(snapshots: Arc<SnapshotCell>, tell: Tell) -> Self {
+    fn new(snapshots: Arc<SnapshotCell>, tell: Tell, cluster: Option<Cluster>) -> Self {
         let (followed, running, tasks) = (Vector::new(), HashMap::new(), JoinSet::new());
-        Self { snapshots, tell, followed, running, tasks, places: Arc::new(Semaphore::new(MAX_AT_ONCE)) }
+        Self { snapshots, tell, cluster, followed, running, tasks, places: Arc::new(Semaphore::new(MAX_AT_ONCE)) }
     }
 
     /// Begins the lookups of what is new in the snapshot, ends those of what has gone, and leaves the others alone.
@@ -71,9 +76,18 @@ impl Tasks {
     }
 
     fn begin(&mut self, name: &Name, discovered: &Arc<Discovered>) -> Running {
-        let (tell, places) = (Arc::clone(&self.tell), Arc::clone(&self.places));
-        let task = look_up_again_and_again(name.clone(), Arc::clone(discovered), tell, places);
-        follow::begin(&mut self.tasks, task)
+        let (name, tell) = (name.clone(), Arc::clone(&self.tell));
+        let (discovered, places) = (Arc::clone(discovered), Arc::clone(&self.places));
+        match &*Arc::clone(discovered.rules()) {
+            Discovery::Dns(dns) => {
+                let task = look_up_again_and_again(name, discovered, dns.clone(), tell, places);
+                follow::begin(&mut self.tasks, task)
+            }
+            Discovery::Etcd(registry) => {
+                let task = registry::follow(name, discovered, registry.clone(), tell, self.cluster.clone());
+                follow::begin(&mut self.tasks, task)
+            }
+        }
     }
 }
 
@@ -81,14 +95,18 @@ fn key(discovered: &Arc<Discovered>) -> usize {
     Arc::as_ptr(discovered).addr()
 }
 
-async fn look_up_again_and_again(upstream: Name, discovered: Arc<Discovered>, tell: Tell, places: Arc<Semaphore>) {
-    let rules = Arc::clone(discovered.rules());
-    let Discovery::Dns(dns) = &*rules;
+async fn look_up_again_and_again(
+    upstream: Name,
+    discovered: Arc<Discovered>,
+    dns: Dns,
+    tell: Tell,
+    places: Arc<Semaphore>,
+) {
     let mut lookups = Lookups::new(dns.clone(), discovered.stored(), places);
     loop {
         let is_first = !discovered.was_asked();
         let (has_changed, pause) = match lookups.look_up().await {
-            Ok(answer) => take(&upstream, &discovered, dns, &answer),
+            Ok(answer) => take(&upstream, &discovered, &dns, &answer),
             Err(reason) => (false, fail(&upstream, &discovered, &reason)),
         };
         if has_changed || is_first {
@@ -100,14 +118,19 @@ async fn look_up_again_and_again(upstream: Name, discovered: Arc<Discovered>, te
 
 /// Takes a good answer. Returns whether endpoints have changed, and how long the answer holds.
 fn take(upstream: &Name, discovered: &Discovered, dns: &Dns, answer: &Answer) -> (bool, Duration) {
-    let found = &answer.found;
-    let outcome = discovered.answered(found, answer.doubt.as_deref());
+    let has_changed = take_found(upstream, discovered, &answer.found, answer.doubt.as_deref());
+    (has_changed, lifetime(answer.ttl, (dns.min_ttl, dns.max_ttl), crate::random::seed()))
+}
+
+/// Puts down what was found. Returns whether endpoints have changed.
+fn take_found(upstream: &Name, discovered: &Discovered, found: &Found, doubt: Option<&str>) -> bool {
+    let outcome = discovered.answered(found, doubt);
     let discovery = discovered.rules();
     if outcome.failures > 0 {
         tracing::info!(%upstream, %discovery, failures = outcome.failures, "lookups succeed again");
     }
-    if let Some(reason) = answer.doubt.as_ref().filter(|_| outcome.is_newly_doubtful) {
-        tracing::warn!(%upstream, %discovery, reason, "a part of a lookup failed; what it found last serves on");
+    if let Some(reason) = doubt.filter(|_| outcome.is_newly_doubtful) {
+        tracing::warn!(%upstream, %discovery, reason, "a part of what was asked for cannot be had; what it was before serves on");
     }
     if outcome.has_changed() {
         let (endpoints, added, removed) = (found.endpoints.len(), outcome.added, outcome.removed);
@@ -117,7 +140,7 @@ fn take(upstream: &Name, discovered: &Discovered, dns: &Dns, answer: &Answer) ->
             tracing::warn!(%upstream, refused, beyond_limit, "addresses are left out");
         }
     }
-    (outcome.has_changed(), lifetime(answer.ttl, (dns.min_ttl, dns.max_ttl), crate::random::seed()))
+    outcome.has_changed()
 }
 
 /// Takes a failure, of which the log has the first. Returns when to try again.

@@ -6,18 +6,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, KvClient, TlsOptions, WatchClient};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::settings::EtcdSettings;
 
-/// A cluster, and the member that is asked next.
+/// A cluster, and the connection to the member that is asked. Cheap to clone; all clones share the connection.
 ///
 /// One member is asked at a time: a client that spreads its calls would read from one member and watch at another, of which
 /// one may be behind.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Cluster {
     settings: Arc<EtcdSettings>,
+    link: Arc<Mutex<Link>>,
+}
+
+struct Link {
     member: usize,
+    /// Counts the connections.
+    number: u64,
+    client: Option<Client>,
+}
+
+/// A client of one member.
+pub struct Connection {
+    number: u64,
+    /// The client.
+    pub client: Client,
 }
 
 /// Why a cluster could not be asked.
@@ -57,10 +72,11 @@ impl Trouble {
 }
 
 impl Cluster {
-    /// Nobody is asked yet. Who asks first is drawn, so that instances do not all turn to the same member.
+    /// Nobody is asked yet. Who is asked first is drawn, so that instances do not all turn to the same member.
     pub fn new(settings: EtcdSettings) -> Self {
         let member = crate::random::seed() as usize % settings.endpoints.len().max(1);
-        Self { settings: Arc::new(settings), member }
+        let link = Arc::new(Mutex::new(Link { member, number: 0, client: None }));
+        Self { settings: Arc::new(settings), link }
     }
 
     /// As messages show it.
@@ -68,21 +84,45 @@ impl Cluster {
         self.settings.endpoints.join(",")
     }
 
-    /// The member that is asked.
-    pub fn member(&self) -> &str {
-        self.settings.endpoints.get(self.member).map_or("", String::as_str)
+    /// What the keys of Serin begin with.
+    pub fn prefix(&self) -> &str {
+        &self.settings.prefix
     }
 
-    /// Another member is asked from now on.
-    pub fn turn_away(&mut self) {
-        self.member = (self.member + 1) % self.settings.endpoints.len().max(1);
-    }
-
-    /// A client of the member. Passwords and keys are read anew each time, because they may have been changed.
+    /// The connection, a new one if need be. Passwords and keys are read anew for each, because they may have been changed.
     ///
     /// # Errors
-    /// A file cannot be read, or the member does not let the client in. That it cannot be reached shows with the first call.
-    pub async fn connect(&self) -> Result<Client, Trouble> {
+    /// A file cannot be read, or the member does not let the client in: then another one is asked next time. That it cannot be
+    /// reached shows with the first call.
+    pub async fn connect(&self) -> Result<Connection, Trouble> {
+        let mut link = self.link.lock().await;
+        let client = match &link.client {
+            Some(client) => client.clone(),
+            None => {
+                let connected = self.connect_to(self.member(link.member)).await;
+                if connected.is_err() {
+                    link.turn_away(self.settings.endpoints.len());
+                }
+                link.client.insert(connected?).clone()
+            }
+        };
+        Ok(Connection { number: link.number, client })
+    }
+
+    /// A connection is of no use: the next one is to another member.
+    pub async fn turn_away(&self, from: &Connection) {
+        let mut link = self.link.lock().await;
+        // Others may have noticed before.
+        if link.number == from.number {
+            link.turn_away(self.settings.endpoints.len());
+        }
+    }
+
+    fn member(&self, index: usize) -> &str {
+        self.settings.endpoints.get(index).map_or("", String::as_str)
+    }
+
+    async fn connect_to(&self, member: &str) -> Result<Client, Trouble> {
         let settings = &self.settings;
         let mut options = ConnectOptions::new()
             .with_connect_timeout(CONNECT)
@@ -98,10 +138,11 @@ impl Cluster {
             };
             options = options.with_user(user, password);
         }
-        if self.member().starts_with("https://") {
+        if member.starts_with("https://") {
             options = options.with_tls(self.tls().await?);
         }
-        within(CALL, Client::connect([self.member()], Some(options))).await
+        let connected = within(CALL, Client::connect([member], Some(options))).await;
+        connected.map_err(|trouble| Trouble { reason: format!("{member}: {trouble}"), ..trouble })
     }
 
     async fn tls(&self) -> Result<TlsOptions, Trouble> {
@@ -117,6 +158,14 @@ impl Cluster {
             Some(name) => options.domain_name(name),
             None => options,
         })
+    }
+}
+
+impl Link {
+    fn turn_away(&mut self, members: usize) {
+        self.member = (self.member + 1) % members.max(1);
+        self.number += 1;
+        self.client = None;
     }
 }
 

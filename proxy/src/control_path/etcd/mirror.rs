@@ -6,6 +6,7 @@
 //! shows whether the watch missed anything.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,19 +67,19 @@ pub enum Heard<'m> {
         changed: BTreeSet<Arc<[u8]>>,
         /// By a listing, not by a watch.
         is_listing: bool,
+        /// How often nothing was heard before.
+        times: u32,
     },
     /// Nothing is heard for the time being.
     Lost {
         /// Why.
         trouble: &'m Trouble,
-        /// The member that was asked.
-        member: &'m str,
         /// How often in a row.
         times: u32,
     },
-    /// It is heard again, though nothing has changed.
-    Found {
-        /// How often it could not be heard before.
+    /// There is a sign of life, and nothing has changed.
+    Same {
+        /// How often there was none before.
         times: u32,
     },
 }
@@ -112,8 +113,7 @@ impl Mirror {
                 }
                 End::Trouble(trouble) => {
                     self.failures = self.failures.saturating_add(1);
-                    tell(Heard::Lost { trouble: &trouble, member: self.cluster.member(), times: self.failures });
-                    self.cluster.turn_away();
+                    tell(Heard::Lost { trouble: &trouble, times: self.failures });
                     sleep(pause(self.failures, self.pace.longest_pause, crate::random::seed())).await;
                 }
             }
@@ -132,19 +132,23 @@ impl Mirror {
 
     /// One connection, from its beginning to its end.
     async fn follow(&mut self, tell: &mut impl FnMut(Heard<'_>)) -> End {
-        match self.try_follow(tell).await {
-            Err(end) => end,
-            Ok(never) => match never {},
+        let connection = match self.cluster.connect().await {
+            Ok(connection) => connection,
+            Err(trouble) => return End::Trouble(trouble),
+        };
+        let Err(end) = self.follow_at(&connection.client, tell).await;
+        if matches!(end, End::Trouble(_)) {
+            self.cluster.turn_away(&connection).await;
         }
+        end
     }
 
-    async fn try_follow(&mut self, tell: &mut impl FnMut(Heard<'_>)) -> Result<std::convert::Infallible, End> {
-        let client = self.cluster.connect().await?;
-        let resumes = self.can_resume(&client).await?;
+    async fn follow_at(&mut self, client: &Client, tell: &mut impl FnMut(Heard<'_>)) -> Result<Infallible, End> {
+        let resumes = self.can_resume(client).await?;
         if !resumes {
-            self.take_listing(&client, tell).await?;
+            self.take_listing(client, tell).await?;
         }
-        let mut stream = self.watch(&client).await?;
+        let mut stream = self.watch(client).await?;
         let mut reconcile_at = match resumes {
             true => self.later(&self.pace.reconcile_soon),
             false => self.later(&self.pace.reconcile),
@@ -167,7 +171,7 @@ impl Mirror {
                     within(CALL, stream.request_progress()).await?;
                 }
                 () = sleep_until(reconcile_at), if fragments.is_empty() => {
-                    self.take_listing(&client, tell).await?;
+                    self.take_listing(client, tell).await?;
                     reconcile_at = self.later(&self.pace.reconcile);
                     heard_at = Instant::now();
                 }
@@ -200,10 +204,9 @@ impl Mirror {
         let keys = self.keys.get_or_insert_default();
         let changed = keys.replace(listed);
         let times = std::mem::take(&mut self.failures);
-        if is_first || !changed.is_empty() {
-            tell(Heard::Changed { keys, changed, is_listing: true });
-        } else if times > 0 {
-            tell(Heard::Found { times });
+        match is_first || !changed.is_empty() {
+            true => tell(Heard::Changed { keys, changed, is_listing: true, times }),
+            false => tell(Heard::Same { times }),
         }
         Ok(())
     }
@@ -233,10 +236,9 @@ impl Mirror {
         let Some(keys) = &mut self.keys else { return Ok(()) };
         let changed = keys.follow(std::mem::take(fragments));
         let times = std::mem::take(&mut self.failures);
-        if !changed.is_empty() {
-            tell(Heard::Changed { keys, changed, is_listing: false });
-        } else if times > 0 {
-            tell(Heard::Found { times });
+        match changed.is_empty() {
+            true => tell(Heard::Same { times }),
+            false => tell(Heard::Changed { keys, changed, is_listing: false, times }),
         }
         Ok(())
     }

@@ -7,6 +7,6 @@ mod cluster;
 mod keys;
 mod mirror;
 
-pub use cluster::{Cluster, Trouble};
+pub use cluster::{Cluster, Connection, Trouble};
 pub use keys::{Keys, Value};
 pub use mirror::{Heard, Mirror, Pace};

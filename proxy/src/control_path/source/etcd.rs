@@ -28,33 +28,39 @@ enum Part<'k> {
 
 /// Follows the rules under a prefix until it is dropped. `tell` gets all texts with every change, and a text that says why
 /// there are none as long as nothing was heard.
-pub async fn run(cluster: Cluster, prefix: String, pace: Pace, tell: impl Fn(Vec<Text>)) {
+pub async fn run(cluster: Cluster, pace: Pace, tell: impl Fn(Vec<Text>)) {
+    let prefix = cluster.prefix().to_owned();
     let mut texts = EtcdTexts::new(&prefix);
     let mut is_heard = false;
     let name = cluster.name();
     let mirror = Mirror::new(cluster, prefix.as_bytes(), pace);
-    mirror
-        .run(|heard| match heard {
-            Heard::Changed { keys, changed, is_listing } => {
-                texts.take(keys, &changed);
-                let (objects, revision) = (texts.texts.len(), keys.revision);
-                if is_listing {
-                    tracing::info!(prefix, objects, revision, changed = changed.len(), "etcd: all keys are listed");
-                }
-                is_heard = true;
-                tell(texts.all());
+    let heard_again = |times: u32| {
+        if times > 0 {
+            tracing::info!(failures = times, "etcd answers again");
+        }
+    };
+    let hear = |heard: Heard<'_>| match heard {
+        Heard::Changed { keys, changed, is_listing, times } => {
+            heard_again(times);
+            texts.take(keys, &changed);
+            let (objects, revision) = (texts.texts.len(), keys.revision);
+            if is_listing {
+                tracing::info!(prefix, objects, revision, changed = changed.len(), "etcd: all keys are listed");
             }
-            Heard::Lost { trouble, member, times } => {
-                if times == 1 {
-                    tracing::warn!(member, reason = %trouble, "etcd does not answer; what was heard last serves on");
-                }
-                if !is_heard {
-                    tell(vec![unheard(&name, &format!("{member}: {trouble}"))]);
-                }
+            is_heard = true;
+            tell(texts.all());
+        }
+        Heard::Lost { trouble, times } => {
+            if times == 1 {
+                tracing::warn!(reason = %trouble, "etcd does not answer; what was heard last serves on");
             }
-            Heard::Found { times } => tracing::info!(failures = times, "etcd answers again"),
-        })
-        .await;
+            if !is_heard {
+                tell(vec![unheard(&name, &trouble.to_string())]);
+            }
+        }
+        Heard::Same { times } => heard_again(times),
+    };
+    mirror.run(hear).await;
 }
 
 /// Stands for all that is in a cluster nothing was heard of yet: what was stored of it stays.

@@ -1,0 +1,184 @@
+//! Endpoints that register themselves in etcd: each key is one, and its value says where.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::from_utf8;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use routing_rules::discovery::{Registrations, Step};
+use routing_rules::rules::{Endpoint, Name, Registry, Weight};
+use routing_rules::spec::EndpointSpec;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::time::{Duration, Instant, sleep_until};
+
+use super::{Tell, fail, take_found};
+use crate::control_path::decode;
+use crate::control_path::etcd::{Cluster, Heard, Keys, Mirror, Pace};
+use crate::moment;
+use crate::snapshot::Discovered;
+
+/// The registrations of one upstream.
+struct Follower {
+    upstream: Name,
+    discovered: Arc<Discovered>,
+    tell: Tell,
+    registrations: Registrations,
+    /// Keys whose value is none, and why.
+    wrong: BTreeMap<Arc<[u8]>, String>,
+    /// Told when those that have gone are to be let go, if nothing else happens.
+    due: UnboundedSender<()>,
+}
+
+/// Follows the keys until it is dropped.
+pub(super) async fn follow(
+    upstream: Name,
+    discovered: Arc<Discovered>,
+    registry: Registry,
+    tell: Tell,
+    cluster: Option<Cluster>,
+) {
+    let (due, mut when) = unbounded_channel();
+    let follower =
+        Follower { upstream, discovered, tell, registrations: Registrations::default(), wrong: BTreeMap::new(), due };
+    let Some(cluster) = cluster else {
+        follower.lost("there is no cluster to ask: `sources.etcd` is not set");
+        return std::future::pending().await;
+    };
+    let mirror = Mirror::new(cluster, registry.prefix.as_bytes(), Pace::default());
+    // Two parts of one task: nobody ever waits for it.
+    let follower = Mutex::new(follower);
+    let follower = || follower.lock().unwrap_or_else(PoisonError::into_inner);
+    let follow = mirror.run(|heard| follower().hear(heard));
+    let let_go = async {
+        while when.recv().await.is_some() {
+            let due_ms = follower().registrations.due_ms();
+            if let Some(due_ms) = due_ms {
+                let left = Duration::from_millis(due_ms.saturating_sub(now_ms()));
+                sleep_until(Instant::now() + left).await;
+                follower().look();
+            }
+        }
+    };
+    tokio::join!(follow, let_go);
+}
+
+impl Follower {
+    fn hear(&mut self, heard: Heard<'_>) {
+        match heard {
+            Heard::Changed { keys, changed, .. } => {
+                self.take(keys, &changed);
+                self.look();
+            }
+            Heard::Lost { trouble, .. } => self.lost(&trouble.to_string()),
+            Heard::Same { .. } => {
+                let failures = self.discovered.confirmed();
+                if failures > 0 {
+                    tracing::info!(upstream = %self.upstream, failures, "registrations are heard again");
+                }
+            }
+        }
+    }
+
+    fn lost(&self, reason: &str) {
+        let is_first = !self.discovered.was_asked();
+        fail(&self.upstream, &self.discovered, reason);
+        if is_first {
+            (self.tell)(&self.upstream);
+        }
+    }
+
+    fn take(&mut self, keys: &Keys, changed: &BTreeSet<Arc<[u8]>>) {
+        for key in changed {
+            self.wrong.remove(key);
+            match keys.entries.get(key).map(|value| endpoint(&value.bytes)) {
+                Some(Ok(endpoint)) => self.registrations.register(key, endpoint),
+                Some(Err(reason)) => {
+                    let shown = String::from_utf8_lossy(key);
+                    tracing::warn!(upstream = %self.upstream, key = %shown.escape_debug(), reason, "no endpoint");
+                    self.wrong.insert(Arc::clone(key), reason);
+                }
+                None => self.registrations.leave(key, now_ms()),
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let Step { is_new_trouble, held } = self.registrations.look(now_ms());
+        if is_new_trouble {
+            tracing::error!(upstream = %self.upstream, held, "most registrations went within seconds; their endpoints stay for a while");
+        }
+        if self.registrations.due_ms().is_some() {
+            // Who listens ends together with this.
+            let _ = self.due.send(());
+        }
+        let is_first = !self.discovered.was_asked();
+        let found = self.registrations.found();
+        if take_found(&self.upstream, &self.discovered, &found, self.doubt(held).as_deref()) || is_first {
+            (self.tell)(&self.upstream);
+        }
+    }
+
+    fn doubt(&self, held: usize) -> Option<String> {
+        if held > 0 {
+            return Some(format!(
+                "most registrations went within seconds: {held} endpoints stay though they have gone"
+            ));
+        }
+        let (key, reason) = self.wrong.first_key_value()?;
+        let shown = String::from_utf8_lossy(key);
+        let more = match self.wrong.len() {
+            1 => String::new(),
+            count => format!(" (and {} more)", count - 1),
+        };
+        Some(format!("{}: {reason}{more}", shown.escape_debug()))
+    }
+}
+
+/// `IP:PORT`, or a document of address and weight.
+fn endpoint(value: &[u8]) -> Result<Endpoint, String> {
+    if value.len() > MOST_BYTES {
+        return Err(format!("{} bytes are too long for an endpoint", value.len()));
+    }
+    let text = from_utf8(value).map_err(|error| format!("not UTF-8: {error}"))?.trim();
+    if let Ok(address) = text.parse() {
+        return Endpoint::at(address, Weight::USUAL);
+    }
+    let source = Arc::from("value");
+    let tree = decode::parse(&source, text).map_err(|problem| problem.reason)?;
+    let mut problems = Vec::new();
+    let spec: Option<EndpointSpec> = decode::decode(&source, &tree, "", &mut problems);
+    match spec {
+        Some(spec) => Endpoint::new(&spec),
+        None => Err(problems.first().map(|problem| problem.reason.clone()).unwrap_or_default()),
+    }
+}
+
+fn now_ms() -> u64 {
+    moment::now_us() / 1_000
+}
+
+/// Far more than an address and a weight take.
+const MOST_BYTES: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_endpoints_or_say_why_not() {
+        let shown = |value: &str| match endpoint(value.as_bytes()) {
+            Ok(endpoint) => format!("{} {}", endpoint.address, endpoint.weight.get()),
+            Err(reason) => reason,
+        };
+        assert_eq!(shown("10.0.0.1:8080"), "10.0.0.1:8080 1");
+        assert_eq!(shown(" [2001:db8::1]:80\n"), "[2001:db8::1]:80 1");
+        assert_eq!(shown(r#"{"address": "10.0.0.1:8080", "weight": 5}"#), "10.0.0.1:8080 5");
+        assert_eq!(shown("address: 10.0.0.1:8080\n"), "10.0.0.1:8080 1");
+        assert_eq!(shown("10.0.0.1:0"), "`10.0.0.1:0` has port 0");
+        assert_eq!(shown("shop"), "`shop` is not an address such as 10.0.0.1:8080 or [2001:db8::1]:8080");
+        assert!(shown("{\"address\": 1}").contains("is not an address"), "{}", shown("{\"address\": 1}"));
+        assert!(shown("{\"addres\": \"10.0.0.1:80\"}").contains("addres"));
+        assert!(shown("").contains("address"), "{}", shown(""));
+        assert!(endpoint(&[0xff]).unwrap_err().starts_with("not UTF-8"));
+        assert!(endpoint(&[b'1'; 5_000]).unwrap_err().contains("too long"));
+    }
+}
