@@ -1,11 +1,14 @@
-//! The admin API, on a listener of its own: health, metrics, the rules as they are. All it changes is which endpoints drain.
+//! The admin API, on a listener of its own: health, metrics, the rules as they are. All it changes is which endpoints drain, and
+//! what is let go that went from etcd.
 //!
 //! Browsers of people inside the network must not become a way in: requests with a foreign `Host` or `Origin` are
 //! refused, so neither a rebound DNS name nor another site's script reaches it. What changes something must be
 //! JSON, which no form sends, and come from this machine.
 
+mod change;
 mod discovery;
 mod drain;
+mod release;
 mod views;
 
 use std::net::SocketAddr;
@@ -64,6 +67,7 @@ fn router(state: AdminState) -> Router {
         .route("/api/v1/upstreams/{upstream}/endpoints/{endpoint}/undrain", post(drain::set::<false>))
         .route("/api/v1/releases", get(releases))
         .route("/api/v1/rejected", get(rejected))
+        .route("/api/v1/sources/etcd/release", post(release::let_go))
         .route("/api/v1/explain", post(explain_request).get(explain_url))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"error": "no such resource"}))) })
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -106,6 +110,10 @@ async fn readyz(State(state): State<AdminState>) -> Response {
     if status.listeners.is_empty() {
         reasons.push("no listener is open");
     }
+    let etcd = state.shared.etcd_facts();
+    if etcd.is_some_and(|etcd| etcd.revision == 0) && !status.stale {
+        reasons.push("etcd was not heard yet");
+    }
     let body = json!({
         "ready": reasons.is_empty(),
         "reasons": reasons,
@@ -121,7 +129,13 @@ async fn metrics_text(State(state): State<AdminState>) -> Response {
         let snapshot = state.shared.snapshots.load_full();
         let status = state.shared.status.load_full();
         let (rejected, stale) = (status.problems.len(), status.stale);
-        let facts = Facts { snapshot: &snapshot, rejected, stale, log_lines_dropped: state.shared.log.dropped() };
+        let facts = Facts {
+            snapshot: &snapshot,
+            rejected,
+            stale,
+            log_lines_dropped: state.shared.log.dropped(),
+            etcd: state.shared.etcd_facts(),
+        };
         let text = metrics::render(&state.shared.counters(), &facts);
         ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
     })

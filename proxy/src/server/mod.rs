@@ -24,6 +24,7 @@ use crate::admin::Readiness;
 use crate::control_path::decode::Problem;
 use crate::control_path::etcd::Cluster;
 use crate::control_path::publish::{Publisher, Status};
+use crate::control_path::source::etcd::{EtcdState, Seen};
 use crate::control_path::source::file::{FileSet, FileWatch};
 use crate::control_path::{discovery, health};
 pub use crate::data_path::deadline::ConnectionLimits;
@@ -32,6 +33,7 @@ use crate::settings::ShutdownSettings;
 use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::telemetry::access_log::LogSink;
 use crate::telemetry::counters::WorkerCounters;
+use crate::telemetry::metrics::EtcdFacts;
 pub use crate::thread::Failure;
 use crate::thread::{self, Failures};
 use crate::worker::{Command, WorkerHandle, WorkerOptions};
@@ -87,6 +89,8 @@ pub(crate) struct Shared {
     pub(crate) status: ArcSwap<Status>,
     pub(crate) workers: Mutex<Vec<WorkerHandle>>,
     pub(crate) log: LogSink,
+    /// Rules in etcd, if they are followed.
+    pub(crate) etcd: Option<Arc<EtcdState>>,
     pub(crate) readiness: watch::Sender<Readiness>,
 }
 
@@ -104,6 +108,12 @@ pub enum Order {
 impl Shared {
     fn workers(&self) -> MutexGuard<'_, Vec<WorkerHandle>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How following etcd goes, if that is done.
+    pub(crate) fn etcd_facts(&self) -> Option<EtcdFacts> {
+        let Seen { is_heard, revision, failures, held } = self.etcd.as_ref()?.seen();
+        Some(EtcdFacts { is_heard, revision, failures, held })
     }
 
     /// What the workers count.
@@ -179,7 +189,8 @@ impl Server {
         publisher.begin(sources.texts(), main);
         // Each thread has a connection of its own, which lives with its event loop.
         let cluster = || settings.sources.etcd.clone().map(Cluster::new);
-        let etcd = start::etcd(cluster(), inbox.tell_keys(), &tell_failure)?;
+        let etcd_state = settings.sources.etcd.as_ref().map(|_| Arc::<EtcdState>::default());
+        let etcd = start::etcd(cluster(), etcd_state.clone(), inbox.tell_keys(), &tell_failure)?;
         inbox.take_keys(&mut publisher, &mut sources);
         let lookups = discovery::run(Arc::clone(&snapshots), told.clone(), inbox.tell(), cluster());
         let discovery = thread::start_task("discovery", tell_failure.clone(), lookups);
@@ -192,6 +203,7 @@ impl Server {
             status: ArcSwap::from_pointee(publisher.status()),
             workers: Mutex::new(workers),
             log,
+            etcd: etcd_state,
             readiness: watch::Sender::default(),
         });
         let checks = health::run(Arc::clone(&shared.snapshots), told);

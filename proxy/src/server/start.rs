@@ -15,7 +15,7 @@ use crate::control_path::etcd::{Cluster, Pace};
 use crate::control_path::geo::CityDatabase;
 use crate::control_path::saver::Saver;
 use crate::control_path::secret;
-use crate::control_path::source::etcd::unheard;
+use crate::control_path::source::etcd::{EtcdState, unheard};
 use crate::control_path::source::file::FileSet;
 use crate::control_path::source::{self, Text};
 use crate::control_path::state_dir::StateDir;
@@ -118,11 +118,12 @@ pub(super) fn keys(settings: &Settings) -> Vec<Text> {
 /// Follows etcd, where there is one.
 pub(super) fn etcd(
     cluster: Option<Cluster>,
+    state: Option<Arc<EtcdState>>,
     tell: impl Fn(Vec<Text>) + Send + Sync + 'static,
     failures: &Failures,
 ) -> Result<Option<Following>, StartError> {
-    let Some(cluster) = cluster else { return Ok(None) };
-    let follow = source::etcd::run(cluster, Pace::default(), tell);
+    let Some((cluster, state)) = cluster.zip(state) else { return Ok(None) };
+    let follow = source::etcd::run(cluster, Pace::default(), state, tell);
     Following::start("etcd", failures.clone(), follow).map(Some).map_err(system("etcd thread"))
 }
 

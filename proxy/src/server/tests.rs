@@ -263,6 +263,7 @@ fn rules_thread(listeners: Slow) -> (Arc<Shared>, RulesThread, UnboundedReceiver
         status: ArcSwap::from_pointee(publisher.status()),
         workers: Mutex::default(),
         log: LogSink::off(),
+        etcd: None,
         readiness: watch::Sender::default(),
     });
     let (failures, told) = unbounded_channel();

@@ -22,6 +22,16 @@ fn every_problem_is_placed_and_a_typo_gets_a_suggestion() {
         ("trusted_proxies: [10.0.0.0/8, 10.0.0.0/33]", "serin.yaml:1:31: trusted_proxies[1]: "),
         ("sources: {files: [\"a\", \"[\"]}", "serin.yaml:1:24: sources.files[1]: invalid range pattern"),
         ("limits: {connections_per_client: 0}", "serin.yaml:1:34: limits.connections_per_client: a client needs"),
+        ("sources: {etcd: {endpoints: []}}", "serin.yaml:1:29: sources.etcd.endpoints: a cluster has at least one"),
+        ("sources: {etcd: {endpoints: [\"a:1\"]}}", "serin.yaml:1:30: sources.etcd.endpoints[0]: a member is `http"),
+        ("sources: {etcd: {endpoints: [\"http://a\"]}}", "serin.yaml:1:30: sources.etcd.endpoints[0]: a member is"),
+        ("sources: {etcd: {endpoints: [\"http://a:1\"], prefix: /a}}", "serin.yaml:1:53: sources.etcd.prefix: the pre"),
+        ("sources: {etcd: {endpoints: [\"http://a:1\"], user: a}}", "serin.yaml:1:51: sources.etcd.user: `user` and"),
+        ("sources: {etcd: {endpoints: [\"http://a:1\"], tls: {}}}", "serin.yaml:1:50: sources.etcd.tls: no member"),
+        (
+            "sources: {etcd: {endpoints: [\"https://a:1\"], tls: {cert_file: a}}}",
+            "serin.yaml:1:63: sources.etcd.tls.cert_file: `cert_file` and `key_file` go together",
+        ),
         ("admin: {address: localhost}", "serin.yaml:1:18: admin.address: "),
     ];
     for (text, expected) in cases {

@@ -22,6 +22,21 @@ pub struct Facts<'a> {
     pub stale: bool,
     /// Dropped log lines.
     pub log_lines_dropped: u64,
+    /// Where etcd is followed.
+    pub etcd: Option<EtcdFacts>,
+}
+
+/// How following etcd goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EtcdFacts {
+    /// Whether it was heard lately.
+    pub is_heard: bool,
+    /// The revision up to which all is known.
+    pub revision: i64,
+    /// How often a connection failed or ended.
+    pub failures: u64,
+    /// Objects that stay though their keys have gone.
+    pub held: usize,
 }
 
 /// The text that Prometheus reads. Everything is gathered anew, so that what has gone (an endpoint, an upstream) leaves
@@ -40,6 +55,7 @@ pub fn render(workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
         publish_upstream_limits(facts.snapshot);
         publish_mirrors(facts.snapshot);
         publish_rules(facts);
+        facts.etcd.iter().for_each(publish_etcd);
     });
     let mut text = recorder.handle().render();
     tallies::render(&totals.tally, &facts.snapshot.traffic, &mut text);
@@ -119,6 +135,13 @@ fn publish_endpoints(snapshot: &Snapshot) {
             }
         }
     }
+}
+
+fn publish_etcd(etcd: &EtcdFacts) {
+    gauge!(names::ETCD_UP).set(u8::from(etcd.is_heard));
+    gauge!(names::ETCD_REVISION).set(etcd.revision as f64);
+    counter!(names::ETCD_FAILURES).absolute(etcd.failures);
+    gauge!(names::ETCD_HELD).set(etcd.held as f64);
 }
 
 fn publish_breaker(member: &Member, labels: &[Label]) {

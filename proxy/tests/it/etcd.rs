@@ -274,3 +274,76 @@ fn registrations_serve_on_without_etcd_also_after_a_restart() {
     etcd.put(&other_key, &other_value);
     eventually(2 * PATIENCE, "two is there", || get(serin.address(), "/").text() == "two");
 }
+
+#[test]
+fn when_most_routes_go_at_once_they_stay_until_somebody_lets_them_go() {
+    let Some(etcd) = Etcd::start() else { return };
+    let origin = Origin::named("app");
+    etcd.put("/serin/upstreams/app", upstream(&origin));
+    for route in ["a", "b", "c"] {
+        etcd.put(&format!("/serin/routes/{route}"), format!("{{paths: [{{prefix: /{route}}}], upstream: app}}"));
+    }
+    let serin = following(&etcd);
+    let status = |path: &str| get(serin.address(), path).status;
+    etcd.delete("/serin/routes/c");
+    eventually(PATIENCE, "one of three goes", || status("/c") == 404);
+    etcd.delete_prefix("/serin/");
+    eventually(PATIENCE, "it is told", || serin.metric("serin_etcd_held_objects") == 3.0);
+    assert_eq!(["/a", "/b"].map(status), [200, 200]);
+    let rejected = serin.admin_text("/api/v1/rejected");
+    assert!(rejected.contains("/api/v1/sources/etcd/release"), "{rejected}");
+    // What comes while they are held is taken, and enough of it ends the matter.
+    etcd.put("/serin/routes/d", "{paths: [{prefix: /d}], upstream: app}");
+    eventually(PATIENCE, "a new one", || status("/d") == 200);
+    eventually(PATIENCE, "the others go", || status("/a") == 404);
+    assert_eq!(serin.metric("serin_etcd_held_objects"), 0.0);
+
+    etcd.delete("/serin/routes/d");
+    eventually(PATIENCE, "it is held", || serin.metric("serin_etcd_held_objects") == 1.0);
+    assert_eq!(status("/d"), 200);
+    let admin = serin.server().admin().expect("the rules open the admin API");
+    let answer = Client::connect(admin).request(
+        "POST",
+        "/api/v1/sources/etcd/release",
+        &[("Content-Type", "application/json"), ("Host", "localhost")],
+        b"{}",
+    );
+    assert_eq!((answer.status, answer.text()), (200, "{\"released\":1}"));
+    eventually(PATIENCE, "it has gone", || status("/d") == 404);
+    assert_eq!(serin.metric("serin_rules_rejected"), 0.0);
+    assert_eq!(serin.metric("serin_etcd_up"), 1.0);
+}
+
+#[test]
+fn a_password_is_needed_and_may_change() {
+    let Some(etcd) = Etcd::of(1, &["--auth-token-ttl", "2"]) else { return };
+    let (one, two, three) = (Origin::named("one"), Origin::named("two"), Origin::named("three"));
+    etcd.put("/serin/routes/all", "upstream: app\n");
+    etcd.put("/serin/upstreams/app", upstream(&one));
+    etcd.protect("first");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let password = folder.path().join("password");
+    std::fs::write(&password, "wrong\n").expect("a file");
+    let source = etcd.source();
+    let source = source.strip_suffix('}').expect("a mapping");
+    let source = format!("{source}, user: serin, password_file: \"{}\"}}", password.display());
+    let serin = Serin::start(&format!(
+        "listeners: {{web: {{address: \"127.0.0.1:0\"}}}}\nadmin: {{address: \"127.0.0.1:0\"}}\nsources: {{etcd: {source}}}\n"
+    ));
+    let rejected = serin.admin_text("/api/v1/rejected");
+    assert!(rejected.contains("authentication failed"), "{rejected}");
+    assert_eq!(serin.admin_status("/readyz"), 503);
+    std::fs::write(&password, "first\n").expect("a file");
+    eventually(3 * PATIENCE, "the right password is read", || serin.admin_status("/readyz") == 200);
+    says(&serin, "/", "one");
+    let put = async |client: &mut etcd_client::Client, origin: &Origin| {
+        client.put("/serin/upstreams/app", upstream(origin), None).await
+    };
+    etcd.call_as_root("first", async |client| put(client, &two).await);
+    says(&serin, "/", "two");
+    // Whoever is connected stays so; the next connection needs the new one.
+    etcd.call_as_root("first", async |client| client.user_change_password("serin", "second").await);
+    std::fs::write(&password, "second\n").expect("a file");
+    etcd.call_as_root("first", async |client| put(client, &three).await);
+    eventually(3 * PATIENCE, "it is followed on", || get(serin.address(), "/").text() == "three");
+}

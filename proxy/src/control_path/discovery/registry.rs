@@ -175,9 +175,9 @@ mod tests {
         assert_eq!(shown("address: 10.0.0.1:8080\n"), "10.0.0.1:8080 1");
         assert_eq!(shown("10.0.0.1:0"), "`10.0.0.1:0` has port 0");
         assert_eq!(shown("shop"), "`shop` is not an address such as 10.0.0.1:8080 or [2001:db8::1]:8080");
-        assert!(shown("{\"address\": 1}").contains("is not an address"), "{}", shown("{\"address\": 1}"));
-        assert!(shown("{\"addres\": \"10.0.0.1:80\"}").contains("addres"));
-        assert!(shown("").contains("address"), "{}", shown(""));
+        for wrong in ["{\"address\": 1}", "{\"addres\": \"10.0.0.1:80\"}", "", "[]", "{"] {
+            assert!(endpoint(wrong.as_bytes()).is_err_and(|reason| !reason.is_empty()), "{wrong}");
+        }
         assert!(endpoint(&[0xff]).unwrap_err().starts_with("not UTF-8"));
         assert!(endpoint(&[b'1'; 5_000]).unwrap_err().contains("too long"));
     }

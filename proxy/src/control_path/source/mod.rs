@@ -36,8 +36,8 @@ pub enum TextKind {
     },
     /// It has a place where rules stand, and is none.
     Unknown {
-        /// The revision of the store that wrote it.
-        revision: i64,
+        /// The revision of the store that wrote it, if that is what is wrong.
+        revision: Option<i64>,
     },
     /// It stands for a source that nothing was heard of yet.
     Unheard,
@@ -47,7 +47,8 @@ impl Text {
     /// The revision of the store that wrote it, where there is one.
     pub fn revision(&self) -> Option<i64> {
         match self.kind {
-            TextKind::Object { revision, .. } | TextKind::Unknown { revision } => Some(revision),
+            TextKind::Object { revision, .. } => Some(revision),
+            TextKind::Unknown { revision } => revision,
             TextKind::Main | TextKind::Rules | TextKind::Unheard => None,
         }
     }

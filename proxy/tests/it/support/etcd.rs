@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
-use etcd_client::{Client, CompactionOptions, DeleteOptions, PutOptions, Txn, TxnOp};
+use etcd_client::{Client, CompactionOptions, ConnectOptions, DeleteOptions, Permission, PutOptions, Txn, TxnOp};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -137,6 +137,36 @@ impl Etcd {
     pub(crate) fn delete_prefix(&self, prefix: &str) {
         let options = DeleteOptions::new().with_prefix();
         self.call(async |client| client.delete(prefix, Some(options.clone())).await).expect("a deletion");
+    }
+
+    /// From now on only `root` may do anything, and `serin` what Serin has to, both with this password. Whoever calls after that
+    /// is nobody, so this comes last.
+    pub(crate) fn protect(&self, password: &str) {
+        let protect = async |client: &mut Client| {
+            client.user_add("root", password, None).await?;
+            client.user_grant_role("root", "root").await?;
+            client.role_add("reader").await?;
+            let all = Permission::read("/serin/").with_prefix();
+            client.role_grant_permission("reader", all).await?;
+            client.user_add("serin", password, None).await?;
+            client.user_grant_role("serin", "reader").await?;
+            client.auth_enable().await
+        };
+        self.call(protect).expect("users and roles");
+    }
+
+    /// Asks as `root`.
+    pub(crate) fn call_as_root<T>(
+        &self,
+        password: &str,
+        ask: impl AsyncFn(&mut Client) -> Result<T, etcd_client::Error>,
+    ) -> T {
+        let options = ConnectOptions::new().with_user("root", password);
+        let asked = async {
+            let mut client = Client::connect([self.address(0)], Some(options)).await?;
+            ask(&mut client).await
+        };
+        self.runtime.block_on(asked).expect("root may do everything")
     }
 
     /// Forgets all revisions before the newest.

@@ -114,6 +114,11 @@ impl Serin {
         Client::connect(admin).request("GET", target, &[("Host", "localhost")], b"").text().to_owned()
     }
 
+    pub(crate) fn admin_status(&self, target: &str) -> u16 {
+        let admin = self.server.admin().expect("the rules open the admin API");
+        Client::connect(admin).request("GET", target, &[("Host", "localhost")], b"").status
+    }
+
     /// Waits until nothing is under way: no request, nothing in flight at an endpoint, no tunnel.
     pub(crate) fn wait_until_quiet(&self, patience: Duration) {
         let gauges = ["serin_requests_in_flight", "serin_endpoint_requests_in_flight", "serin_tunnels_open"];
