@@ -10,6 +10,13 @@ fn following(etcd: &Etcd) -> Serin {
     Serin::serving(&format!("sources: {{etcd: {}}}\n", etcd.source()))
 }
 
+fn following_with_problems(etcd: &Etcd) -> Serin {
+    Serin::start(&format!(
+        "listeners: {{web: {{address: \"127.0.0.1:0\"}}}}\nadmin: {{address: \"127.0.0.1:0\"}}\nsources: {{etcd: {}}}\n",
+        etcd.source()
+    ))
+}
+
 fn upstream(origin: &Origin) -> String {
     format!("{{\"endpoints\": [\"{}\"]}}", origin.address())
 }
@@ -346,4 +353,68 @@ fn a_password_is_needed_and_may_change() {
     std::fs::write(&password, "second\n").expect("a file");
     etcd.call_as_root("first", async |client| put(client, &three).await);
     eventually(3 * PATIENCE, "it is followed on", || get(serin.address(), "/").text() == "three");
+}
+
+/// A member that is stopped keeps its connections and says nothing.
+#[test]
+fn a_member_that_says_nothing_more_is_left_for_another() {
+    let Some(etcd) = Etcd::of(3, &[]) else { return };
+    let origins = ["a", "b", "c"].map(Origin::named);
+    etcd.put("/serin/routes/all", "upstream: app\n");
+    etcd.put("/serin/upstreams/app", upstream(&origins[0]));
+    let serin = Serin::serving(&format!("sources: {{etcd: {{endpoints: [{}]}}}}\n", etcd.urls()[..2].join(", ")));
+    for (member, origin) in [(0, &origins[1]), (1, &origins[2])] {
+        etcd.signal(member, "STOP");
+        etcd.put("/serin/upstreams/app", upstream(origin));
+        let next = if member == 0 { "b" } else { "c" };
+        eventually(3 * PATIENCE, "the other member is asked", || get(serin.address(), "/").text() == next);
+        etcd.signal(member, "CONT");
+        etcd.is_ready();
+    }
+    assert_eq!(serin.metric("serin_request_errors_total"), 0.0);
+}
+
+/// Bursts end with the newest state, and none of it is lost on requests.
+#[test]
+fn a_stream_of_writes_ends_with_the_newest_state() {
+    let Some(etcd) = Etcd::start() else { return };
+    let origin = Origin::named("app");
+    etcd.put("/serin/upstreams/app", upstream(&origin));
+    etcd.put("/serin/routes/all", "upstream: app\n");
+    let serin = following(&etcd);
+    let mut client = serin.client();
+    for round in 0..300 {
+        let filters = format!("{{upstream: app, filters: [{{add_response_header: {{x-round: \"{round}\"}}}}]}}");
+        etcd.put("/serin/routes/all", filters);
+        assert_eq!(client.get("/").status, 200);
+    }
+    eventually(PATIENCE, "the newest", || client.get("/").header("x-round") == Some("299"));
+    assert_eq!(serin.metric("serin_rules_rejected"), 0.0);
+}
+
+/// Ten thousand keys that are nothing, and values of a megabyte: told, and everything else goes on.
+#[test]
+fn keys_that_poison_take_nothing_with_them() {
+    let Some(etcd) = Etcd::of(1, &["--max-request-bytes", "4000000"]) else { return };
+    let origin = Origin::named("app");
+    etcd.put("/serin/upstreams/app", upstream(&origin));
+    etcd.put("/serin/routes/all", "upstream: app\n");
+    for hundred in 0..100 {
+        let keys: Vec<String> = (0..100).map(|key| format!("/serin/nonsense/{hundred}-{key}")).collect();
+        etcd.write(&keys.iter().map(|key| (key.as_str(), Some("x"))).collect::<Vec<_>>());
+    }
+    let deep = "[".repeat(100_000);
+    let long = format!("{{upstream: app, hosts: [{}]}}", "a.example.com, ".repeat(60_000));
+    for (number, value) in [&*deep, &*long, &*"x".repeat(1 << 20)].iter().enumerate() {
+        etcd.put(&format!("/serin/routes/poison-{number}"), value);
+    }
+    let serin = following_with_problems(&etcd);
+    assert_eq!(get(serin.address(), "/").text(), "app");
+    assert!(serin.metric("serin_rules_rejected") >= 10_000.0);
+    let other = Origin::named("other");
+    etcd.put("/serin/upstreams/app", upstream(&other));
+    says(&serin, "/", "other");
+    etcd.delete_prefix("/serin/nonsense/");
+    etcd.delete_prefix("/serin/routes/poison-");
+    eventually(PATIENCE, "nothing is wrong", || serin.metric("serin_rules_rejected") == 0.0);
 }

@@ -21,6 +21,8 @@ pub(super) struct Claims {
     /// In the order of the sources. Kept so that a text that did not change is not read again.
     pub(super) readings: Vec<Arc<Reading>>,
     places: HashMap<Arc<str>, usize>,
+    /// The places of texts that cannot be read in full. Each object asks for them, so they are not looked for each time.
+    keepers: Vec<usize>,
     named: imbl::HashMap<Key, Vec<Arc<str>>>,
 }
 
@@ -70,7 +72,9 @@ impl Claims {
         }
         let names = self.readings.iter().map(|reading| Arc::clone(&reading.text.name));
         self.places = names.zip(0..).collect();
-        let keeps_others = came_or_went && self.keepers().next().is_some();
+        let keepers = self.readings.iter().enumerate().filter(|(_, reading)| reading.keeps_last);
+        self.keepers = keepers.map(|(place, _)| place).collect();
+        let keeps_others = came_or_went && !self.keepers.is_empty();
         touched.all = keeps_others || !self.keepers().map(|(_, reading)| &reading.text).eq(&kept_before);
         touched
     }
@@ -125,7 +129,7 @@ impl Claims {
         let keeping = self.keepers().filter(|(_, reading)| current.is_some_and(|entry| self.keeps(reading, entry)));
         let places: BTreeSet<usize> = self.places_of(key).chain(keeping.map(|(place, _)| place)).collect();
         let Some(&first) = places.first() else {
-            let is_kept = |entry: &&Arc<Entry>| entry.is_stored && self.keepers().next().is_some();
+            let is_kept = |entry: &&Arc<Entry>| entry.is_stored && !self.keepers.is_empty();
             return Claim { entry: current.filter(is_kept).cloned(), is_contested: false };
         };
         let reading = &self.readings[first];
@@ -162,7 +166,7 @@ impl Claims {
 
     /// The texts that cannot be read in full, so that what they said before stands.
     fn keepers(&self) -> impl Iterator<Item = (usize, &Reading)> {
-        self.readings.iter().map(|reading| &**reading).enumerate().filter(|(_, reading)| reading.keeps_last)
+        self.keepers.iter().map(|place| (*place, &*self.readings[*place]))
     }
 }
 
