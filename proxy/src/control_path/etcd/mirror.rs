@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cluster::{CALL, Cluster, Trouble, kv, watch, within};
 use super::keys::{Keys, Step, Value};
+use super::pause::{pause, unit};
 
 /// The copy of a prefix.
 pub struct Mirror {
@@ -300,18 +301,6 @@ fn end_of(prefix: &[u8]) -> Vec<u8> {
     vec![0]
 }
 
-/// How long one pauses after so many failures: longer each time, and anything down to nothing, so that instances do not come
-/// back all at once.
-fn pause(failures: u32, longest: Duration, draw: u64) -> Duration {
-    let exponential = FIRST_PAUSE.saturating_mul(1 << failures.clamp(1, 16) >> 1);
-    exponential.min(longest).mul_f64(unit(draw))
-}
-
-/// A draw as a number from 0 to 1.
-fn unit(draw: u64) -> f64 {
-    draw as f64 / u64::MAX as f64
-}
-
 const PUT: i32 = 0;
 const DELETE: i32 = 1;
 
@@ -320,8 +309,6 @@ const MOST_KEYS: i64 = 2_000;
 
 /// The time for one page.
 const PAGE: Duration = Duration::from_secs(10);
-
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {
@@ -333,13 +320,5 @@ mod tests {
         assert_eq!(end_of(&[b'a', 0xff, 0xff]), b"b");
         assert_eq!(end_of(&[0xff]), [0]);
         assert_eq!(end_of(b""), [0]);
-    }
-
-    #[test]
-    fn pauses_grow_and_are_bounded() {
-        let longest = Duration::from_secs(5);
-        let most = [1, 2, 3, 5, 6, 40, u32::MAX].map(|failures| pause(failures, longest, u64::MAX).as_millis());
-        assert_eq!(most, [200, 400, 800, 3_200, 5_000, 5_000, 5_000]);
-        assert_eq!(pause(9, longest, 0), Duration::ZERO);
     }
 }

@@ -6,6 +6,7 @@
 mod cluster;
 mod keys;
 mod mirror;
+mod pause;
 
 pub use cluster::{Cluster, Connection, Trouble};
 pub use keys::{Keys, Value};
