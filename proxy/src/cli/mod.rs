@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod diff;
 mod explain;
+mod register;
 mod run;
 
 use std::io::Write;
@@ -36,6 +37,8 @@ enum Command {
     Diff(diff::DiffArgs),
     /// Watch a release go from 1 to 100 % and back, with endpoints, users and a proxy of its own. Needs no file.
     Demo(demo::DemoArgs),
+    /// Register an endpoint in etcd for as long as a command, or this process, runs.
+    Register(Box<register::RegisterArgs>),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -81,6 +84,7 @@ fn run_command(command: Command) -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Diff(args) => diff::diff(&args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Register(args) => register::register(*args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "serin", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -183,8 +183,8 @@ impl Settings {
                 report(format!("sources.files[{index}]"), error.msg.into());
             }
         }
-        if let Some(etcd) = &self.sources.etcd {
-            etcd.report_wrong_values(&mut report);
+        for (field, reason) in self.sources.etcd.iter().flat_map(EtcdSettings::wrong_values) {
+            report(format!("sources.etcd.{field}"), reason.into());
         }
         found
     }
@@ -227,8 +227,10 @@ impl Settings {
 }
 
 impl EtcdSettings {
-    fn report_wrong_values(&self, report: &mut impl FnMut(String, String)) {
-        let mut report = |field: String, reason: &str| report(format!("sources.etcd.{field}"), reason.into());
+    /// What is of the right type and still wrong: which field, and why.
+    pub fn wrong_values(&self) -> Vec<(String, &'static str)> {
+        let mut found = Vec::new();
+        let mut report = |field: String, reason| found.push((field, reason));
         if self.endpoints.is_empty() {
             report("endpoints".into(), "a cluster has at least one member");
         }
@@ -243,13 +245,14 @@ impl EtcdSettings {
         if self.user.is_some() != self.password_file.is_some() {
             report("user".into(), "`user` and `password_file` go together");
         }
-        let Some(tls) = &self.tls else { return };
+        let Some(tls) = &self.tls else { return found };
         if !self.endpoints.iter().any(|endpoint| endpoint.starts_with("https://")) {
             report("tls".into(), "no member is at `https://`");
         }
         if tls.cert_file.is_some() != tls.key_file.is_some() {
             report("tls.cert_file".into(), "`cert_file` and `key_file` go together");
         }
+        found
     }
 }
 

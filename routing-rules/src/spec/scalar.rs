@@ -269,6 +269,9 @@ pub struct StatusRange {
 }
 
 impl StatusRange {
+    /// The successful ones (RFC 9110 §15.3).
+    pub const SUCCESSFUL: Self = Self { first: 200, last: 299 };
+
     /// Whether a status is one of them.
     pub fn contains(self, status: u16) -> bool {
         (self.first..=self.last).contains(&status)

@@ -8,6 +8,8 @@ mod dns;
 
 mod registry;
 
+pub mod registration;
+
 mod servers;
 
 use std::collections::HashMap;

@@ -134,7 +134,7 @@ impl Follower {
 }
 
 /// `IP:PORT`, or a document of address and weight.
-fn endpoint(value: &[u8]) -> Result<Endpoint, String> {
+pub(super) fn endpoint(value: &[u8]) -> Result<Endpoint, String> {
     if value.len() > MOST_BYTES {
         return Err(format!("{} bytes are too long for an endpoint", value.len()));
     }

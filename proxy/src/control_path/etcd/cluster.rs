@@ -41,6 +41,8 @@ pub struct Trouble {
     reason: String,
     /// The answer was larger than is taken.
     pub(super) is_size: bool,
+    /// What was asked for, such as a lease, is not there.
+    pub(super) is_absence: bool,
 }
 
 impl fmt::Display for Trouble {
@@ -52,7 +54,12 @@ impl fmt::Display for Trouble {
 impl Trouble {
     /// For this reason.
     pub fn new(reason: impl fmt::Display) -> Self {
-        Self { reason: reason.to_string(), is_size: false }
+        Self { reason: reason.to_string(), is_size: false, is_absence: false }
+    }
+
+    /// A lease has gone.
+    pub(super) fn absence() -> Self {
+        Self { is_absence: true, ..Self::new("there is no such lease") }
     }
 
     pub(super) fn of(error: &etcd_client::Error) -> Self {
@@ -60,8 +67,11 @@ impl Trouble {
             etcd_client::Error::GRpcStatus(status) => Self {
                 is_size: i32::from(status.code()) == OUT_OF_RANGE
                     && status.message().contains("message length too large"),
+                is_absence: i32::from(status.code()) == NOT_FOUND,
                 ..Self::new(format_args!("{}: {}", status.code().description(), status.message()))
             },
+            // The client says so itself of an answer without a time to live.
+            etcd_client::Error::LeaseKeepAliveError(_) => Self::absence(),
             other => {
                 // The outer error says `transport error` and nothing else.
                 let source = std::error::Error::source(other).map(ToString::to_string);
@@ -197,6 +207,9 @@ async fn read(path: &Path) -> Result<String, Trouble> {
 
 /// The code of gRPC for an answer larger than the client takes.
 const OUT_OF_RANGE: i32 = 11;
+
+/// The code of gRPC for what is not there.
+const NOT_FOUND: i32 = 5;
 
 /// The time for a connection.
 const CONNECT: Duration = Duration::from_secs(2);

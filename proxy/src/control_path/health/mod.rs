@@ -4,6 +4,7 @@
 //! endpoint belongs to its identity and lives through every swap. Results are never evidence for learned weights.
 
 mod probe;
+mod url;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::weights;
 use crate::moment;
 use crate::snapshot::{Checked, Endpoint, SnapshotCell, Upstream};
 use probe::Outcome;
+pub use url::UrlCheck;
 
 /// Checks the endpoints of every snapshot from now on, until nobody is left to tell of swaps.
 pub async fn run(snapshots: Arc<SnapshotCell>, mut swaps: watch::Receiver<()>) {
