@@ -46,6 +46,7 @@ mod health;
 mod hedge;
 mod listeners;
 mod overload;
+mod register;
 mod rejected;
 mod reload;
 mod resilience;

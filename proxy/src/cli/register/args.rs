@@ -11,11 +11,9 @@ use serin_proxy::control_path::etcd::{Cluster, LeasedKey};
 use serin_proxy::control_path::health::UrlCheck;
 use serin_proxy::settings::{EtcdSettings, EtcdTlsSettings};
 
-/// With a command: it is started at once and gets all signals. SIGTERM, SIGINT and SIGQUIT withdraw the registration first,
-/// and reach the command after `--drain`; a second one is passed on at once. The exit code is that of the command, 128 and
-/// the number of the signal that ended it, or 126 or 127 if it could not be started.
+/// What `serin register` is told.
 #[derive(clap::Args)]
-#[command(group(ArgGroup::new("place").required(true).args(["upstream", "prefix"])), verbatim_doc_comment)]
+#[command(group(ArgGroup::new("place").required(true).args(["upstream", "prefix"])), after_help = AFTER_HELP)]
 pub(crate) struct RegisterArgs {
     /// The upstream whose endpoint this is. The key is ETCD_PREFIX `endpoints/` UPSTREAM `/` IP `-` PORT.
     #[arg(long, value_name = "NAME")]
@@ -80,6 +78,11 @@ struct EtcdArgs {
     #[arg(long, value_name = "FILE", env = "SERIN_ETCD_KEY_FILE", requires = "cert_file")]
     key_file: Option<PathBuf>,
 }
+
+const AFTER_HELP: &str = "\
+A command is started at once, whether or not etcd answers, and gets the signals that this process gets. SIGTERM, SIGINT \
+and SIGQUIT first withdraw the registration, and reach the command after --drain; a second one reaches it at once. The \
+exit code is the command's, 128 and the number of the signal that ended it, or 126 or 127 if it could not be started.";
 
 /// What is to be done.
 pub(super) struct Plan {

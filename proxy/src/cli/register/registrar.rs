@@ -78,10 +78,11 @@ fn tell(key: &str, held: &Held<'_>, was_registered: &mut bool) {
             tracing::info!(key, "registered");
         }
         Held::Lost => tracing::warn!(key, "the lease has gone, and the registration with it; registering again"),
-        Held::Unsure { trouble, times: 1 } => {
-            tracing::warn!(key, reason = %trouble, "etcd does not answer; trying again")
+        // Again and again, but less and less often.
+        Held::Unsure { trouble, times } if times.is_power_of_two() => {
+            tracing::warn!(key, reason = %trouble, times, "etcd is out of reach, or refuses; trying again");
         }
-        Held::Unsure { trouble, times } => tracing::debug!(key, reason = %trouble, times, "etcd does not answer"),
+        Held::Unsure { trouble, times } => tracing::debug!(key, reason = %trouble, times, "still no etcd"),
         Held::Sure { times } => tracing::info!(key, failures = times, "etcd answers again"),
     }
 }

@@ -186,7 +186,7 @@ pub(super) async fn within<T>(
 ) -> Result<T, Trouble> {
     match timeout(patience, call).await {
         Ok(answer) => answer.map_err(|error| Trouble::of(&error)),
-        Err(_) => Err(Trouble::new(format_args!("no answer within {} s", patience.as_secs()))),
+        Err(_) => Err(Trouble::new(format_args!("no answer within {:.1} s", patience.as_secs_f32()))),
     }
 }
 

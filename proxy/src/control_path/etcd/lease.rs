@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use etcd_client::{Client, Compare, CompareOp, LeaseKeepAliveStream, LeaseKeeper, PutOptions, Txn, TxnOp};
+use etcd_client::{Client, Compare, CompareOp, GetOptions, LeaseKeepAliveStream, LeaseKeeper, PutOptions, Txn, TxnOp};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::cluster::{CALL, Cluster, Trouble, within};
@@ -75,8 +75,9 @@ impl LeasedKey {
     pub async fn hold(&mut self, mut tell: impl FnMut(Held<'_>)) -> Infallible {
         loop {
             let Err(trouble) = self.hold_at_one(&mut tell).await;
-            if trouble.is_absence {
-                (self.lease, self.failures) = (None, 0);
+            let was_there = trouble.is_absence && self.lease.take().is_some_and(|lease| lease.is_used);
+            if was_there {
+                self.failures = 0;
                 tell(Held::Lost);
             } else {
                 self.failures = self.failures.saturating_add(1);
@@ -164,6 +165,11 @@ impl LeasedKey {
     /// Writes the key if it is not there: a backup may have the lease without it. Under another lease it is somebody else's
     /// who holds the same key, such as the next process at the same address, and stays theirs.
     async fn complete(&self, client: &mut Client, lease: i64) -> Result<(), Trouble> {
+        // A read is cheap; a transaction that may write costs the cluster an entry in its log.
+        let count = GetOptions::new().with_count_only();
+        if within(self.patience(), client.get(&*self.key, Some(count))).await?.count() > 0 {
+            return Ok(());
+        }
         let is_missing = Compare::version(&*self.key, CompareOp::Equal, 0);
         let put = TxnOp::put(&*self.key, &*self.value, Some(PutOptions::new().with_lease(lease)));
         let answer = within(self.patience(), client.txn(Txn::new().when([is_missing]).and_then([put]))).await?;

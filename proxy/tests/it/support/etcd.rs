@@ -116,6 +116,13 @@ impl Etcd {
         lease
     }
 
+    /// The value of a key, and its lease.
+    pub(crate) fn look(&self, key: &str) -> Option<(String, i64)> {
+        let answer = self.call(async |client| client.get(key, None).await).expect("an answer");
+        let found = answer.kvs().first()?;
+        Some((found.value_str().expect("text").to_owned(), found.lease()))
+    }
+
     pub(crate) fn revoke(&self, lease: i64) {
         self.call(async |client| client.lease_revoke(lease).await).expect("a lease ends");
     }
