@@ -1,6 +1,7 @@
 //! `serin register` with a real etcd, real commands and real signals.
 
 use std::io::Read;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -297,6 +298,18 @@ fn members_may_go_one_after_the_other() {
     registering.signal("TERM");
     assert_eq!(registering.exit_code(), Some(0));
     assert!(!is_there(&etcd));
+}
+
+#[test]
+fn members_that_say_nothing_are_passed_over() {
+    let Some(etcd) = Etcd::start() else { return };
+    // The kernel takes their connections, and nobody reads them.
+    let silent: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().expect("it is bound"));
+    let members: Vec<String> = silent.iter().map(url).chain([format!("http://{}", etcd.address(0))]).collect();
+    let registering = Registering::usual(&etcd, &["--ttl", "2s", "--etcd", &members.join(",")]);
+    registering.says("serin registered");
+    assert!(is_there(&etcd));
 }
 
 #[test]
