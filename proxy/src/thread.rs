@@ -64,7 +64,11 @@ pub(crate) fn start_task(
     task: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    start(name, failures, move || runtime.block_on(task))
+    start(name, failures, move || {
+        runtime.block_on(task);
+        // A name server or a disk that does not answer must not keep the process from ending.
+        runtime.shutdown_background();
+    })
 }
 
 /// A thread for a task that does not end by itself.

@@ -151,10 +151,44 @@ fn who_comes_back_ends_the_trouble() {
     let mut registrations = registered(8);
     (1..=8).for_each(|number| registrations.leave(&[number], 0));
     assert!(registrations.look(0).is_new_trouble);
-    (1..=5).for_each(|number| registrations.register(&[number], at(number)));
-    assert_eq!(registrations.look(5_000), Step { is_new_trouble: false, held: 3 });
-    registrations.register(&[6], at(6));
-    assert_eq!((registrations.look(6_000), serving(&registrations)), (Step::default(), vec![1, 2, 3, 4, 5, 6]));
+    (1..=3).for_each(|number| registrations.register(&[number], at(number)));
+    assert_eq!(registrations.look(15_000), Step { is_new_trouble: false, held: 5 });
+    registrations.register(&[4], at(4));
+    assert_eq!((registrations.look(16_000), serving(&registrations)), (Step::default(), vec![1, 2, 3, 4]));
+    // One that takes the place of the only one there was.
+    let mut one = registered(1);
+    one.leave(&[1], 0);
+    assert_eq!(one.look(0).held, 1);
+    one.register(&[2], at(2));
+    assert_eq!((one.look(1), serving(&one)), (Step::default(), vec![2]));
+}
+
+#[test]
+fn the_time_stands_still_while_nobody_could_come_back() {
+    let mut registrations = registered(2);
+    (1..=2).for_each(|number| registrations.leave(&[number], 0));
+    registrations.look(0);
+    registrations.wait_on(299_000);
+    assert_eq!(registrations.due_ms(), Some(359_000));
+    registrations.look(300_000);
+    assert_eq!(serving(&registrations), [1, 2]);
+    // Who went a moment ago is judged anew.
+    registrations.register(&[3], at(3));
+    registrations.leave(&[3], 358_000);
+    assert_eq!(registrations.look(359_000).held, 1);
+    assert_eq!(serving(&registrations), [3]);
+}
+
+#[test]
+fn who_does_not_answer_either_has_gone() {
+    let mut registrations = registered(3);
+    (1..=3).for_each(|number| registrations.leave(&[number], 0));
+    registrations.look(0);
+    assert_eq!(registrations.held().map(|(key, _)| key[0]).collect::<Vec<_>>(), [1, 2, 3]);
+    registrations.lose(&[2]);
+    assert_eq!((registrations.look(1).held, serving(&registrations)), (2, vec![1, 3]));
+    [1, 3].iter().for_each(|number| registrations.lose(&[*number]));
+    assert_eq!((registrations.look(2), serving(&registrations)), (Step::default(), vec![]));
 }
 
 #[test]

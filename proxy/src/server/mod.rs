@@ -195,7 +195,7 @@ impl Server {
         let lookups = discovery::run(Arc::clone(&snapshots), told.clone(), inbox.tell(), cluster());
         let discovery = thread::start_task("discovery", tell_failure.clone(), lookups);
         let discovery = discovery.map_err(system("discovery thread"))?;
-        inbox.take_first(&mut publisher, &snapshots.load());
+        inbox.take_first(&mut publisher, &mut sources, &snapshots.load());
         publisher.open();
 
         let shared = Arc::new(Shared {

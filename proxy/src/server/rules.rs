@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use super::Shared;
 use crate::control_path::discovery::Tell;
 use crate::control_path::publish::Publisher;
-use crate::control_path::source::{Text, TextKind};
+use crate::control_path::source::Text;
+use crate::control_path::source::etcd::KeyTexts;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::thread::{self, Failures};
 
@@ -25,12 +26,12 @@ use crate::thread::{self, Failures};
 #[derive(Clone, Default)]
 pub(super) struct Sources {
     pub(super) files: Vec<Text>,
-    pub(super) keys: Vec<Text>,
+    pub(super) keys: KeyTexts,
 }
 
 impl Sources {
     pub(super) fn texts(&self) -> Vec<Text> {
-        self.files.iter().chain(&self.keys).cloned().collect()
+        self.files.iter().cloned().chain(self.keys.all()).collect()
     }
 }
 
@@ -45,7 +46,7 @@ enum News {
     /// What files say.
     Files(Vec<Text>),
     /// What etcd says.
-    Keys(Vec<Text>),
+    Keys(Box<KeyTexts>),
     /// Lookups for this upstream found something else, or are over for the first time.
     Found(Name),
 }
@@ -73,41 +74,50 @@ impl Inbox {
     }
 
     /// The way for who follows etcd.
-    pub(super) fn tell_keys(&self) -> impl Fn(Vec<Text>) + Send + Sync + 'static {
+    pub(super) fn tell_keys(&self) -> impl Fn(KeyTexts) + Send + Sync + 'static {
         let sender = Arc::downgrade(&self.sender);
         move |texts| {
-            let _ = sender.upgrade().map(|sender| sender.send(News::Keys(texts)));
+            let _ = sender.upgrade().map(|sender| sender.send(News::Keys(Box::new(texts))));
         }
     }
 
     /// Waits until etcd was heard, but not for long, and takes what it says.
     pub(super) fn take_keys(&self, publisher: &mut Publisher, sources: &mut Sources) {
-        let (began, is_unheard) = (Instant::now(), |text: &Text| text.kind == TextKind::Unheard);
-        while sources.keys.iter().any(is_unheard) {
+        let began = Instant::now();
+        while sources.keys.is_unheard() {
             match self.receiver.recv_timeout(FIRST_LISTING.saturating_sub(began.elapsed())) {
-                Ok(News::Keys(keys)) => sources.keys = keys,
+                Ok(News::Keys(keys)) => sources.keys = *keys,
                 // What lookups have found is taken in any case.
                 Ok(News::Files(_) | News::Found(_)) => {}
                 Err(_) => break,
             }
         }
-        publisher.update(sources.texts());
+        update(publisher, sources.texts());
     }
 
     /// Waits for the first lookups of the upstreams of a snapshot, but not for long, and takes what they found.
-    pub(super) fn take_first(&self, publisher: &mut Publisher, snapshot: &Snapshot) {
+    pub(super) fn take_first(&self, publisher: &mut Publisher, sources: &mut Sources, snapshot: &Snapshot) {
         let all = snapshot.upstreams.iter().flatten().filter(|upstream| upstream.discovered.is_some());
         let mut waiting: Vec<&Arc<Upstream>> = all.clone().collect();
-        let began = Instant::now();
+        let (began, mut is_newer) = (Instant::now(), false);
         loop {
             waiting.retain(|upstream| upstream.discovered.as_ref().is_some_and(|discovered| !discovered.was_asked()));
             let serves_nobody = waiting.iter().any(|upstream| upstream.endpoints.is_empty());
             let patience = if serves_nobody { FIRST_LOOKUPS } else { CONFIRMATIONS };
             let left = patience.saturating_sub(began.elapsed());
             // A lookup is over before it is told, so what it found is taken whether or not that has come.
-            if waiting.is_empty() || self.receiver.recv_timeout(left).is_err() {
+            if waiting.is_empty() {
                 break;
             }
+            match self.receiver.recv_timeout(left) {
+                Ok(News::Keys(keys)) => (sources.keys, is_newer) = (*keys, true),
+                Ok(News::Files(files)) => (sources.files, is_newer) = (files, true),
+                Ok(News::Found(_)) => {}
+                Err(_) => break,
+            }
+        }
+        if is_newer {
+            update(publisher, sources.texts());
         }
         publisher.take_found(&all.map(|upstream| upstream.name().clone()).collect::<Vec<_>>());
     }
@@ -153,13 +163,17 @@ fn run(
     shared: &Shared,
     swaps: &watch::Sender<()>,
 ) {
+    let mut swaps_left = SwapsLeft::new();
     loop {
         let received = match publisher.has_replaced() {
             true => inbox.recv_timeout(LOOK_AGAIN),
             false => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match received {
-            Ok(news) => take(&mut publisher, &mut sources, [news].into_iter().chain(inbox.try_iter())),
+            Ok(news) => {
+                swaps_left.take();
+                take(&mut publisher, &mut sources, [news].into_iter().chain(inbox.try_iter()));
+            }
             Err(RecvTimeoutError::Timeout) => {
                 publisher.free_replaced();
                 continue;
@@ -171,12 +185,36 @@ fn run(
     }
 }
 
+/// How many swaps there may be at once. Writers that never pause are followed, but not one by one: what reads snapshots would do
+/// nothing else.
+struct SwapsLeft {
+    count: f64,
+    at: Instant,
+}
+
+impl SwapsLeft {
+    fn new() -> Self {
+        Self { count: MOST_AT_ONCE, at: Instant::now() }
+    }
+
+    /// Takes one, and waits for it if there is none.
+    fn take(&mut self) {
+        let now = Instant::now();
+        self.count = (self.count + PER_SECOND * (now - self.at).as_secs_f64()).min(MOST_AT_ONCE);
+        self.at = now;
+        if self.count < 1.0 {
+            std::thread::sleep(Duration::from_secs_f64((1.0 - self.count) / PER_SECOND));
+        }
+        self.count -= 1.0;
+    }
+}
+
 fn take(publisher: &mut Publisher, sources: &mut Sources, all: impl Iterator<Item = News>) {
     let (mut is_newer, mut found) = (false, Vec::new());
     for news in all {
         match news {
             News::Files(files) => (sources.files, is_newer) = (files, true),
-            News::Keys(keys) => (sources.keys, is_newer) = (keys, true),
+            News::Keys(keys) => (sources.keys, is_newer) = (*keys, true),
             News::Found(upstream) => found.push(upstream),
         }
     }
@@ -207,3 +245,9 @@ const CONFIRMATIONS: Duration = Duration::from_millis(500);
 
 /// How often replaced snapshots are looked at, as long as there are any. Workers let go of them about as often.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Swaps in a row before they are spread.
+const MOST_AT_ONCE: f64 = 50.0;
+
+/// Swaps in a second, in the long run.
+const PER_SECOND: f64 = 60.0;

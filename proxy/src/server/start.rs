@@ -15,9 +15,9 @@ use crate::control_path::etcd::{Cluster, Pace};
 use crate::control_path::geo::CityDatabase;
 use crate::control_path::saver::Saver;
 use crate::control_path::secret;
-use crate::control_path::source::etcd::{EtcdState, unheard};
+use crate::control_path::source;
+use crate::control_path::source::etcd::{EtcdState, KeyTexts};
 use crate::control_path::source::file::FileSet;
-use crate::control_path::source::{self, Text};
 use crate::control_path::state_dir::StateDir;
 use crate::settings::Settings;
 use crate::telemetry::access_log::LogSink;
@@ -110,16 +110,16 @@ fn secret(settings: &Settings, state_dir: Option<&StateDir>) -> Result<Secret, S
 }
 
 /// What stands for the rules in etcd until it is heard. Nothing where there is none.
-pub(super) fn keys(settings: &Settings) -> Vec<Text> {
-    let etcd = settings.sources.etcd.iter();
-    etcd.map(|etcd| unheard(&etcd.endpoints.join(","), "it was just asked")).collect()
+pub(super) fn keys(settings: &Settings) -> KeyTexts {
+    let etcd = settings.sources.etcd.as_ref();
+    etcd.map(|etcd| KeyTexts::unheard(&etcd.endpoints.join(","), "it was just asked")).unwrap_or_default()
 }
 
 /// Follows etcd, where there is one.
 pub(super) fn etcd(
     cluster: Option<Cluster>,
     state: Option<Arc<EtcdState>>,
-    tell: impl Fn(Vec<Text>) + Send + Sync + 'static,
+    tell: impl Fn(KeyTexts) + Send + Sync + 'static,
     failures: &Failures,
 ) -> Result<Option<Following>, StartError> {
     let Some((cluster, state)) = cluster.zip(state) else { return Ok(None) };

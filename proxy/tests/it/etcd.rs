@@ -262,6 +262,21 @@ fn when_most_registrations_go_at_once_their_endpoints_stay() {
 }
 
 #[test]
+fn who_has_really_gone_is_held_no_longer_than_it_answers() {
+    let Some(etcd) = Etcd::start() else { return };
+    let [stays, ends] = ["stays", "ends"].map(Origin::named);
+    let all = [&stays, &ends].map(registration);
+    let keys: Vec<(&str, &str)> = all.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let lease = etcd.put_leased(&keys, 600);
+    let serin = registry(&etcd, "");
+    assert_eq!(endpoints(&serin), 2);
+    drop(ends);
+    etcd.revoke(lease);
+    eventually(PATIENCE, "one has gone", || endpoints(&serin) == 1);
+    assert_eq!(get(serin.address(), "/").text(), "stays");
+}
+
+#[test]
 fn registrations_serve_on_without_etcd_also_after_a_restart() {
     let Some(mut etcd) = Etcd::start() else { return };
     let (one, two) = (Origin::named("one"), Origin::named("two"));
@@ -295,19 +310,17 @@ fn when_most_routes_go_at_once_they_stay_until_somebody_lets_them_go() {
     etcd.delete("/serin/routes/c");
     eventually(PATIENCE, "one of three goes", || status("/c") == 404);
     etcd.delete_prefix("/serin/");
-    eventually(PATIENCE, "it is told", || serin.metric("serin_etcd_held_objects") == 3.0);
-    assert_eq!(["/a", "/b"].map(status), [200, 200]);
+    // With the one that went seconds before.
+    eventually(PATIENCE, "it is told", || serin.metric("serin_etcd_held_objects") == 4.0);
+    assert_eq!(["/a", "/b", "/c"].map(status), [200; 3]);
     let rejected = serin.admin_text("/api/v1/rejected");
     assert!(rejected.contains("/api/v1/sources/etcd/release"), "{rejected}");
-    // What comes while they are held is taken, and enough of it ends the matter.
+    // What comes while they are held is taken, and changes nothing for them.
     etcd.put("/serin/routes/d", "{paths: [{prefix: /d}], upstream: app}");
     eventually(PATIENCE, "a new one", || status("/d") == 200);
-    eventually(PATIENCE, "the others go", || status("/a") == 404);
-    assert_eq!(serin.metric("serin_etcd_held_objects"), 0.0);
+    assert_eq!(["/a", "/b"].map(status), [200, 200]);
+    assert_eq!(serin.metric("serin_etcd_held_objects"), 4.0);
 
-    etcd.delete("/serin/routes/d");
-    eventually(PATIENCE, "it is held", || serin.metric("serin_etcd_held_objects") == 1.0);
-    assert_eq!(status("/d"), 200);
     let admin = serin.server().admin().expect("the rules open the admin API");
     let answer = Client::connect(admin).request(
         "POST",
@@ -315,9 +328,11 @@ fn when_most_routes_go_at_once_they_stay_until_somebody_lets_them_go() {
         &[("Content-Type", "application/json"), ("Host", "localhost")],
         b"{}",
     );
-    assert_eq!((answer.status, answer.text()), (200, "{\"released\":1}"));
-    eventually(PATIENCE, "it has gone", || status("/d") == 404);
-    assert_eq!(serin.metric("serin_rules_rejected"), 0.0);
+    assert_eq!((answer.status, answer.text()), (200, "{\"released\":4}"));
+    eventually(PATIENCE, "they have gone", || status("/a") == 404);
+    // The upstream went with them, and is missed by the route that came.
+    assert_eq!(serin.metric("serin_rules_rejected"), 1.0);
+    assert_eq!(status("/d"), 200);
     assert_eq!(serin.metric("serin_etcd_up"), 1.0);
 }
 
@@ -415,7 +430,9 @@ fn keys_that_poison_take_nothing_with_them() {
     etcd.put("/serin/upstreams/app", upstream(&other));
     says(&serin, "/", "other");
     etcd.delete_prefix("/serin/nonsense/");
-    // Most routes at once would be held.
+    // Most routes within seconds are held.
+    etcd.put("/serin/routes/one", "{upstream: app, paths: [{prefix: /1}]}");
+    etcd.put("/serin/routes/two", "{upstream: app, paths: [{prefix: /2}]}");
     (0..3).for_each(|number| etcd.delete(&format!("/serin/routes/poison-{number}")));
     eventually(PATIENCE, "nothing is wrong", || serin.metric("serin_rules_rejected") == 0.0);
 }

@@ -51,12 +51,11 @@ impl Registrations {
     /// Looks at what has gone, after a step or when [`Self::due_ms`] says so.
     pub fn look(&mut self, now_ms: u64) -> Step {
         let was_trouble = self.trouble_until_ms.is_some();
-        if self.trouble_until_ms.is_some_and(|until| now_ms >= until) || self.is_recovered() {
-            self.release();
+        if self.trouble_until_ms.is_some_and(|until_ms| now_ms >= until_ms) || self.live.len() >= self.gone.len() {
+            self.trouble_until_ms = None;
         }
-        let is_recent = |gone: &Gone| now_ms.saturating_sub(gone.at_ms) < WINDOW_MS;
         if self.trouble_until_ms.is_none() {
-            self.gone.retain(|_, gone| is_recent(gone));
+            self.gone.retain(|_, gone| now_ms.saturating_sub(gone.at_ms) < WINDOW_MS);
             if self.gone.len() > self.live.len() {
                 self.trouble_until_ms = Some(now_ms + HOLD_MS);
             }
@@ -65,10 +64,29 @@ impl Registrations {
         Step { is_new_trouble: self.trouble_until_ms.is_some() && !was_trouble, held }
     }
 
+    /// Whoever tells of registrations was away: nobody could come back meanwhile, so that who has gone stays for some time
+    /// from now on.
+    pub fn wait_on(&mut self, now_ms: u64) {
+        if let Some(until_ms) = &mut self.trouble_until_ms {
+            *until_ms = (*until_ms).max(now_ms + GRACE_MS);
+        }
+    }
+
     /// Those that have gone are let go, because somebody says so.
     pub fn release(&mut self) {
         self.trouble_until_ms = None;
         self.gone.clear();
+    }
+
+    /// Those that stay though they have gone.
+    pub fn held(&self) -> impl Iterator<Item = (&[u8], Endpoint)> {
+        let gone = self.gone.iter().filter(|_| self.trouble_until_ms.is_some());
+        gone.map(|(key, gone)| (&**key, gone.endpoint))
+    }
+
+    /// One that stays though it has gone does not answer either: it has gone.
+    pub fn lose(&mut self, key: &[u8]) {
+        self.gone.remove(key);
     }
 
     /// When to look again, though nothing happens.
@@ -76,14 +94,9 @@ impl Registrations {
         self.trouble_until_ms
     }
 
-    /// Three quarters of all are there again.
-    fn is_recovered(&self) -> bool {
-        self.trouble_until_ms.is_some() && self.live.len() >= 3 * self.gone.len()
-    }
-
     /// The endpoints that serve.
     pub fn found(&self) -> Found {
-        let held = self.gone.values().map(|gone| gone.endpoint).filter(|_| self.trouble_until_ms.is_some());
+        let held = self.held().map(|(_, endpoint)| endpoint);
         let mut endpoints: Vec<Endpoint> = self.live.values().copied().chain(held).collect();
         // Of several keys with one address the first one decides; a stable sort keeps their order.
         endpoints.sort_by_key(|endpoint| endpoint.address);
@@ -104,3 +117,6 @@ const WINDOW_MS: u64 = 10_000;
 
 /// How long those stay. Whoever can reach the registry again is back after the time of a lease, which is seconds.
 const HOLD_MS: u64 = 300_000;
+
+/// How long they have to come back after nobody could.
+const GRACE_MS: u64 = 60_000;

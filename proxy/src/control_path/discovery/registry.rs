@@ -1,14 +1,16 @@
 //! Endpoints that register themselves in etcd: each key is one, and its value says where.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::str::from_utf8;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use routing_rules::discovery::{Registrations, Step};
 use routing_rules::rules::{Endpoint, Name, Registry, Weight};
 use routing_rules::spec::EndpointSpec;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{Duration, sleep, timeout};
 
 use super::{Tell, fail, take_found};
 use crate::control_path::decode;
@@ -24,8 +26,9 @@ struct Follower {
     registrations: Registrations,
     /// Keys whose value is none, and why.
     wrong: BTreeMap<Arc<[u8]>, String>,
-    /// Told when those that have gone are to be let go, if nothing else happens.
+    /// Told when some stay though they have gone.
     due: UnboundedSender<()>,
+    is_lost: bool,
 }
 
 /// Follows the keys until it is dropped.
@@ -37,8 +40,15 @@ pub(super) async fn follow(
     cluster: Option<Cluster>,
 ) {
     let (due, mut when) = unbounded_channel();
-    let follower =
-        Follower { upstream, discovered, tell, registrations: Registrations::default(), wrong: BTreeMap::new(), due };
+    let follower = Follower {
+        upstream,
+        discovered,
+        tell,
+        registrations: Registrations::default(),
+        wrong: BTreeMap::new(),
+        due,
+        is_lost: false,
+    };
     let Some(cluster) = cluster else {
         follower.lost("there is no cluster to ask: `sources.etcd` is not set");
         return std::future::pending().await;
@@ -48,33 +58,63 @@ pub(super) async fn follow(
     let follower = Mutex::new(follower);
     let follower = || follower.lock().unwrap_or_else(PoisonError::into_inner);
     let follow = mirror.run(|heard| follower().hear(heard));
-    let let_go = async {
-        while when.recv().await.is_some() {
-            let due_ms = follower().registrations.due_ms();
-            if let Some(due_ms) = due_ms {
-                let left = Duration::from_millis(due_ms.saturating_sub(now_ms()));
-                sleep_until(Instant::now() + left).await;
-                follower().look();
+    let judge = async {
+        let mut silent = HashMap::new();
+        loop {
+            if follower().registrations.due_ms().is_none() {
+                silent.clear();
+                if when.recv().await.is_none() {
+                    return;
+                }
+                continue;
             }
+            sleep(JUDGE).await;
+            let held: Vec<_> = follower().registrations.held().map(|(key, endpoint)| (key.into(), endpoint)).collect();
+            let lost = judge_held(held, &mut silent).await;
+            follower().lose(&lost);
         }
     };
-    tokio::join!(follow, let_go);
+    tokio::join!(follow, judge);
 }
 
 impl Follower {
     fn hear(&mut self, heard: Heard<'_>) {
         match heard {
-            Heard::Changed { keys, changed, .. } => {
+            Heard::Changed { keys, changed, times, .. } => {
+                self.is_lost = false;
+                if times > 0 {
+                    self.registrations.wait_on(now_ms());
+                }
                 self.take(keys, &changed);
                 self.look();
             }
-            Heard::Lost { trouble, .. } => self.lost(&trouble.to_string()),
-            Heard::Same { .. } => {
+            Heard::Lost { trouble, .. } => {
+                self.is_lost = true;
+                self.lost(&trouble.to_string());
+            }
+            Heard::Same { times, .. } => {
+                self.is_lost = false;
+                if times > 0 {
+                    self.registrations.wait_on(now_ms());
+                    self.look();
+                }
                 let failures = self.discovered.confirmed();
                 if failures > 0 {
                     tracing::info!(upstream = %self.upstream, failures, "registrations are heard again");
                 }
             }
+        }
+    }
+
+    /// Those that do not answer go at once, the others when their time is over; but while nobody tells who comes back, none.
+    fn lose(&mut self, lost: &[Box<[u8]>]) {
+        if self.is_lost {
+            return;
+        }
+        let is_due = self.registrations.due_ms().is_some_and(|due_ms| now_ms() >= due_ms);
+        lost.iter().for_each(|key| self.registrations.lose(key));
+        if is_due || !lost.is_empty() {
+            self.look();
         }
     }
 
@@ -133,6 +173,30 @@ impl Follower {
     }
 }
 
+/// Those among endpoints that stay though they have gone which have not taken a connection twice in a row.
+async fn judge_held(held: Vec<(Box<[u8]>, Endpoint)>, silent: &mut HashMap<Box<[u8]>, u32>) -> Vec<Box<[u8]>> {
+    let mut lost = Vec::new();
+    for some in held.chunks(MOST_AT_ONCE) {
+        let mut asked = JoinSet::new();
+        for (key, endpoint) in some {
+            let (key, address) = (key.clone(), endpoint.address);
+            asked.spawn(async move {
+                let answer = timeout(ANSWER, TcpStream::connect(address)).await;
+                (key, matches!(answer, Ok(Ok(_))))
+            });
+        }
+        while let Some(answer) = asked.join_next().await {
+            let Ok((key, answers)) = answer else { continue };
+            let times = silent.entry(key.clone()).or_default();
+            *times = if answers { 0 } else { *times + 1 };
+            if *times >= 2 {
+                lost.push(key);
+            }
+        }
+    }
+    lost
+}
+
 /// `IP:PORT`, or a document of address and weight.
 pub(super) fn endpoint(value: &[u8]) -> Result<Endpoint, String> {
     if value.len() > MOST_BYTES {
@@ -155,6 +219,15 @@ pub(super) fn endpoint(value: &[u8]) -> Result<Endpoint, String> {
 fn now_ms() -> u64 {
     moment::now_us() / 1_000
 }
+
+/// How often those that stay though they have gone are asked whether they are there.
+const JUDGE: Duration = Duration::from_secs(1);
+
+/// How long they have to take a connection.
+const ANSWER: Duration = Duration::from_millis(500);
+
+/// How many are asked at one moment.
+const MOST_AT_ONCE: usize = 32;
 
 /// Far more than an address and a weight take.
 const MOST_BYTES: usize = 4_096;

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{Certificate, Client, ConnectOptions, Identity, KvClient, TlsOptions, WatchClient};
+use etcd_client::{Certificate, Client, ConnectOptions, Identity, KvClient, TlsOptions, Txn, TxnResponse, WatchClient};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::keys::Keys;
+use super::mirror::list;
 use crate::settings::EtcdSettings;
 
 /// A cluster, and the connection to the member that is asked. Cheap to clone; all clones share the connection.
@@ -31,8 +33,8 @@ struct Link {
 /// A client of one member.
 pub struct Connection {
     number: u64,
-    /// The client.
-    pub client: Client,
+    member: Box<str>,
+    pub(super) client: Client,
 }
 
 /// Why a cluster could not be asked.
@@ -43,6 +45,10 @@ pub struct Trouble {
     pub(super) is_size: bool,
     /// What was asked for, such as a lease, is not there.
     pub(super) is_absence: bool,
+    /// Whoever asks may not.
+    pub(super) is_refusal: bool,
+    /// Whoever asks says who they are, and nobody wants to know.
+    is_needless: bool,
 }
 
 impl fmt::Display for Trouble {
@@ -54,7 +60,7 @@ impl fmt::Display for Trouble {
 impl Trouble {
     /// For this reason.
     pub fn new(reason: impl fmt::Display) -> Self {
-        Self { reason: reason.to_string(), is_size: false, is_absence: false }
+        Self { reason: reason.to_string(), is_size: false, is_absence: false, is_refusal: false, is_needless: false }
     }
 
     /// A lease has gone.
@@ -68,16 +74,19 @@ impl Trouble {
                 is_size: i32::from(status.code()) == OUT_OF_RANGE
                     && status.message().contains("message length too large"),
                 is_absence: i32::from(status.code()) == NOT_FOUND,
-                ..Self::new(format_args!("{}: {}", status.code().description(), status.message()))
+                is_refusal: i32::from(status.code()) == PERMISSION_DENIED,
+                is_needless: status.message().contains("authentication is not enabled"),
+                ..Self::new(format_args!("{}: {}{}", status.code().description(), status.message(), causes(status)))
             },
             // The client says so itself of an answer without a time to live.
             etcd_client::Error::LeaseKeepAliveError(_) => Self::absence(),
-            other => {
-                // The outer error says `transport error` and nothing else.
-                let source = std::error::Error::source(other).map(ToString::to_string);
-                Self::new(source.map_or_else(|| other.to_string(), |source| format!("{other}: {source}")))
-            }
+            other => Self::new(format_args!("{other}{}", causes(other))),
         }
+    }
+
+    /// It was this member's.
+    pub(super) fn at(self, connection: &Connection) -> Self {
+        Self { reason: format!("{}: {}", connection.member, self.reason), ..self }
     }
 }
 
@@ -92,6 +101,11 @@ impl Cluster {
     /// As messages show it.
     pub fn name(&self) -> String {
         self.settings.endpoints.join(",")
+    }
+
+    /// How many members there are.
+    pub fn members(&self) -> usize {
+        self.settings.endpoints.len()
     }
 
     /// What the keys of Serin begin with.
@@ -116,7 +130,7 @@ impl Cluster {
                 link.client.insert(connected?).clone()
             }
         };
-        Ok(Connection { number: link.number, client })
+        Ok(Connection { number: link.number, member: self.member(link.member).into(), client })
     }
 
     /// A connection is of no use: the next one is to another member.
@@ -133,26 +147,40 @@ impl Cluster {
     }
 
     async fn connect_to(&self, member: &str) -> Result<Client, Trouble> {
-        let settings = &self.settings;
-        let mut options = ConnectOptions::new()
+        let connect = async |options| within(CALL, Client::connect([member], Some(options))).await;
+        let options = self.options(member).await?;
+        let connected = match self.with_user(options.clone()).await {
+            Ok(with_user) => connect(with_user).await,
+            Err(trouble) => Err(trouble),
+        };
+        let connected = match connected {
+            Err(trouble) if trouble.is_needless => {
+                tracing::warn!(member, "etcd does not ask who Serin is: authentication is not enabled there");
+                connect(options).await
+            }
+            connected => connected,
+        };
+        connected.map_err(|trouble| Trouble { reason: format!("{member}: {trouble}"), ..trouble })
+    }
+
+    async fn options(&self, member: &str) -> Result<ConnectOptions, Trouble> {
+        let options = ConnectOptions::new()
             .with_connect_timeout(CONNECT)
             .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE)
             .with_tcp_keepalive(KEEP_ALIVE)
             // A member that has lost its cluster says so, rather than nothing.
             .with_require_leader(true)
             .with_auto_token_refresh(true);
-        if let Some(user) = &settings.user {
-            let password = match &settings.password_file {
-                Some(path) => read(path).await?.trim_end_matches(['\r', '\n']).to_owned(),
-                None => String::new(),
-            };
-            options = options.with_user(user, password);
-        }
-        if member.starts_with("https://") {
-            options = options.with_tls(self.tls().await?);
-        }
-        let connected = within(CALL, Client::connect([member], Some(options))).await;
-        connected.map_err(|trouble| Trouble { reason: format!("{member}: {trouble}"), ..trouble })
+        Ok(if member.starts_with("https://") { options.with_tls(self.tls().await?) } else { options })
+    }
+
+    async fn with_user(&self, options: ConnectOptions) -> Result<ConnectOptions, Trouble> {
+        let Some(user) = &self.settings.user else { return Ok(options) };
+        let password = match &self.settings.password_file {
+            Some(path) => read(path).await?.trim_end_matches(['\r', '\n']).to_owned(),
+            None => String::new(),
+        };
+        Ok(options.with_user(user, password))
     }
 
     async fn tls(&self) -> Result<TlsOptions, Trouble> {
@@ -171,12 +199,44 @@ impl Cluster {
     }
 }
 
+impl Connection {
+    /// All keys that begin with the prefix.
+    ///
+    /// # Errors
+    /// The cluster does not answer, or not so.
+    pub async fn list(&self, prefix: &str) -> Result<Keys, Trouble> {
+        list(&self.client, prefix.as_bytes()).await
+    }
+
+    /// Carries out a transaction.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn transact(&self, transaction: Txn) -> Result<TxnResponse, Trouble> {
+        within(CALL, kv(&self.client).txn(transaction)).await
+    }
+}
+
 impl Link {
     fn turn_away(&mut self, members: usize) {
         self.member = (self.member + 1) % members.max(1);
         self.number += 1;
         self.client = None;
     }
+}
+
+/// What is behind an error: the outer one often says `transport error` and nothing else.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut causes = String::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !causes.ends_with(&cause_text) {
+            causes += &format!(": {cause_text}");
+        }
+        next = cause.source();
+    }
+    causes
 }
 
 /// What a call of a member comes to, if it does within this time.
@@ -207,6 +267,9 @@ async fn read(path: &Path) -> Result<String, Trouble> {
 
 /// The code of gRPC for an answer larger than the client takes.
 const OUT_OF_RANGE: i32 = 11;
+
+/// The code of gRPC for somebody who may not.
+const PERMISSION_DENIED: i32 = 7;
 
 /// The code of gRPC for what is not there.
 const NOT_FOUND: i32 = 5;

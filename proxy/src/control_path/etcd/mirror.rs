@@ -25,8 +25,10 @@ pub struct Mirror {
     prefix: Arc<[u8]>,
     pace: Pace,
     keys: Option<Keys>,
-    /// How often in a row the cluster could not be asked.
+    /// How often in a row the cluster could not be asked, or not for long: how long to pause.
     failures: u32,
+    /// How often nothing was heard since something was told.
+    untold: u32,
 }
 
 /// How often what is done.
@@ -80,6 +82,8 @@ pub enum Heard<'m> {
     },
     /// There is a sign of life, and nothing has changed.
     Same {
+        /// The revision up to which all is known.
+        revision: i64,
         /// How often there was none before.
         times: u32,
     },
@@ -101,7 +105,7 @@ impl From<Trouble> for End {
 impl Mirror {
     /// A copy that nothing is known of yet.
     pub fn new(cluster: Cluster, prefix: &[u8], pace: Pace) -> Self {
-        Self { cluster, prefix: prefix.into(), pace, keys: None, failures: 0 }
+        Self { cluster, prefix: prefix.into(), pace, keys: None, failures: 0, untold: 0 }
     }
 
     /// Follows the prefix, until it is dropped.
@@ -114,7 +118,8 @@ impl Mirror {
                 }
                 End::Trouble(trouble) => {
                     self.failures = self.failures.saturating_add(1);
-                    tell(Heard::Lost { trouble: &trouble, times: self.failures });
+                    self.untold = self.untold.saturating_add(1);
+                    tell(Heard::Lost { trouble: &trouble, times: self.untold });
                     sleep(pause(self.failures, self.pace.longest_pause, crate::random::seed())).await;
                 }
             }
@@ -138,10 +143,15 @@ impl Mirror {
             Err(trouble) => return End::Trouble(trouble),
         };
         let Err(end) = self.follow_at(&connection.client, tell).await;
-        if matches!(end, End::Trouble(_)) {
-            self.cluster.turn_away(&connection).await;
+        match end {
+            End::Compacted => End::Compacted,
+            // Another member would say the same.
+            End::Trouble(trouble) if trouble.is_refusal => End::Trouble(trouble.at(&connection)),
+            End::Trouble(trouble) => {
+                self.cluster.turn_away(&connection).await;
+                End::Trouble(trouble.at(&connection))
+            }
         }
-        end
     }
 
     async fn follow_at(&mut self, client: &Client, tell: &mut impl FnMut(Heard<'_>)) -> Result<Infallible, End> {
@@ -154,7 +164,8 @@ impl Mirror {
             true => self.later(&self.pace.reconcile_soon),
             false => self.later(&self.pace.reconcile),
         };
-        let (mut heard_at, mut asked_at) = (Instant::now(), Instant::now());
+        let began = Instant::now();
+        let (mut heard_at, mut asked_at) = (began, began);
         let mut fragments = Vec::new();
         loop {
             tokio::select! {
@@ -162,6 +173,9 @@ impl Mirror {
                     let message = message.map_err(|error| Trouble::of(&error))?;
                     let message = message.ok_or_else(|| Trouble::new("the member ended the watch"))?;
                     heard_at = Instant::now();
+                    if heard_at - began >= SETTLED {
+                        self.failures = 0;
+                    }
                     self.take_message(message, &mut fragments, tell)?;
                 }
                 () = sleep_until(asked_at + self.pace.ask) => {
@@ -172,9 +186,11 @@ impl Mirror {
                     within(CALL, stream.request_progress()).await?;
                 }
                 () = sleep_until(reconcile_at), if fragments.is_empty() => {
-                    self.take_listing(client, tell).await?;
+                    // The watch is as good as it was: its silence would show.
+                    if let Err(trouble) = self.take_listing(client, tell).await {
+                        tracing::warn!(prefix = %self.shown(), reason = %trouble, "etcd: keys could not be listed to compare them");
+                    }
                     reconcile_at = self.later(&self.pace.reconcile);
-                    heard_at = Instant::now();
                 }
             }
         }
@@ -204,10 +220,10 @@ impl Mirror {
         let is_first = self.keys.is_none();
         let keys = self.keys.get_or_insert_default();
         let changed = keys.replace(listed);
-        let times = std::mem::take(&mut self.failures);
+        let times = std::mem::take(&mut self.untold);
         match is_first || !changed.is_empty() {
             true => tell(Heard::Changed { keys, changed, is_listing: true, times }),
-            false => tell(Heard::Same { times }),
+            false => tell(Heard::Same { revision: keys.revision, times }),
         }
         Ok(())
     }
@@ -236,9 +252,9 @@ impl Mirror {
         }
         let Some(keys) = &mut self.keys else { return Ok(()) };
         let changed = keys.follow(std::mem::take(fragments));
-        let times = std::mem::take(&mut self.failures);
+        let times = std::mem::take(&mut self.untold);
         match changed.is_empty() {
-            true => tell(Heard::Same { times }),
+            true => tell(Heard::Same { revision: keys.revision, times }),
             false => tell(Heard::Changed { keys, changed, is_listing: false, times }),
         }
         Ok(())
@@ -246,7 +262,7 @@ impl Mirror {
 }
 
 /// All keys under a prefix at one revision, page by page.
-async fn list(client: &Client, prefix: &[u8]) -> Result<Keys, Trouble> {
+pub(super) async fn list(client: &Client, prefix: &[u8]) -> Result<Keys, Trouble> {
     let mut kv = kv(client);
     let (mut keys, mut limit) = (Keys::default(), MOST_KEYS);
     let (mut from, end) = (prefix.to_vec(), end_of(prefix));
@@ -305,7 +321,10 @@ const PUT: i32 = 0;
 const DELETE: i32 = 1;
 
 /// Keys of one page, as long as they are small.
-const MOST_KEYS: i64 = 2_000;
+const MOST_KEYS: i64 = 1_000;
+
+/// A watch that lives as long is no failure.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// The time for one page.
 const PAGE: Duration = Duration::from_secs(10);

@@ -10,14 +10,22 @@ use tokio::sync::Notify;
 
 use super::{Text, TextKind};
 use crate::control_path::etcd::{Cluster, Heard, Keys, Mirror, Pace, Value};
+use crate::moment;
 
-/// What keys say, as texts.
-pub struct EtcdTexts {
+/// What keys say, as texts. Cheap to clone, because all of them are handed on with every change.
+#[derive(Clone, Default)]
+pub struct KeyTexts {
     prefix: Arc<str>,
-    /// By key. Persistent, because all of them are handed on with every change.
+    /// By key.
     texts: OrdMap<Arc<[u8]>, Text>,
-    /// Those that have gone together with most routes: they stay until they come back, or somebody lets them go.
-    held: OrdMap<Arc<[u8]>, Text>,
+    routes: usize,
+    /// Those that have gone within the last seconds, and when; or, if `is_held`, since most routes have gone.
+    gone: OrdMap<Arc<[u8]>, (Text, u64)>,
+    gone_routes: usize,
+    /// What has gone stays until most of it comes back, or somebody lets it go; and how much it was at most.
+    held_at_most: Option<usize>,
+    /// Why there are none yet.
+    unheard: Option<Text>,
 }
 
 /// How the source is doing, for whoever wants to know, and the way to let go what it holds.
@@ -69,61 +77,66 @@ enum Part<'k> {
 
 /// Follows the rules under a prefix until it is dropped. `tell` gets all texts with every change, and a text that says why
 /// there are none as long as nothing was heard.
-pub async fn run(cluster: Cluster, pace: Pace, state: Arc<EtcdState>, tell: impl Fn(Vec<Text>)) {
+pub async fn run(cluster: Cluster, pace: Pace, state: Arc<EtcdState>, tell: impl Fn(KeyTexts)) {
     let (prefix, name) = (cluster.prefix().to_owned(), cluster.name());
     let mirror = Mirror::new(cluster, prefix.as_bytes(), pace);
     // Two parts of one task: nobody ever waits for it.
-    let texts = Mutex::new(EtcdTexts::new(&prefix));
+    let texts = Mutex::new(KeyTexts::new(&prefix));
     let texts = || texts.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_heard = || state.lock().revision > 0;
-    let heard_again = |times: u32| {
-        state.lock().is_heard = true;
+    let heard_again = |revision: i64, times: u32| {
+        let mut seen = state.lock();
+        (seen.is_heard, seen.revision) = (true, revision);
         if times > 0 {
             tracing::info!(failures = times, "etcd answers again");
         }
     };
     let hear = |heard: Heard<'_>| match heard {
         Heard::Changed { keys, changed, is_listing, times } => {
-            heard_again(times);
+            let is_first = state.seen().revision == 0;
+            heard_again(keys.revision, times);
             let mut texts = texts();
-            let newly_held = texts.take(keys, &changed);
-            if newly_held > 0 {
+            let (held_before, has_changed) = (texts.held(), texts.take(keys, &changed, now_ms()));
+            let (objects, revision, held) = (texts.texts.len(), keys.revision, texts.held());
+            state.lock().held = held;
+            if held > held_before {
                 tracing::error!(
                     prefix,
-                    held = newly_held,
-                    "most routes went at once; what went stays until somebody lets it go"
+                    held,
+                    "most routes went within seconds; what went stays until somebody lets it go"
                 );
+            } else if held == 0 && held_before > 0 {
+                tracing::warn!(prefix, held_before, "most of what went is there again; the rest is let go");
             }
-            let (objects, revision, held) = (texts.texts.len(), keys.revision, texts.held.len());
             if is_listing {
                 tracing::info!(prefix, objects, revision, changed = changed.len(), "etcd: all keys are listed");
             }
-            let mut seen = state.lock();
-            (seen.revision, seen.held) = (revision, held);
-            drop(seen);
-            tell(texts.all());
+            if has_changed || is_first {
+                tell(texts.clone());
+            }
         }
         Heard::Lost { trouble, times } => {
             let mut seen = state.lock();
             (seen.is_heard, seen.failures) = (false, seen.failures + 1);
+            let is_unheard = seen.revision == 0;
             drop(seen);
             if times == 1 {
-                tracing::warn!(reason = %trouble, "etcd does not answer; what was heard last serves on");
+                tracing::warn!(reason = %trouble, "etcd is not heard; what was heard last serves on");
             }
-            if !is_heard() {
-                tell(vec![unheard(&name, &trouble.to_string())]);
+            if is_unheard {
+                tell(KeyTexts::unheard(&name, &trouble.to_string()));
             }
         }
-        Heard::Same { times } => heard_again(times),
+        Heard::Same { revision, times } => heard_again(revision, times),
     };
     let let_go = async {
         loop {
             state.let_go.notified().await;
             let mut texts = texts();
-            let held = std::mem::take(&mut texts.held).len();
+            let held = texts.held();
+            texts.forget_gone();
             state.lock().held = 0;
             tracing::warn!(prefix, held, "what went from etcd is let go");
-            tell(texts.all());
+            tell(texts.clone());
         }
     };
     tokio::select! {
@@ -132,53 +145,101 @@ pub async fn run(cluster: Cluster, pace: Pace, state: Arc<EtcdState>, tell: impl
     }
 }
 
-/// Stands for all that is in a cluster nothing was heard of yet: what was stored of it stays.
-pub fn unheard(cluster: &str, reason: &str) -> Text {
-    let name = format!("etcd {cluster}").into();
-    Text { name, content: Err(format!("not heard yet: {reason}")), kind: TextKind::Unheard }
+/// What all keys say.
+pub fn texts_of(prefix: &str, keys: &Keys) -> Vec<Text> {
+    let mut texts = KeyTexts::new(prefix);
+    texts.take(keys, &keys.entries.keys().cloned().collect(), 0);
+    texts.all()
 }
 
-impl EtcdTexts {
+impl KeyTexts {
     fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.into(), texts: OrdMap::new(), held: OrdMap::new() }
+        Self { prefix: prefix.into(), ..Self::default() }
     }
 
-    /// Takes what has changed. Returns how many objects are newly held, because most routes went with this step.
-    fn take(&mut self, keys: &Keys, changed: &BTreeSet<Arc<[u8]>>) -> usize {
-        let routes_before = self.routes();
-        let mut gone: OrdMap<Arc<[u8]>, Text> = OrdMap::new();
+    /// Stands for all that is in a cluster nothing was heard of yet: what was stored of it stays.
+    pub fn unheard(cluster: &str, reason: &str) -> Self {
+        let (name, content) = (format!("etcd {cluster}").into(), Err(format!("not heard yet: {reason}")));
+        Self { unheard: Some(Text { name, content, kind: TextKind::Unheard }), ..Self::default() }
+    }
+
+    /// Whether it stands for what was not heard yet.
+    pub fn is_unheard(&self) -> bool {
+        self.unheard.is_some()
+    }
+
+    /// Takes what has changed. Returns whether it says something else than before.
+    fn take(&mut self, keys: &Keys, changed: &BTreeSet<Arc<[u8]>>, now_ms: u64) -> bool {
+        let mut has_changed = false;
         for key in changed {
-            self.held.remove(key);
-            match keys.entries.get(key).and_then(|value| self.text(key, value)) {
-                Some(text) => drop(self.texts.insert(Arc::clone(key), text)),
-                None => gone.extend(self.texts.remove(key).map(|text| (Arc::clone(key), text))),
+            let text = keys.entries.get(key).and_then(|value| self.text(key, value));
+            let before = self.texts.get(key).cloned();
+            has_changed |= before != text;
+            self.routes -= usize::from(before.as_ref().is_some_and(is_route));
+            match text {
+                Some(text) => {
+                    self.routes += usize::from(is_route(&text));
+                    self.texts.insert(Arc::clone(key), text);
+                    if let Some((text, _)) = self.gone.remove(key) {
+                        self.gone_routes -= usize::from(is_route(&text));
+                    }
+                }
+                None => {
+                    self.texts.remove(key);
+                    if let Some(before) = before {
+                        self.gone_routes += usize::from(is_route(&before));
+                        self.gone.insert(Arc::clone(key), (before, now_ms));
+                    }
+                }
             }
         }
-        if 2 * self.routes() < routes_before + count_routes(&self.held) {
-            let newly_held = gone.len();
-            self.held.extend(gone);
-            return newly_held;
+        let held_before = self.held();
+        self.judge(now_ms);
+        has_changed || self.held() != held_before
+    }
+
+    /// Whether what has gone has gone on purpose.
+    fn judge(&mut self, now_ms: u64) {
+        if let Some(most) = self.held_at_most {
+            let most = most.max(self.gone.len());
+            self.held_at_most = (4 * self.gone.len() > most).then_some(most);
+            if self.held_at_most.is_none() {
+                self.forget_gone();
+            }
+            return;
         }
-        // Enough is there again: what is not has gone.
-        self.held = OrdMap::new();
-        0
+        let old = self.gone.iter().filter(|(_, (_, at_ms))| now_ms.saturating_sub(*at_ms) >= WINDOW_MS);
+        let old: Vec<_> = old.map(|(key, _)| Arc::clone(key)).collect();
+        for key in old {
+            let gone = self.gone.remove(&key);
+            self.gone_routes -= usize::from(gone.is_some_and(|(text, _)| is_route(&text)));
+        }
+        if self.gone_routes > self.routes {
+            self.held_at_most = Some(self.gone.len());
+        }
     }
 
-    fn routes(&self) -> usize {
-        count_routes(&self.texts)
+    fn forget_gone(&mut self) {
+        (self.gone, self.gone_routes, self.held_at_most) = (OrdMap::new(), 0, None);
     }
 
-    fn all(&self) -> Vec<Text> {
-        let held = self.held.len();
+    fn held(&self) -> usize {
+        if self.held_at_most.is_some() { self.gone.len() } else { 0 }
+    }
+
+    /// All texts, those that stay though their keys have gone among them.
+    pub fn all(&self) -> Vec<Text> {
+        let held = self.held();
         let alarm = (held > 0).then(|| Text {
             name: format!("etcd {}", self.prefix).into(),
             content: Err(format!(
-                "most routes went at once: {held} objects stay until they come back, or somebody lets them go \
+                "most routes went within seconds: {held} objects stay until they come back, or somebody lets them go \
                  (POST /api/v1/sources/etcd/release)"
             )),
             kind: TextKind::Unknown { revision: None },
         });
-        self.texts.values().chain(self.held.values()).cloned().chain(alarm).collect()
+        let gone = self.gone.values().map(|(text, _)| text).take(held);
+        self.texts.values().chain(gone).chain(&self.unheard).cloned().chain(alarm).collect()
     }
 
     fn text(&self, key: &[u8], value: &Value) -> Option<Text> {
@@ -203,8 +264,12 @@ impl EtcdTexts {
     }
 }
 
-fn count_routes(texts: &OrdMap<Arc<[u8]>, Text>) -> usize {
-    texts.values().filter(|text| matches!(text.kind, TextKind::Object { kind: Kind::Route, .. })).count()
+fn is_route(text: &Text) -> bool {
+    matches!(text.kind, TextKind::Object { kind: Kind::Route, .. })
+}
+
+fn now_ms() -> u64 {
+    moment::now_us() / 1_000
 }
 
 fn part(rest: &str) -> Part<'_> {
@@ -221,11 +286,52 @@ fn part(rest: &str) -> Part<'_> {
     }
 }
 
+/// What goes within this time goes together: a transaction of etcd has 128 operations at most, so that whoever deletes
+/// everything does it in many.
+const WINDOW_MS: u64 = 10_000;
+
 const NO_KIND: &str = "the key is none of `routes/NAME`, `upstreams/NAME`, `releases/NAME`, `listeners/NAME`";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// After so many milliseconds these routes are there; what serves then, and how many of that are held.
+    fn follow(steps: &[(u64, &[&str])]) -> Vec<(usize, usize)> {
+        let mut texts = KeyTexts::new("/s/");
+        let mut keys = Keys::default();
+        let step = |(now_ms, routes): &(u64, &[&str])| {
+            let before: BTreeSet<Arc<[u8]>> = keys.entries.keys().cloned().collect();
+            let value = || Value { bytes: b"{}".as_slice().into(), mod_revision: 1, lease: 0 };
+            let key = |name: &&str| -> (Arc<[u8]>, Value) { (format!("/s/routes/{name}").as_bytes().into(), value()) };
+            keys.entries = routes.iter().map(key).collect();
+            let now: BTreeSet<Arc<[u8]>> = keys.entries.keys().cloned().collect();
+            texts.take(&keys, &before.symmetric_difference(&now).cloned().collect(), *now_ms);
+            let serving = texts.all().iter().filter(|text| is_route(text)).count();
+            (serving, texts.held())
+        };
+        steps.iter().map(step).collect()
+    }
+
+    #[test]
+    fn most_routes_are_held_until_most_of_them_are_back() {
+        let all = &["a", "b", "c", "d", "e"][..];
+        assert_eq!(
+            follow(&[(0, all), (1, &all[..3]), (2, &all[..2])]),
+            [(5, 0), (3, 0), (5, 3)],
+            "one after the other"
+        );
+        assert_eq!(follow(&[(0, all), (1, &all[..3]), (20_000, &all[..2])]), [(5, 0), (3, 0), (2, 0)], "in peace");
+        assert_eq!(follow(&[(0, all), (1, &[]), (2, &all[..3]), (3, &all[..4])]), [(5, 0), (5, 5), (5, 2), (4, 0)]);
+        assert_eq!(follow(&[(0, all), (1, &["f"]), (2, &["f", "g", "h", "i", "j", "k"])]), [(5, 0), (6, 5), (11, 5)]);
+        assert_eq!(
+            follow(&[(0, &["a"]), (1, &["b"]), (2, &[])]),
+            [(1, 0), (1, 0), (2, 2)],
+            "one for another is an edit"
+        );
+        let rest = [(0, all), (1, &[][..]), (600_000, &[]), (600_001, all)];
+        assert_eq!(follow(&rest), [(5, 0), (5, 5), (5, 5), (5, 0)]);
+    }
 
     #[test]
     fn keys_are_objects_or_not() {
