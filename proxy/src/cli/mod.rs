@@ -3,6 +3,8 @@
 mod check;
 mod demo;
 mod diff;
+mod etcd;
+mod etcd_args;
 mod explain;
 mod register;
 mod run;
@@ -39,6 +41,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Register an endpoint in etcd for as long as a command, or this process, runs.
     Register(Box<register::RegisterArgs>),
+    /// Bring a folder of rule files and the keys of etcd together.
+    Etcd(Box<etcd::EtcdCommand>),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -64,6 +68,9 @@ const NO: u8 = 1;
 /// The command line was wrong.
 const USAGE: u8 = 2;
 
+/// What had to be asked did not answer.
+const UNREACHED: u8 = 3;
+
 pub(crate) fn run() -> ExitCode {
     match parse() {
         Ok(cli) => run_command(cli.command),
@@ -85,6 +92,7 @@ fn run_command(command: Command) -> ExitCode {
         Command::Diff(args) => diff::diff(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Register(args) => register::register(*args),
+        Command::Etcd(command) => etcd::etcd(*command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "serin", &mut std::io::stdout());
             ExitCode::SUCCESS

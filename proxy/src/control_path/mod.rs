@@ -19,4 +19,5 @@ pub mod secret;
 pub mod source;
 pub mod state_dir;
 mod traffic;
+pub mod transfer;
 pub mod weights;

@@ -111,6 +111,7 @@ fn known_commands(page: &str, line: usize, lines: &[&str]) {
         "#",
         "etcdctl put ",
         "curl -X POST ",
+        "serin etcd ",
     ];
     for command in lines.iter().filter(|command| !command.is_empty()) {
         assert!(known.iter().any(|start| command.starts_with(start)), "{page}:{line}: nothing tests `{command}`");

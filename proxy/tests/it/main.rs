@@ -25,6 +25,7 @@ mod upgrade;
 mod wire_cases;
 
 mod tidy;
+mod transfer;
 
 mod docs;
 

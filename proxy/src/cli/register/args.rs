@@ -2,14 +2,14 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgGroup;
 use serin_proxy::control_path::discovery::registration::{self, Registration};
 use serin_proxy::control_path::etcd::{Cluster, LeasedKey};
 use serin_proxy::control_path::health::UrlCheck;
-use serin_proxy::settings::{EtcdSettings, EtcdTlsSettings};
+
+use crate::cli::etcd_args::EtcdArgs;
 
 /// What `serin register` is told.
 #[derive(clap::Args)]
@@ -47,43 +47,6 @@ pub(crate) struct RegisterArgs {
     command: Vec<OsString>,
 }
 
-/// How etcd is reached.
-#[derive(clap::Args)]
-struct EtcdArgs {
-    /// Members of the cluster, with commas between them. One is asked at a time.
-    #[arg(
-        long,
-        value_name = "URL",
-        value_delimiter = ',',
-        default_value = "http://127.0.0.1:2379",
-        env = "SERIN_ETCD"
-    )]
-    etcd: Vec<String>,
-    /// What Serin's own keys begin with, as in `sources.etcd.prefix`; for `--upstream`.
-    #[arg(long, value_name = "PREFIX", default_value = "/serin/", env = "SERIN_ETCD_PREFIX")]
-    etcd_prefix: String,
-    /// Who asks.
-    #[arg(long, value_name = "NAME", env = "SERIN_ETCD_USER", requires = "password_file")]
-    user: Option<String>,
-    /// A file with the password. Read again with each connection, as are those below.
-    #[arg(long, value_name = "FILE", env = "SERIN_ETCD_PASSWORD_FILE", requires = "user")]
-    password_file: Option<PathBuf>,
-    /// Certificates (PEM) of who signs those of the members. Default: those of the system.
-    #[arg(long, value_name = "FILE", env = "SERIN_ETCD_CA_FILE")]
-    ca_file: Option<PathBuf>,
-    /// Own certificate (PEM), where members ask for one.
-    #[arg(long, value_name = "FILE", env = "SERIN_ETCD_CERT_FILE", requires = "key_file")]
-    cert_file: Option<PathBuf>,
-    /// Its key (PEM).
-    #[arg(long, value_name = "FILE", env = "SERIN_ETCD_KEY_FILE", requires = "cert_file")]
-    key_file: Option<PathBuf>,
-}
-
-const AFTER_HELP: &str = "\
-A command is started at once, whether or not etcd answers, and gets the signals that this process gets. SIGTERM, SIGINT \
-and SIGQUIT first withdraw the registration, and reach the command after --drain; a second one reaches it at once. The \
-exit code is the command's, 128 and the number of the signal that ended it, or 126 or 127 if it could not be started.";
-
 /// What is to be done.
 pub(super) struct Plan {
     pub(super) key: LeasedKey,
@@ -113,34 +76,9 @@ impl RegisterArgs {
             (Some(prefix), _) => Ok(prefix.clone()),
             (None, upstream) => {
                 let upstream = upstream.as_deref().unwrap_or_default();
-                registration::prefix_of(&self.etcd.etcd_prefix, upstream)
-                    .map_err(|reason| format!("--upstream: {reason}"))
+                registration::prefix_of(self.etcd.prefix(), upstream).map_err(|reason| format!("--upstream: {reason}"))
             }
         }
-    }
-}
-
-impl EtcdArgs {
-    fn settings(self) -> Result<EtcdSettings, String> {
-        let Self { etcd, etcd_prefix, user, password_file, ca_file, cert_file, key_file } = self;
-        let has_tls = [&ca_file, &cert_file, &key_file].iter().any(|file| file.is_some());
-        let tls = EtcdTlsSettings { ca_file, cert_file, key_file, server_name: None };
-        let tls = has_tls.then_some(tls);
-        let settings = EtcdSettings { endpoints: etcd, prefix: etcd_prefix, user, password_file, tls };
-        match settings.wrong_values().first() {
-            Some((field, reason)) => Err(format!("{}: {reason}", flag(field))),
-            None => Ok(settings),
-        }
-    }
-}
-
-/// The flag that a setting comes from.
-fn flag(field: &str) -> &'static str {
-    match field.split(['[', '.']).next() {
-        Some("prefix") => "--etcd-prefix",
-        Some("user") => "--user, --password-file",
-        Some("tls") => "--ca-file, --cert-file, --key-file",
-        _ => "--etcd",
     }
 }
 
@@ -160,6 +98,11 @@ fn interval(text: &str) -> Result<Duration, String> {
     let range = Duration::from_millis(100)..=Duration::from_secs(3_600);
     range.contains(&interval).then_some(interval).ok_or_else(|| "it is from 100ms to 1h".to_owned())
 }
+
+const AFTER_HELP: &str = "\
+A command is started at once, whether or not etcd answers, and gets the signals that this process gets. SIGTERM, SIGINT \
+and SIGQUIT first withdraw the registration, and reach the command after --drain; a second one reaches it at once. The \
+exit code is the command's, 128 and the number of the signal that ended it, or 126 or 127 if it could not be started.";
 
 /// The time for one check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);

@@ -105,6 +105,59 @@ enum ObjectSpec {
     Release(Box<ReleaseSpec>),
 }
 
+/// An object as it was written.
+#[derive(Clone)]
+pub struct Named {
+    key: Key,
+    entry: Arc<Entry>,
+}
+
+impl Named {
+    /// Kind and name.
+    pub fn key(&self) -> (Kind, Arc<str>) {
+        self.key.clone()
+    }
+
+    /// Where it was written.
+    pub fn document(&self) -> &str {
+        &self.entry.document
+    }
+
+    /// Whether two objects were written with the same meaning.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.entry.spec == other.entry.spec
+    }
+
+    /// The object as JSON on one line, without what need not be written.
+    pub fn json(&self) -> String {
+        let (value, usual) = match &*self.entry.spec {
+            ObjectSpec::Listener(spec) => (serde_json::to_value(spec), None),
+            ObjectSpec::Route(spec) => (serde_json::to_value(spec), serde_json::to_value(RouteSpec::default()).ok()),
+            ObjectSpec::Upstream(spec) => {
+                (serde_json::to_value(spec), serde_json::to_value(UpstreamSpec::default()).ok())
+            }
+            ObjectSpec::Release(spec) => (serde_json::to_value(spec), None),
+        };
+        let mut value = value.unwrap_or_default();
+        if let (Some(fields), Some(usual)) = (value.as_object_mut(), &usual) {
+            fields.retain(|name, value| usual.get(name) != Some(value));
+        }
+        drop_nulls(&mut value);
+        value.to_string()
+    }
+}
+
+fn drop_nulls(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.values_mut().for_each(drop_nulls);
+            fields.retain(|_, value| !value.is_null());
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
 impl Catalog {
     /// Starts with the rules of a stored snapshot.
     pub fn restored(spec: &Spec, document: &Arc<str>) -> Self {
@@ -152,6 +205,18 @@ impl Catalog {
     /// The objects in force as they were written.
     pub fn written(&self) -> Written {
         Written(self.entries.clone())
+    }
+
+    /// The objects in force, as they were written.
+    pub fn objects(&self) -> impl Iterator<Item = Named> {
+        self.entries.iter().map(|(key, entry)| Named { key: key.clone(), entry: Arc::clone(entry) })
+    }
+
+    /// The objects that are right by themselves, whatever they refer to.
+    pub fn readable(&self) -> impl Iterator<Item = Named> {
+        let objects = self.claims.readings.iter().flat_map(|reading| &reading.objects);
+        objects
+            .filter_map(|(key, written)| Some(Named { key: key.clone(), entry: Arc::clone(written.entry.as_ref()?) }))
     }
 
     /// The rules in force as a spec.

@@ -614,3 +614,32 @@ fn random_text(draw: &mut impl FnMut(usize) -> usize) -> String {
 pub(super) fn spring_trap(text: &Text) {
     assert!(!text.content.as_ref().is_ok_and(|content| content.contains("# the trap")), "the trap");
 }
+
+#[test]
+fn an_object_as_json_means_the_same() {
+    let rules = r#"
+listeners: {web: {address: "127.0.0.1:80"}}
+routes:
+  a: {upstream: u, upgrade: [], hosts: [a.test, "*.b.test"], paths: [{prefix: /x}, {regex: "/y.*"}], release: r,
+      timeouts: {request: 1s}, limits: {body: 0, in_flight_per_key: {limit: 2}}, encoded_slashes: keep, headers: {x-a: {exact: b}},
+      filters: [{set_request_header: {x-edge: "1"}}], mirror: {upstream: v, percent: 1}, hedge: {after: 10ms}, sample: false}
+  b: {split: [{upstream: u, weight: 0}, {upstream: v, weight: 1}]}
+upstreams:
+  u: {endpoints: ["10.0.0.1:80", {address: "10.0.0.2:80", weight: 0}], balance: {dwrr: {window: 4s}}, breaker: false}
+  v: {discovery: {etcd: {prefix: /v/}}, health: {path: /h}, retry: {tries: 1}, breaker: "NetworkErrorRatio() > 0.5"}
+releases:
+  r: {stable: u, canary: v, audience: [{name: office, ip: [10.0.0.0/8], percent: 12.5}, {name: all}], phases: [1, 100]}
+"#;
+    let mut catalog = Catalog::default();
+    catalog.update_texts(&[text("main", rules)], None);
+    assert!(catalog.problems().is_empty(), "{:?}", catalog.problems());
+    let objects: Vec<_> = catalog.objects().collect();
+    assert_eq!(objects.len(), 6);
+    for object in objects {
+        let ((kind, name), json) = (object.key(), object.json());
+        let kind = TextKind::Object { kind, name, revision: 1 };
+        let mut again = Catalog::default();
+        again.update_texts(&[Text { name: "key".into(), content: Ok(json.as_str().into()), kind }], None);
+        assert!(again.readable().next().is_some_and(|read| read.says_the_same(&object)), "{json}");
+    }
+}

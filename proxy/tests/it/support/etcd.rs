@@ -6,7 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
-use etcd_client::{Client, CompactionOptions, ConnectOptions, DeleteOptions, Permission, PutOptions, Txn, TxnOp};
+use etcd_client::{
+    Client, CompactionOptions, ConnectOptions, DeleteOptions, GetOptions, Permission, PutOptions, Txn, TxnOp,
+};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -104,6 +106,19 @@ impl Etcd {
 
     pub(crate) fn put(&self, key: &str, value: impl AsRef<[u8]>) {
         self.call(async |client| client.put(key, value.as_ref(), None).await).expect("a write");
+    }
+
+    /// What a key says, if it is there.
+    pub(crate) fn get(&self, key: &str) -> Option<String> {
+        let answer = self.call(async |client| client.get(key, None).await).expect("an answer");
+        answer.kvs().first().map(|pair| String::from_utf8_lossy(pair.value()).into_owned())
+    }
+
+    /// The values of all keys that begin so.
+    pub(crate) fn values(&self, prefix: &str) -> Vec<String> {
+        let all = GetOptions::new().with_prefix();
+        let answer = self.call(async |client| client.get(prefix, Some(all.clone())).await).expect("a listing");
+        answer.kvs().iter().map(|pair| String::from_utf8_lossy(pair.value()).into_owned()).collect()
     }
 
     /// A key that goes with its lease, after so many seconds at most. Returns the lease.
