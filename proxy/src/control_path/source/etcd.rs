@@ -19,7 +19,7 @@ pub struct KeyTexts {
     /// By key.
     texts: OrdMap<Arc<[u8]>, Text>,
     routes: usize,
-    /// Those that have gone within the last seconds, and when; or, if `is_held`, since most routes have gone.
+    /// Those that have gone within the last seconds, and when; where most routes have, all that have gone since.
     gone: OrdMap<Arc<[u8]>, (Text, u64)>,
     gone_routes: usize,
     /// What has gone stays until most of it comes back, or somebody lets it go; and how much it was at most.
