@@ -8,7 +8,7 @@ use routing_rules::release::ReleaseContext;
 use routing_rules::rules::RuleSet;
 use routing_rules::table::RouteTable;
 use serin_proxy::control_path::catalog::Catalog;
-use serin_proxy::control_path::source::Text;
+use serin_proxy::control_path::source::{Text, TextKind};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
 const NEXT_REVISION: &str = "\n=====\n";
 
 fn texts(text: &str) -> [Text; 1] {
-    [Text { name: "serin.yaml".into(), content: Ok(Arc::from(text)), is_main: true }]
+    [Text { name: "serin.yaml".into(), content: Ok(Arc::from(text)), kind: TextKind::Main }]
 }
 
 /// What is in force leads nowhere wrong, is served whole, and is what a cold start would restore.
