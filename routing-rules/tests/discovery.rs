@@ -192,6 +192,16 @@ fn who_does_not_answer_either_has_gone() {
 }
 
 #[test]
+fn what_an_earlier_process_knew_is_missed() {
+    let mut registrations = registered(1);
+    (1..=4).for_each(|number| registrations.miss(at(number), 0));
+    assert!(registrations.look(0).is_new_trouble);
+    assert_eq!(serving(&registrations), [1, 2, 3, 4]);
+    registrations.register(b"another key", at(2));
+    assert_eq!((registrations.look(1), serving(&registrations)), (Step::default(), vec![1, 2]));
+}
+
+#[test]
 fn somebody_may_let_them_go() {
     let mut registrations = registered(1);
     registrations.leave(&[1], 0);

@@ -185,8 +185,11 @@ impl Server {
         let watch = FileWatch::new(files.clone());
         let (swaps, told) = watch::channel(());
         let inbox = Inbox::new();
-        let mut sources = Sources { files: files.read(), keys: start::keys(&settings) };
+        let mut sources = Sources { files: files.read(), keys: start::keys(&settings), stored_routes: 0 };
         publisher.begin(sources.texts(), main);
+        if settings.sources.etcd.is_some() {
+            sources.stored_routes = publisher.stored_routes();
+        }
         // Each thread has a connection of its own, which lives with its event loop.
         let cluster = || settings.sources.etcd.clone().map(Cluster::new);
         let etcd_state = settings.sources.etcd.as_ref().map(|_| Arc::<EtcdState>::default());

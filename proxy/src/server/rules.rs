@@ -27,11 +27,17 @@ use crate::thread::{self, Failures};
 pub(super) struct Sources {
     pub(super) files: Vec<Text>,
     pub(super) keys: KeyTexts,
+    /// Routes that an earlier process had from etcd, until it is known what became of them.
+    pub(super) stored_routes: usize,
 }
 
 impl Sources {
-    pub(super) fn texts(&self) -> Vec<Text> {
-        self.files.iter().cloned().chain(self.keys.all()).collect()
+    pub(super) fn texts(&mut self) -> Vec<Text> {
+        let misses = self.keys.misses(self.stored_routes);
+        if misses.is_none() && !self.keys.is_unheard() {
+            self.stored_routes = 0;
+        }
+        self.files.iter().cloned().chain(self.keys.all()).chain(misses).collect()
     }
 }
 

@@ -436,3 +436,34 @@ fn keys_that_poison_take_nothing_with_them() {
     (0..3).for_each(|number| etcd.delete(&format!("/serin/routes/poison-{number}")));
     eventually(PATIENCE, "nothing is wrong", || serin.metric("serin_rules_rejected") == 0.0);
 }
+
+/// The state folder of a process that had rules and endpoints from etcd, and an etcd that has lost everything meanwhile.
+#[test]
+fn a_start_does_not_take_an_empty_etcd_for_a_decision() {
+    let Some(mut etcd) = Etcd::start() else { return };
+    let origin = Origin::named("app");
+    let (key, value) = registration(&origin);
+    etcd.put(&key, &value);
+    etcd.put("/serin/upstreams/app", "{discovery: {etcd: {prefix: /my_shop_PRO/}}}");
+    etcd.put("/serin/routes/all", "upstream: app\n");
+    let serin = Serin::serving(&format!("state_dir: state\nsources: {{etcd: {}}}\n", etcd.source()));
+    assert_eq!(get(serin.address(), "/").text(), "app");
+    etcd.wipe(0);
+    etcd.is_ready();
+    let serin = serin.restart();
+    let rejected = serin.admin_text("/api/v1/rejected");
+    assert!(rejected.contains("routes that were stored are not there any more"), "{rejected}");
+    assert_eq!(serin.metric("serin_rules_stale"), 1.0);
+    assert_eq!(get(serin.address(), "/").text(), "app");
+    // A second start knows it as well: nothing of it was stored.
+    let serin = serin.restart();
+    assert_eq!(get(serin.address(), "/").text(), "app");
+    etcd.write(&[
+        ("/serin/upstreams/app", Some("{discovery: {etcd: {prefix: /my_shop_PRO/}}}")),
+        ("/serin/routes/all", Some("upstream: app")),
+        (&key, Some(&value)),
+    ]);
+    eventually(PATIENCE, "all is there again", || serin.metric("serin_rules_stale") == 0.0);
+    assert_eq!(get(serin.address(), "/").text(), "app");
+    assert_eq!(serin.metric("serin_rules_rejected"), 0.0);
+}

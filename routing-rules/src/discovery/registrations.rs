@@ -37,8 +37,18 @@ pub struct Step {
 impl Registrations {
     /// A key says this now; what it said before is over.
     pub fn register(&mut self, key: &[u8], endpoint: Endpoint) {
-        self.gone.remove(key);
+        // It may have come back under another key.
+        self.gone.retain(|gone_key, gone| **gone_key != *key && gone.endpoint.address != endpoint.address);
         self.live.insert(key.into(), endpoint);
+    }
+
+    /// An endpoint that an earlier process knew is not there any more.
+    pub fn miss(&mut self, endpoint: Endpoint, now_ms: u64) {
+        if !self.live.values().any(|live| live.address == endpoint.address) {
+            // Its key is not known, and no key begins so.
+            let key = format!("\0{}", endpoint.address).into_bytes();
+            self.gone.insert(key.into(), Gone { endpoint, at_ms: now_ms });
+        }
     }
 
     /// A key has gone.

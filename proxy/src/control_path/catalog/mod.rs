@@ -207,6 +207,12 @@ impl Catalog {
         Written(self.entries.clone())
     }
 
+    /// How many routes are in force only because they were stored.
+    pub fn stored_routes(&self) -> usize {
+        let routes = self.entries.iter().filter(|((kind, _), _)| *kind == Kind::Route);
+        routes.filter(|(_, entry)| entry.is_stored).count()
+    }
+
     /// The objects in force, as they were written.
     pub fn objects(&self) -> impl Iterator<Item = Named> {
         self.entries.iter().map(|(key, entry)| Named { key: key.clone(), entry: Arc::clone(entry) })

@@ -86,6 +86,8 @@ impl Follower {
                     self.registrations.wait_on(now_ms());
                 }
                 self.take(keys, &changed);
+                // What an earlier process found is there until the first answer.
+                self.discovered.stored().iter().for_each(|endpoint| self.registrations.miss(*endpoint, now_ms()));
                 self.look();
             }
             Heard::Lost { trouble, .. } => {

@@ -144,6 +144,11 @@ impl Publisher {
         }
     }
 
+    /// How many routes are in force only because they were stored.
+    pub fn stored_routes(&self) -> usize {
+        self.inputs.catalog.stored_routes()
+    }
+
     /// How things are, for whoever wants to know.
     pub fn status(&self) -> Status {
         let listeners = self.listeners.iter().map(|(name, bound)| (name.to_string(), bound)).collect();

@@ -24,6 +24,8 @@ pub struct KeyTexts {
     gone_routes: usize,
     /// What has gone stays until most of it comes back, or somebody lets it go; and how much it was at most.
     held_at_most: Option<usize>,
+    /// Somebody has said that what is missing has gone on purpose.
+    is_released: bool,
     /// Why there are none yet.
     unheard: Option<Text>,
 }
@@ -134,6 +136,7 @@ pub async fn run(cluster: Cluster, pace: Pace, state: Arc<EtcdState>, tell: impl
             let mut texts = texts();
             let held = texts.held();
             texts.forget_gone();
+            texts.is_released = true;
             state.lock().held = 0;
             tracing::warn!(prefix, held, "what went from etcd is let go");
             tell(texts.clone());
@@ -225,6 +228,20 @@ impl KeyTexts {
 
     fn held(&self) -> usize {
         if self.held_at_most.is_some() { self.gone.len() } else { 0 }
+    }
+
+    /// Keeps what was stored, if most of so many routes that came from here are not here any more: also a process that starts
+    /// must not take an empty listing for a decision.
+    pub fn misses(&self, stored_routes: usize) -> Option<Text> {
+        let misses = !self.is_unheard() && !self.is_released && 2 * self.routes < stored_routes;
+        misses.then(|| Text {
+            name: format!("etcd {}", self.prefix).into(),
+            content: Err(format!(
+                "most of {stored_routes} routes that were stored are not there any more: they stay until they come back, or \
+                 somebody lets them go (POST /api/v1/sources/etcd/release)"
+            )),
+            kind: TextKind::Unheard,
+        })
     }
 
     /// All texts, those that stay though their keys have gone among them.
