@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use routing_rules::limit::Rate;
 use routing_rules::rules::Name;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ use crate::control_path::discovery::Tell;
 use crate::control_path::publish::Publisher;
 use crate::control_path::source::Text;
 use crate::control_path::source::etcd::KeyTexts;
+use crate::moment;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::thread::{self, Failures};
 
@@ -191,27 +193,26 @@ fn run(
     }
 }
 
-/// How many swaps there may be at once. Writers that never pause are followed, but not one by one: what reads snapshots would do
+/// How many swaps there may be. Writers that never pause are followed, but not one by one: what reads snapshots would do
 /// nothing else.
 struct SwapsLeft {
-    count: f64,
-    at: Instant,
+    rate: Rate,
+    full_at: u64,
 }
 
 impl SwapsLeft {
     fn new() -> Self {
-        Self { count: MOST_AT_ONCE, at: Instant::now() }
+        Self { rate: Rate::new(PER_SECOND, Duration::from_secs(1), MOST_AT_ONCE), full_at: 0 }
     }
 
     /// Takes one, and waits for it if there is none.
     fn take(&mut self) {
-        let now = Instant::now();
-        self.count = (self.count + PER_SECOND * (now - self.at).as_secs_f64()).min(MOST_AT_ONCE);
-        self.at = now;
-        if self.count < 1.0 {
-            std::thread::sleep(Duration::from_secs_f64((1.0 - self.count) / PER_SECOND));
-        }
-        self.count -= 1.0;
+        self.full_at = loop {
+            match self.rate.take(self.full_at, moment::now_us()) {
+                Ok(full_at) => break full_at,
+                Err(wait) => std::thread::sleep(Duration::from_micros(wait.us())),
+            }
+        };
     }
 }
 
@@ -253,7 +254,7 @@ const CONFIRMATIONS: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Swaps in a row before they are spread.
-const MOST_AT_ONCE: f64 = 50.0;
+const MOST_AT_ONCE: u32 = 50;
 
 /// Swaps in a second, in the long run.
-const PER_SECOND: f64 = 60.0;
+const PER_SECOND: u32 = 60;
