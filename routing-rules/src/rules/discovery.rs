@@ -69,15 +69,21 @@ pub(super) fn discovery(spec: &DiscoverySpec, mut problems: Problems<'_>) -> Opt
 }
 
 fn registry(spec: &RegistrySpec, mut problems: Problems<'_>) -> Option<Registry> {
-    let prefix = spec.prefix.as_str();
-    let reason = match prefix.strip_suffix('/') {
-        // `/shop` would take the endpoints of `/shopping/`, too.
-        None => "the prefix ends with `/`, so that it is of one name only",
-        Some("") => "the prefix would be that of all keys",
-        Some(_) => return Some(Registry { prefix: prefix.into() }),
-    };
-    problems.at("prefix").report(reason);
-    None
+    problems.at("prefix").ok(Registry::new(&spec.prefix))
+}
+
+impl Registry {
+    /// The registrations under a prefix.
+    ///
+    /// # Errors
+    /// It would be that of other upstreams, too: `/shop` takes the endpoints of `/shopping/`.
+    pub fn new(prefix: &str) -> Result<Self, String> {
+        match prefix.strip_suffix('/') {
+            None => Err("the prefix ends with `/`, so that it is of one name only".to_owned()),
+            Some("") => Err("the prefix would be that of all keys".to_owned()),
+            Some(_) => Ok(Self { prefix: prefix.into() }),
+        }
+    }
 }
 
 fn dns(spec: &DnsSpec, mut problems: Problems<'_>) -> Option<Dns> {

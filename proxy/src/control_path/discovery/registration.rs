@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use routing_rules::rules::{Endpoint, Name, Weight};
+use routing_rules::rules::{Endpoint, Name, Registry, Weight};
 
 /// A key, and the value that says where its endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,11 +57,7 @@ pub fn prefix_of(etcd_prefix: &str, upstream: &str) -> Result<String, String> {
 /// # Errors
 /// It would be that of other upstreams, too.
 pub fn prefix(text: &str) -> Result<String, String> {
-    match text.strip_suffix('/') {
-        None => Err("the prefix ends with `/`, so that it is of one name only".to_owned()),
-        Some("") => Err("the prefix would be that of all keys".to_owned()),
-        Some(_) => Ok(text.to_owned()),
-    }
+    Registry::new(text).map(|registry| registry.prefix.into())
 }
 
 #[cfg(test)]
