@@ -386,17 +386,13 @@ impl<'r> Places<'r> {
     }
 
     fn find(&mut self, document: &Arc<str>, path: &str, reason: String) -> Problem {
-        let tree = self.trees.entry(Arc::clone(document)).or_insert_with(|| {
-            let reading = self.readings.iter().find(|reading| reading.text.name == *document)?;
-            Document::parse(&reading.text).tree.ok()
-        });
-        let revision = self.readings.iter().find(|reading| reading.text.name == *document);
-        let revision = revision.and_then(|reading| reading.text.revision());
+        let text = self.readings.iter().map(|reading| &reading.text).find(|text| text.name == *document);
+        let tree = self.trees.entry(Arc::clone(document)).or_insert_with(|| Document::parse(text?).tree.ok());
         let problem = match tree {
             Some(root) => root.problem(document, path, reason),
             None => unplaced(document, path.to_owned(), reason),
         };
-        Problem { revision, ..problem }
+        Problem { revision: text.and_then(Text::revision), ..problem }
     }
 }
 
