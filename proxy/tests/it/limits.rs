@@ -433,38 +433,22 @@ fn an_old_client_without_host_may_wait_too() {
 
 #[test]
 fn a_higher_limit_lets_in_who_waits() {
-    let held = Held::start();
-    let rules = |limit| format!("{{in_flight: {limit}, queue: {{length: 3, timeout: 60s}}}}");
-    let serin = Serin::start(&with_upstream(&[&held.origin], &rules(1)));
-    let first = asking(&serin);
-    held.has(1);
-    let clients = in_line(&serin, 1, &["/1", "/2", "/3"]);
-    replace(&serin.config(), &with_upstream(&[&held.origin], &rules(3)));
-    held.has(3);
-    stand(&serin, 3, 1);
-    held.release(4);
-    for mut client in std::iter::once(first).chain(clients) {
-        assert_eq!(client.reply().status, 200);
+    for limited in ["in_flight", "in_flight_per_endpoint"] {
+        let held = Held::start();
+        let rules = |limit| format!("{{{limited}: {limit}, queue: {{length: 3, timeout: 60s}}}}");
+        let serin = Serin::start(&with_upstream(&[&held.origin], &rules(1)));
+        let first = asking(&serin);
+        held.has(1);
+        let clients = in_line(&serin, 1, &["/1", "/2", "/3"]);
+        replace(&serin.config(), &with_upstream(&[&held.origin], &rules(3)));
+        held.has(3);
+        stand(&serin, 3, 1);
+        held.release(4);
+        for mut client in std::iter::once(first).chain(clients) {
+            assert_eq!(client.reply().status, 200, "{limited}");
+        }
+        stand(&serin, 0, 0);
     }
-    stand(&serin, 0, 0);
-}
-
-#[test]
-fn a_higher_limit_per_endpoint_lets_in_who_waits() {
-    let held = Held::start();
-    let rules = |limit| format!("{{in_flight_per_endpoint: {limit}, queue: {{length: 3, timeout: 60s}}}}");
-    let serin = Serin::start(&with_upstream(&[&held.origin], &rules(1)));
-    let first = asking(&serin);
-    held.has(1);
-    let clients = in_line(&serin, 1, &["/1", "/2", "/3"]);
-    replace(&serin.config(), &with_upstream(&[&held.origin], &rules(3)));
-    held.has(3);
-    stand(&serin, 3, 1);
-    held.release(4);
-    for mut client in std::iter::once(first).chain(clients) {
-        assert_eq!(client.reply().status, 200);
-    }
-    stand(&serin, 0, 0);
 }
 
 #[test]
