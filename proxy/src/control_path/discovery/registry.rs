@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use routing_rules::discovery::{Registrations, Step};
 use routing_rules::rules::{Endpoint, Name, Registry, Weight};
 use routing_rules::spec::EndpointSpec;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
-use tokio::time::{Duration, sleep, timeout};
+use tokio::time::{Duration, sleep};
 
 use super::{Tell, fail, take_found};
+use crate::connect;
 use crate::control_path::decode;
 use crate::control_path::etcd::{Cluster, Heard, Keys, Mirror, Pace};
 use crate::moment;
@@ -183,8 +183,9 @@ async fn judge_held(held: Vec<(Box<[u8]>, Endpoint)>, silent: &mut HashMap<Box<[
         for (key, endpoint) in some {
             let (key, address) = (key.clone(), endpoint.address);
             asked.spawn(async move {
-                let answer = timeout(ANSWER, TcpStream::connect(address)).await;
-                (key, matches!(answer, Ok(Ok(_))))
+                // What this machine is short of says nothing of them.
+                let connected = connect::tcp(address, ANSWER).await;
+                (key, !connected.is_err_and(|error| !connect::is_our_own(&error)))
             });
         }
         while let Some(answer) = asked.join_next().await {
