@@ -187,6 +187,7 @@ mod tests {
         assert!(evicted >= 200_000 - PAGES * SETS * WAYS, "{evicted}");
         let later = 3 * 3_600_000_000;
         let evicts = |value: u32| buckets.take(hashing.hash_one(value), later).evicted;
-        assert_eq!((0..10_000).filter(|value| evicts(*value)).count(), 0, "full buckets give way freely");
+        // So few that no set has more than eight of them: one of 100 million runs would.
+        assert_eq!((0..1_000).filter(|value| evicts(*value)).count(), 0, "full buckets give way freely");
     }
 }
