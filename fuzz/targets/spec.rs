@@ -8,7 +8,7 @@ use routing_rules::release::ReleaseContext;
 use routing_rules::rules::RuleSet;
 use routing_rules::table::RouteTable;
 use serin_proxy::control_path::catalog::Catalog;
-use serin_proxy::control_path::source::{Text, TextKind};
+use serin_proxy::control_path::source::{Text, TextKind, Texts};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -23,8 +23,8 @@ fuzz_target!(|bytes: &[u8]| {
 /// Separates two revisions of one file in an input.
 const NEXT_REVISION: &str = "\n=====\n";
 
-fn texts(text: &str) -> [Text; 1] {
-    [Text { name: "serin.yaml".into(), content: Ok(Arc::from(text)), kind: TextKind::Main }]
+fn texts(text: &str) -> Texts {
+    vec![Text { name: "serin.yaml".into(), content: Ok(Arc::from(text)), kind: TextKind::Main }].into()
 }
 
 /// What is in force leads nowhere wrong, is served whole, and is what a cold start would restore.

@@ -1,28 +1,47 @@
-//! Letting go what stays though its keys have gone from etcd.
+//! Saying that what is missing in etcd is missing on purpose.
 
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::AdminState;
 use super::change::{Body, check, refuse};
+use super::wait::Wait;
 
-/// Lets go what is held.
-pub(super) async fn let_go(
+/// Lets go what is held, here and in all instances.
+pub(super) async fn confirm(
     State(state): State<AdminState>,
     peer: ConnectInfo<SocketAddr>,
     headers: HeaderMap,
+    wait: Result<Query<Wait>, QueryRejection>,
     body: Body,
 ) -> Response {
     if let Err(refusal) = check(peer.ip(), &headers, body) {
         return refuse(refusal);
     }
-    match &state.shared.etcd {
-        Some(etcd) => Json(json!({"released": etcd.let_go()})).into_response(),
-        None => refuse((StatusCode::NOT_FOUND, "no rules come from etcd".to_owned())),
+    let wait = match wait {
+        Ok(Query(wait)) => wait,
+        Err(rejection) => return refuse((rejection.status(), rejection.body_text())),
+    };
+    let Some(etcd) = &state.shared.etcd else {
+        return refuse((StatusCode::NOT_FOUND, "no rules come from etcd".to_owned()));
+    };
+    // Here first: it holds here also where the others cannot be told.
+    let confirmed = etcd.state.confirm();
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    match etcd.fleet.confirm(&now).await {
+        Ok(revision) => wait.answer(&etcd.fleet, revision, json!({"confirmed": confirmed})).await,
+        Err(trouble) => {
+            let error =
+                format!("done here, but etcd could not be told, so that other instances go on as before: {trouble}");
+            let body = json!({"error": error, "confirmed": confirmed});
+            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+        }
     }
 }

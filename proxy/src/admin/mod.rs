@@ -1,15 +1,17 @@
 //! The admin API, on a listener of its own: health, metrics, the rules as they are. All it changes is which endpoints drain, and
-//! what is let go that went from etcd.
+//! what is let go that went from etcd on purpose.
 //!
 //! Browsers of people inside the network must not become a way in: requests with a foreign `Host` or `Origin` are
 //! refused, so neither a rebound DNS name nor another site's script reaches it. What changes something must be
 //! JSON, which no form sends, and come from this machine.
 
 mod change;
+mod confirm;
 mod discovery;
 mod drain;
-mod release;
+mod instances;
 mod views;
+mod wait;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -67,7 +69,8 @@ fn router(state: AdminState) -> Router {
         .route("/api/v1/upstreams/{upstream}/endpoints/{endpoint}/undrain", post(drain::set::<false>))
         .route("/api/v1/releases", get(releases))
         .route("/api/v1/rejected", get(rejected))
-        .route("/api/v1/sources/etcd/release", post(release::let_go))
+        .route("/api/v1/sources/etcd/confirm", post(confirm::confirm))
+        .route("/api/v1/instances", get(instances::list))
         .route("/api/v1/explain", post(explain_request).get(explain_url))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"error": "no such resource"}))) })
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -101,19 +104,8 @@ fn check_origin(headers: &HeaderMap) -> Result<(), StatusCode> {
 }
 
 async fn readyz(State(state): State<AdminState>) -> Response {
-    let Readiness { draining, failure } = state.shared.readiness.borrow().clone();
+    let reasons = state.shared.not_ready();
     let status = state.shared.status.load();
-    let mut reasons: Vec<&str> = failure.iter().map(String::as_str).collect();
-    if draining {
-        reasons.push("draining");
-    }
-    if status.listeners.is_empty() {
-        reasons.push("no listener is open");
-    }
-    let etcd = state.shared.etcd_facts();
-    if etcd.is_some_and(|etcd| etcd.revision == 0) && !status.stale {
-        reasons.push("etcd was not heard yet");
-    }
     let body = json!({
         "ready": reasons.is_empty(),
         "reasons": reasons,

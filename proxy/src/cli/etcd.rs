@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
-use serin_proxy::control_path::etcd::{Cluster, Keys, Trouble};
+use serin_proxy::control_path::etcd::{Cluster, Trouble};
+use serin_proxy::control_path::fleet::{self, Progress, Rejected};
 use serin_proxy::control_path::transfer::{self, Note, Plan, Refusal};
-use tokio::runtime::Runtime;
 
 use super::etcd_args::EtcdArgs;
 use super::{NO, UNREACHED, USAGE, complain, say};
@@ -41,6 +41,9 @@ struct PushArgs {
     /// Write in several transactions what is too much for one.
     #[arg(long)]
     split: bool,
+    /// Wait until all instances have applied it, but no longer than this. Exit code 1: they have not, or one refuses a part.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, num_args = 0..=1, default_missing_value = "10s")]
+    wait: Option<Duration>,
     /// Who writes, for the history.
     #[arg(long, value_name = "NAME", env = "USER", default_value = "somebody")]
     by: String,
@@ -73,6 +76,10 @@ struct DiffArgs {
     etcd: EtcdArgs,
 }
 
+fn usage(reason: String) -> End {
+    End(USAGE, reason)
+}
+
 /// Why a command ends early: the exit code, and what is said.
 struct End(u8, String);
 
@@ -98,8 +105,8 @@ pub(super) fn etcd(command: EtcdCommand) -> ExitCode {
 }
 
 fn push(args: PushArgs) -> Result<u8, End> {
-    let PushArgs { folder, prune, dry_run, split, by, message, etcd } = args;
-    let (runtime, cluster) = reach(etcd)?;
+    let PushArgs { folder, prune, dry_run, split, wait, by, message, etcd } = args;
+    let (runtime, cluster) = etcd.reach().map_err(usage)?;
     let plan = runtime.block_on(planned(&cluster, &folder, prune))?;
     plan.changes.iter().for_each(say);
     if dry_run || plan.changes.is_empty() {
@@ -113,11 +120,14 @@ fn push(args: PushArgs) -> Result<u8, End> {
         End(code, refusal.to_string())
     })?;
     say(format_args!("{} written at revision {revision}, {} the same", plan.changes.len(), plan.unchanged));
-    Ok(0)
+    match wait {
+        Some(patience) => runtime.block_on(waited(cluster, revision, patience)),
+        None => Ok(0),
+    }
 }
 
 fn diff(args: DiffArgs) -> Result<u8, End> {
-    let (runtime, cluster) = reach(args.etcd)?;
+    let (runtime, cluster) = args.etcd.reach().map_err(usage)?;
     let plan = runtime.block_on(planned(&cluster, &args.folder, args.prune))?;
     plan.changes.iter().for_each(say);
     say(format_args!("{} to write, {} the same", plan.changes.len(), plan.unchanged));
@@ -125,8 +135,8 @@ fn diff(args: DiffArgs) -> Result<u8, End> {
 }
 
 fn pull(args: PullArgs) -> Result<u8, End> {
-    let (runtime, cluster) = reach(args.etcd)?;
-    let keys = runtime.block_on(keys(&cluster))?;
+    let (runtime, cluster) = args.etcd.reach().map_err(usage)?;
+    let keys = runtime.block_on(cluster.list(cluster.prefix()))?;
     let pulled = transfer::pull(&args.folder, &keys, cluster.prefix(), args.force);
     let pulled = pulled.map_err(|error| End(USAGE, format!("{}: {error}", args.folder.display())))?;
     for (file, count) in &pulled.files {
@@ -140,35 +150,26 @@ fn pull(args: PullArgs) -> Result<u8, End> {
 
 async fn planned(cluster: &Cluster, folder: &Path, prune: bool) -> Result<Plan, End> {
     let texts = transfer::read(folder).map_err(|error| End(USAGE, format!("{}: {error}", folder.display())))?;
-    let keys = keys(cluster).await?;
+    let keys = cluster.list(cluster.prefix()).await?;
     transfer::plan(&texts, &keys, cluster.prefix(), prune).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         End(NO, lines.join("\n"))
     })
 }
 
-async fn keys(cluster: &Cluster) -> Result<Keys, Trouble> {
-    let mut trouble = None;
-    // Each member once.
-    for _ in 0..cluster.members() {
-        let listed = match cluster.connect().await {
-            Ok(connection) => match connection.list(cluster.prefix()).await {
-                Ok(keys) => return Ok(keys),
-                Err(trouble) => {
-                    cluster.turn_away(&connection).await;
-                    trouble
-                }
-            },
-            Err(trouble) => trouble,
-        };
-        trouble = Some(listed);
+/// Says how far the instances are with what was written.
+async fn waited(cluster: Cluster, revision: i64, patience: Duration) -> Result<u8, End> {
+    let Some(members) = fleet::wait_for(cluster, revision, patience).await else {
+        return Err(End(UNREACHED, "it is written, but etcd does not say what the instances do".to_owned()));
+    };
+    let Progress { applied, waiting } = members.progress(revision);
+    let refusals = members.refusals(revision);
+    for (id, Rejected { source, reason, .. }) in &refusals {
+        complain(format_args!("{id} refuses {source}: {reason}"));
     }
-    Err(trouble.unwrap_or_else(|| Trouble::new("there is no member to ask")))
-}
-
-fn reach(args: EtcdArgs) -> Result<(Runtime, Cluster), End> {
-    let settings = args.settings().map_err(|reason| End(USAGE, reason))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| End(NO, format!("cannot start a runtime: {error}")))?;
-    Ok((runtime, Cluster::new(settings)))
+    say(format_args!("applied by {} of {} instances", applied.len(), applied.len() + waiting.len()));
+    if !waiting.is_empty() {
+        return Err(End(NO, format!("not yet applied by {}", waiting.join(", "))));
+    }
+    Ok(if refusals.is_empty() { 0 } else { NO })
 }

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
+use serin_proxy::control_path::etcd::Cluster;
 use serin_proxy::settings::{EtcdSettings, EtcdTlsSettings};
+use tokio::runtime::Runtime;
+
+use super::runtime;
 
 /// How etcd is reached.
 #[derive(clap::Args)]
@@ -40,6 +44,12 @@ impl EtcdArgs {
     /// What the keys of Serin begin with.
     pub(super) fn prefix(&self) -> &str {
         &self.etcd_prefix
+    }
+
+    /// A runtime to ask the cluster on, and the cluster.
+    pub(super) fn reach(self) -> Result<(Runtime, Cluster), String> {
+        let settings = self.settings()?;
+        Ok((runtime()?, Cluster::new(settings)))
     }
 
     /// The same as settings.

@@ -6,6 +6,7 @@ mod diff;
 mod etcd;
 mod etcd_args;
 mod explain;
+mod instances;
 mod register;
 mod run;
 
@@ -43,6 +44,8 @@ enum Command {
     Register(Box<register::RegisterArgs>),
     /// Bring a folder of rule files and the keys of etcd together.
     Etcd(Box<etcd::EtcdCommand>),
+    /// Say which instances follow etcd, what they have applied and which of them leads. Exit code 0: all are well, 1: not.
+    Instances(Box<instances::InstancesArgs>),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -93,6 +96,7 @@ fn run_command(command: Command) -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::Register(args) => register::register(*args),
         Command::Etcd(command) => etcd::etcd(*command),
+        Command::Instances(args) => instances::instances(*args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "serin", &mut std::io::stdout());
             ExitCode::SUCCESS
@@ -127,6 +131,12 @@ fn refuse(json: bool, reason: impl std::fmt::Display) -> ExitCode {
         false => complain(reason),
     }
     ExitCode::from(USAGE)
+}
+
+/// What a command asks others on.
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start a runtime: {error}"))
 }
 
 /// Prints to standard output. A reader that has gone (`serin check | head`) is no error.

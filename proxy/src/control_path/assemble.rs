@@ -58,6 +58,11 @@ impl Assembler {
         Self { workers, context, trusted_proxies, geo, looks_up: true, stored, endpoints, unused, traffic }
     }
 
+    /// What stands for the secret that signs pins.
+    pub fn secret_fingerprint(&self) -> String {
+        self.context.secret.fingerprint()
+    }
+
     /// Upstreams of the first rules whose endpoints are looked up begin with these.
     pub fn with_stored(self, stored: StoredEndpoints) -> Self {
         Self { stored: Arc::new(stored), ..self }

@@ -9,6 +9,7 @@ pub mod check;
 pub mod decode;
 pub mod discovery;
 pub mod etcd;
+pub mod fleet;
 mod follow;
 pub mod geo;
 pub mod health;

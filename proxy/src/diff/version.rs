@@ -26,7 +26,7 @@ impl Version {
         let checked = check::check(main);
         let settings = settings(main).unwrap_or_default();
         let mut catalog = Catalog::default();
-        catalog.update_texts(&FileSet::new(main, &settings.sources.files).read(), None);
+        catalog.update_texts(&FileSet::new(main, &settings.sources.files).read().into(), None);
         Self {
             problems: checked.problems,
             settings: super::value(&settings),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
+use super::fleet::Membership;
 use super::listeners::HeldSockets;
 use super::rules::RulesThread;
 use super::weights::WeightsThread;
@@ -33,6 +34,7 @@ pub(super) struct Control {
     pub(super) probing: [JoinHandle<()>; 2],
     /// Who follows etcd, where there is one.
     pub(super) etcd: Option<Following>,
+    pub(super) fleet: Membership,
     pub(super) sockets: HeldSockets,
     pub(super) admin: Option<TcpListener>,
     pub(super) inbox: UnboundedReceiver<Order>,
@@ -53,6 +55,7 @@ impl Control {
                 }
             });
         }
+        self.fleet.begin();
         loop {
             tokio::select! {
                 texts = self.watch.changed() => self.rules.update(texts),
@@ -60,6 +63,7 @@ impl Control {
                 Some(Err(error)) = background.join_next() => {
                     return self.fail(Failure::of_task("the admin API", error)).await;
                 }
+                error = self.fleet.failed() => return self.fail(Failure::of_task("the fleet", error)).await,
                 order = self.inbox.recv() => match order {
                     Some(Order::Reload) => {
                         self.shared.log.reopen();
@@ -102,6 +106,7 @@ impl Control {
 
     async fn stop(mut self) -> Result<(), Failure> {
         self.shared.command_all(|| Command::Stop);
+        self.fleet.leave().await;
         let (shared, rules, weights) = (Arc::clone(&self.shared), self.rules, self.weights);
         let (probing, etcd) = (self.probing, self.etcd);
         let ended = tokio::task::spawn_blocking(move || {

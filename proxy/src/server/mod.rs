@@ -10,6 +10,8 @@ mod weights;
 
 mod drain;
 
+mod fleet;
+
 mod control;
 
 use std::net::SocketAddr;
@@ -22,9 +24,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::Readiness;
 use crate::control_path::decode::Problem;
-use crate::control_path::etcd::Cluster;
 use crate::control_path::publish::{Publisher, Status};
-use crate::control_path::source::etcd::{EtcdState, Seen};
+use crate::control_path::source::etcd::Seen;
 use crate::control_path::source::file::{FileSet, FileWatch};
 use crate::control_path::{discovery, health};
 pub use crate::data_path::deadline::ConnectionLimits;
@@ -38,9 +39,10 @@ pub use crate::thread::Failure;
 use crate::thread::{self, Failures};
 use crate::worker::{Command, WorkerHandle, WorkerOptions};
 use control::Control;
+use fleet::{Me, Membership};
 use listeners::{HeldSockets, WorkerListeners};
 use rules::{Inbox, RulesThread, Sources};
-use start::Start;
+use start::{InEtcd, Start};
 use weights::WeightsThread;
 
 /// How to start.
@@ -89,8 +91,9 @@ pub(crate) struct Shared {
     pub(crate) status: ArcSwap<Status>,
     pub(crate) workers: Mutex<Vec<WorkerHandle>>,
     pub(crate) log: LogSink,
+    pub(crate) me: Me,
     /// Rules in etcd, if they are followed.
-    pub(crate) etcd: Option<Arc<EtcdState>>,
+    pub(crate) etcd: Option<InEtcd>,
     pub(crate) readiness: watch::Sender<Readiness>,
 }
 
@@ -110,10 +113,26 @@ impl Shared {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Why new requests are better sent elsewhere; nothing if they are welcome.
+    pub(crate) fn not_ready(&self) -> Vec<String> {
+        let Readiness { draining, failure } = self.readiness.borrow().clone();
+        let status = self.status.load();
+        let is_unheard = self.etcd_facts().is_some_and(|etcd| etcd.revision == 0) && !status.stale;
+        let others = [
+            (draining, "draining"),
+            (status.listeners.is_empty(), "no listener is open"),
+            (is_unheard, "etcd was not heard yet"),
+        ];
+        let others = others.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned());
+        failure.into_iter().chain(others).collect()
+    }
+
     /// How following etcd goes, if that is done.
     pub(crate) fn etcd_facts(&self) -> Option<EtcdFacts> {
-        let Seen { is_heard, revision, failures, held } = self.etcd.as_ref()?.seen();
-        Some(EtcdFacts { is_heard, revision, failures, held })
+        let InEtcd { state, fleet, .. } = self.etcd.as_ref()?;
+        let Seen { is_heard, revision, failures, held } = state.seen();
+        let (instances, leads) = (fleet.members().instances.len(), fleet.leads());
+        Some(EtcdFacts { is_heard, revision, failures, held, instances, leads })
     }
 
     /// What the workers count.
@@ -143,12 +162,13 @@ impl Server {
     /// # Errors
     /// Nothing to serve: the main file cannot be used, and no rules are stored. Or the operating system gives too little.
     pub fn start(options: StartOptions) -> Result<Self, StartError> {
-        let Start { settings, stored, main } = start::read(&options.config, options.state_dir.as_ref())?;
+        let Start { settings, stored, stored_at_s, main } = start::read(&options.config, options.state_dir.as_ref())?;
         let state_dir = start::state_dir(&settings)?;
         let (tell_failure, failures) = mpsc::unbounded_channel();
         let log = start::access_log(&settings, &tell_failure)?;
         let worker_count = settings.worker_count();
         let assembler = start::assembler(&settings, state_dir.as_ref(), worker_count)?;
+        let me = Me::new(assembler.secret_fingerprint());
         let admin = settings.admin.as_ref().map(|admin| listener::bind(admin.address)).transpose();
         let admin = admin.map_err(system("admin address"))?;
         let admin_address = admin.as_ref().and_then(|socket| socket.local_addr().ok());
@@ -185,17 +205,17 @@ impl Server {
         let watch = FileWatch::new(files.clone());
         let (swaps, told) = watch::channel(());
         let inbox = Inbox::new();
-        let mut sources = Sources { files: files.read(), keys: start::keys(&settings), stored_routes: 0 };
+        let mut sources =
+            Sources { files: files.read(), keys: start::keys(&settings), stored_at_s, ..Sources::default() };
         publisher.begin(sources.texts(), main);
         if settings.sources.etcd.is_some() {
             sources.stored_routes = publisher.stored_routes();
         }
-        // Each thread has a connection of its own, which lives with its event loop.
-        let cluster = || settings.sources.etcd.clone().map(Cluster::new);
-        let etcd_state = settings.sources.etcd.as_ref().map(|_| Arc::<EtcdState>::default());
-        let etcd = start::etcd(cluster(), etcd_state.clone(), inbox.tell_keys(), &tell_failure)?;
+        let in_etcd = InEtcd::new(&settings, &me.id);
+        let etcd = in_etcd.as_ref().map(|etcd| etcd.follow(inbox.tell_keys(), &tell_failure)).transpose()?;
         inbox.take_keys(&mut publisher, &mut sources);
-        let lookups = discovery::run(Arc::clone(&snapshots), told.clone(), inbox.tell(), cluster());
+        let registries = in_etcd.as_ref().map(InEtcd::registries);
+        let lookups = discovery::run(Arc::clone(&snapshots), told.clone(), inbox.tell(), registries);
         let discovery = thread::start_task("discovery", tell_failure.clone(), lookups);
         let discovery = discovery.map_err(system("discovery thread"))?;
         inbox.take_first(&mut publisher, &mut sources, &snapshots.load());
@@ -203,13 +223,14 @@ impl Server {
 
         let shared = Arc::new(Shared {
             snapshots,
-            status: ArcSwap::from_pointee(publisher.status()),
+            status: ArcSwap::from_pointee(sources.status(&publisher)),
             workers: Mutex::new(workers),
             log,
-            etcd: etcd_state,
+            me,
+            etcd: in_etcd,
             readiness: watch::Sender::default(),
         });
-        let checks = health::run(Arc::clone(&shared.snapshots), told);
+        let checks = health::run(Arc::clone(&shared.snapshots), told.clone());
         let health = thread::start_task("health", tell_failure.clone(), checks);
         let health = health.map_err(system("health thread"))?;
         let rules = RulesThread::start(publisher, inbox, sources, Arc::clone(&shared), swaps, tell_failure.clone());
@@ -225,6 +246,7 @@ impl Server {
             rules,
             weights,
             probing: [health, discovery],
+            fleet: Membership::new(Arc::clone(&shared), told),
             etcd,
             sockets: held,
             admin,

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use super::Shared;
 use crate::control_path::discovery::Tell;
-use crate::control_path::publish::Publisher;
-use crate::control_path::source::Text;
+use crate::control_path::publish::{Publisher, Status};
 use crate::control_path::source::etcd::KeyTexts;
+use crate::control_path::source::{Text, Texts};
 use crate::moment;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::thread::{self, Failures};
@@ -31,15 +31,27 @@ pub(super) struct Sources {
     pub(super) keys: KeyTexts,
     /// Routes that an earlier process had from etcd, until it is known what became of them.
     pub(super) stored_routes: usize,
+    /// When it stored them, in seconds since 1970.
+    pub(super) stored_at_s: u64,
+    /// The revision of etcd up to which all has been put in force or refused.
+    pub(super) applied: i64,
 }
 
 impl Sources {
-    pub(super) fn texts(&mut self) -> Vec<Text> {
-        let misses = self.keys.misses(self.stored_routes);
+    pub(super) fn texts(&mut self) -> Texts {
+        let misses = self.keys.misses(self.stored_routes, self.stored_at_s);
         if misses.is_none() && !self.keys.is_unheard() {
             self.stored_routes = 0;
         }
-        self.files.iter().cloned().chain(self.keys.all()).chain(misses).collect()
+        let mut texts = self.keys.texts();
+        texts.put_files(self.files.iter().cloned());
+        misses.into_iter().for_each(|note| texts.note(note));
+        texts
+    }
+
+    /// How things are now that they are applied.
+    pub(super) fn status(&self, publisher: &Publisher) -> Status {
+        Status { applied: self.applied, ..publisher.status() }
     }
 }
 
@@ -100,7 +112,7 @@ impl Inbox {
                 Err(_) => break,
             }
         }
-        update(publisher, sources.texts());
+        update(publisher, sources);
     }
 
     /// Waits for the first lookups of the upstreams of a snapshot, but not for long, and takes what they found.
@@ -125,7 +137,7 @@ impl Inbox {
             }
         }
         if is_newer {
-            update(publisher, sources.texts());
+            update(publisher, sources);
         }
         publisher.take_found(&all.map(|upstream| upstream.name().clone()).collect::<Vec<_>>());
     }
@@ -188,7 +200,7 @@ fn run(
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        shared.status.store(Arc::new(publisher.status()));
+        shared.status.store(Arc::new(sources.status(&publisher)));
         swaps.send_replace(());
     }
 }
@@ -226,17 +238,18 @@ fn take(publisher: &mut Publisher, sources: &mut Sources, all: impl Iterator<Ite
         }
     }
     if is_newer {
-        update(publisher, sources.texts());
+        update(publisher, sources);
     }
     publisher.take_found(&found);
 }
 
 /// What makes this panic is in a file, and would do so again after a restart: the rules in force stay. The publisher works
 /// on copies, so the next update finds everything as it was.
-fn update(publisher: &mut Publisher, texts: Vec<Text>) {
-    let updated = catch_unwind(AssertUnwindSafe(|| publisher.update(texts)));
-    if let Err(panic) = updated {
-        publisher.note_panic(thread::message(&*panic));
+fn update(publisher: &mut Publisher, sources: &mut Sources) {
+    let texts = sources.texts();
+    match catch_unwind(AssertUnwindSafe(|| publisher.update(texts))) {
+        Ok(()) => sources.applied = sources.keys.revision(),
+        Err(panic) => publisher.note_panic(thread::message(&*panic)),
     }
 }
 

@@ -11,7 +11,9 @@ use crate::control_path::assemble::Assembler;
 use crate::control_path::catalog::{Catalog, Document};
 use crate::control_path::check::check;
 use crate::control_path::decode::Problem;
+use crate::control_path::discovery::Registries;
 use crate::control_path::etcd::{Cluster, Pace};
+use crate::control_path::fleet::Fleet;
 use crate::control_path::geo::CityDatabase;
 use crate::control_path::saver::Saver;
 use crate::control_path::secret;
@@ -19,7 +21,7 @@ use crate::control_path::source;
 use crate::control_path::source::etcd::{EtcdState, KeyTexts};
 use crate::control_path::source::file::FileSet;
 use crate::control_path::state_dir::StateDir;
-use crate::settings::Settings;
+use crate::settings::{EtcdSettings, Settings};
 use crate::telemetry::access_log::LogSink;
 use crate::thread::{Failures, Following};
 
@@ -27,6 +29,8 @@ use crate::thread::{Failures, Following};
 pub(super) struct Start {
     pub(super) settings: Settings,
     pub(super) stored: Option<Catalog>,
+    /// When that was stored, in seconds since 1970.
+    pub(super) stored_at_s: u64,
     /// The main file, so that it is parsed once.
     pub(super) main: Option<Document>,
 }
@@ -39,6 +43,7 @@ pub(super) fn read(main: &Path, state_dir: Option<&PathBuf>) -> Result<Start, St
     let settings = document.as_ref().and_then(|document| settings_of(document, &mut problems));
     let folder = state_dir.cloned().or_else(|| settings.as_ref().and_then(|settings| settings.state_dir.clone()));
     let stored = folder.as_ref().and_then(|folder| StateDir::open(folder).ok()?.restore().ok());
+    let stored_at_s = stored.as_ref().map_or(0, |stored| stored.saved_at);
     let catalog = stored.as_ref().map(|stored| Catalog::restored(&stored.rules, &"stored rules".into()));
     let mut settings = match (settings, stored) {
         (Some(settings), _) => settings,
@@ -50,7 +55,7 @@ pub(super) fn read(main: &Path, state_dir: Option<&PathBuf>) -> Result<Start, St
         (None, None) => return Err(StartError::Rules(check(main).problems)),
     };
     settings.state_dir = folder;
-    Ok(Start { settings, stored: catalog, main: document })
+    Ok(Start { settings, stored: catalog, stored_at_s, main: document })
 }
 
 fn settings_of(document: &Document, problems: &mut Vec<Problem>) -> Option<Settings> {
@@ -115,16 +120,40 @@ pub(super) fn keys(settings: &Settings) -> KeyTexts {
     etcd.map(|etcd| KeyTexts::unheard(&etcd.endpoints.join(","), "it was just asked")).unwrap_or_default()
 }
 
-/// Follows etcd, where there is one.
-pub(super) fn etcd(
-    cluster: Option<Cluster>,
-    state: Option<Arc<EtcdState>>,
-    tell: impl Fn(KeyTexts) + Send + Sync + 'static,
-    failures: &Failures,
-) -> Result<Option<Following>, StartError> {
-    let Some((cluster, state)) = cluster.zip(state) else { return Ok(None) };
-    let follow = source::etcd::run(cluster, Pace::default(), state, tell);
-    Following::start("etcd", failures.clone(), follow).map(Some).map_err(system("etcd thread"))
+/// Rules in etcd, and the fleet that follows them.
+#[derive(Clone)]
+pub(crate) struct InEtcd {
+    settings: EtcdSettings,
+    pub(crate) state: Arc<EtcdState>,
+    pub(crate) fleet: Arc<Fleet>,
+}
+
+impl InEtcd {
+    pub(super) fn new(settings: &Settings, id: &str) -> Option<Self> {
+        let settings = settings.sources.etcd.clone()?;
+        let fleet = Arc::new(Fleet::new(id, Cluster::new(settings.clone())));
+        Some(Self { settings, state: Arc::default(), fleet })
+    }
+
+    /// Follows the rules.
+    pub(super) fn follow(
+        &self,
+        tell: impl Fn(KeyTexts) + Send + Sync + 'static,
+        failures: &Failures,
+    ) -> Result<Following, StartError> {
+        let follow =
+            source::etcd::run(self.cluster(), Pace::default(), Arc::clone(&self.state), Arc::clone(&self.fleet), tell);
+        Following::start("etcd", failures.clone(), follow).map_err(system("etcd thread"))
+    }
+
+    pub(super) fn registries(&self) -> Registries {
+        Registries { cluster: self.cluster(), confirmations: self.state.confirmations() }
+    }
+
+    /// Each thread has a connection of its own, which lives with its event loop.
+    fn cluster(&self) -> Cluster {
+        Cluster::new(self.settings.clone())
+    }
 }
 
 /// How many descriptors clients and endpoints may use. The rest is for files and the admin API, which must work when

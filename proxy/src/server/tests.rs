@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::control::Control;
+use super::fleet::{Me, Membership};
 use super::listeners::HeldSockets;
 use super::rules::{Inbox, RulesThread, Sources};
 use super::weights::WeightsThread;
@@ -263,6 +264,7 @@ fn rules_thread(listeners: Slow) -> (Arc<Shared>, RulesThread, UnboundedReceiver
         status: ArcSwap::from_pointee(publisher.status()),
         workers: Mutex::default(),
         log: LogSink::off(),
+        me: Me::new(String::new()),
         etcd: None,
         readiness: watch::Sender::default(),
     });
@@ -298,6 +300,7 @@ fn an_order_to_end_does_not_wait_for_files_that_are_being_read() {
         weights: WeightsThread::start(Arc::clone(&shared.snapshots), unbounded_channel().0).unwrap(),
         probing: [(); 2].map(|()| std::thread::spawn(|| ())),
         etcd: None,
+        fleet: Membership::new(Arc::clone(&shared), watch::channel(()).1),
         sockets: HeldSockets::default(),
         admin: None,
         inbox,

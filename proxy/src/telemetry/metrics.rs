@@ -37,6 +37,10 @@ pub struct EtcdFacts {
     pub failures: u64,
     /// Objects that stay though their keys have gone.
     pub held: usize,
+    /// Instances that follow the same etcd.
+    pub instances: usize,
+    /// Whether this one leads them.
+    pub leads: bool,
 }
 
 /// The text that Prometheus reads. Everything is gathered anew, so that what has gone (an endpoint, an upstream) leaves
@@ -142,6 +146,8 @@ fn publish_etcd(etcd: &EtcdFacts) {
     gauge!(names::ETCD_REVISION).set(etcd.revision as f64);
     counter!(names::ETCD_FAILURES).absolute(etcd.failures);
     gauge!(names::ETCD_HELD).set(etcd.held as f64);
+    gauge!(names::ETCD_INSTANCES).set(etcd.instances as f64);
+    gauge!(names::ETCD_LEADER).set(u8::from(etcd.leads));
 }
 
 fn publish_breaker(member: &Member, labels: &[Label]) {

@@ -101,5 +101,7 @@ metrics! {
     ETCD_UP = "serin_etcd_up", Gauge, [], "1 while etcd answers, 0 while what was heard last serves on. Only where rules come from etcd, as all of these.";
     ETCD_REVISION = "serin_etcd_revision", Gauge, [], "The revision of etcd up to which all rules are known.";
     ETCD_FAILURES = "serin_etcd_failures_total", Counter, [], "Connections to etcd that failed or ended.";
+    ETCD_INSTANCES = "serin_etcd_instances", Gauge, [], "Instances that follow the same etcd, this one among them.";
+    ETCD_LEADER = "serin_etcd_leader", Gauge, [], "1 while this instance leads them.";
     ETCD_HELD = "serin_etcd_held_objects", Gauge, [], "Objects that stay though their keys have gone, because most routes went at once.";
 }

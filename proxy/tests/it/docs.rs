@@ -112,6 +112,7 @@ fn known_commands(page: &str, line: usize, lines: &[&str]) {
         "etcdctl put ",
         "curl -X POST ",
         "serin etcd ",
+        "serin instances",
     ];
     for command in lines.iter().filter(|command| !command.is_empty()) {
         assert!(known.iter().any(|start| command.starts_with(start)), "{page}:{line}: nothing tests `{command}`");

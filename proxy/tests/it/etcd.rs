@@ -298,7 +298,7 @@ fn registrations_serve_on_without_etcd_also_after_a_restart() {
 }
 
 #[test]
-fn when_most_routes_go_at_once_they_stay_until_somebody_lets_them_go() {
+fn when_most_routes_go_at_once_they_stay_until_somebody_confirms_it() {
     let Some(etcd) = Etcd::start() else { return };
     let origin = Origin::named("app");
     etcd.put("/serin/upstreams/app", upstream(&origin));
@@ -314,21 +314,15 @@ fn when_most_routes_go_at_once_they_stay_until_somebody_lets_them_go() {
     eventually(PATIENCE, "it is told", || serin.metric("serin_etcd_held_objects") == 4.0);
     assert_eq!(["/a", "/b", "/c"].map(status), [200; 3]);
     let rejected = serin.admin_text("/api/v1/rejected");
-    assert!(rejected.contains("/api/v1/sources/etcd/release"), "{rejected}");
+    assert!(rejected.contains("/api/v1/sources/etcd/confirm"), "{rejected}");
     // What comes while they are held is taken, and changes nothing for them.
     etcd.put("/serin/routes/d", "{paths: [{prefix: /d}], upstream: app}");
     eventually(PATIENCE, "a new one", || status("/d") == 200);
     assert_eq!(["/a", "/b"].map(status), [200, 200]);
     assert_eq!(serin.metric("serin_etcd_held_objects"), 4.0);
 
-    let admin = serin.server().admin().expect("the rules open the admin API");
-    let answer = Client::connect(admin).request(
-        "POST",
-        "/api/v1/sources/etcd/release",
-        &[("Content-Type", "application/json"), ("Host", "localhost")],
-        b"{}",
-    );
-    assert_eq!((answer.status, answer.text()), (200, "{\"released\":4}"));
+    let (status_code, answer) = serin.order("/api/v1/sources/etcd/confirm");
+    assert_eq!((status_code, &answer["confirmed"]), (200, &4.into()), "{answer}");
     eventually(PATIENCE, "they have gone", || status("/a") == 404);
     // The upstream went with them, and is missed by the route that came.
     assert_eq!(serin.metric("serin_rules_rejected"), 1.0);

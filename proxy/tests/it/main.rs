@@ -43,6 +43,7 @@ mod drain;
 mod etcd;
 mod explain;
 mod faults;
+mod fleet;
 mod health;
 mod hedge;
 mod listeners;

@@ -82,8 +82,8 @@ impl Registrations {
         }
     }
 
-    /// Those that have gone are let go, because somebody says so.
-    pub fn release(&mut self) {
+    /// Those that have gone have gone on purpose: somebody says so.
+    pub fn confirm(&mut self) {
         self.trouble_until_ms = None;
         self.gone.clear();
     }
@@ -114,11 +114,6 @@ impl Registrations {
         let beyond_limit = endpoints.len().saturating_sub(MOST_ENDPOINTS);
         endpoints.truncate(MOST_ENDPOINTS);
         Found { endpoints, refused: 0, beyond_limit }
-    }
-
-    /// Whether a key is there.
-    pub fn has(&self, key: &[u8]) -> bool {
-        self.live.contains_key(key)
     }
 }
 

@@ -8,6 +8,7 @@ use clap::ArgGroup;
 use serin_proxy::control_path::discovery::registration::{self, Registration};
 use serin_proxy::control_path::etcd::{Cluster, LeasedKey};
 use serin_proxy::control_path::health::UrlCheck;
+use tokio::sync::watch;
 
 use crate::cli::etcd_args::EtcdArgs;
 
@@ -64,7 +65,7 @@ impl RegisterArgs {
         let check = self.check.map(|url| UrlCheck::new(&url, self.check_interval, CHECK_TIMEOUT));
         let drain = self.drain.unwrap_or(if self.command.is_empty() { Duration::ZERO } else { DRAIN });
         Ok(Plan {
-            key: LeasedKey::new(Cluster::new(settings), &key, &value, self.ttl),
+            key: LeasedKey::new(Cluster::new(settings), &key, watch::channel(value.into()).1, self.ttl),
             check: check.transpose().map_err(|reason| format!("--check: {reason}"))?,
             command: self.command,
             drain,

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 pub(super) use args::RegisterArgs;
 
-use super::{NO, complain, refuse};
+use super::{NO, complain, refuse, runtime};
 use args::Plan;
 use process::{Event, Process};
 use registrar::Registrar;
@@ -27,10 +27,10 @@ pub(super) fn register(args: RegisterArgs) -> ExitCode {
         Err(reason) => return refuse(false, reason),
     };
     serin_proxy::telemetry::tracing::start();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            complain(format_args!("cannot start a runtime: {error}"));
+        Err(reason) => {
+            complain(reason);
             return ExitCode::from(NO);
         }
     };

@@ -7,22 +7,25 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use imbl::hashmap;
+use imbl::{OrdMap, OrdSet, hashmap};
 
 use super::findings::Findings;
 use super::reading::Reading;
 use super::{Entries, Entry, Key};
 use crate::control_path::decode::Problem;
-use crate::control_path::source::Text;
+use crate::control_path::source::{Difference, Place, Text, Texts};
 
 /// What the texts say, and which of them name an object. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Claims {
+    pub(super) texts: Texts,
     /// In the order of the sources. Kept so that a text that did not change is not read again.
-    pub(super) readings: Vec<Arc<Reading>>,
-    places: HashMap<Arc<str>, usize>,
-    /// The places of texts that cannot be read in full. Each object asks for them, so they are not looked for each time.
-    keepers: Vec<usize>,
+    pub(super) readings: OrdMap<Place, Arc<Reading>>,
+    places: imbl::HashMap<Arc<str>, Place>,
+    /// Where texts stand that cannot be read in full. Each object asks for them, so they are not looked for each time.
+    keepers: OrdSet<Place>,
+    /// Where texts stand in which something is wrong.
+    wrong: OrdSet<Place>,
     named: imbl::HashMap<Key, Vec<Arc<str>>>,
 }
 
@@ -45,16 +48,23 @@ pub(super) struct Claim {
 }
 
 impl Claims {
-    /// Takes a new revision of all texts, and reads those that have changed.
-    pub(super) fn update(&mut self, texts: &[Text], mut read: impl FnMut(&Text) -> Reading) -> Touched {
+    /// Takes a new revision of all texts, and reads those that have changed. Looks at no others.
+    pub(super) fn update(&mut self, texts: &Texts, mut read: impl FnMut(&Text) -> Reading) -> Touched {
         let mut touched = Touched::default();
-        let kept_before = self.keepers().map(|(_, reading)| reading.text.clone()).collect::<Vec<_>>();
-        let before = std::mem::take(&mut self.readings).into_iter();
-        let mut before: HashMap<Arc<str>, Arc<Reading>> =
-            before.map(|reading| (Arc::clone(&reading.text.name), reading)).collect();
+        let kept_before: Vec<Text> = self.keepers().map(|(_, reading)| reading.text.clone()).collect();
+        let before = std::mem::replace(&mut self.texts, texts.clone());
+        let (mut come, mut old) = (Vec::new(), HashMap::new());
+        for difference in before.differences(texts) {
+            let (Difference::Here(place, _) | Difference::Gone(place)) = difference;
+            // One that stands elsewhere now says the same as before.
+            old.extend(self.take(place).map(|reading| (Arc::clone(place.name()), reading)));
+            if let Difference::Here(place, text) = difference {
+                come.push((place, text));
+            }
+        }
         let mut came_or_went = false;
-        for text in texts {
-            let old = before.remove(&text.name);
+        for (place, text) in come {
+            let old = old.remove(&text.name);
             came_or_went |= old.is_none();
             let reading = match old {
                 Some(reading) if reading.text == *text => reading,
@@ -64,19 +74,43 @@ impl Claims {
                     Arc::new(new)
                 }
             };
-            self.readings.push(reading);
+            self.put(place, reading);
         }
-        came_or_went |= !before.is_empty();
-        for (name, gone) in &before {
+        came_or_went |= !old.is_empty();
+        for (name, gone) in &old {
             self.exchange(name, Some(gone), None, &mut touched);
         }
-        let names = self.readings.iter().map(|reading| Arc::clone(&reading.text.name));
-        self.places = names.zip(0..).collect();
-        let keepers = self.readings.iter().enumerate().filter(|(_, reading)| reading.keeps_last);
-        self.keepers = keepers.map(|(place, _)| place).collect();
         let keeps_others = came_or_went && !self.keepers.is_empty();
         touched.all = keeps_others || !self.keepers().map(|(_, reading)| &reading.text).eq(&kept_before);
         touched
+    }
+
+    fn take(&mut self, place: &Place) -> Option<Arc<Reading>> {
+        self.keepers.remove(place);
+        self.wrong.remove(place);
+        self.places.remove(place.name());
+        self.readings.remove(place)
+    }
+
+    fn put(&mut self, place: &Place, reading: Arc<Reading>) {
+        if reading.keeps_last {
+            self.keepers.insert(place.clone());
+        }
+        if !reading.problems.is_empty() || !reading.wrong.is_empty() {
+            self.wrong.insert(place.clone());
+        }
+        self.places.insert(Arc::clone(place.name()), place.clone());
+        self.readings.insert(place.clone(), reading);
+    }
+
+    /// What all texts say, in the order of the sources.
+    pub(super) fn readings(&self) -> impl Iterator<Item = &Reading> {
+        self.readings.values().map(|reading| &**reading)
+    }
+
+    /// A text by its name.
+    pub(super) fn text(&self, name: &Arc<str>) -> Option<&Text> {
+        Some(&self.readings.get(self.places.get(name)?)?.text)
     }
 
     /// One version of a text takes the place of another.
@@ -111,7 +145,7 @@ impl Claims {
     /// The problems of the texts themselves, and the objects they keep from being in force.
     pub(super) fn findings(&self, in_force: &Entries) -> Findings {
         let mut findings = Findings::default();
-        for (place, reading) in self.readings.iter().enumerate() {
+        for (place, reading) in self.wrong.iter().filter_map(|place| self.readings.get_key_value(place)) {
             let first = findings.count();
             findings.extend(reading.problems.iter().cloned());
             for (key, problem) in &reading.wrong {
@@ -127,12 +161,12 @@ impl Claims {
     pub(super) fn resolve(&self, key: &Key, in_force: &Entries, findings: &mut Findings) -> Claim {
         let current = in_force.get(key);
         let keeping = self.keepers().filter(|(_, reading)| current.is_some_and(|entry| self.keeps(reading, entry)));
-        let places: BTreeSet<usize> = self.places_of(key).chain(keeping.map(|(place, _)| place)).collect();
-        let Some(&first) = places.first() else {
+        let places: BTreeSet<&Place> = self.places_of(key).chain(keeping.map(|(place, _)| place)).collect();
+        let mut readings = places.into_iter().filter_map(|place| self.readings.get(place));
+        let Some(reading) = readings.next() else {
             let is_kept = |entry: &&Arc<Entry>| entry.is_stored && !self.keepers.is_empty();
             return Claim { entry: current.filter(is_kept).cloned(), is_contested: false };
         };
-        let reading = &self.readings[first];
         let (document, entry) = match reading.objects.get(key) {
             Some(written) => {
                 let document = &reading.text.name;
@@ -142,7 +176,7 @@ impl Claims {
             None => (current.map_or(&reading.text.name, |entry| &entry.document), current.cloned()),
         };
         let mut is_contested = false;
-        for reading in places.iter().skip(1).map(|place| &self.readings[*place]) {
+        for reading in readings {
             let Some(written) = reading.objects.get(key) else { continue };
             let reason = format!("already defined in {document}, which comes first and wins");
             let problem = written.problem(&reading.text.name, key, reason);
@@ -152,9 +186,9 @@ impl Claims {
         Claim { entry, is_contested }
     }
 
-    fn places_of(&self, key: &Key) -> impl Iterator<Item = usize> {
+    fn places_of(&self, key: &Key) -> impl Iterator<Item = &Place> {
         let names = self.named.get(key).into_iter().flatten();
-        names.filter_map(|name| self.places.get(name).copied())
+        names.filter_map(|name| self.places.get(name))
     }
 
     /// Whether an object in force stays because of a text. A folder that is gone speaks for the files that were in it, but not
@@ -165,8 +199,9 @@ impl Claims {
     }
 
     /// The texts that cannot be read in full, so that what they said before stands.
-    fn keepers(&self) -> impl Iterator<Item = (usize, &Reading)> {
-        self.keepers.iter().map(|place| (*place, &*self.readings[*place]))
+    fn keepers(&self) -> impl Iterator<Item = (&Place, &Reading)> {
+        let readings = self.keepers.iter().filter_map(|place| self.readings.get_key_value(place));
+        readings.map(|(place, reading)| (place, &**reading))
     }
 }
 

@@ -21,7 +21,7 @@ use routing_rules::rules::{Kind, Listener, Object, Release, Route, RuleSet, Upst
 use routing_rules::spec::{ListenerSpec, ReleaseSpec, RouteSpec, Spec, UpstreamSpec};
 
 use super::decode::{self, Node, Problem};
-use super::source::{Text, TextKind};
+use super::source::{Text, TextKind, Texts};
 use claims::{Claims, Touched};
 use findings::Findings;
 use reading::Reading;
@@ -183,7 +183,7 @@ impl Catalog {
 
     /// Takes a new revision of all texts of all sources, in the order of the sources, and parses only what has changed.
     /// A text that was parsed already may be given as a document too. Returns whether the rules in force changed.
-    pub fn update_texts(&mut self, texts: &[Text], mut parsed: Option<Document>) -> bool {
+    pub fn update_texts(&mut self, texts: &Texts, mut parsed: Option<Document>) -> bool {
         let entries = &self.entries;
         let touched = self.claims.update(texts, |text| {
             let document = parsed.take_if(|document| document.is_of(text));
@@ -220,7 +220,7 @@ impl Catalog {
 
     /// The objects that are right by themselves, whatever they refer to.
     pub fn readable(&self) -> impl Iterator<Item = Named> {
-        let objects = self.claims.readings.iter().flat_map(|reading| &reading.objects);
+        let objects = self.claims.readings().flat_map(|reading| &reading.objects);
         objects
             .filter_map(|(key, written)| Some(Named { key: key.clone(), entry: Arc::clone(written.entry.as_ref()?) }))
     }
@@ -245,7 +245,7 @@ impl Catalog {
         if path.is_empty() {
             return unplaced(document, path, reason);
         }
-        let mut places = Places::new(&self.claims.readings, std::mem::take(&mut self.placed));
+        let mut places = Places::new(&self.claims, std::mem::take(&mut self.placed));
         let problem = places.problem(document, path, reason);
         self.placed = places.known;
         problem
@@ -292,7 +292,7 @@ impl Catalog {
             concerned.insert(key);
         }
         check.extend(gone.iter().flat_map(|key| references::users(&rules, key)));
-        let mut places = Places::new(&self.claims.readings, std::mem::take(&mut self.placed));
+        let mut places = Places::new(&self.claims, std::mem::take(&mut self.placed));
         let mut unsettled = BTreeSet::new();
         Mending {
             before: &self.entries,
@@ -364,15 +364,15 @@ impl ObjectSpec {
 
 /// Finds where in a text a path leads. Trees are large and such problems rare, so texts are parsed again for them, once.
 struct Places<'r> {
-    readings: &'r [Arc<Reading>],
+    claims: &'r Claims,
     trees: HashMap<Arc<str>, Option<Node>>,
     /// Problems that were placed before.
     known: Placed,
 }
 
 impl<'r> Places<'r> {
-    fn new(readings: &'r [Arc<Reading>], known: Placed) -> Self {
-        Self { readings, trees: HashMap::new(), known }
+    fn new(claims: &'r Claims, known: Placed) -> Self {
+        Self { claims, trees: HashMap::new(), known }
     }
 
     fn problem(&mut self, document: &Arc<str>, path: String, reason: String) -> Problem {
@@ -386,7 +386,7 @@ impl<'r> Places<'r> {
     }
 
     fn find(&mut self, document: &Arc<str>, path: &str, reason: String) -> Problem {
-        let text = self.readings.iter().map(|reading| &reading.text).find(|text| text.name == *document);
+        let text = self.claims.text(document);
         let tree = self.trees.entry(Arc::clone(document)).or_insert_with(|| Document::parse(text?).tree.ok());
         let problem = match tree {
             Some(root) => root.problem(document, path, reason),

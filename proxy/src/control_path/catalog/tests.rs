@@ -4,7 +4,7 @@ use std::sync::Arc;
 use routing_rules::rules::Target;
 
 use super::{Catalog, Document};
-use crate::control_path::source::{Text, TextKind};
+use crate::control_path::source::{Text, TextKind, Texts};
 
 fn text(name: &str, content: &str) -> Text {
     Text {
@@ -18,14 +18,13 @@ fn text(name: &str, content: &str) -> Text {
 }
 
 /// A revision as text: `--- name` begins a document.
-fn texts(revision: &str) -> Vec<Text> {
+fn texts(revision: &str) -> Texts {
     let documents = revision.split("--- ").filter(|part| !part.trim().is_empty());
-    documents
-        .map(|part| {
-            let (name, content) = part.split_once('\n').unwrap_or((part, ""));
-            text(name.trim(), content.trim_end())
-        })
-        .collect()
+    let texts = documents.map(|part| {
+        let (name, content) = part.split_once('\n').unwrap_or((part, ""));
+        text(name.trim(), content.trim_end())
+    });
+    texts.collect::<Vec<_>>().into()
 }
 
 /// What is in force, one object a line, then what is wrong.
@@ -58,9 +57,16 @@ fn shown(catalog: &Catalog) -> String {
 
 /// Makes the next update take every text for changed.
 fn read_all_again(catalog: &mut Catalog) {
-    for reading in &mut catalog.claims.readings {
-        let text = &mut Arc::get_mut(reading).unwrap().text;
-        text.kind = if text.kind == TextKind::Main { TextKind::Rules } else { TextKind::Main };
+    let twist = |text: &Text| {
+        let kind = if text.kind == TextKind::Main { TextKind::Rules } else { TextKind::Main };
+        Text { kind, ..text.clone() }
+    };
+    let claims = &mut catalog.claims;
+    claims.texts = claims.texts.iter().map(twist).collect::<Vec<_>>().into();
+    let places: Vec<_> = claims.readings.keys().cloned().collect();
+    for place in places {
+        let text = &mut Arc::get_mut(claims.readings.get_mut(&place).unwrap()).unwrap().text;
+        *text = twist(text);
     }
 }
 
@@ -569,9 +575,9 @@ fn looking_at_changes_only_finds_what_looking_at_everything_finds() {
                 revision.insert(draw(revision.len() + 1), text(name, &content));
             }
             let before = lazy.rules().clone();
-            let changed = lazy.update_texts(&revision, None);
+            let changed = lazy.update_texts(&revision.clone().into(), None);
             read_all_again(&mut eager);
-            eager.update_texts(&revision, None);
+            eager.update_texts(&revision.clone().into(), None);
             assert_eq!(shown(&lazy), shown(&eager), "{step}: {revision:?}");
             let is_same = lazy.rules().routes().eq(before.routes()) && lazy.rules().upstreams().eq(before.upstreams());
             assert!(changed || is_same, "{step}: {revision:?}");
@@ -631,7 +637,7 @@ releases:
   r: {stable: u, canary: v, audience: [{name: office, ip: [10.0.0.0/8], percent: 12.5}, {name: all}], phases: [1, 100]}
 "#;
     let mut catalog = Catalog::default();
-    catalog.update_texts(&[text("main", rules)], None);
+    catalog.update_texts(&vec![text("main", rules)].into(), None);
     assert!(catalog.problems().is_empty(), "{:?}", catalog.problems());
     let objects: Vec<_> = catalog.objects().collect();
     assert_eq!(objects.len(), 6);
@@ -639,7 +645,7 @@ releases:
         let ((kind, name), json) = (object.key(), object.json());
         let kind = TextKind::Object { kind, name, revision: 1 };
         let mut again = Catalog::default();
-        again.update_texts(&[Text { name: "key".into(), content: Ok(json.as_str().into()), kind }], None);
+        again.update_texts(&vec![Text { name: "key".into(), content: Ok(json.as_str().into()), kind }].into(), None);
         assert!(again.readable().next().is_some_and(|read| read.says_the_same(&object)), "{json}");
     }
 }

@@ -16,6 +16,7 @@ use super::catalog::{Catalog, Document};
 use super::decode::{Draft, Problem};
 use super::geo::CityDatabase;
 use super::secret;
+use super::source::Texts;
 use super::source::file::FileSet;
 use super::state_dir::StateDir;
 use crate::settings::Settings;
@@ -73,7 +74,7 @@ pub fn check(main: &Path) -> Checked {
             Err(reason) => report("secret_file", reason),
         }
     }
-    let texts = FileSet::new(main, &settings.sources.files).read();
+    let texts = Texts::from(FileSet::new(main, &settings.sources.files).read());
     let mut catalog = Catalog::default();
     catalog.update_texts(&texts, document);
     problems.extend_from_slice(catalog.problems());

@@ -31,8 +31,13 @@ use dns::{Answer, Lookups};
 pub type Tell = Arc<dyn Fn(&Name) + Send + Sync>;
 
 /// Looks up what the upstreams of every snapshot want from now on, until nobody is left to tell of swaps.
-pub async fn run(snapshots: Arc<SnapshotCell>, mut swaps: watch::Receiver<()>, tell: Tell, cluster: Option<Cluster>) {
-    let mut lookups = Tasks::new(snapshots, tell, cluster);
+pub async fn run(
+    snapshots: Arc<SnapshotCell>,
+    mut swaps: watch::Receiver<()>,
+    tell: Tell,
+    registries: Option<Registries>,
+) {
+    let mut lookups = Tasks::new(snapshots, tell, registries);
     loop {
         lookups.follow();
         if follow::until(&mut lookups.tasks, swaps.changed()).await.is_err() {
@@ -41,12 +46,20 @@ pub async fn run(snapshots: Arc<SnapshotCell>, mut swaps: watch::Receiver<()>, t
     }
 }
 
+/// Where instances register.
+#[derive(Clone)]
+pub struct Registries {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Told whenever registrations that are missing have gone on purpose.
+    pub confirmations: watch::Receiver<()>,
+}
+
 /// The lookups under way.
 struct Tasks {
     snapshots: Arc<SnapshotCell>,
     tell: Tell,
-    /// Where instances register.
-    cluster: Option<Cluster>,
+    registries: Option<Registries>,
     /// The upstreams as they were when the tasks were last looked at.
     followed: Vector<Option<Arc<Upstream>>>,
     /// By the place of what is discovered in memory, which is its own as long as its task holds it.
@@ -56,9 +69,9 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn new(snapshots: Arc<SnapshotCell>, tell: Tell, cluster: Option<Cluster>) -> Self {
+    fn new(snapshots: Arc<SnapshotCell>, tell: Tell, registries: Option<Registries>) -> Self {
         let (followed, running, tasks) = (Vector::new(), HashMap::new(), JoinSet::new());
-        Self { snapshots, tell, cluster, followed, running, tasks, places: Arc::new(Semaphore::new(MAX_AT_ONCE)) }
+        Self { snapshots, tell, registries, followed, running, tasks, places: Arc::new(Semaphore::new(MAX_AT_ONCE)) }
     }
 
     /// Begins the lookups of what is new in the snapshot, ends those of what has gone, and leaves the others alone.
@@ -86,7 +99,7 @@ impl Tasks {
                 follow::begin(&mut self.tasks, task)
             }
             Discovery::Etcd(registry) => {
-                let task = registry::follow(name, discovered, registry.clone(), tell, self.cluster.clone());
+                let task = registry::follow(name, discovered, registry.clone(), tell, self.registries.clone());
                 follow::begin(&mut self.tasks, task)
             }
         }

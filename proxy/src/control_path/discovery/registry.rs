@@ -11,10 +11,10 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep};
 
-use super::{Tell, fail, take_found};
+use super::{Registries, Tell, fail, take_found};
 use crate::connect;
 use crate::control_path::decode;
-use crate::control_path::etcd::{Cluster, Heard, Keys, Mirror, Pace};
+use crate::control_path::etcd::{Heard, Keys, Mirror, Pace};
 use crate::moment;
 use crate::snapshot::Discovered;
 
@@ -37,7 +37,7 @@ pub(super) async fn follow(
     discovered: Arc<Discovered>,
     registry: Registry,
     tell: Tell,
-    cluster: Option<Cluster>,
+    registries: Option<Registries>,
 ) {
     let (due, mut when) = unbounded_channel();
     let follower = Follower {
@@ -49,7 +49,7 @@ pub(super) async fn follow(
         due,
         is_lost: false,
     };
-    let Some(cluster) = cluster else {
+    let Some(Registries { cluster, mut confirmations }) = registries else {
         follower.lost("there is no cluster to ask: `sources.etcd` is not set");
         return std::future::pending().await;
     };
@@ -74,7 +74,13 @@ pub(super) async fn follow(
             follower().lose(&lost);
         }
     };
-    tokio::join!(follow, judge);
+    let confirm = async {
+        // Who tells ends after this.
+        while confirmations.changed().await.is_ok() {
+            follower().confirm();
+        }
+    };
+    tokio::join!(follow, judge, confirm);
 }
 
 impl Follower {
@@ -118,6 +124,11 @@ impl Follower {
         if is_due || !lost.is_empty() {
             self.look();
         }
+    }
+
+    fn confirm(&mut self) {
+        self.registrations.confirm();
+        self.look();
     }
 
     fn lost(&self, reason: &str) {

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{Certificate, Client, ConnectOptions, Identity, KvClient, TlsOptions, Txn, TxnResponse, WatchClient};
+use etcd_client::{
+    Certificate, Client, ConnectOptions, Identity, KvClient, ResponseHeader, TlsOptions, Txn, TxnResponse, WatchClient,
+};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -133,6 +135,56 @@ impl Cluster {
         Ok(Connection { number: link.number, member: self.member(link.member).into(), client })
     }
 
+    /// All keys that begin so. Each member is asked once, until one answers.
+    ///
+    /// # Errors
+    /// None does.
+    pub async fn list(&self, prefix: &str) -> Result<Keys, Trouble> {
+        let mut left = self.members();
+        loop {
+            let connection = self.connect_to_any(&mut left).await?;
+            match list(&connection.client, prefix.as_bytes()).await {
+                Ok(keys) => return Ok(keys),
+                Err(trouble) => self.go_on(&connection, trouble, left).await?,
+            }
+        }
+    }
+
+    /// Writes a key, at the first member that takes it. Returns the revision.
+    ///
+    /// # Errors
+    /// None does. One whose answer was lost may have.
+    pub async fn put(&self, key: &str, value: &str) -> Result<i64, Trouble> {
+        let mut left = self.members();
+        loop {
+            let connection = self.connect_to_any(&mut left).await?;
+            match within(CALL, kv(&connection.client).put(key, value, None)).await {
+                Ok(answer) => return Ok(answer.header().map_or(0, ResponseHeader::revision)),
+                Err(trouble) => self.go_on(&connection, trouble, left).await?,
+            }
+        }
+    }
+
+    /// A connection to one of those that are left.
+    async fn connect_to_any(&self, left: &mut usize) -> Result<Connection, Trouble> {
+        loop {
+            *left = left.saturating_sub(1);
+            match self.connect().await {
+                Err(_) if *left > 0 => {}
+                connected => return connected,
+            }
+        }
+    }
+
+    /// Whether to go on with another member, if any are left.
+    async fn go_on(&self, connection: &Connection, trouble: Trouble, left: usize) -> Result<(), Trouble> {
+        if trouble.is_refusal {
+            return Err(trouble.at(connection));
+        }
+        self.turn_away(connection).await;
+        if left > 0 { Ok(()) } else { Err(trouble.at(connection)) }
+    }
+
     /// A connection is of no use: the next one is to another member.
     pub async fn turn_away(&self, from: &Connection) {
         let mut link = self.link.lock().await;
@@ -200,18 +252,10 @@ impl Cluster {
 }
 
 impl Connection {
-    /// All keys that begin with the prefix.
-    ///
-    /// # Errors
-    /// The cluster does not answer, or not so.
-    pub async fn list(&self, prefix: &str) -> Result<Keys, Trouble> {
-        list(&self.client, prefix.as_bytes()).await
-    }
-
     /// Carries out a transaction.
     ///
     /// # Errors
-    /// Likewise.
+    /// The cluster does not answer, or not so.
     pub async fn transact(&self, transaction: Txn) -> Result<TxnResponse, Trouble> {
         within(CALL, kv(&self.client).txn(transaction)).await
     }

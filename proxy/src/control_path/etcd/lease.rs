@@ -3,12 +3,19 @@
 //! The key hangs on a lease that is kept alive at a third of its time. Whatever becomes of the cluster — a member falls
 //! silent, the lease expires, a backup is restored — the key is written again, for as long as it is held. It never decides
 //! whether it ought to be there; that is up to whoever holds and withdraws it.
+//!
+//! One that is contested is written only where it is missing: of all who want it exactly one has it. A process that was stopped
+//! for longer than its lease may believe for a moment more that it does; what must not be done twice is written in a
+//! transaction that compares the key.
 
 use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{Client, Compare, CompareOp, GetOptions, LeaseKeepAliveStream, LeaseKeeper, PutOptions, Txn, TxnOp};
-use tokio::time::{Instant, sleep, timeout_at};
+use etcd_client::{Client, Compare, CompareOp, KeyValue, LeaseKeepAliveStream, LeaseKeeper, PutOptions, Txn, TxnOp};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::cluster::{CALL, Cluster, Trouble, within};
 use super::pause::pause;
@@ -17,8 +24,11 @@ use super::pause::pause;
 pub struct LeasedKey {
     cluster: Cluster,
     key: Box<str>,
-    value: Box<str>,
+    /// What the key says; written again whenever it is another.
+    value: watch::Receiver<Arc<str>>,
     ttl: Duration,
+    /// Written only where it is missing.
+    is_contested: bool,
     /// Granted, and not known to be gone.
     lease: Option<Lease>,
     /// How often in a row the cluster could not be asked.
@@ -30,16 +40,16 @@ struct Lease {
     id: i64,
     /// As granted, which may be longer than asked for.
     ttl: Duration,
-    /// The key was written under it.
-    is_used: bool,
+    /// The key was written under it, and is not known to be somebody else's.
+    has_key: bool,
 }
 
 /// What becomes of a key that is held.
 #[derive(Debug)]
 pub enum Held<'t> {
-    /// It was written, under a lease that is new.
+    /// It is there, under a lease that is new, or was nobody's before.
     Written,
-    /// Its lease has gone, and it with it; both are about to come again.
+    /// It is not there any more: its lease has gone, and is about to come again. Or somebody else has the key.
     Lost,
     /// The cluster could not be asked. As long as the lease lasts, the key is there.
     Unsure {
@@ -57,8 +67,14 @@ pub enum Held<'t> {
 
 impl LeasedKey {
     /// A key that is not there yet. Times to live count in whole seconds.
-    pub fn new(cluster: Cluster, key: &str, value: &str, ttl: Duration) -> Self {
-        Self { cluster, key: key.into(), value: value.into(), ttl, lease: None, failures: 0 }
+    pub fn new(cluster: Cluster, key: &str, value: watch::Receiver<Arc<str>>, ttl: Duration) -> Self {
+        Self { cluster, key: key.into(), value, ttl, is_contested: false, lease: None, failures: 0 }
+    }
+
+    /// One that only one of many has. Whoever does not have it tries again when its value is sent again, and once in each
+    /// time to live.
+    pub fn contested(cluster: Cluster, key: &str, value: watch::Receiver<Arc<str>>, ttl: Duration) -> Self {
+        Self { is_contested: true, ..Self::new(cluster, key, value, ttl) }
     }
 
     /// The key.
@@ -75,13 +91,17 @@ impl LeasedKey {
     pub async fn hold(&mut self, mut tell: impl FnMut(Held<'_>)) -> Infallible {
         loop {
             let Err(trouble) = self.hold_at_one(&mut tell).await;
-            let was_there = trouble.is_absence && self.lease.take().is_some_and(|lease| lease.is_used);
+            let was_there = trouble.is_absence && self.lease.take().is_some_and(|lease| lease.has_key);
             if was_there {
                 self.failures = 0;
                 tell(Held::Lost);
             } else {
                 self.failures = self.failures.saturating_add(1);
                 tell(Held::Unsure { trouble: &trouble, times: self.failures });
+                if self.is_contested {
+                    // Whether it still has it is to be found out.
+                    self.lease = self.lease.map(|lease| Lease { has_key: false, ..lease });
+                }
             }
             // All others have lost theirs too when a backup was restored.
             sleep(pause(self.failures, self.beat().min(LONGEST_PAUSE), crate::random::seed())).await;
@@ -132,25 +152,46 @@ impl LeasedKey {
             Some(lease) => lease,
             None => self.grant(&mut client).await?,
         };
-        if !lease.is_used {
-            // Whatever is there, perhaps from a process before this one, would go with a lease that nobody keeps.
-            let options = PutOptions::new().with_lease(lease.id);
-            within(self.patience(), client.put(&*self.key, &*self.value, Some(options))).await?;
-            self.lease = Some(Lease { is_used: true, ..lease });
+        if !lease.has_key && !self.is_contested {
+            self.write(&mut client, lease.id).await?;
+            self.lease = Some(Lease { has_key: true, ..lease });
             tell(Held::Written);
         }
         let (mut keeper, mut answers) = within(self.patience(), client.lease_keep_alive(lease.id)).await?;
         loop {
             // Once a connection and once a time to live; a key that is missing is hardly ever seen.
-            self.complete(&mut client, lease.id).await?;
+            self.claim(&mut client, tell).await?;
             for _ in 0..BEATS {
                 let times = std::mem::take(&mut self.failures);
                 if times > 0 {
                     tell(Held::Sure { times });
                 }
-                sleep(self.beat()).await;
+                self.follow_value(&mut client, tell).await?;
                 self.keep(&mut keeper, &mut answers).await?;
             }
+        }
+    }
+
+    /// Until the next sign of life is due.
+    async fn follow_value(&mut self, client: &mut Client, tell: &mut impl FnMut(Held<'_>)) -> Result<(), Trouble> {
+        let due = Instant::now() + self.beat();
+        loop {
+            let has_changed = async {
+                if self.value.changed().await.is_err() {
+                    // It stays what it is.
+                    pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = sleep_until(due) => return Ok(()),
+                () = has_changed => {}
+            }
+            match self.lease {
+                Some(lease) if !self.is_contested => self.write(client, lease.id).await?,
+                _ => self.claim(client, tell).await?,
+            }
+            // All who read it are told each time.
+            sleep(WRITES).await;
         }
     }
 
@@ -159,24 +200,50 @@ impl LeasedKey {
         let granted = within(self.patience(), client.lease_grant(seconds, None)).await?;
         let ttl = Duration::from_secs(granted.ttl().max(1).cast_unsigned());
         // Known before the key is written: what is not known cannot be withdrawn.
-        Ok(*self.lease.insert(Lease { id: granted.id(), ttl, is_used: false }))
+        Ok(*self.lease.insert(Lease { id: granted.id(), ttl, has_key: false }))
+    }
+
+    /// Whatever is there, perhaps from a process before this one, would go with a lease that nobody keeps.
+    async fn write(&mut self, client: &mut Client, lease: i64) -> Result<(), Trouble> {
+        let value = Arc::clone(&self.value.borrow_and_update());
+        let options = PutOptions::new().with_lease(lease);
+        let written = within(self.patience(), client.put(&*self.key, &*value, Some(options))).await;
+        if written.is_err() {
+            self.value.mark_changed();
+        }
+        written.map(drop)
     }
 
     /// Writes the key if it is not there: a backup may have the lease without it. Under another lease it is somebody else's
     /// who holds the same key, such as the next process at the same address, and stays theirs.
-    async fn complete(&self, client: &mut Client, lease: i64) -> Result<(), Trouble> {
-        // A read is cheap; a transaction that may write costs the cluster an entry in its log.
-        let count = GetOptions::new().with_count_only();
-        if within(self.patience(), client.get(&*self.key, Some(count))).await?.count() > 0 {
-            return Ok(());
-        }
-        let is_missing = Compare::version(&*self.key, CompareOp::Equal, 0);
-        let put = TxnOp::put(&*self.key, &*self.value, Some(PutOptions::new().with_lease(lease)));
-        let answer = within(self.patience(), client.txn(Txn::new().when([is_missing]).and_then([put]))).await?;
-        if answer.succeeded() {
-            tracing::warn!(key = &*self.key, "the key had gone though its lease had not; it is written again");
+    async fn claim(&mut self, client: &mut Client, tell: &mut impl FnMut(Held<'_>)) -> Result<(), Trouble> {
+        let Some(lease) = self.lease else { return Ok(()) };
+        let is_ours = match self.holder(client).await? {
+            Some(holder) => holder == lease.id,
+            None => self.write_if_missing(client, lease).await?,
+        };
+        if self.is_contested && is_ours != lease.has_key {
+            self.lease = Some(Lease { has_key: is_ours, ..lease });
+            tell(if is_ours { Held::Written } else { Held::Lost });
         }
         Ok(())
+    }
+
+    /// The lease that the key hangs on. A read is cheap; a transaction that may write costs the cluster an entry in its log.
+    async fn holder(&self, client: &mut Client) -> Result<Option<i64>, Trouble> {
+        let answer = within(self.patience(), client.get(&*self.key, None)).await?;
+        Ok(answer.kvs().first().map(KeyValue::lease))
+    }
+
+    async fn write_if_missing(&mut self, client: &mut Client, lease: Lease) -> Result<bool, Trouble> {
+        let value = Arc::clone(&self.value.borrow_and_update());
+        let is_missing = Compare::version(&*self.key, CompareOp::Equal, 0);
+        let put = TxnOp::put(&*self.key, &*value, Some(PutOptions::new().with_lease(lease.id)));
+        let answer = within(self.patience(), client.txn(Txn::new().when([is_missing]).and_then([put]))).await?;
+        if answer.succeeded() && lease.has_key {
+            tracing::warn!(key = &*self.key, "the key had gone though its lease had not; it is written again");
+        }
+        Ok(answer.succeeded())
     }
 
     async fn keep(&self, keeper: &mut LeaseKeeper, answers: &mut LeaseKeepAliveStream) -> Result<(), Trouble> {
@@ -215,6 +282,9 @@ impl LeasedKey {
 
 /// Signs of life in one time to live. The first one that is missed costs nothing.
 const BEATS: u32 = 3;
+
+/// From one write of a value to the next.
+const WRITES: Duration = Duration::from_millis(50);
 
 /// Between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

@@ -62,7 +62,7 @@ impl Default for Pace {
 /// What is heard of a prefix.
 #[derive(Debug)]
 pub enum Heard<'m> {
-    /// These keys are others now. The first time it is all there are, be it none.
+    /// These keys are others now. The first time it is all there are, be it none; a listing may find that there are none.
     Changed {
         /// All of them.
         keys: &'m Keys,
@@ -217,14 +217,10 @@ impl Mirror {
 
     async fn take_listing(&mut self, client: &Client, tell: &mut impl FnMut(Heard<'_>)) -> Result<(), Trouble> {
         let listed = list(client, &self.prefix).await?;
-        let is_first = self.keys.is_none();
         let keys = self.keys.get_or_insert_default();
         let changed = keys.replace(listed);
         let times = std::mem::take(&mut self.untold);
-        match is_first || !changed.is_empty() {
-            true => tell(Heard::Changed { keys, changed, is_listing: true, times }),
-            false => tell(Heard::Same { revision: keys.revision, times }),
-        }
+        tell(Heard::Changed { keys, changed, is_listing: true, times });
         Ok(())
     }
 

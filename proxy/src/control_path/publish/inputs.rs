@@ -6,7 +6,7 @@
 use crate::control_path::assemble::Assembler;
 use crate::control_path::catalog::{Catalog, Document};
 use crate::control_path::decode::Problem;
-use crate::control_path::source::{Text, TextKind};
+use crate::control_path::source::Texts;
 use crate::settings::Settings;
 
 #[derive(Clone)]
@@ -20,7 +20,7 @@ pub(super) struct Inputs {
     /// Whether the rules in force come from the state folder.
     pub(super) stale: bool,
     main_is_good: bool,
-    texts: Vec<Text>,
+    texts: Texts,
 }
 
 impl Inputs {
@@ -34,13 +34,13 @@ impl Inputs {
             settings_problems: Vec::new(),
             stale: false,
             main_is_good: false,
-            texts: Vec::new(),
+            texts: Texts::default(),
         }
     }
 
     /// Takes what the sources say now; the main file may have been parsed already. Returns whether it takes a new
     /// snapshot.
-    pub(super) fn read(&mut self, texts: Vec<Text>, parsed: Option<Document>) -> bool {
+    pub(super) fn read(&mut self, texts: Texts, parsed: Option<Document>) -> bool {
         let main = texts.first().filter(|main| self.texts.first() != Some(main));
         let main = main.map(|main| parsed.filter(|parsed| parsed.is_of(main)).unwrap_or_else(|| Document::parse(main)));
         if let Some(main) = &main {
@@ -50,8 +50,7 @@ impl Inputs {
         let rules_changed = self.catalog.update_texts(&texts, main);
         let is_first = self.texts.is_empty();
         self.texts = texts;
-        let is_heard = self.texts.iter().all(|text| text.kind != TextKind::Unheard);
-        self.stale &= !(self.main_is_good && is_heard);
+        self.stale &= !(self.main_is_good && self.texts.is_heard());
         rules_changed || trust_changed || is_first
     }
 

@@ -16,7 +16,7 @@ use super::assemble::Assembler;
 use super::catalog::{Catalog, Document};
 use super::decode::Problem;
 use super::saver::Saver;
-use super::source::Text;
+use super::source::Texts;
 use crate::settings::Settings;
 use crate::snapshot::SnapshotCell;
 use inputs::Inputs;
@@ -28,7 +28,7 @@ use replaced::Replaced;
 pub struct Publisher {
     inputs: Inputs,
     /// What the sources said last, whether or not it could be taken.
-    texts: Vec<Text>,
+    texts: Texts,
     snapshots: Arc<SnapshotCell>,
     listeners: OpenListeners,
     saver: Option<Saver>,
@@ -48,6 +48,8 @@ pub struct Status {
     pub stale: bool,
     /// The open listeners and their real addresses, by name.
     pub listeners: Vec<(String, SocketAddr)>,
+    /// The revision of etcd up to which all has been put in force or refused; 0: none.
+    pub applied: i64,
 }
 
 impl Publisher {
@@ -61,7 +63,7 @@ impl Publisher {
     ) -> Self {
         Self {
             inputs: Inputs::new(settings, assembler),
-            texts: Vec::new(),
+            texts: Texts::default(),
             snapshots,
             listeners: OpenListeners::new(listeners),
             saver,
@@ -79,8 +81,8 @@ impl Publisher {
     }
 
     /// Takes what the sources say now. Costs next to nothing if it is what they said before.
-    pub fn update(&mut self, texts: Vec<Text>) {
-        let changed = texts != self.texts;
+    pub fn update(&mut self, texts: Texts) {
+        let changed = !texts.is_same(&self.texts);
         if changed {
             self.texts.clone_from(&texts);
             self.failure = None;
@@ -94,7 +96,7 @@ impl Publisher {
 
     /// Takes what the sources say at first, of which the main file has been parsed already. No listener opens before
     /// [`Publisher::open`].
-    pub fn begin(&mut self, texts: Vec<Text>, main: Option<Document>) {
+    pub fn begin(&mut self, texts: Texts, main: Option<Document>) {
         self.texts.clone_from(&texts);
         self.take(texts, main);
         self.inputs.assembler.forget_stored();
@@ -126,7 +128,7 @@ impl Publisher {
     }
 
     /// Works on a copy: what panics half way has changed nothing.
-    fn take(&mut self, texts: Vec<Text>, main: Option<Document>) {
+    fn take(&mut self, texts: Texts, main: Option<Document>) {
         let mut inputs = self.inputs.clone();
         let snapshot = inputs.read(texts, main).then(|| {
             let mut snapshot = inputs.assembler.next(&self.snapshots.load(), inputs.catalog.rules());
@@ -149,10 +151,10 @@ impl Publisher {
         self.inputs.catalog.stored_routes()
     }
 
-    /// How things are, for whoever wants to know.
+    /// How things are, for whoever wants to know. Which revision that is, whoever reads sources knows.
     pub fn status(&self) -> Status {
         let listeners = self.listeners.iter().map(|(name, bound)| (name.to_string(), bound)).collect();
-        Status { problems: Arc::clone(&self.problems), stale: self.inputs.stale, listeners }
+        Status { problems: Arc::clone(&self.problems), stale: self.inputs.stale, listeners, applied: 0 }
     }
 
     /// Whether there are replaced snapshots that [`Publisher::free_replaced`] has to look at.

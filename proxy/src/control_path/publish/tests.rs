@@ -65,7 +65,8 @@ impl Bench {
 
     /// What happened to listeners.
     fn update(&mut self, main: &str) -> String {
-        self.publisher.update(vec![Text { name: "main".into(), content: Ok(main.into()), kind: TextKind::Main }]);
+        let main = Text { name: "main".into(), content: Ok(main.into()), kind: TextKind::Main };
+        self.publisher.update(vec![main].into());
         std::mem::take(&mut *self.sketch.events.lock().unwrap()).join(" ")
     }
 
@@ -226,7 +227,7 @@ fn an_edit_that_makes_serin_panic_harms_no_later_one() {
     let upstream = |name: &str, port: u16| format!("upstreams: {{{name}: {{endpoints: [\"127.0.0.1:{port}\"]}}}}");
     let mut update = |first: &str, second: &str| {
         let texts = vec![text("main", ""), text("first", first), text("second", second)];
-        let updated = catch_unwind(AssertUnwindSafe(|| bench.publisher.update(texts)));
+        let updated = catch_unwind(AssertUnwindSafe(|| bench.publisher.update(texts.into())));
         let snapshot = bench.snapshots.load();
         let mut names: Vec<_> =
             snapshot.upstreams.iter().flatten().map(|upstream| upstream.name().to_string()).collect();
@@ -284,7 +285,7 @@ fn very_many_names_that_went_lately_do_not_slow_a_change_down() {
         let endpoints = format!("upstreams: {{u: {{endpoints: [\"127.0.0.1:{port}\"]}}}}");
         let texts = vec![text("main", String::new()), text("routes", routes.into()), text("endpoints", endpoints)];
         let began = Instant::now();
-        bench.publisher.update(texts);
+        bench.publisher.update(texts.into());
         began.elapsed()
     };
     let quickest = |bench: &mut Bench, change: &mut dyn FnMut(&mut Bench, &str) -> Duration| {
@@ -376,7 +377,7 @@ fn an_endpoint_among_very_many_routes_changes_quickly() {
     let mut change = |port: u16| {
         texts[2] = text("endpoints", &format!("upstreams: {{u: {{endpoints: [\"127.0.0.1:{port}\"]}}}}"));
         let began = Instant::now();
-        bench.publisher.update(texts.clone());
+        bench.publisher.update(texts.clone().into());
         began.elapsed()
     };
     let all = change(1);

@@ -3,31 +3,53 @@
 use std::collections::BTreeSet;
 use std::str::from_utf8;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use imbl::OrdMap;
 use routing_rules::rules::Kind;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use super::{Text, TextKind};
+use super::{Text, TextKind, Texts};
 use crate::control_path::etcd::{Cluster, Heard, Keys, Mirror, Pace, Value};
+use crate::control_path::fleet::{CONFIRMED, Fleet};
 use crate::moment;
 
 /// What keys say, as texts. Cheap to clone, because all of them are handed on with every change.
 #[derive(Clone, Default)]
 pub struct KeyTexts {
     prefix: Arc<str>,
-    /// By key.
-    texts: OrdMap<Arc<[u8]>, Text>,
+    /// The last revision that was of any concern here.
+    revision: i64,
+    /// What the keys say.
+    live: Texts,
     routes: usize,
+    /// What is in force: also what is held though it has gone.
+    serving: Texts,
     /// Those that have gone within the last seconds, and when; where most routes have, all that have gone since.
-    gone: OrdMap<Arc<[u8]>, (Text, u64)>,
+    gone: OrdMap<Arc<str>, (Text, u64)>,
     gone_routes: usize,
-    /// What has gone stays until most of it comes back, or somebody lets it go; and how much it was at most.
-    held_at_most: Option<usize>,
-    /// Somebody has said that what is missing has gone on purpose.
-    is_released: bool,
+    /// What has gone stays until most of it comes back, or somebody confirms that it has gone on purpose.
+    held: Option<Held>,
+    /// What the fleet was told of what is missing.
+    confirmed: Confirmed,
     /// Why there are none yet.
     unheard: Option<Text>,
+}
+
+/// Since when something stays that has gone, and how much that was at most.
+#[derive(Clone, Copy)]
+struct Held {
+    since: i64,
+    most: usize,
+}
+
+/// Somebody has said that what was missing then has gone on purpose.
+#[derive(Clone, Copy, Default)]
+struct Confirmed {
+    /// The revision that says so.
+    revision: i64,
+    /// When, in seconds since 1970.
+    at_s: u64,
 }
 
 /// How the source is doing, for whoever wants to know, and the way to let go what it holds.
@@ -35,6 +57,8 @@ pub struct KeyTexts {
 pub struct EtcdState {
     seen: Mutex<Seen>,
     let_go: Notify,
+    /// Told whenever what is missing has gone on purpose.
+    confirmed: watch::Sender<()>,
 }
 
 /// The source at one moment.
@@ -56,11 +80,17 @@ impl EtcdState {
         *self.lock()
     }
 
-    /// What stays though its keys have gone is let go. Returns how many objects that are.
-    pub fn let_go(&self) -> usize {
+    /// What is missing has gone on purpose: it is let go. Returns how many objects that are.
+    pub fn confirm(&self) -> usize {
         let held = self.seen().held;
         self.let_go.notify_one();
+        self.confirmed.send_replace(());
         held
+    }
+
+    /// Is told whenever what is missing has gone on purpose.
+    pub fn confirmations(&self) -> watch::Receiver<()> {
+        self.confirmed.subscribe()
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -72,74 +102,34 @@ impl EtcdState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part<'k> {
     Object(Kind, &'k str),
+    /// What was missing has gone on purpose.
+    Confirmed,
     /// Serin's own, or registrations, which others read.
     Other,
     Unknown(&'static str),
 }
 
 /// Follows the rules under a prefix until it is dropped. `tell` gets all texts with every change, and a text that says why
-/// there are none as long as nothing was heard.
-pub async fn run(cluster: Cluster, pace: Pace, state: Arc<EtcdState>, tell: impl Fn(KeyTexts)) {
+/// there are none as long as nothing was heard; the fleet gets what its instances say.
+pub async fn run(cluster: Cluster, pace: Pace, state: Arc<EtcdState>, fleet: Arc<Fleet>, tell: impl Fn(KeyTexts)) {
     let (prefix, name) = (cluster.prefix().to_owned(), cluster.name());
     let mirror = Mirror::new(cluster, prefix.as_bytes(), pace);
+    let source = Source { name, texts: KeyTexts::new(&prefix), state: Arc::clone(&state), fleet, tell };
     // Two parts of one task: nobody ever waits for it.
-    let texts = Mutex::new(KeyTexts::new(&prefix));
-    let texts = || texts.lock().unwrap_or_else(PoisonError::into_inner);
-    let heard_again = |revision: i64, times: u32| {
-        let mut seen = state.lock();
-        (seen.is_heard, seen.revision) = (true, revision);
-        if times > 0 {
-            tracing::info!(failures = times, "etcd answers again");
-        }
-    };
+    let source = Mutex::new(source);
+    let source = || source.lock().unwrap_or_else(PoisonError::into_inner);
     let hear = |heard: Heard<'_>| match heard {
         Heard::Changed { keys, changed, is_listing, times } => {
-            let is_first = state.seen().revision == 0;
-            heard_again(keys.revision, times);
-            let mut texts = texts();
-            let (held_before, has_changed) = (texts.held(), texts.take(keys, &changed, now_ms()));
-            let (objects, revision, held) = (texts.texts.len(), keys.revision, texts.held());
-            state.lock().held = held;
-            if held > held_before {
-                tracing::error!(
-                    prefix,
-                    held,
-                    "most routes went within seconds; what went stays until somebody lets it go"
-                );
-            } else if held == 0 && held_before > 0 {
-                tracing::warn!(prefix, held_before, "most of what went is there again; the rest is let go");
-            }
-            if is_listing {
-                tracing::info!(prefix, objects, revision, changed = changed.len(), "etcd: all keys are listed");
-            }
-            if has_changed || is_first {
-                tell(texts.clone());
-            }
+            source().heard(keys.revision, times);
+            source().change(keys, &changed, is_listing);
         }
-        Heard::Lost { trouble, times } => {
-            let mut seen = state.lock();
-            (seen.is_heard, seen.failures) = (false, seen.failures + 1);
-            let is_unheard = seen.revision == 0;
-            drop(seen);
-            if times == 1 {
-                tracing::warn!(reason = %trouble, "etcd is not heard; what was heard last serves on");
-            }
-            if is_unheard {
-                tell(KeyTexts::unheard(&name, &trouble.to_string()));
-            }
-        }
-        Heard::Same { revision, times } => heard_again(revision, times),
+        Heard::Lost { trouble, times } => source().lose(&trouble.to_string(), times),
+        Heard::Same { revision, times } => source().heard(revision, times),
     };
     let let_go = async {
         loop {
             state.let_go.notified().await;
-            let mut texts = texts();
-            let held = texts.held();
-            texts.forget_gone();
-            texts.is_released = true;
-            state.lock().held = 0;
-            tracing::warn!(prefix, held, "what went from etcd is let go");
-            tell(texts.clone());
+            source().let_go();
         }
     };
     tokio::select! {
@@ -148,11 +138,82 @@ pub async fn run(cluster: Cluster, pace: Pace, state: Arc<EtcdState>, tell: impl
     }
 }
 
+/// What is told on.
+struct Source<T> {
+    name: String,
+    texts: KeyTexts,
+    state: Arc<EtcdState>,
+    fleet: Arc<Fleet>,
+    tell: T,
+}
+
+impl<T: Fn(KeyTexts)> Source<T> {
+    fn heard(&self, revision: i64, times: u32) {
+        let mut seen = self.state.lock();
+        (seen.is_heard, seen.revision) = (true, revision);
+        if times > 0 {
+            tracing::info!(failures = times, "etcd answers again");
+        }
+    }
+
+    fn change(&mut self, keys: &Keys, changed: &BTreeSet<Arc<[u8]>>, is_listing: bool) {
+        self.fleet.hear(keys, changed);
+        let texts = &mut self.texts;
+        let (held_before, confirmed_before) = (texts.held(), texts.confirmed.revision);
+        let is_first = texts.revision == 0;
+        let is_of_concern = texts.take(keys, changed, now_ms());
+        let (prefix, objects, held) = (&*texts.prefix, texts.live.len(), texts.held());
+        self.state.lock().held = held;
+        if held > held_before {
+            tracing::error!(
+                prefix,
+                held,
+                "most routes went within seconds; what went stays until somebody confirms it"
+            );
+        } else if held == 0 && held_before > 0 {
+            tracing::warn!(prefix, held_before, "what went is there again, or went on purpose; the rest is let go");
+        }
+        if is_listing && !changed.is_empty() {
+            let (revision, changed) = (keys.revision, changed.len());
+            tracing::info!(prefix, objects, revision, changed, "etcd: all keys are listed");
+        }
+        if !is_first && texts.confirmed.revision > confirmed_before {
+            self.state.confirmed.send_replace(());
+        }
+        if is_of_concern || is_listing {
+            texts.revision = keys.revision;
+            (self.tell)(texts.clone());
+        }
+    }
+
+    fn lose(&self, reason: &str, times: u32) {
+        let mut seen = self.state.lock();
+        (seen.is_heard, seen.failures) = (false, seen.failures + 1);
+        let is_unheard = seen.revision == 0;
+        drop(seen);
+        if times == 1 {
+            tracing::warn!(reason, "etcd is not heard; what was heard last serves on");
+        }
+        if is_unheard {
+            (self.tell)(KeyTexts::unheard(&self.name, reason));
+        }
+    }
+
+    fn let_go(&mut self) {
+        let (prefix, held) = (&*self.texts.prefix, self.texts.held());
+        tracing::warn!(prefix, held, "what went from etcd went on purpose; it is let go");
+        self.texts.forget_gone();
+        self.texts.confirmed.at_s = u64::MAX;
+        self.state.lock().held = 0;
+        (self.tell)(self.texts.clone());
+    }
+}
+
 /// What all keys say.
-pub fn texts_of(prefix: &str, keys: &Keys) -> Vec<Text> {
+pub fn texts_of(prefix: &str, keys: &Keys) -> Texts {
     let mut texts = KeyTexts::new(prefix);
     texts.take(keys, &keys.entries.keys().cloned().collect(), 0);
-    texts.all()
+    texts.serving
 }
 
 impl KeyTexts {
@@ -171,113 +232,152 @@ impl KeyTexts {
         self.unheard.is_some()
     }
 
-    /// Takes what has changed. Returns whether it says something else than before.
+    /// The last revision of etcd that is in them.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// Takes what has changed. Returns whether any of it is of concern here.
     fn take(&mut self, keys: &Keys, changed: &BTreeSet<Arc<[u8]>>, now_ms: u64) -> bool {
-        let mut has_changed = false;
+        let held_before = self.held();
+        let (mut is_of_concern, mut since) = (false, keys.revision);
         for key in changed {
-            let text = keys.entries.get(key).and_then(|value| self.text(key, value));
-            let before = self.texts.get(key).cloned();
-            has_changed |= before != text;
+            let part = from_utf8(key).ok().and_then(|key| key.strip_prefix(&*self.prefix)).map(part);
+            if part == Some(Part::Other) {
+                continue;
+            }
+            is_of_concern = true;
+            let value = keys.entries.get(key);
+            if part == Some(Part::Confirmed) {
+                self.confirmed = value.map(Confirmed::of).unwrap_or_default();
+                // What goes in one step with it is what it is about.
+                since = self.confirmed.revision - 1;
+                continue;
+            }
+            let name = name_of(key);
+            let text = value.map(|value| text(part.as_ref(), &name, value));
+            let before = self.live.key(&name).cloned();
             self.routes -= usize::from(before.as_ref().is_some_and(is_route));
             match text {
                 Some(text) => {
                     self.routes += usize::from(is_route(&text));
-                    self.texts.insert(Arc::clone(key), text);
-                    if let Some((text, _)) = self.gone.remove(key) {
+                    self.live.put_key(text.clone());
+                    self.serving.put_key(text);
+                    if let Some((text, _)) = self.gone.remove(&name) {
                         self.gone_routes -= usize::from(is_route(&text));
                     }
                 }
                 None => {
-                    self.texts.remove(key);
+                    self.live.remove_key(&name);
+                    if self.held.is_none() {
+                        self.serving.remove_key(&name);
+                    }
                     if let Some(before) = before {
                         self.gone_routes += usize::from(is_route(&before));
-                        self.gone.insert(Arc::clone(key), (before, now_ms));
+                        self.gone.insert(name, (before, now_ms));
                     }
                 }
             }
         }
-        let held_before = self.held();
-        self.judge(now_ms);
-        has_changed || self.held() != held_before
+        self.judge(since, now_ms);
+        is_of_concern || self.held() != held_before
     }
 
     /// Whether what has gone has gone on purpose.
-    fn judge(&mut self, now_ms: u64) {
-        if let Some(most) = self.held_at_most {
-            let most = most.max(self.gone.len());
-            self.held_at_most = (4 * self.gone.len() > most).then_some(most);
-            if self.held_at_most.is_none() {
+    fn judge(&mut self, since: i64, now_ms: u64) {
+        if self.held.is_none() {
+            self.forget_before(now_ms.saturating_sub(WINDOW_MS));
+            if self.gone_routes > self.routes {
+                self.held = Some(Held { since, most: self.gone.len() });
+                self.gone.values().for_each(|(text, _)| self.serving.put_key(text.clone()));
+            }
+        }
+        if let Some(held) = &mut self.held {
+            held.most = held.most.max(self.gone.len());
+            if 4 * self.gone.len() <= held.most || self.confirmed.revision > held.since {
                 self.forget_gone();
             }
-            return;
         }
-        let old = self.gone.iter().filter(|(_, (_, at_ms))| now_ms.saturating_sub(*at_ms) >= WINDOW_MS);
-        let old: Vec<_> = old.map(|(key, _)| Arc::clone(key)).collect();
-        for key in old {
-            let gone = self.gone.remove(&key);
+    }
+
+    fn forget_before(&mut self, before_ms: u64) {
+        let old = self.gone.iter().filter(|(_, (_, at_ms))| *at_ms <= before_ms);
+        let old: Vec<_> = old.map(|(name, _)| Arc::clone(name)).collect();
+        for name in old {
+            let gone = self.gone.remove(&name);
             self.gone_routes -= usize::from(gone.is_some_and(|(text, _)| is_route(&text)));
-        }
-        if self.gone_routes > self.routes {
-            self.held_at_most = Some(self.gone.len());
         }
     }
 
     fn forget_gone(&mut self) {
-        (self.gone, self.gone_routes, self.held_at_most) = (OrdMap::new(), 0, None);
+        (self.gone, self.gone_routes, self.held) = (OrdMap::new(), 0, None);
+        self.serving = self.live.clone();
     }
 
     fn held(&self) -> usize {
-        if self.held_at_most.is_some() { self.gone.len() } else { 0 }
+        if self.held.is_some() { self.gone.len() } else { 0 }
     }
 
-    /// Keeps what was stored, if most of so many routes that came from here are not here any more: also a process that starts
-    /// must not take an empty listing for a decision.
-    pub fn misses(&self, stored_routes: usize) -> Option<Text> {
-        let misses = !self.is_unheard() && !self.is_released && 2 * self.routes < stored_routes;
+    /// Keeps what was stored at a time (seconds since 1970), if most of so many routes that came from here are not here any
+    /// more: also a process that starts must not take an empty listing for a decision.
+    pub fn misses(&self, stored_routes: usize, stored_at_s: u64) -> Option<Text> {
+        let is_confirmed = self.confirmed.at_s > stored_at_s;
+        let misses = !self.is_unheard() && !is_confirmed && 2 * self.routes < stored_routes;
         misses.then(|| Text {
             name: format!("etcd {}", self.prefix).into(),
             content: Err(format!(
                 "most of {stored_routes} routes that were stored are not there any more: they stay until they come back, or \
-                 somebody lets them go (POST /api/v1/sources/etcd/release)"
+                 somebody confirms that they have gone (POST /api/v1/sources/etcd/confirm)"
             )),
             kind: TextKind::Unheard,
         })
     }
 
     /// All texts, those that stay though their keys have gone among them.
-    pub fn all(&self) -> Vec<Text> {
-        let held = self.held();
-        let alarm = (held > 0).then(|| Text {
-            name: format!("etcd {}", self.prefix).into(),
-            content: Err(format!(
-                "most routes went within seconds: {held} objects stay until they come back, or somebody lets them go \
-                 (POST /api/v1/sources/etcd/release)"
-            )),
-            kind: TextKind::Unknown { revision: None },
-        });
-        let gone = self.gone.values().map(|(text, _)| text).take(held);
-        self.texts.values().chain(gone).chain(&self.unheard).cloned().chain(alarm).collect()
-    }
-
-    fn text(&self, key: &[u8], value: &Value) -> Option<Text> {
-        let shown: Arc<str> = String::from_utf8_lossy(key).into();
-        let unknown = |reason: &str| {
-            Some(Text {
-                name: Arc::clone(&shown),
-                content: Err(reason.into()),
-                kind: TextKind::Unknown { revision: Some(value.mod_revision) },
-            })
-        };
-        match from_utf8(key).ok().and_then(|key| key.strip_prefix(&*self.prefix)).map(part) {
-            Some(Part::Object(kind, name)) => {
-                let content = from_utf8(&value.bytes).map(Into::into).map_err(|error| format!("not UTF-8: {error}"));
-                let kind = TextKind::Object { kind, name: name.into(), revision: value.mod_revision };
-                Some(Text { name: shown, content, kind })
-            }
-            Some(Part::Other) => None,
-            Some(Part::Unknown(reason)) => unknown(reason),
-            None => unknown("the key is not UTF-8"),
+    pub fn texts(&self) -> Texts {
+        let (mut texts, held) = (self.serving.clone(), self.held());
+        self.unheard.iter().for_each(|unheard| texts.note(unheard.clone()));
+        if held > 0 {
+            let reason = format!(
+                "most routes went within seconds: {held} objects stay until they come back, or somebody confirms that they \
+                 have gone (POST /api/v1/sources/etcd/confirm)"
+            );
+            let name = format!("etcd {}", self.prefix).into();
+            texts.note(Text { name, content: Err(reason), kind: TextKind::Unknown { revision: None } });
         }
+        texts
+    }
+}
+
+/// A key as messages show it. Keys that are no text have names of their own, too.
+fn name_of(key: &[u8]) -> Arc<str> {
+    match from_utf8(key) {
+        Ok(text) => text.into(),
+        Err(_) => key.escape_ascii().to_string().into(),
+    }
+}
+
+/// What a key says.
+fn text(part: Option<&Part<'_>>, name: &Arc<str>, value: &Value) -> Text {
+    let (name, revision) = (Arc::clone(name), value.mod_revision);
+    let reason = match part {
+        Some(Part::Object(kind, object)) => {
+            let content = from_utf8(&value.bytes).map(Into::into).map_err(|error| format!("not UTF-8: {error}"));
+            return Text { name, content, kind: TextKind::Object { kind: *kind, name: (*object).into(), revision } };
+        }
+        Some(Part::Unknown(reason)) => *reason,
+        Some(Part::Confirmed | Part::Other) => "the key is Serin's own",
+        None => "the key is not UTF-8",
+    };
+    Text { name, content: Err(reason.into()), kind: TextKind::Unknown { revision: Some(revision) } }
+}
+
+impl Confirmed {
+    fn of(value: &Value) -> Self {
+        let value_json: Option<serde_json::Value> = serde_json::from_slice(&value.bytes).ok();
+        let at = value_json.as_ref().and_then(|value| humantime::parse_rfc3339(value["at"].as_str()?).ok());
+        let since_1970 = at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        Self { revision: value.mod_revision, at_s: since_1970.map_or(0, |time| time.as_secs()) }
     }
 }
 
@@ -290,6 +390,9 @@ fn now_ms() -> u64 {
 }
 
 fn part(rest: &str) -> Part<'_> {
+    if rest == CONFIRMED {
+        return Part::Confirmed;
+    }
     let Some((folder, name)) = rest.split_once('/') else {
         return if rest == "leader" { Part::Other } else { Part::Unknown(NO_KIND) };
     };
@@ -324,7 +427,7 @@ mod tests {
             keys.entries = routes.iter().map(key).collect();
             let now: BTreeSet<Arc<[u8]>> = keys.entries.keys().cloned().collect();
             texts.take(&keys, &before.symmetric_difference(&now).cloned().collect(), *now_ms);
-            let serving = texts.all().iter().filter(|text| is_route(text)).count();
+            let serving = texts.texts().iter().filter(|text| is_route(text)).count();
             (serving, texts.held())
         };
         steps.iter().map(step).collect()

@@ -3,9 +3,12 @@
 pub mod etcd;
 pub mod file;
 
+mod texts;
+
 use std::sync::Arc;
 
 use routing_rules::rules::Kind;
+pub use texts::{Difference, Place, Texts};
 
 /// One text of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]

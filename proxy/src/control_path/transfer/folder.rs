@@ -11,7 +11,7 @@ use crate::control_path::catalog::Catalog;
 use crate::control_path::etcd::Keys;
 use crate::control_path::source::etcd::texts_of;
 use crate::control_path::source::file::FileSet;
-use crate::control_path::source::{Text, TextKind};
+use crate::control_path::source::{Text, TextKind, Texts};
 
 /// What a pull wrote.
 #[derive(Debug, Default)]
@@ -68,9 +68,9 @@ pub fn pull(folder: &Path, keys: &Keys, prefix: &str, force: bool) -> io::Result
 }
 
 /// What a file of all objects of a kind says, and how many there are.
-fn file(texts: &[Text], kind: Kind, left_out: &mut Vec<(String, String)>) -> (String, usize) {
+fn file(texts: &Texts, kind: Kind, left_out: &mut Vec<(String, String)>) -> (String, usize) {
     let (mut content, mut count) = (format!("{}:\n", kind.map_name()), 0);
-    for text in texts {
+    for text in texts.iter() {
         let TextKind::Object { kind: own, name, .. } = &text.kind else { continue };
         if *own != kind {
             continue;
@@ -97,7 +97,7 @@ fn entry(text: &Text, kind: Kind, name: &str) -> Result<String, String> {
     });
     let of = |text: &Text| {
         let mut catalog = Catalog::default();
-        catalog.update_texts(std::slice::from_ref(text), None);
+        catalog.update_texts(&vec![text.clone()].into(), None);
         catalog.readable().next()
     };
     let Some(object) = of(text) else { return Err("it is wrong as it stands there".to_owned()) };

@@ -10,7 +10,7 @@ use crate::control_path::catalog::{Catalog, Named};
 use crate::control_path::decode::Problem;
 use crate::control_path::etcd::Keys;
 use crate::control_path::source::etcd::texts_of;
-use crate::control_path::source::{Text, TextKind};
+use crate::control_path::source::{Text, TextKind, Texts};
 
 /// What a push would do.
 #[derive(Debug, Default)]
@@ -72,10 +72,8 @@ pub fn plan(folder: &[Text], keys: &Keys, prefix: &str, prune: bool) -> Result<P
     let in_etcd = texts_of(prefix, keys);
     let mut theirs = Catalog::default();
     theirs.update_texts(&in_etcd, None);
-    let mut all = folder.to_vec();
-    if !prune {
-        all.extend(in_etcd.iter().cloned());
-    }
+    let mut all = if prune { Texts::default() } else { in_etcd.clone() };
+    all.put_files(folder.iter().cloned());
     let mut union = Catalog::default();
     union.update_texts(&all, None);
     let files: BTreeSet<&str> = folder.iter().map(|text| &*text.name).collect();

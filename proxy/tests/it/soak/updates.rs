@@ -70,7 +70,7 @@ impl Updates {
             let main = Text { name: "main".into(), content: Ok(content), kind: TextKind::Main };
             let more =
                 Text { name: "more".into(), content: Ok(format!("# {round}").as_str().into()), kind: TextKind::Rules };
-            self.publisher.update(vec![main, more]);
+            self.publisher.update(vec![main, more].into());
         }
         let problems = self.publisher.status().problems;
         assert!(problems.is_empty(), "{problems:?}");

@@ -104,8 +104,10 @@ impl Etcd {
         Err(reason)
     }
 
-    pub(crate) fn put(&self, key: &str, value: impl AsRef<[u8]>) {
-        self.call(async |client| client.put(key, value.as_ref(), None).await).expect("a write");
+    /// Returns the revision.
+    pub(crate) fn put(&self, key: &str, value: impl AsRef<[u8]>) -> i64 {
+        let answer = self.call(async |client| client.put(key, value.as_ref(), None).await).expect("a write");
+        answer.header().map_or(0, etcd_client::ResponseHeader::revision)
     }
 
     /// What a key says, if it is there.

@@ -114,6 +114,19 @@ impl Serin {
         Client::connect(admin).request("GET", target, &[("Host", "localhost")], b"").text().to_owned()
     }
 
+    /// Posts an order without arguments. Returns the status and the answer.
+    pub(crate) fn order(&self, target: &str) -> (u16, serde_json::Value) {
+        let admin = self.server.admin().expect("the rules open the admin API");
+        let fields = [("Content-Type", "application/json"), ("Host", "localhost")];
+        let reply = Client::connect(admin).request("POST", target, &fields, b"{}");
+        let answer = serde_json::from_slice(&reply.body);
+        (reply.status, answer.unwrap_or_else(|error| panic!("{error}: {}", reply.text())))
+    }
+
+    pub(crate) fn admin_json(&self, target: &str) -> serde_json::Value {
+        serde_json::from_str(&self.admin_text(target)).expect("JSON")
+    }
+
     pub(crate) fn admin_status(&self, target: &str) -> u16 {
         let admin = self.server.admin().expect("the rules open the admin API");
         Client::connect(admin).request("GET", target, &[("Host", "localhost")], b"").status

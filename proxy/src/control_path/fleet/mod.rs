@@ -1,0 +1,246 @@
+//! The instances that follow the same etcd: who they are, what they have applied, and which of them leads.
+//!
+//! Each keeps one key, `instances/<id>`, on a lease, and writes there what it has applied and what it refuses. One of them has
+//! the key `leader`. What all of them say comes with the rules, from the same watch (`source::etcd`), so that nobody asks for it.
+
+mod instance;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::etcd::{Cluster, Heard, Held, Keys, LeasedKey, Mirror, Pace, Trouble};
+pub use instance::{Instance, Rejected};
+
+/// What is known of the instances. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// By id. None for one whose key does not say what it ought to, which may be newer than this one.
+    pub instances: Arc<BTreeMap<String, Option<Instance>>>,
+    /// The id of the one that leads.
+    pub leader: Option<Arc<str>>,
+}
+
+/// The fleet, as one instance takes part in it.
+pub struct Fleet {
+    id: Arc<str>,
+    cluster: Cluster,
+    members: watch::Sender<Members>,
+    leads: AtomicBool,
+}
+
+/// How far the instances are with a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Those that have applied it.
+    pub applied: Vec<String>,
+    /// Those that have not, or do not say.
+    pub waiting: Vec<String>,
+}
+
+impl Members {
+    /// What keys under the prefix of Serin say.
+    pub fn of(prefix: &str, keys: &Keys) -> Self {
+        let mut members = Self::default();
+        members.take(prefix, keys, &keys.entries.keys().cloned().collect());
+        members
+    }
+
+    /// Takes what has changed. Returns whether that is of any concern here.
+    fn take(&mut self, prefix: &str, keys: &Keys, changed: &BTreeSet<Arc<[u8]>>) -> bool {
+        let mut has_changed = false;
+        for key in changed {
+            let Some(rest) = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix(prefix)) else { continue };
+            let value = keys.entries.get(key);
+            match (rest, rest.strip_prefix(INSTANCES)) {
+                (LEADER, _) => {
+                    self.leader = value.and_then(|value| Some(std::str::from_utf8(&value.bytes).ok()?.into()))
+                }
+                (_, Some(id)) => {
+                    let instances = Arc::make_mut(&mut self.instances);
+                    match value {
+                        Some(value) => drop(instances.insert(id.to_owned(), Instance::parse(&value.bytes))),
+                        None => drop(instances.remove(id)),
+                    }
+                }
+                _ => continue,
+            }
+            has_changed = true;
+        }
+        has_changed
+    }
+
+    /// How far they are with a revision.
+    pub fn progress(&self, revision: i64) -> Progress {
+        let has_applied = |instance: &Option<Instance>| instance.as_ref().is_some_and(|it| it.applied >= revision);
+        let (applied, waiting): (Vec<_>, Vec<_>) = self.instances.iter().partition(|(_, it)| has_applied(it));
+        let ids = |some: Vec<(&String, _)>| some.into_iter().map(|(id, _)| id.clone()).collect();
+        Progress { applied: ids(applied), waiting: ids(waiting) }
+    }
+
+    /// Those that refuse something that this revision wrote, and what.
+    pub fn refusals(&self, revision: i64) -> Vec<(&str, &Rejected)> {
+        let all = self.instances.iter().filter_map(|(id, it)| Some((id, it.as_ref()?)));
+        let all = all.flat_map(|(id, it)| it.problems.iter().map(|problem| (id.as_str(), problem)));
+        all.filter(|(_, problem)| problem.revision == Some(revision)).collect()
+    }
+
+    /// What would make instances decide differently of the same user, for a person to read.
+    pub fn disagreements(&self) -> Vec<String> {
+        let known = || self.instances.values().flatten();
+        let differ = |what: fn(&Instance) -> &str| known().map(what).collect::<BTreeSet<_>>().len() > 1;
+        let of = [
+            (
+                differ(|it| &it.secret),
+                "the instances have different secrets (`secret_file`): none takes the pins of the others",
+            ),
+            (
+                differ(|it| &it.devices),
+                "the instances have different device tables: they may see other devices in the same user",
+            ),
+        ];
+        of.into_iter().filter(|(differ, _)| *differ).map(|(_, what)| what.to_owned()).collect()
+    }
+}
+
+/// Waits until all instances have applied a revision, as somebody who is none of them, but no longer than that. Returns what
+/// they say then; nothing if etcd could not be asked.
+pub async fn wait_for(cluster: Cluster, revision: i64, patience: Duration) -> Option<Members> {
+    let prefix = cluster.prefix().to_owned();
+    let (tell, mut told) = watch::channel(None::<Members>);
+    let mirror = Mirror::new(cluster, format!("{prefix}{INSTANCES}").as_bytes(), Pace::default());
+    let follow = mirror.run(|heard| {
+        if let Heard::Changed { keys, changed, .. } = heard {
+            tell.send_modify(|members| _ = members.get_or_insert_default().take(&prefix, keys, &changed));
+        }
+    });
+    let is_done =
+        |members: &Option<Members>| members.as_ref().is_some_and(|it| it.progress(revision).waiting.is_empty());
+    tokio::select! {
+        () = follow => {}
+        _ = tokio::time::timeout(patience, told.wait_for(is_done)) => {}
+    }
+    told.borrow().clone()
+}
+
+impl Fleet {
+    /// As this instance, which nobody knows yet.
+    pub fn new(id: &str, cluster: Cluster) -> Self {
+        Self { id: id.into(), cluster, members: watch::Sender::default(), leads: AtomicBool::new(false) }
+    }
+
+    /// This instance.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Those that are known.
+    pub fn members(&self) -> Members {
+        self.members.borrow().clone()
+    }
+
+    /// Whether this is the one that leads. A process that was stopped may believe so for a moment after another has
+    /// followed: what must not be done twice is written in a transaction that compares the key.
+    pub fn leads(&self) -> bool {
+        self.leads.load(Relaxed)
+    }
+
+    /// Takes what the keys of Serin say.
+    pub fn hear(&self, keys: &Keys, changed: &BTreeSet<Arc<[u8]>>) {
+        self.members.send_if_modified(|members| members.take(self.cluster.prefix(), keys, changed));
+    }
+
+    /// Waits until all instances have applied a revision, but no longer than that. Returns how far they are.
+    pub async fn applied(&self, revision: i64, patience: Duration) -> Progress {
+        let mut members = self.members.subscribe();
+        let is_done = |members: &Members| {
+            let Progress { applied, waiting } = members.progress(revision);
+            waiting.is_empty() && !applied.is_empty()
+        };
+        let _ = tokio::time::timeout(patience, members.wait_for(is_done)).await;
+        self.members().progress(revision)
+    }
+
+    /// Says that what is missing in etcd is missing on purpose. Returns the revision that says so.
+    ///
+    /// # Errors
+    /// The cluster could not be asked. That it has not been written is not sure then.
+    pub async fn confirm(&self, at: &str) -> Result<i64, Trouble> {
+        let value = serde_json::json!({"by": *self.id, "at": at}).to_string();
+        self.cluster.put(&format!("{}{CONFIRMED}", self.cluster.prefix()), &value).await
+    }
+
+    /// Takes part, until the other side of `leave` is done with. `says` is what this instance says of itself.
+    pub async fn run(&self, says: watch::Receiver<Arc<str>>, leave: impl Future) {
+        let prefix = self.cluster.prefix();
+        let (calls, called) = watch::channel(Arc::clone(&self.id));
+        let mut own = LeasedKey::new(self.cluster.clone(), &format!("{prefix}{INSTANCES}{}", self.id), says, TTL);
+        let mut office = LeasedKey::contested(self.cluster.clone(), &format!("{prefix}{LEADER}"), called, TTL);
+        tokio::select! {
+            never = own.hold(|held| self.tell(&held)) => match never {},
+            never = office.hold(|held| self.lead(&held)) => match never {},
+            never = self.call_when_vacant(&calls) => match never {},
+            _ = leave => {}
+        }
+        self.leads.store(false, Relaxed);
+        // Otherwise they go when their time is over.
+        let (left, resigned) = tokio::join!(own.withdraw(LEAVING), office.withdraw(LEAVING));
+        if let Err(trouble) = left.and(resigned) {
+            tracing::warn!(reason = %trouble, "the fleet cannot be told that this instance ends; it will notice");
+        }
+    }
+
+    async fn call_when_vacant(&self, calls: &watch::Sender<Arc<str>>) -> Infallible {
+        let mut members = self.members.subscribe();
+        loop {
+            // The sender is ours.
+            let _ = members.wait_for(|members| members.leader.is_none()).await;
+            calls.send_replace(Arc::clone(&self.id));
+            let _ = members.changed().await;
+        }
+    }
+
+    fn tell(&self, held: &Held<'_>) {
+        let id = self.id();
+        match held {
+            Held::Written => tracing::info!(id, "in the list of instances"),
+            Held::Lost => tracing::warn!(id, "the lease of this instance has gone; taking part again"),
+            Held::Unsure { trouble, times: 1 } => {
+                tracing::warn!(id, reason = %trouble, "the fleet cannot be told how this instance is")
+            }
+            Held::Unsure { .. } => {}
+            Held::Sure { times } => tracing::info!(id, failures = times, "the fleet can be told again"),
+        }
+    }
+
+    fn lead(&self, held: &Held<'_>) {
+        let led = self.leads();
+        let leads = match held {
+            Held::Written => true,
+            // Whoever cannot be reached does not lead: before the lease is over, another one may.
+            Held::Lost | Held::Unsure { .. } => false,
+            Held::Sure { .. } => led,
+        };
+        self.leads.store(leads, Relaxed);
+        if leads != led {
+            tracing::info!(id = self.id(), "{}", if leads { "leads the fleet" } else { "no longer leads the fleet" });
+        }
+    }
+}
+
+const INSTANCES: &str = "instances/";
+const LEADER: &str = "leader";
+
+/// What says that what is missing is missing on purpose.
+pub const CONFIRMED: &str = "state/confirmed";
+
+/// How long an instance that says nothing any more is counted, and leads.
+const TTL: Duration = Duration::from_secs(10);
+
+/// How long telling may hold up the end.
+const LEAVING: Duration = Duration::from_secs(1);
