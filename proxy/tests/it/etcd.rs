@@ -1,6 +1,8 @@
 //! Rules that come from a real etcd.
 
 use std::net::TcpListener;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::support::etcd::Etcd;
 use crate::support::{Client, Origin, PATIENCE, Serin, eventually, get};
@@ -460,4 +462,47 @@ fn a_start_does_not_take_an_empty_etcd_for_a_decision() {
     eventually(PATIENCE, "all is there again", || serin.metric("serin_rules_stale") == 0.0);
     assert_eq!(get(serin.address(), "/").text(), "app");
     assert_eq!(serin.metric("serin_rules_rejected"), 0.0);
+}
+
+/// A new upstream with endpoints that are registered already, and the route that goes over to it, in one transaction.
+#[test]
+fn a_route_goes_over_to_a_new_upstream_when_its_endpoints_are_known() {
+    let Some(etcd) = Etcd::start() else { return };
+    let (one, two) = (Origin::named("one"), Origin::named("two"));
+    etcd.put("/serin/upstreams/first", upstream(&one));
+    etcd.put("/serin/routes/all", "upstream: first\n");
+    etcd.put("/shop_0/one", one.address().to_string());
+    etcd.put("/shop_1/two", two.address().to_string());
+    let serin = following(&etcd);
+    let address = serin.address();
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let mut client = Client::connect(address);
+            let mut asked = 0;
+            while !ends.load(Relaxed) {
+                let reply = client.get("/");
+                assert_eq!(reply.status, 200, "after {asked} requests: {}", reply.text());
+                asked += 1;
+            }
+            asked
+        });
+        for round in 0..30 {
+            let (upstream, route) = (format!("/serin/upstreams/u{round}"), format!("upstream: u{round}\n"));
+            let old = format!("/serin/upstreams/u{}", round - 1);
+            let discovery = format!("{{discovery: {{etcd: {{prefix: /shop_{}/}}}}}}", round % 2);
+            let writes: [(&str, Option<&str>); 3] =
+                [(&upstream, Some(&discovery)), ("/serin/routes/all", Some(&route)), (&old, None)];
+            etcd.write(&writes);
+            says(&serin, "/", if round % 2 == 0 { "one" } else { "two" });
+        }
+        ends.store(true, Relaxed);
+        assert!(client.join().expect("no request failed") > 100);
+    });
+    // One whose registry has nothing: the route goes over all the same, after a moment.
+    etcd.write(&[
+        ("/serin/upstreams/empty", Some("{discovery: {etcd: {prefix: /shop_none/}}}")),
+        ("/serin/routes/all", Some("upstream: empty")),
+    ]);
+    eventually(PATIENCE, "it goes over", || Client::connect(address).get("/").status == 503);
 }

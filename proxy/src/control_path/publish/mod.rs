@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use routing_rules::rules::{Kind, Name};
+use routing_rules::rules::{Kind, Name, Object, RuleSet, Upstream};
 
 use super::assemble::Assembler;
 use super::catalog::{Catalog, Document};
@@ -82,23 +82,38 @@ impl Publisher {
 
     /// Takes what the sources say now. Costs next to nothing if it is what they said before.
     pub fn update(&mut self, texts: Texts) {
+        self.change(texts, &|_| Vec::new());
+    }
+
+    /// As [`Publisher::update`]; but if there are new upstreams whose endpoints are to be looked up, those and nothing else, for
+    /// what leads to them would lead nowhere until they are. Returns them; the texts are then to be taken once more.
+    pub fn update_or_expect(&mut self, texts: Texts) -> Vec<Name> {
+        self.change(texts, &to_be_looked_up)
+    }
+
+    fn change(&mut self, texts: Texts, awaited: &Awaited) -> Vec<Name> {
         let changed = !texts.is_same(&self.texts);
         if changed {
-            self.texts.clone_from(&texts);
+            let before = std::mem::replace(&mut self.texts, texts.clone());
             self.failure = None;
-            self.take(texts, None);
+            let expected = self.take(texts, None, awaited);
+            if !expected.is_empty() {
+                self.texts = before;
+                return expected;
+            }
         } else if self.listener_problems.is_empty() {
-            return;
+            return Vec::new();
         }
         self.follow_listeners();
         self.report(changed);
+        Vec::new()
     }
 
     /// Takes what the sources say at first, of which the main file has been parsed already. No listener opens before
     /// [`Publisher::open`].
     pub fn begin(&mut self, texts: Texts, main: Option<Document>) {
         self.texts.clone_from(&texts);
-        self.take(texts, main);
+        self.take(texts, main, &|_| Vec::new());
         self.inputs.assembler.forget_stored();
     }
 
@@ -128,9 +143,15 @@ impl Publisher {
     }
 
     /// Works on a copy: what panics half way has changed nothing.
-    fn take(&mut self, texts: Texts, main: Option<Document>) {
+    fn take(&mut self, texts: Texts, main: Option<Document>, awaited: &Awaited) -> Vec<Name> {
         let mut inputs = self.inputs.clone();
-        let snapshot = inputs.read(texts, main).then(|| {
+        let has_changed = inputs.read(texts, main);
+        let expected = awaited((self.snapshots.load().table.rules(), inputs.catalog.rules()));
+        if !expected.is_empty() {
+            self.expect(&expected);
+            return expected.iter().map(|upstream| upstream.name().clone()).collect();
+        }
+        let snapshot = has_changed.then(|| {
             let mut snapshot = inputs.assembler.next(&self.snapshots.load(), inputs.catalog.rules());
             snapshot.listeners = self.listeners.names_under(inputs.catalog.rules());
             Arc::new(snapshot)
@@ -144,6 +165,18 @@ impl Publisher {
         {
             saver.save(self.inputs.written_settings.clone(), self.inputs.catalog.written());
         }
+        Vec::new()
+    }
+
+    /// Puts upstreams in force to which nothing leads yet.
+    fn expect(&mut self, upstreams: &[Arc<Upstream>]) {
+        let current = self.snapshots.load_full();
+        let mut rules = current.table.rules().clone();
+        upstreams.iter().for_each(|upstream| rules.insert(Object::Upstream(Arc::clone(upstream))));
+        let mut assembler = self.inputs.assembler.clone();
+        let snapshot = assembler.next(&current, &rules);
+        self.inputs.assembler = assembler;
+        self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
     }
 
     /// How many routes are in force only because they were stored.
@@ -214,6 +247,16 @@ impl Publisher {
         }
         self.problems = Arc::new(problems);
     }
+}
+
+/// Which upstreams of the rules to come are awaited, given those in force and those to come.
+type Awaited = dyn Fn((&RuleSet, &RuleSet)) -> Vec<Arc<Upstream>>;
+
+/// Those that are new, and whose endpoints are not written down.
+fn to_be_looked_up((before, after): (&RuleSet, &RuleSet)) -> Vec<Arc<Upstream>> {
+    let new = before.changed_upstreams(after).filter(|name| before.upstream(name.as_str()).is_none());
+    let new = new.filter_map(|name| after.upstream(name.as_str()));
+    new.filter(|upstream| upstream.discovery().is_some()).cloned().collect()
 }
 
 /// Answers that changed nothing were not stored, and the next start is to know how old the last one is.
