@@ -289,8 +289,8 @@ fn update_or_expect(publisher: &mut Publisher, sources: &mut Sources) -> Vec<Nam
     put(publisher, sources, Publisher::update_or_expect)
 }
 
-/// What makes this panic is in a text, and would do so again after a restart: the rules in force stay. The publisher works
-/// on copies, so the next update finds everything as it was.
+/// What makes this panic is in a text, and would do so again after a restart: it is held back, and the others are taken. The
+/// publisher works on copies, so the next update finds everything as it was.
 fn put(
     publisher: &mut Publisher,
     sources: &mut Sources,
@@ -300,7 +300,12 @@ fn put(
     match catch_unwind(AssertUnwindSafe(|| update(publisher, texts))) {
         Ok(expected) if expected.is_empty() => sources.applied = sources.keys.revision(),
         Ok(expected) => return expected,
-        Err(panic) => publisher.note_panic(thread::message(&*panic)),
+        Err(panic) => {
+            let around = catch_unwind(AssertUnwindSafe(|| publisher.take_around(thread::message(&*panic))));
+            if around.unwrap_or(false) {
+                sources.applied = sources.keys.revision();
+            }
+        }
     }
     Vec::new()
 }

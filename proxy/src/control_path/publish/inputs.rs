@@ -20,7 +20,8 @@ pub(super) struct Inputs {
     /// Whether the rules in force come from the state folder.
     pub(super) stale: bool,
     main_is_good: bool,
-    texts: Texts,
+    /// What was taken last.
+    pub(super) texts: Texts,
 }
 
 impl Inputs {

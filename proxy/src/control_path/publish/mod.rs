@@ -1,5 +1,7 @@
 //! Puts rules in force: catalog, snapshot, listeners, stored copy. The only place that swaps.
 
+mod held_back;
+
 mod inputs;
 
 mod listeners;
@@ -8,6 +10,7 @@ mod replaced;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use routing_rules::rules::{Kind, Name, Object, RuleSet, Upstream};
@@ -16,9 +19,11 @@ use super::assemble::Assembler;
 use super::catalog::{Catalog, Document};
 use super::decode::Problem;
 use super::saver::Saver;
-use super::source::Texts;
+use super::source::{Change, Texts};
 use crate::settings::Settings;
 use crate::snapshot::SnapshotCell;
+use crate::thread;
+use held_back::HeldBack;
 use inputs::Inputs;
 pub use listeners::Listeners;
 use listeners::{OpenListeners, Refused};
@@ -34,7 +39,9 @@ pub struct Publisher {
     saver: Option<Saver>,
     /// Of listeners that could not be opened; tried again with every update.
     listener_problems: Vec<Problem>,
-    /// Why the last change could not be taken, if that is Serin's fault.
+    /// Texts that cannot be taken, which is Serin's fault.
+    held_back: HeldBack,
+    /// Why the last change could not be taken, if that is Serin's fault and it is not known which text does it.
     failure: Option<Problem>,
     problems: Arc<Vec<Problem>>,
     replaced: Replaced,
@@ -68,6 +75,7 @@ impl Publisher {
             listeners: OpenListeners::new(listeners),
             saver,
             listener_problems: Vec::new(),
+            held_back: HeldBack::default(),
             failure: None,
             problems: Arc::default(),
             replaced: Replaced::default(),
@@ -96,7 +104,9 @@ impl Publisher {
         if changed {
             let before = std::mem::replace(&mut self.texts, texts.clone());
             self.failure = None;
-            let expected = self.take(texts, None, awaited);
+            let mut good = texts;
+            self.held_back.replace_in(&mut good);
+            let expected = self.take(good, None, awaited);
             if !expected.is_empty() {
                 self.texts = before;
                 return expected;
@@ -200,8 +210,40 @@ impl Publisher {
         self.replaced.free();
     }
 
+    /// The last update went wrong inside. Finds the texts at which that happens, and takes the others. Returns whether it knows.
+    pub fn take_around(&mut self, message: &str) -> bool {
+        let mut good = self.texts.clone();
+        self.held_back.replace_in(&mut good);
+        let changes = self.inputs.texts.changes_to(&good);
+        if changes.is_empty() {
+            self.note_panic(message);
+            return false;
+        }
+        self.take_some(&changes, message);
+        self.follow_listeners();
+        self.report(true);
+        true
+    }
+
+    /// Takes changes if that does not fail, else each half of them.
+    fn take_some(&mut self, changes: &[Change], message: &str) {
+        let mut texts = self.inputs.texts.clone();
+        changes.iter().for_each(|change| texts.apply(change));
+        let taken = catch_unwind(AssertUnwindSafe(|| self.take(texts, None, &|_| Vec::new())));
+        let message = taken.as_ref().err().map_or(message, |panic| thread::message(&**panic));
+        match (taken.is_ok(), changes) {
+            (true, _) => {}
+            (false, [change]) => self.held_back.add(change, &self.inputs.texts, message),
+            (false, _) => {
+                let (first, second) = changes.split_at(changes.len() / 2);
+                self.take_some(first, message);
+                self.take_some(second, message);
+            }
+        }
+    }
+
     /// An update went wrong inside. What was in force is.
-    pub fn note_panic(&mut self, message: &str) {
+    fn note_panic(&mut self, message: &str) {
         let source = self.texts.first().map_or_else(|| "".into(), |main| Arc::clone(&main.name));
         let reason = format!("Serin failed on this edit: {message}; the rules in force stay. Please report this");
         let problem = Problem { source, line: 0, column: 0, path: String::new(), reason, revision: None };
@@ -226,7 +268,7 @@ impl Publisher {
     fn report(&mut self, changed: bool) {
         let Inputs { settings_problems, catalog, .. } = &self.inputs;
         let parts = [settings_problems, catalog.problems(), &self.listener_problems, self.failure.as_slice()];
-        let problems = parts.concat();
+        let problems: Vec<Problem> = parts.into_iter().flatten().chain(self.held_back.problems()).cloned().collect();
         let known: HashSet<_> = self.problems.iter().map(identity).collect();
         let mut new = problems.iter().filter(|problem| !known.contains(&identity(problem)));
         new.by_ref().take(MOST_LOGGED).for_each(|problem| tracing::error!("{problem}"));

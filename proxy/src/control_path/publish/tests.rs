@@ -16,7 +16,8 @@ use crate::control_path::saver::Saver;
 use crate::control_path::source::{Text, TextKind};
 use crate::control_path::state_dir::StateDir;
 use crate::settings::Settings;
-use crate::snapshot::{Snapshot, SnapshotCell};
+use crate::snapshot::{Snapshot, SnapshotCell, Upstream};
+use crate::thread;
 
 /// Listeners that only write down what is asked of them.
 #[derive(Clone, Default)]
@@ -241,6 +242,50 @@ fn an_edit_that_makes_serin_panic_harms_no_later_one() {
     assert_eq!(failed.1, "u v");
     assert_eq!(update("", &v), (true, "v".into(), 0));
     assert_eq!(update(&u, &v), (true, "u v".into(), 0));
+}
+
+/// One that is written last in a store for all must not keep others out that follow it.
+#[test]
+fn a_text_that_makes_serin_panic_is_held_back_and_no_other() {
+    let mut bench = Bench::new(None);
+    let upstream = |name: &str, port: u16| {
+        let content = format!("upstreams: {{{name}: {{endpoints: [\"127.0.0.1:{port}\"]}}}}");
+        Text { name: name.into(), content: Ok(content.into()), kind: TextKind::Rules }
+    };
+    let trap =
+        |text: Text| Text { content: text.content.map(|content| format!("{content} # the trap").into()), ..text };
+    let mut update = |texts: Vec<Text>| {
+        let updated = catch_unwind(AssertUnwindSafe(|| bench.publisher.update(texts.into())));
+        if let Err(panic) = updated {
+            assert!(bench.publisher.take_around(thread::message(&*panic)));
+        }
+        let snapshot = bench.snapshots.load();
+        let shown = |upstream: &Arc<Upstream>| {
+            format!("{}:{}", upstream.name(), upstream.endpoints[0].endpoint.address().port())
+        };
+        let mut shown: Vec<_> = snapshot.upstreams.iter().flatten().map(shown).collect();
+        shown.sort();
+        let problems =
+            bench.publisher.status().problems.iter().map(|problem| problem.source.to_string()).collect::<Vec<_>>();
+        (shown.join(" "), problems.join(" "))
+    };
+    let many = |port| (0..9).map(|index| upstream(&format!("u{index}"), port)).collect::<Vec<_>>();
+    update(many(1));
+    let mut texts = many(2);
+    texts[3] = trap(texts[3].clone());
+    texts[7] = trap(texts[7].clone());
+    let ports = |ports: [u16; 9]| {
+        ports.iter().zip(0..).map(|(port, index)| format!("u{index}:{port}")).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(update(texts.clone()), (ports([2, 2, 2, 1, 2, 2, 2, 1, 2]), "u3 u7".into()));
+    texts[0] = upstream("u0", 3);
+    assert_eq!(update(texts.clone()), (ports([3, 2, 2, 1, 2, 2, 2, 1, 2]), "u3 u7".into()), "it is not tried again");
+    texts[7] = upstream("u7", 4);
+    assert_eq!(update(texts.clone()), (ports([3, 2, 2, 1, 2, 2, 2, 4, 2]), "u3".into()));
+    texts[3] = trap(upstream("u3", 5));
+    assert_eq!(update(texts.clone()), (ports([3, 2, 2, 1, 2, 2, 2, 4, 2]), "u3".into()), "another that fails");
+    texts[3] = upstream("u3", 5);
+    assert_eq!(update(texts), (ports([3, 2, 2, 5, 2, 2, 2, 4, 2]), String::new()));
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod texts;
 use std::sync::Arc;
 
 use routing_rules::rules::Kind;
-pub use texts::{Difference, Place, Texts};
+pub use texts::{Change, Difference, Place, Texts};
 
 /// One text of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,6 +21,15 @@ pub struct Place {
     name: Arc<str>,
 }
 
+/// One difference that can be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Where.
+    pub place: Place,
+    /// What stands there then; nothing if nothing does.
+    pub text: Option<Text>,
+}
+
 /// One difference between texts.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Difference<'t> {
@@ -90,6 +99,28 @@ impl Texts {
         })
     }
 
+    /// The same, to be kept.
+    pub fn changes_to(&self, newer: &Self) -> Vec<Change> {
+        let kept = |difference: Difference<'_>| match difference {
+            Difference::Here(place, text) => Change { place: place.clone(), text: Some(text.clone()) },
+            Difference::Gone(place) => Change { place: place.clone(), text: None },
+        };
+        self.differences(newer).map(kept).collect()
+    }
+
+    /// Makes one change.
+    pub fn apply(&mut self, change: &Change) {
+        match &change.text {
+            Some(text) => drop(self.0.insert(change.place.clone(), text.clone())),
+            None => drop(self.0.remove(&change.place)),
+        }
+    }
+
+    /// What stands at a place.
+    pub fn at(&self, place: &Place) -> Option<&Text> {
+        self.0.get(place)
+    }
+
     /// Whether both say the same.
     pub fn is_same(&self, other: &Self) -> bool {
         self.differences(other).next().is_none()
@@ -139,7 +170,7 @@ mod tests {
         let mut texts = Texts::default();
         let unheard = Text { kind: TextKind::Unheard, ..text("a note", "") };
         texts.note(text("another note", ""));
-        ["k2", "k1"].map(|key| texts.put_key(text(key, "")));
+        ["k2", "k1"].into_iter().for_each(|key| texts.put_key(text(key, "")));
         assert!(texts.is_heard());
         texts.note(unheard);
         texts.put_files([text("z", ""), text("b", "")]);
