@@ -54,7 +54,7 @@ impl Keys {
     }
 
     /// Takes a whole listing in the place of what was known. Returns the keys that are others now.
-    pub(super) fn replace(&mut self, listed: Self) -> BTreeSet<Arc<[u8]>> {
+    pub(in crate::control_path) fn replace(&mut self, listed: Self) -> BTreeSet<Arc<[u8]>> {
         let before = std::mem::replace(self, listed);
         let is_same = |key: &Arc<[u8]>, value: &Value| {
             self.entries.get(key).is_some_and(|now| now.bytes == value.bytes && now.lease == value.lease)

@@ -284,7 +284,7 @@ impl LeasedKey {
 const BEATS: u32 = 3;
 
 /// From one write of a value to the next.
-const WRITES: Duration = Duration::from_millis(50);
+const WRITES: Duration = Duration::from_millis(250);
 
 /// Between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

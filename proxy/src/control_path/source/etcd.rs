@@ -250,8 +250,10 @@ impl KeyTexts {
             let value = keys.entries.get(key);
             if part == Some(Part::Confirmed) {
                 self.confirmed = value.map(Confirmed::of).unwrap_or_default();
-                // What goes in one step with it is what it is about.
-                since = self.confirmed.revision - 1;
+                // What goes in one step with a new one is what it is about; an old one may come back with a backup.
+                if self.confirmed.revision > self.revision {
+                    since = self.confirmed.revision - 1;
+                }
                 continue;
             }
             let name = name_of(key);
@@ -286,7 +288,7 @@ impl KeyTexts {
     /// Whether what has gone has gone on purpose.
     fn judge(&mut self, since: i64, now_ms: u64) {
         if self.held.is_none() {
-            self.forget_before(now_ms.saturating_sub(WINDOW_MS));
+            self.forget_old(now_ms);
             if self.gone_routes > self.routes {
                 self.held = Some(Held { since, most: self.gone.len() });
                 self.gone.values().for_each(|(text, _)| self.serving.put_key(text.clone()));
@@ -300,8 +302,8 @@ impl KeyTexts {
         }
     }
 
-    fn forget_before(&mut self, before_ms: u64) {
-        let old = self.gone.iter().filter(|(_, (_, at_ms))| *at_ms <= before_ms);
+    fn forget_old(&mut self, now_ms: u64) {
+        let old = self.gone.iter().filter(|(_, (_, at_ms))| now_ms.saturating_sub(*at_ms) >= WINDOW_MS);
         let old: Vec<_> = old.map(|(name, _)| Arc::clone(name)).collect();
         for name in old {
             let gone = self.gone.remove(&name);
@@ -451,6 +453,38 @@ mod tests {
         );
         let rest = [(0, all), (1, &[][..]), (600_000, &[]), (600_001, all)];
         assert_eq!(follow(&rest), [(5, 0), (5, 5), (5, 5), (5, 0)]);
+    }
+
+    /// After each step: the revision, the keys with the revisions that wrote them, and how many are held.
+    #[test]
+    fn what_was_confirmed_before_it_went_is_held() {
+        let mut texts = KeyTexts::new("/s/");
+        let mut keys = Keys::default();
+        let mut held = |revision: i64, now: &[(&str, i64)]| {
+            let entry = |(key, mod_revision): &(&str, i64)| -> (Arc<[u8]>, Value) {
+                let bytes = if *key == CONFIRMED { format!("{{\"at\": \"{mod_revision}\"}}") } else { "{}".into() };
+                let value = Value { bytes: bytes.as_bytes().into(), mod_revision: *mod_revision, lease: 0 };
+                (Arc::from(format!("/s/{key}").as_bytes()), value)
+            };
+            let listed = Keys { revision, cluster: 1, entries: now.iter().map(entry).collect() };
+            let changed = keys.replace(listed);
+            texts.take(&keys, &changed, 0);
+            texts.revision = revision;
+            texts.held()
+        };
+        let all = [("routes/a", 1), ("routes/b", 2), ("upstreams/u", 3)];
+        assert_eq!(held(10, &all), 0);
+        assert_eq!(held(11, &[]), 3);
+        assert_eq!(held(12, &[(CONFIRMED, 12)]), 0, "it is confirmed afterwards");
+        assert_eq!(held(20, &[&all[..], &[(CONFIRMED, 12)]].concat()), 0);
+        assert_eq!(held(21, &[(CONFIRMED, 12)]), 3, "what was confirmed is another loss");
+        assert_eq!(held(25, &[(CONFIRMED, 25)]), 0);
+        assert_eq!(held(26, &[&all[..], &[(CONFIRMED, 25)]].concat()), 0);
+        assert_eq!(held(30, &[(CONFIRMED, 30)]), 0, "the step in which it went is heard with its confirmation");
+        assert_eq!(held(31, &[&all[..], &[(CONFIRMED, 30)]].concat()), 0);
+        assert_eq!(held(15, &[(CONFIRMED, 12)]), 3, "a backup, with what it knew to be confirmed");
+        assert_eq!(held(32, &[&all[..], &[(CONFIRMED, 30)]].concat()), 0);
+        assert_eq!(held(3, &[]), 3, "an empty one");
     }
 
     #[test]
