@@ -49,19 +49,6 @@ impl Sources {
         texts
     }
 
-    /// Takes news. Returns whether the texts are others now; upstreams for which something was found are added to those.
-    fn hear(&mut self, news: News, found: &mut Vec<Name>) -> bool {
-        match news {
-            News::Files(files) => self.files = files,
-            News::Keys(keys) => self.keys = *keys,
-            News::Found(upstream) => {
-                found.push(upstream);
-                return false;
-            }
-        }
-        true
-    }
-
     /// How things are now that they are applied.
     pub(super) fn status(&self, publisher: &Publisher) -> Status {
         Status { applied: self.applied, ..publisher.status() }
@@ -205,8 +192,7 @@ fn run(
         match received {
             Ok(news) => {
                 swaps_left.take();
-                let expected = take(&mut publisher, &mut sources, [news].into_iter().chain(inbox.try_iter()));
-                expect(&mut publisher, &mut sources, inbox, swaps, expected);
+                take(&mut publisher, &mut sources, [news].into_iter().chain(inbox.try_iter()));
             }
             Err(RecvTimeoutError::Timeout) => {
                 publisher.free_replaced();
@@ -242,72 +228,35 @@ impl SwapsLeft {
     }
 }
 
-/// Returns upstreams that are to be looked up before the rest of the news is taken.
-fn take(publisher: &mut Publisher, sources: &mut Sources, all: impl Iterator<Item = News>) -> Vec<Name> {
+fn take(publisher: &mut Publisher, sources: &mut Sources, all: impl Iterator<Item = News>) {
     let (mut is_newer, mut found) = (false, Vec::new());
     for news in all {
-        is_newer |= sources.hear(news, &mut found);
+        match news {
+            News::Files(files) => (sources.files, is_newer) = (files, true),
+            News::Keys(keys) => (sources.keys, is_newer) = (*keys, true),
+            News::Found(upstream) => found.push(upstream),
+        }
+    }
+    if is_newer {
+        update(publisher, sources);
     }
     publisher.take_found(&found);
-    if is_newer { update_or_expect(publisher, sources) } else { Vec::new() }
-}
-
-/// Waits for the first lookups of upstreams, but not for long, and takes what the sources say then.
-fn expect(
-    publisher: &mut Publisher,
-    sources: &mut Sources,
-    inbox: &Receiver<News>,
-    swaps: &watch::Sender<()>,
-    mut upstreams: Vec<Name>,
-) {
-    let began = Instant::now();
-    while !upstreams.is_empty() {
-        // Lookups of what is in force begin when somebody says that it is.
-        swaps.send_replace(());
-        while !upstreams.is_empty() {
-            let Ok(news) = inbox.recv_timeout(NEW_LOOKUPS.saturating_sub(began.elapsed())) else {
-                return update(publisher, sources);
-            };
-            let mut found = Vec::new();
-            sources.hear(news, &mut found);
-            publisher.take_found(&found);
-            upstreams.retain(|upstream| !found.contains(upstream));
-        }
-        // There may be others among what was heard meanwhile.
-        upstreams = update_or_expect(publisher, sources);
-    }
-}
-
-fn update(publisher: &mut Publisher, sources: &mut Sources) {
-    put(publisher, sources, |publisher, texts| {
-        publisher.update(texts);
-        Vec::new()
-    });
-}
-
-fn update_or_expect(publisher: &mut Publisher, sources: &mut Sources) -> Vec<Name> {
-    put(publisher, sources, Publisher::update_or_expect)
 }
 
 /// What makes this panic is in a text, and would do so again after a restart: it is held back, and the others are taken. The
 /// publisher works on copies, so the next update finds everything as it was.
-fn put(
-    publisher: &mut Publisher,
-    sources: &mut Sources,
-    update: impl FnOnce(&mut Publisher, Texts) -> Vec<Name>,
-) -> Vec<Name> {
+fn update(publisher: &mut Publisher, sources: &mut Sources) {
     let texts = sources.texts();
-    match catch_unwind(AssertUnwindSafe(|| update(publisher, texts))) {
-        Ok(expected) if expected.is_empty() => sources.applied = sources.keys.revision(),
-        Ok(expected) => return expected,
+    let is_applied = match catch_unwind(AssertUnwindSafe(|| publisher.update(texts))) {
+        Ok(()) => true,
         Err(panic) => {
             let around = catch_unwind(AssertUnwindSafe(|| publisher.take_around(thread::message(&*panic))));
-            if around.unwrap_or(false) {
-                sources.applied = sources.keys.revision();
-            }
+            around.unwrap_or(false)
         }
+    };
+    if is_applied {
+        sources.applied = sources.keys.revision();
     }
-    Vec::new()
 }
 
 /// How long a start waits for etcd. Rules from files serve without it, and so do those that were stored.
@@ -316,10 +265,6 @@ const FIRST_LISTING: Duration = Duration::from_secs(3);
 /// How long a start waits for names that are looked up and of which nothing is known. Requests that come before there is an
 /// answer would get 503, and so would those for all other routes if it waited for ever.
 const FIRST_LOOKUPS: Duration = Duration::from_secs(2);
-
-/// How long a change waits for the lookups of upstreams that are new, while the rules before it serve on. Keys of etcd are there
-/// in milliseconds.
-const NEW_LOOKUPS: Duration = Duration::from_secs(1);
 
 /// How long it waits for those whose endpoints are known from before.
 const CONFIRMATIONS: Duration = Duration::from_millis(500);

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use routing_rules::rules::{Kind, Name, Object, RuleSet, Upstream};
+use routing_rules::rules::{Kind, Name};
 
 use super::assemble::Assembler;
 use super::catalog::{Catalog, Document};
@@ -90,40 +90,25 @@ impl Publisher {
 
     /// Takes what the sources say now. Costs next to nothing if it is what they said before.
     pub fn update(&mut self, texts: Texts) {
-        self.change(texts, &|_| Vec::new());
-    }
-
-    /// As [`Publisher::update`]; but if there are new upstreams whose endpoints are to be looked up, those and nothing else, for
-    /// what leads to them would lead nowhere until they are. Returns them; the texts are then to be taken once more.
-    pub fn update_or_expect(&mut self, texts: Texts) -> Vec<Name> {
-        self.change(texts, &to_be_looked_up)
-    }
-
-    fn change(&mut self, texts: Texts, awaited: &Awaited) -> Vec<Name> {
         let changed = !texts.is_same(&self.texts);
         if changed {
-            let before = std::mem::replace(&mut self.texts, texts.clone());
+            self.texts.clone_from(&texts);
             self.failure = None;
             let mut good = texts;
             self.held_back.replace_in(&mut good);
-            let expected = self.take(good, None, awaited);
-            if !expected.is_empty() {
-                self.texts = before;
-                return expected;
-            }
+            self.take(good, None);
         } else if self.listener_problems.is_empty() {
-            return Vec::new();
+            return;
         }
         self.follow_listeners();
         self.report(changed);
-        Vec::new()
     }
 
     /// Takes what the sources say at first, of which the main file has been parsed already. No listener opens before
     /// [`Publisher::open`].
     pub fn begin(&mut self, texts: Texts, main: Option<Document>) {
         self.texts.clone_from(&texts);
-        self.take(texts, main, &|_| Vec::new());
+        self.take(texts, main);
         self.inputs.assembler.forget_stored();
     }
 
@@ -153,15 +138,9 @@ impl Publisher {
     }
 
     /// Works on a copy: what panics half way has changed nothing.
-    fn take(&mut self, texts: Texts, main: Option<Document>, awaited: &Awaited) -> Vec<Name> {
+    fn take(&mut self, texts: Texts, main: Option<Document>) {
         let mut inputs = self.inputs.clone();
-        let has_changed = inputs.read(texts, main);
-        let expected = awaited((self.snapshots.load().table.rules(), inputs.catalog.rules()));
-        if !expected.is_empty() {
-            self.expect(&expected);
-            return expected.iter().map(|upstream| upstream.name().clone()).collect();
-        }
-        let snapshot = has_changed.then(|| {
+        let snapshot = inputs.read(texts, main).then(|| {
             let mut snapshot = inputs.assembler.next(&self.snapshots.load(), inputs.catalog.rules());
             snapshot.listeners = self.listeners.names_under(inputs.catalog.rules());
             Arc::new(snapshot)
@@ -175,18 +154,6 @@ impl Publisher {
         {
             saver.save(self.inputs.written_settings.clone(), self.inputs.catalog.written());
         }
-        Vec::new()
-    }
-
-    /// Puts upstreams in force to which nothing leads yet.
-    fn expect(&mut self, upstreams: &[Arc<Upstream>]) {
-        let current = self.snapshots.load_full();
-        let mut rules = current.table.rules().clone();
-        upstreams.iter().for_each(|upstream| rules.insert(Object::Upstream(Arc::clone(upstream))));
-        let mut assembler = self.inputs.assembler.clone();
-        let snapshot = assembler.next(&current, &rules);
-        self.inputs.assembler = assembler;
-        self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
     }
 
     /// How many routes are in force only because they were stored.
@@ -229,7 +196,7 @@ impl Publisher {
     fn take_some(&mut self, changes: &[Change], message: &str) {
         let mut texts = self.inputs.texts.clone();
         changes.iter().for_each(|change| texts.apply(change));
-        let taken = catch_unwind(AssertUnwindSafe(|| self.take(texts, None, &|_| Vec::new())));
+        let taken = catch_unwind(AssertUnwindSafe(|| self.take(texts, None)));
         let message = taken.as_ref().err().map_or(message, |panic| thread::message(&**panic));
         match (taken.is_ok(), changes) {
             (true, _) => {}
@@ -289,16 +256,6 @@ impl Publisher {
         }
         self.problems = Arc::new(problems);
     }
-}
-
-/// Which upstreams of the rules to come are awaited, given those in force and those to come.
-type Awaited = dyn Fn((&RuleSet, &RuleSet)) -> Vec<Arc<Upstream>>;
-
-/// Those that are new, and whose endpoints are not written down.
-fn to_be_looked_up((before, after): (&RuleSet, &RuleSet)) -> Vec<Arc<Upstream>> {
-    let new = before.changed_upstreams(after).filter(|name| before.upstream(name.as_str()).is_none());
-    let new = new.filter_map(|name| after.upstream(name.as_str()));
-    new.filter(|upstream| upstream.discovery().is_some()).cloned().collect()
 }
 
 /// Answers that changed nothing were not stored, and the next start is to know how old the last one is.
