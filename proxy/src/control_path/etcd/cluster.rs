@@ -205,7 +205,7 @@ impl Connection {
     /// # Errors
     /// The cluster does not answer, or not so.
     pub async fn list(&self, prefix: &str) -> Result<Keys, Trouble> {
-        list(&self.client, prefix.as_bytes()).await
+        list(&self.client, prefix.as_bytes(), false).await
     }
 
     /// Carries out a transaction.

@@ -319,7 +319,7 @@ mod tests {
         let mut keys = Keys::default();
         let step = |(now_ms, routes): &(u64, &[&str])| {
             let before: BTreeSet<Arc<[u8]>> = keys.entries.keys().cloned().collect();
-            let value = || Value { bytes: b"{}".as_slice().into(), mod_revision: 1, lease: 0 };
+            let value = || Value { bytes: b"{}".as_slice().into(), mod_revision: 1, create_revision: 1, lease: 0 };
             let key = |name: &&str| -> (Arc<[u8]>, Value) { (format!("/s/routes/{name}").as_bytes().into(), value()) };
             keys.entries = routes.iter().map(key).collect();
             let now: BTreeSet<Arc<[u8]>> = keys.entries.keys().cloned().collect();
