@@ -26,7 +26,7 @@ use crate::control_path::etcd::Cluster;
 use crate::control_path::publish::{Publisher, Status};
 use crate::control_path::source::etcd::{EtcdState, Seen};
 use crate::control_path::source::file::{FileSet, FileWatch};
-use crate::control_path::{discovery, health};
+use crate::control_path::{discovery, environments, health};
 pub use crate::data_path::deadline::ConnectionLimits;
 use crate::data_path::listener::{self, PerClient};
 use crate::settings::ShutdownSettings;
@@ -195,9 +195,16 @@ impl Server {
         let etcd_state = settings.sources.etcd.as_ref().map(|_| Arc::<EtcdState>::default());
         let etcd = start::etcd(cluster(), etcd_state.clone(), inbox.tell_keys(), &tell_failure)?;
         inbox.take_keys(&mut publisher, &mut sources);
-        let lookups = discovery::run(Arc::clone(&snapshots), told.clone(), inbox.tell(), cluster());
+        let asked = cluster();
+        let lookups = discovery::run(Arc::clone(&snapshots), told.clone(), inbox.tell(), asked.clone());
+        let listings = environments::run(Arc::clone(&snapshots), told.clone(), inbox.tell_environments(), asked);
+        let lookups = async {
+            tokio::join!(lookups, listings);
+        };
         let discovery = thread::start_task("discovery", tell_failure.clone(), lookups);
         let discovery = discovery.map_err(system("discovery thread"))?;
+        inbox.take_environments(&mut publisher, &mut sources, &snapshots);
+        swaps.send_replace(());
         inbox.take_first(&mut publisher, &mut sources, &snapshots.load());
         publisher.open();
 
