@@ -8,6 +8,7 @@
 mod change;
 mod discovery;
 mod drain;
+mod environments;
 mod release;
 mod views;
 
@@ -65,6 +66,7 @@ fn router(state: AdminState) -> Router {
         .route("/api/v1/upstreams", get(upstreams))
         .route("/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain", post(drain::set::<true>))
         .route("/api/v1/upstreams/{upstream}/endpoints/{endpoint}/undrain", post(drain::set::<false>))
+        .route("/api/v1/environments", get(environments))
         .route("/api/v1/releases", get(releases))
         .route("/api/v1/rejected", get(rejected))
         .route("/api/v1/sources/etcd/release", post(release::let_go))
@@ -148,6 +150,10 @@ async fn routes(State(state): State<AdminState>) -> Response {
 
 async fn upstreams(State(state): State<AdminState>) -> Response {
     aside(move || Json(views::upstreams(&state.shared.snapshots.load()))).await
+}
+
+async fn environments(State(state): State<AdminState>) -> Response {
+    aside(move || Json(environments::templates(&state.shared.snapshots.load()))).await
 }
 
 async fn releases(State(state): State<AdminState>) -> Response {
