@@ -104,7 +104,8 @@ fn a_branch_that_registers_is_served_without_a_new_rule() {
 }
 
 /// The time from a registration to the first answer, over and over: the first branches, and those that come among a thousand. It is
-/// told, and must not be seconds.
+/// told, and must not be seconds. Rules are swapped 60 times a second in the long run and a branch takes two swaps, so that those that
+/// come one right after the other behind a thousand take at least 33 ms each.
 #[test]
 fn a_branch_serves_within_moments_of_its_registration() {
     let Some(etcd) = Etcd::start() else { return };
