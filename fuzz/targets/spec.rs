@@ -17,7 +17,12 @@ fuzz_target!(|bytes: &[u8]| {
     catalog.update_texts(&texts(before), None);
     let first = check(&catalog, &RouteTable::default());
     catalog.update_texts(&texts(after), None);
-    check(&catalog, &first);
+    let second = check(&catalog, &first);
+    let made = expand(&mut catalog, &second, &["a", "b-1", "-"]);
+    let fewer = expand(&mut catalog, &made, &["a", "c"]);
+    catalog.update_texts(&texts(before), None);
+    let edited = expand(&mut catalog, &fewer, &["a", "c"]);
+    expand(&mut catalog, &edited, &[]);
 });
 
 /// Separates two revisions of one file in an input.
@@ -27,8 +32,28 @@ fn texts(text: &str) -> Texts {
     vec![Text { name: "serin.yaml".into(), content: Ok(Arc::from(text)), kind: TextKind::Main }].into()
 }
 
-/// What is in force leads nowhere wrong, is served whole, and is what a cold start would restore.
+/// Environments that have these values for each capture; what templates make of them is sound.
+fn expand(catalog: &mut Catalog, before: &RouteTable, values: &[&str]) -> RouteTable {
+    catalog.expand(|template| {
+        let count = template.prefix().captures().count();
+        let all = values.iter().filter_map(|value| template.prefix().environment(std::iter::repeat_n(*value, count)));
+        all.collect()
+    });
+    sound(catalog, before)
+}
+
+/// The same, and it is what a cold start would restore.
 fn check(catalog: &Catalog, before: &RouteTable) -> RouteTable {
+    let (rules, table) = (catalog.rules(), sound(catalog, before));
+    let (restored, problems) = RuleSet::from_spec(&catalog.spec());
+    assert!(problems.is_empty(), "{problems:?}");
+    assert_eq!(restored.routes().len(), rules.routes().len());
+    assert_eq!(restored.route_templates().len(), rules.route_templates().len());
+    table
+}
+
+/// What is in force leads nowhere wrong and is served whole, whoever made it.
+fn sound(catalog: &Catalog, before: &RouteTable) -> RouteTable {
     let rules = catalog.rules();
     assert!(rules.dangling().is_empty(), "{:?}", rules.dangling());
     let table = before.update(rules, &ReleaseContext::default());
@@ -37,8 +62,5 @@ fn check(catalog: &Catalog, before: &RouteTable) -> RouteTable {
     for problem in catalog.problems() {
         assert!(!problem.to_string().contains('\n'), "{problem:?}");
     }
-    let (restored, problems) = RuleSet::from_spec(&catalog.spec());
-    assert!(problems.is_empty(), "{problems:?}");
-    assert_eq!(restored.routes().len(), rules.routes().len());
     table
 }

@@ -42,6 +42,9 @@ pub struct Explanation {
     /// The route, if one matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
+    /// The template of routes whose hosts look like this one, where no route matches: there is no such environment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
     /// The release that had a say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseExplanation>,
@@ -170,6 +173,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
         client,
         listener: listener::explain(snapshot, question, &view),
         route: found.map(|found| found.route().name().to_string()),
+        template: found.is_none().then(|| template(snapshot, head.host.name())).flatten(),
         release: None,
         upstream: None,
         stands_in_for: None,
@@ -200,6 +204,12 @@ fn answer_of_route(found: &RouteMatch<'_>, head: &Head<'_>, port: u16) -> Option
         }
         _ => None,
     }
+}
+
+/// The template that may have been meant by a host.
+fn template(snapshot: &Snapshot, host: &str) -> Option<String> {
+    let mut templates = snapshot.table.rules().route_templates();
+    templates.find(|template| template.may_have(host)).map(|template| template.name().to_string())
 }
 
 fn refusal(error: RequestError) -> String {

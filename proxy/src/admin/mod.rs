@@ -9,6 +9,7 @@ mod change;
 mod confirm;
 mod discovery;
 mod drain;
+mod environments;
 mod instances;
 mod views;
 mod wait;
@@ -67,6 +68,7 @@ fn router(state: AdminState) -> Router {
         .route("/api/v1/upstreams", get(upstreams))
         .route("/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain", post(drain::set::<true>))
         .route("/api/v1/upstreams/{upstream}/endpoints/{endpoint}/undrain", post(drain::set::<false>))
+        .route("/api/v1/environments", get(environments))
         .route("/api/v1/releases", get(releases))
         .route("/api/v1/rejected", get(rejected))
         .route("/api/v1/sources/etcd/confirm", post(confirm::confirm))
@@ -140,6 +142,10 @@ async fn routes(State(state): State<AdminState>) -> Response {
 
 async fn upstreams(State(state): State<AdminState>) -> Response {
     aside(move || Json(views::upstreams(&state.shared.snapshots.load()))).await
+}
+
+async fn environments(State(state): State<AdminState>) -> Response {
+    aside(move || Json(environments::templates(&state.shared.snapshots.load()))).await
 }
 
 async fn releases(State(state): State<AdminState>) -> Response {

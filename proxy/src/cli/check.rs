@@ -39,8 +39,8 @@ fn sizes(checked: &Checked) -> impl fmt::Display {
     format!(
         "{} listeners, {} routes, {} upstreams, {} releases",
         rules.listeners().len(),
-        rules.routes().len(),
-        rules.upstreams().len(),
+        rules.routes().len() + rules.route_templates().len(),
+        rules.upstreams().len() + rules.upstream_templates().len(),
         rules.releases().len(),
     )
 }

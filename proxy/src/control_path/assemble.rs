@@ -15,7 +15,9 @@ use super::state_dir::StoredEndpoints;
 use super::traffic::TrafficMemory;
 use super::{breakers, health, limits, weights};
 use crate::moment;
-use crate::snapshot::{Balancer, Discovered, Endpoint, Mark, Member, Snapshot, Upstream, Weighing};
+use crate::snapshot::{
+    Balancer, Discovered, Endpoint, KnownEnvironments, LiveEnvironments, Mark, Member, Snapshot, Upstream, Weighing,
+};
 
 /// Builds snapshots one after another. Cheap to clone.
 #[derive(Clone)]
@@ -32,6 +34,7 @@ pub struct Assembler {
     /// Endpoints that went out of use, the earliest first; some may be in use again.
     unused: Vector<(Instant, Identity)>,
     traffic: TrafficMemory,
+    environments: Arc<KnownEnvironments>,
 }
 
 /// An upstream's name and an address.
@@ -55,7 +58,19 @@ impl Assembler {
         let traffic = TrafficMemory::new(workers);
         let trusted_proxies = Arc::new(trusted_proxies);
         let stored = Arc::default();
-        Self { workers, context, trusted_proxies, geo, looks_up: true, stored, endpoints, unused, traffic }
+        let environments = Arc::default();
+        Self {
+            workers,
+            context,
+            trusted_proxies,
+            geo,
+            looks_up: true,
+            stored,
+            endpoints,
+            unused,
+            traffic,
+            environments,
+        }
     }
 
     /// What stands for the secret that signs pins.
@@ -71,6 +86,11 @@ impl Assembler {
     /// Upstreams that come later begin without: what is stored is of the start, and may be old by then.
     pub fn forget_stored(&mut self) {
         self.stored = Arc::default();
+    }
+
+    /// The environments of a template that are known; at first those of an earlier process.
+    pub fn known_environments(&self, template: &rules::UpstreamTemplate) -> LiveEnvironments {
+        self.environments.of_or(template.name(), || self.stored.environments_of(template))
     }
 
     /// For snapshots of which only questions are asked: upstreams whose endpoints would be looked up are taken to have some.
@@ -124,6 +144,7 @@ impl Assembler {
             listeners: Arc::clone(&before.listeners),
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             geo: self.geo.clone(),
+            environments: Arc::clone(&self.environments),
         }
     }
 

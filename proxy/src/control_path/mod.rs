@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod check;
 pub mod decode;
 pub mod discovery;
+pub mod environments;
 pub mod etcd;
 pub mod fleet;
 mod follow;

@@ -277,8 +277,9 @@ fn value(spec: &impl Serialize) -> Value {
 const SETTINGS_THAT_MOVE: [&str; 2] = ["trusted_proxies", "geo"];
 
 /// They say which requests a route takes and where it sends them; the others say what happens on the way.
-const ROUTE_FIELDS_THAT_MOVE: [&str; 11] = [
+const ROUTE_FIELDS_THAT_MOVE: [&str; 12] = [
     "hosts",
+    "captures",
     "paths",
     "methods",
     "headers",

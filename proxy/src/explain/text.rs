@@ -11,6 +11,9 @@ impl fmt::Display for Explanation {
             writeln!(f, "listener  {listener}")?;
         }
         writeln!(f, "route     {}", self.route.as_deref().unwrap_or("none matches"))?;
+        if let Some(template) = &self.template {
+            writeln!(f, "template  {template} has such hosts, but no environment with this one is known here")?;
+        }
         if let Some(release) = &self.release {
             writeln!(f, "release   {}: {} ({})", release.name, release.group, release.text)?;
             if let Some(pin) = &release.pin_refused {

@@ -27,7 +27,7 @@ use crate::control_path::decode::Problem;
 use crate::control_path::publish::{Publisher, Status};
 use crate::control_path::source::etcd::Seen;
 use crate::control_path::source::file::{FileSet, FileWatch};
-use crate::control_path::{discovery, health};
+use crate::control_path::{discovery, environments, health};
 pub use crate::data_path::deadline::ConnectionLimits;
 use crate::data_path::listener::{self, PerClient};
 use crate::settings::ShutdownSettings;
@@ -215,9 +215,16 @@ impl Server {
         let etcd = in_etcd.as_ref().map(|etcd| etcd.follow(inbox.tell_keys(), &tell_failure)).transpose()?;
         inbox.take_keys(&mut publisher, &mut sources);
         let registries = in_etcd.as_ref().map(InEtcd::registries);
+        let asked = registries.as_ref().map(|registries| registries.cluster.clone());
         let lookups = discovery::run(Arc::clone(&snapshots), told.clone(), inbox.tell(), registries);
+        let listings = environments::run(Arc::clone(&snapshots), told.clone(), inbox.tell_environments(), asked);
+        let lookups = async {
+            tokio::join!(lookups, listings);
+        };
         let discovery = thread::start_task("discovery", tell_failure.clone(), lookups);
         let discovery = discovery.map_err(system("discovery thread"))?;
+        inbox.take_environments(&mut publisher, &mut sources, &snapshots);
+        swaps.send_replace(());
         inbox.take_first(&mut publisher, &mut sources, &snapshots.load());
         publisher.open();
 

@@ -17,11 +17,12 @@ use tokio::time::Instant;
 
 use super::Shared;
 use crate::control_path::discovery::Tell;
+use crate::control_path::environments;
 use crate::control_path::publish::{Publisher, Status};
 use crate::control_path::source::etcd::KeyTexts;
 use crate::control_path::source::{Text, Texts};
 use crate::moment;
-use crate::snapshot::{Snapshot, Upstream};
+use crate::snapshot::{Snapshot, SnapshotCell, Upstream};
 use crate::thread::{self, Failures};
 
 /// What each source said last, in the order of their precedence.
@@ -69,6 +70,8 @@ enum News {
     Keys(Box<KeyTexts>),
     /// Lookups for this upstream found something else, or are over for the first time.
     Found(Name),
+    /// Templates have other environments.
+    Environments,
 }
 
 /// News that nobody has read yet. It exists before the thread, because lookups begin before listeners open.
@@ -101,6 +104,14 @@ impl Inbox {
         }
     }
 
+    /// The way for who follows environments.
+    pub(super) fn tell_environments(&self) -> environments::Tell {
+        let sender = Arc::downgrade(&self.sender);
+        Arc::new(move || {
+            let _ = sender.upgrade().map(|sender| sender.send(News::Environments));
+        })
+    }
+
     /// Waits until etcd was heard, but not for long, and takes what it says.
     pub(super) fn take_keys(&self, publisher: &mut Publisher, sources: &mut Sources) {
         let began = Instant::now();
@@ -108,18 +119,29 @@ impl Inbox {
             match self.receiver.recv_timeout(FIRST_LISTING.saturating_sub(began.elapsed())) {
                 Ok(News::Keys(keys)) => sources.keys = *keys,
                 // What lookups have found is taken in any case.
-                Ok(News::Files(_) | News::Found(_)) => {}
+                Ok(News::Files(_) | News::Found(_) | News::Environments) => {}
                 Err(_) => break,
             }
         }
         update(publisher, sources);
     }
 
+    /// Waits until the environments of all templates were asked for, but not for long, and takes what was found.
+    pub(super) fn take_environments(&self, publisher: &mut Publisher, sources: &mut Sources, snapshots: &SnapshotCell) {
+        let began = Instant::now();
+        while is_unasked(&snapshots.load()) {
+            match self.receiver.recv_timeout(FIRST_LISTING.saturating_sub(began.elapsed())) {
+                Ok(news) => take(publisher, sources, [news].into_iter()),
+                Err(_) => break,
+            }
+        }
+    }
+
     /// Waits for the first lookups of the upstreams of a snapshot, but not for long, and takes what they found.
     pub(super) fn take_first(&self, publisher: &mut Publisher, sources: &mut Sources, snapshot: &Snapshot) {
         let all = snapshot.upstreams.iter().flatten().filter(|upstream| upstream.discovered.is_some());
         let mut waiting: Vec<&Arc<Upstream>> = all.clone().collect();
-        let (began, mut is_newer) = (Instant::now(), false);
+        let (began, mut is_newer, mut has_others) = (Instant::now(), false, false);
         loop {
             waiting.retain(|upstream| upstream.discovered.as_ref().is_some_and(|discovered| !discovered.was_asked()));
             let serves_nobody = waiting.iter().any(|upstream| upstream.endpoints.is_empty());
@@ -133,11 +155,15 @@ impl Inbox {
                 Ok(News::Keys(keys)) => (sources.keys, is_newer) = (*keys, true),
                 Ok(News::Files(files)) => (sources.files, is_newer) = (files, true),
                 Ok(News::Found(_)) => {}
+                Ok(News::Environments) => has_others = true,
                 Err(_) => break,
             }
         }
         if is_newer {
             update(publisher, sources);
+        }
+        if has_others {
+            take_environments(publisher);
         }
         publisher.take_found(&all.map(|upstream| upstream.name().clone()).collect::<Vec<_>>());
     }
@@ -184,6 +210,8 @@ fn run(
     swaps: &watch::Sender<()>,
 ) {
     let mut swaps_left = SwapsLeft::new();
+    // What the start took may have come after somebody looked.
+    swaps.send_replace(());
     loop {
         let received = match publisher.has_replaced() {
             true => inbox.recv_timeout(LOOK_AGAIN),
@@ -229,16 +257,20 @@ impl SwapsLeft {
 }
 
 fn take(publisher: &mut Publisher, sources: &mut Sources, all: impl Iterator<Item = News>) {
-    let (mut is_newer, mut found) = (false, Vec::new());
+    let (mut is_newer, mut has_others, mut found) = (false, false, Vec::new());
     for news in all {
         match news {
             News::Files(files) => (sources.files, is_newer) = (files, true),
             News::Keys(keys) => (sources.keys, is_newer) = (*keys, true),
             News::Found(upstream) => found.push(upstream),
+            News::Environments => has_others = true,
         }
     }
     if is_newer {
         update(publisher, sources);
+    }
+    if has_others {
+        take_environments(publisher);
     }
     publisher.take_found(&found);
 }
@@ -257,6 +289,20 @@ fn update(publisher: &mut Publisher, sources: &mut Sources) {
     if is_applied {
         sources.applied = sources.keys.revision();
     }
+}
+
+/// The same for what is in keys.
+fn take_environments(publisher: &mut Publisher) {
+    let taken = catch_unwind(AssertUnwindSafe(|| publisher.take_environments()));
+    if let Err(panic) = taken {
+        publisher.note_panic(thread::message(&*panic));
+    }
+}
+
+/// Whether a template's environments were not asked for yet.
+fn is_unasked(snapshot: &Snapshot) -> bool {
+    let mut templates = snapshot.table.rules().upstream_templates();
+    templates.any(|template| !snapshot.environments.of(template.name()).is_some_and(|known| known.was_asked))
 }
 
 /// How long a start waits for etcd. Rules from files serve without it, and so do those that were stored.

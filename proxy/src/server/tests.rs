@@ -233,6 +233,7 @@ fn put_in_force(server: &Server, geo: Arc<dyn GeoDatabase>) {
         activity: now.activity.clone(),
         trusted_proxies: Arc::clone(&now.trusted_proxies),
         geo: Some(geo),
+        environments: Arc::clone(&now.environments),
     }));
 }
 

@@ -10,6 +10,7 @@ mod checked;
 mod connection;
 mod discovered;
 mod endpoint;
+mod environments;
 mod evidence;
 mod group;
 mod limit;
@@ -34,6 +35,7 @@ pub use connection::{ConnectionCounters, ConnectionEnd, ConnectionTotals};
 pub use discovered::{Discovered, Failed, Outcome, State};
 pub(crate) use endpoint::add;
 pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
+pub use environments::{KnownEnvironments, LiveEnvironments};
 pub use group::Group;
 pub use limit::{DoorTotals, RouteLimitIndex, RouteLimits, UpstreamDoor};
 pub(crate) use limit::{Entrance, RoutePlace, RouteRefusal, client_network, has_limits};
@@ -66,6 +68,8 @@ pub struct Snapshot {
     pub trusted_proxies: Arc<AddressSet>,
     /// Where addresses are.
     pub geo: Option<Arc<dyn GeoDatabase>>,
+    /// Which environments are known of the templates among the rules. No request looks at it.
+    pub environments: Arc<KnownEnvironments>,
 }
 
 impl Snapshot {
@@ -82,6 +86,7 @@ impl Snapshot {
             listeners: Arc::default(),
             trusted_proxies: Arc::default(),
             geo: None,
+            environments: Arc::default(),
         }
     }
 

@@ -58,6 +58,7 @@ pub fn render(workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
         publish_route_limits(facts.snapshot);
         publish_upstream_limits(facts.snapshot);
         publish_mirrors(facts.snapshot);
+        publish_environments(facts.snapshot);
         publish_rules(facts);
         facts.etcd.iter().for_each(publish_etcd);
     });
@@ -138,6 +139,16 @@ fn publish_endpoints(snapshot: &Snapshot) {
                 gauge!(names::ENDPOINT_RESULTS, labels.iter()).set(learned.results(learning) as f64);
             }
         }
+    }
+}
+
+fn publish_environments(snapshot: &Snapshot) {
+    for template in snapshot.table.rules().upstream_templates() {
+        let known = snapshot.environments.of(template.name()).unwrap_or_default();
+        let label = || template.name().as_str().to_owned();
+        gauge!(names::ENVIRONMENTS, "upstream" => label()).set(known.live.len() as f64);
+        gauge!(names::ENVIRONMENTS_WAITING, "upstream" => label()).set(known.waiting as f64);
+        gauge!(names::ENVIRONMENTS_REFUSED, "upstream" => label()).set(known.refused as f64);
     }
 }
 

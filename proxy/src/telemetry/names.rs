@@ -93,6 +93,9 @@ metrics! {
     DISCOVERY_LOOKUPS = "serin_discovery_lookups_total", Counter, ["upstream", "result"], "Lookups of the endpoints of an upstream, by result: `answered` or `failed`.";
     DISCOVERY_AGE = "serin_discovery_age_seconds", Gauge, ["upstream"], "How old the last good answer to a lookup is. While lookups fail it grows, and what was found last serves on. Only from the first good answer on, which with `state_dir` an earlier process may have had.";
     DISCOVERY_LEFT_OUT = "serin_discovery_addresses_left_out_total", Counter, ["upstream", "reason"], "Addresses in answers that became no endpoint: `refused`, because no endpoint can have one, or `limit`, because there were more than 1,000.";
+    ENVIRONMENTS = "serin_environments", Gauge, ["upstream"], "Environments of a template of upstreams that are live.";
+    ENVIRONMENTS_WAITING = "serin_environments_waiting", Gauge, ["upstream"], "Environments of a template that there is no place for, because as many are live as may be (`most`).";
+    ENVIRONMENTS_REFUSED = "serin_environments_refused_keys", Gauge, ["upstream"], "Keys of a template whose values would make no host.";
     LOG_DROPPED = "serin_access_log_lines_dropped_total", Counter, [], "Access log lines dropped because the sink was blocked.";
     RULES_GENERATION = "serin_rules_generation", Gauge, [], "Counts the changes of the rules in force since the start.";
     RULES_OBJECTS = "serin_rules_objects", Gauge, ["kind"], "Objects in force, by kind.";

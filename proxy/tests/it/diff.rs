@@ -58,6 +58,21 @@ fn a_narrower_condition_lets_its_users_fall_to_the_next_rule() {
 }
 
 #[test]
+fn templates_are_compared_as_they_are_written() {
+    let template = |branch: &str, most: &str| {
+        format!(
+            "routes:\n  branches: {{hosts: [\"{{app}}-{{branch}}.test\"], captures: {{branch: \"{branch}\"}}, upstream: branches}}\n\
+             upstreams:\n  branches: {{discovery: {{etcd: {{prefix: \"/{{app}}_{{branch}}/\"{most}}}}}}}\n"
+        )
+    };
+    let case = Case::new(&[&template("feature-.*", ""), &template("fix-.*", ", most: 7")]);
+    let text = case.text(&[], 1);
+    for change in ["~ branches", "captures.branch: feature-.* -> fix-.*", "discovery.etcd.most: unset -> 7"] {
+        assert!(text.contains(change), "{change}: {text}");
+    }
+}
+
+#[test]
 fn what_does_not_move_anybody_is_told_and_exits_with_0() {
     let case = Case::new(&[RULES, &RULES.replace("upstream: blog}", "upstream: blog, timeouts: {request: 5s}}")]);
     case.check(

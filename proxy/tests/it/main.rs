@@ -40,6 +40,7 @@ mod demo;
 mod diff;
 mod discovery;
 mod drain;
+mod environments;
 mod etcd;
 mod explain;
 mod faults;

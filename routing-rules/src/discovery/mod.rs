@@ -1,5 +1,7 @@
 //! What answers of a name service, or registrations, come to: which endpoints, with which weights, and for how long.
 
+mod environments;
+
 mod registrations;
 
 use std::collections::BTreeMap;
@@ -8,6 +10,7 @@ use std::time::Duration;
 
 use crate::rules::{Endpoint, Weight};
 
+pub use environments::Environments;
 pub use registrations::{Registrations, Step};
 
 /// One SRV record (RFC 2782) and the addresses of its target.

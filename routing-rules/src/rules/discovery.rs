@@ -69,7 +69,14 @@ pub(super) fn discovery(spec: &DiscoverySpec, mut problems: Problems<'_>) -> Opt
 }
 
 fn registry(spec: &RegistrySpec, mut problems: Problems<'_>) -> Option<Registry> {
-    problems.at("prefix").ok(Registry::new(&spec.prefix))
+    let registry = problems.at("prefix").ok(Registry::new(&spec.prefix));
+    if spec.most.is_some() {
+        problems
+            .at("most")
+            .report("`most` counts environments: it is for a prefix with captures, such as `/{app}_{branch}/`");
+        return None;
+    }
+    registry
 }
 
 impl Registry {

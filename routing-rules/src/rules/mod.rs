@@ -19,17 +19,19 @@ mod name;
 mod path;
 mod release;
 mod route;
+mod template;
 mod text;
 mod upstream;
 mod uses;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
 use crate::RuleError;
-use crate::spec::Spec;
+use crate::spec::{RouteSpec, Spec, UpstreamSpec};
 
 pub use crate::spec::InFlight;
 pub use address::AddressSet;
@@ -51,6 +53,7 @@ pub(crate) use route::RouteConditions;
 pub use route::{
     Filter, HeaderEdit, Redirect, ReplacePrefix, Route, Target, TextCondition, Timeouts, WeightedUpstream,
 };
+pub use template::{Environment, PrefixTemplate, RouteTemplate, Template, UpstreamTemplate};
 pub use text::TextPattern;
 pub use upstream::{Endpoint, Upstream, Weight};
 pub use uses::Id;
@@ -67,6 +70,10 @@ pub enum Object {
     Upstream(Arc<Upstream>),
     /// A release.
     Release(Arc<Release>),
+    /// A route that each environment has one like.
+    RouteTemplate(Arc<RouteTemplate>),
+    /// An upstream that each environment has one like.
+    UpstreamTemplate(Arc<UpstreamTemplate>),
 }
 
 /// The kinds of objects, in the order of their maps in a spec.
@@ -98,14 +105,35 @@ impl Kind {
 }
 
 impl Object {
+    /// Validates a route, or a template of routes.
+    pub fn route(name: &str, spec: &RouteSpec, found: &mut Vec<RuleError>) -> Option<Self> {
+        match RouteTemplate::is_meant(spec) {
+            true => RouteTemplate::new(name, spec, found).map(Arc::new).map(Self::RouteTemplate),
+            false => Route::new(name, spec, found).map(Arc::new).map(Self::Route),
+        }
+    }
+
+    /// Validates an upstream, or a template of upstreams.
+    pub fn upstream(name: &str, spec: &UpstreamSpec, found: &mut Vec<RuleError>) -> Option<Self> {
+        match UpstreamTemplate::is_meant(spec) {
+            true => UpstreamTemplate::new(name, spec, found).map(Arc::new).map(Self::UpstreamTemplate),
+            false => Upstream::new(name, spec, found).map(Arc::new).map(Self::Upstream),
+        }
+    }
+
     /// Its kind.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Listener(_) => Kind::Listener,
-            Self::Route(_) => Kind::Route,
-            Self::Upstream(_) => Kind::Upstream,
+            Self::Route(_) | Self::RouteTemplate(_) => Kind::Route,
+            Self::Upstream(_) | Self::UpstreamTemplate(_) => Kind::Upstream,
             Self::Release(_) => Kind::Release,
         }
+    }
+
+    /// Whether others are made of it.
+    pub fn is_template(&self) -> bool {
+        matches!(self, Self::RouteTemplate(_) | Self::UpstreamTemplate(_))
     }
 
     /// Its name.
@@ -115,6 +143,8 @@ impl Object {
             Self::Route(route) => route.name(),
             Self::Upstream(upstream) => upstream.name(),
             Self::Release(release) => release.name(),
+            Self::RouteTemplate(template) => template.name(),
+            Self::UpstreamTemplate(template) => template.name(),
         }
     }
 
@@ -125,12 +155,14 @@ impl Object {
             (Self::Route(one), Self::Route(other)) => Arc::ptr_eq(one, other),
             (Self::Upstream(one), Self::Upstream(other)) => Arc::ptr_eq(one, other),
             (Self::Release(one), Self::Release(other)) => Arc::ptr_eq(one, other),
+            (Self::RouteTemplate(one), Self::RouteTemplate(other)) => Arc::ptr_eq(one, other),
+            (Self::UpstreamTemplate(one), Self::UpstreamTemplate(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }
 }
 
-/// A reference that leads nowhere.
+/// A reference that leads nowhere, or to what does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dangling {
     /// The kind of the object that refers.
@@ -143,16 +175,40 @@ pub struct Dangling {
     pub to: Kind,
     /// The name that is missing.
     pub to_name: Name,
+    /// What is wrong with it.
+    pub lack: Lack,
+}
+
+/// Why a reference is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// There is no such object.
+    Missing,
+    /// It is a template, and the one that refers is not.
+    Template,
+    /// It is no template, and the one that refers is.
+    NoTemplate,
+    /// Both are templates, of other captures: its own, and those of the one that refers.
+    Captures(Box<str>, Box<str>),
 }
 
 impl Dangling {
     /// The reference as a problem of the object that refers.
     pub fn error(&self) -> RuleError {
-        let kind = self.to.map_name().trim_end_matches('s');
-        RuleError {
-            at: format!("{}.{}.{}", self.from.map_name(), self.from_name, self.field),
-            reason: format!("there is no {kind} `{}`", self.to_name),
-        }
+        let (kind, name) = (self.to.map_name().trim_end_matches('s'), &self.to_name);
+        let reason = match &self.lack {
+            Lack::Missing => format!("there is no {kind} `{name}`"),
+            Lack::Template => {
+                format!("{kind} `{name}` is a template: only a route whose hosts have its captures can name it")
+            }
+            Lack::NoTemplate => {
+                format!("{kind} `{name}` has no captures in its prefix, and the hosts of this route have")
+            }
+            Lack::Captures(its, own) => {
+                format!("the prefix of {kind} `{name}` has {its}, and the hosts of this route have {own}")
+            }
+        };
+        RuleError { at: format!("{}.{}.{}", self.from.map_name(), self.from_name, self.field), reason }
     }
 }
 
@@ -163,6 +219,9 @@ pub struct RuleSet {
     pub(crate) routes: OrdMap<Name, Arc<Route>>,
     pub(crate) upstreams: OrdMap<Name, Arc<Upstream>>,
     pub(crate) releases: OrdMap<Name, Arc<Release>>,
+    /// Names are unique among routes and their templates, and among upstreams and theirs.
+    route_templates: OrdMap<Name, Arc<RouteTemplate>>,
+    upstream_templates: OrdMap<Name, Arc<UpstreamTemplate>>,
     uses: Uses,
 }
 
@@ -176,10 +235,10 @@ impl RuleSet {
             set.insert_some(Listener::new(name, spec, &mut problems).map(|listener| Object::Listener(listener.into())));
         }
         for (name, spec) in &spec.routes {
-            set.insert_some(Route::new(name, spec, &mut problems).map(|route| Object::Route(route.into())));
+            set.insert_some(Object::route(name, spec, &mut problems));
         }
         for (name, spec) in &spec.upstreams {
-            set.insert_some(Upstream::new(name, spec, &mut problems).map(|upstream| Object::Upstream(upstream.into())));
+            set.insert_some(Object::upstream(name, spec, &mut problems));
         }
         for (name, spec) in &spec.releases {
             set.insert_some(Release::new(name, spec, &mut problems).map(|release| Object::Release(release.into())));
@@ -194,16 +253,26 @@ impl RuleSet {
 
     /// Puts an object in, in the place of one with the same kind and name.
     pub fn insert(&mut self, object: Object) {
-        let new = object.clone();
+        let (new, name) = (object.clone(), object.name().clone());
         let old = match object {
-            Object::Listener(listener) => {
-                self.listeners.insert(listener.name().clone(), listener).map(Object::Listener)
+            Object::Listener(listener) => self.listeners.insert(name, listener).map(Object::Listener),
+            Object::Route(route) => {
+                let old = self.routes.insert(name.clone(), route).map(Object::Route);
+                old.or_else(|| self.route_templates.remove(&name).map(Object::RouteTemplate))
             }
-            Object::Route(route) => self.routes.insert(route.name().clone(), route).map(Object::Route),
             Object::Upstream(upstream) => {
-                self.upstreams.insert(upstream.name().clone(), upstream).map(Object::Upstream)
+                let old = self.upstreams.insert(name.clone(), upstream).map(Object::Upstream);
+                old.or_else(|| self.upstream_templates.remove(&name).map(Object::UpstreamTemplate))
             }
-            Object::Release(release) => self.releases.insert(release.name().clone(), release).map(Object::Release),
+            Object::Release(release) => self.releases.insert(name, release).map(Object::Release),
+            Object::RouteTemplate(template) => {
+                let old = self.route_templates.insert(name.clone(), template).map(Object::RouteTemplate);
+                old.or_else(|| self.routes.remove(&name).map(Object::Route))
+            }
+            Object::UpstreamTemplate(template) => {
+                let old = self.upstream_templates.insert(name.clone(), template).map(Object::UpstreamTemplate);
+                old.or_else(|| self.upstreams.remove(&name).map(Object::Upstream))
+            }
         };
         self.uses.change(old.as_ref(), Some(&new));
     }
@@ -212,8 +281,14 @@ impl RuleSet {
     pub fn remove(&mut self, kind: Kind, name: &str) {
         let old = match kind {
             Kind::Listener => self.listeners.remove(name).map(Object::Listener),
-            Kind::Route => self.routes.remove(name).map(Object::Route),
-            Kind::Upstream => self.upstreams.remove(name).map(Object::Upstream),
+            Kind::Route => {
+                let old = self.routes.remove(name).map(Object::Route);
+                old.or_else(|| self.route_templates.remove(name).map(Object::RouteTemplate))
+            }
+            Kind::Upstream => {
+                let old = self.upstreams.remove(name).map(Object::Upstream);
+                old.or_else(|| self.upstream_templates.remove(name).map(Object::UpstreamTemplate))
+            }
             Kind::Release => self.releases.remove(name).map(Object::Release),
         };
         self.uses.change(old.as_ref(), None);
@@ -223,31 +298,68 @@ impl RuleSet {
     pub fn object(&self, kind: Kind, name: &str) -> Option<Object> {
         match kind {
             Kind::Listener => self.listeners.get(name).cloned().map(Object::Listener),
-            Kind::Route => self.routes.get(name).cloned().map(Object::Route),
-            Kind::Upstream => self.upstreams.get(name).cloned().map(Object::Upstream),
+            Kind::Route => {
+                let route = self.routes.get(name).cloned().map(Object::Route);
+                route.or_else(|| self.route_templates.get(name).cloned().map(Object::RouteTemplate))
+            }
+            Kind::Upstream => {
+                let upstream = self.upstreams.get(name).cloned().map(Object::Upstream);
+                upstream.or_else(|| self.upstream_templates.get(name).cloned().map(Object::UpstreamTemplate))
+            }
             Kind::Release => self.releases.get(name).cloned().map(Object::Release),
         }
     }
 
-    /// Every reference to an object that is not in the set.
+    /// Every reference to an object that is not in the set, or does not fit.
     pub fn dangling(&self) -> Vec<Dangling> {
         let routes = self.routes.values().flat_map(|route| self.references_of_route(route));
         let upstreams = self.upstreams.values().flat_map(|upstream| self.references_of_upstream(upstream));
         let releases = self.releases.values().flat_map(|release| self.references_of_release(release));
-        let references = routes.chain(upstreams).chain(releases);
-        references.filter(|reference| !self.contains(reference.to, &reference.to_name)).collect()
+        let route_templates = self.route_templates.values().flat_map(|route| self.references_of_route(route.example()));
+        let upstream_templates =
+            self.upstream_templates.values().flat_map(|upstream| self.references_of_upstream(upstream.example()));
+        let references = routes.chain(upstreams).chain(releases).chain(route_templates).chain(upstream_templates);
+        references.filter_map(|reference| self.lacking(reference)).collect()
     }
 
     /// The references of one object that lead nowhere; none if the object is not in the set.
     pub fn dangling_of(&self, kind: Kind, name: &str) -> Vec<Dangling> {
-        let route = self.routes.get(name).filter(|_| kind == Kind::Route);
-        let upstream = self.upstreams.get(name).filter(|_| kind == Kind::Upstream);
-        let release = self.releases.get(name).filter(|_| kind == Kind::Release);
-        let of_route = route.into_iter().flat_map(|route| self.references_of_route(route));
-        let of_upstream = upstream.into_iter().flat_map(|upstream| self.references_of_upstream(upstream));
-        let of_release = release.into_iter().flat_map(|release| self.references_of_release(release));
-        let references = of_route.chain(of_upstream).chain(of_release);
-        references.filter(|reference| !self.contains(reference.to, &reference.to_name)).collect()
+        let references: Vec<Dangling> = match self.object(kind, name) {
+            None | Some(Object::Listener(_)) => Vec::new(),
+            Some(Object::Route(route)) => self.references_of_route(&route).collect(),
+            Some(Object::Upstream(upstream)) => self.references_of_upstream(&upstream).collect(),
+            Some(Object::Release(release)) => self.references_of_release(&release).collect(),
+            Some(Object::RouteTemplate(template)) => self.references_of_route(template.example()).collect(),
+            Some(Object::UpstreamTemplate(template)) => self.references_of_upstream(template.example()).collect(),
+        };
+        references.into_iter().filter_map(|reference| self.lacking(reference)).collect()
+    }
+
+    /// A reference with what is wrong with it, if anything is.
+    fn lacking(&self, reference: Dangling) -> Option<Dangling> {
+        let (to, field) = (&reference.to_name, reference.field.as_str());
+        let by = match (reference.from, field) {
+            (Kind::Route, "upstream") => self.route_templates.get(&reference.from_name),
+            _ => None,
+        };
+        let template = match reference.to {
+            Kind::Upstream => self.upstream_templates.get(to),
+            _ => None,
+        };
+        let lack = match (by, template) {
+            (Some(by), Some(template)) => {
+                let its: BTreeSet<Arc<str>> = template.prefix().captures().cloned().collect();
+                if its == *by.captures() {
+                    return None;
+                }
+                Lack::Captures(template::names(&its).into(), template::names(by.captures()).into())
+            }
+            (None, Some(_)) => Lack::Template,
+            (_, None) if !self.contains(reference.to, to) => Lack::Missing,
+            (Some(_), None) => Lack::NoTemplate,
+            (None, None) => return None,
+        };
+        Some(Dangling { lack, ..reference })
     }
 
     /// The objects that name this one, whether or not it is there.
@@ -286,6 +398,7 @@ impl RuleSet {
             field: at,
             to,
             to_name: name.clone(),
+            lack: Lack::Missing,
         };
         let (single, parts) = match route.target() {
             Target::Upstream(name) => (Some(name), &[][..]),
@@ -314,6 +427,7 @@ impl RuleSet {
             field: "group_breaker.fallback".into(),
             to: Kind::Upstream,
             to_name: fallback.clone(),
+            lack: Lack::Missing,
         })
     }
 
@@ -325,6 +439,7 @@ impl RuleSet {
             field: field.into(),
             to: Kind::Upstream,
             to_name: upstream.clone(),
+            lack: Lack::Missing,
         })
     }
 
@@ -346,6 +461,24 @@ impl RuleSet {
     /// The releases, by name.
     pub fn releases(&self) -> impl ExactSizeIterator<Item = &Arc<Release>> {
         self.releases.values()
+    }
+
+    /// The templates of routes, by name.
+    pub fn route_templates(&self) -> impl ExactSizeIterator<Item = &Arc<RouteTemplate>> {
+        self.route_templates.values()
+    }
+
+    /// The templates of upstreams, by name.
+    pub fn upstream_templates(&self) -> impl ExactSizeIterator<Item = &Arc<UpstreamTemplate>> {
+        self.upstream_templates.values()
+    }
+
+    /// The templates of routes to a template of upstreams, by name.
+    pub fn routes_of_template(&self, upstream: &Name) -> impl Iterator<Item = &Arc<RouteTemplate>> {
+        let users = self.users(Kind::Upstream, upstream);
+        let templates =
+            users.filter_map(|(kind, name)| self.route_templates.get(name).filter(|_| *kind == Kind::Route));
+        templates.filter(move |template| template.upstream() == upstream)
     }
 
     /// One upstream.

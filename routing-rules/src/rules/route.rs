@@ -22,6 +22,7 @@ use crate::spec::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     name: Name,
+    is_made: bool,
     hosts: Box<[HostPattern]>,
     paths: Box<[PathPattern]>,
     conditions: RouteConditions,
@@ -152,6 +153,10 @@ impl Route {
     pub fn new(name: &str, spec: &RouteSpec, found: &mut Vec<RuleError>) -> Option<Self> {
         let mut problems = Problems::new(format!("routes.{name}"), found);
         let hosts = problems.at("hosts").each(&spec.hosts, |host| HostPattern::new(host));
+        let has_captures = !spec.captures.is_empty();
+        if has_captures {
+            problems.at("captures").report("no host has a capture, such as `{branch}`");
+        }
         let paths = paths(&spec.paths, &mut problems);
         let conditions = conditions(spec, &mut problems);
         let (filters, redirect) = filters(&spec.filters, problems.at("filters")).unzip();
@@ -168,8 +173,12 @@ impl Route {
         let upgrades = upgrades(spec.upgrade.as_deref(), problems.at("upgrade"));
         let trailers = problems.at("trailers").each(&spec.trailers, |name| trailer_name(name));
         let name = problems.ok(Name::new(name));
+        if has_captures {
+            return None;
+        }
         Some(Self {
             name: name?,
+            is_made: false,
             hosts: hosts?.into(),
             paths: paths?.into(),
             conditions: conditions?,
@@ -190,6 +199,17 @@ impl Route {
     /// The route's name.
     pub fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// The same route, as made of a template and not written by anybody.
+    #[must_use]
+    pub fn made(self) -> Self {
+        Self { is_made: true, ..self }
+    }
+
+    /// Whether it was made of a template.
+    pub fn is_made(&self) -> bool {
+        self.is_made
     }
 
     /// Host patterns; none means any host.

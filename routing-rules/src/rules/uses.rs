@@ -50,6 +50,8 @@ fn uses_of(object: &Object) -> Vec<Id> {
         Object::Listener(_) => Vec::new(),
         Object::Route(route) => uses_of_route(route),
         Object::Upstream(upstream) => uses_of_upstream(upstream),
+        Object::RouteTemplate(template) => uses_of_route(template.example()),
+        Object::UpstreamTemplate(template) => uses_of_upstream(template.example()),
         Object::Release(release) => uses_of_release(release),
     }
 }

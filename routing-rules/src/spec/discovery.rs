@@ -19,8 +19,13 @@ pub enum DiscoverySpec {
 #[serde(deny_unknown_fields)]
 pub struct RegistrySpec {
     /// What the keys begin with, for example `/shop_PRO/`; it ends with `/`. Each value is `IP:PORT`, or
-    /// `{"address": "IP:PORT", "weight": 2}`; the rest of the key only tells them apart.
+    /// `{"address": "IP:PORT", "weight": 2}`; the rest of the key only tells them apart. With captures, as in
+    /// `/{app}_{branch}/`, the upstream is a template: there is one like it for each environment that has registrations.
     pub prefix: String,
+    /// How many environments are live at once, 1 to 10,000, where the prefix has captures. Those that come later wait until one
+    /// goes. Default 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u32>,
 }
 
 /// A name whose records are endpoints. When a lookup fails or finds nothing, the endpoints found last serve on, and it is

@@ -16,8 +16,13 @@ use super::scalar::{ByteSize, Span};
 pub struct RouteSpec {
     /// Host names: exact (`shop.example.com`) or with one wildcard label in front
     /// (`*.example.com`, which matches `a.example.com` and neither `example.com` nor `a.b.example.com`).
-    /// Empty: any host.
+    /// Empty: any host. With captures, as in `{app}-{branch}.dev.example.com`, the route is a template: there is one like it for
+    /// each environment of its upstream, whose prefix has the same captures.
     pub hosts: Vec<String>,
+    /// What the values of captures look like, by name: a regular expression that the whole value must match. Values have
+    /// lower-case letters, digits and `-` in any case. Default: any value.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub captures: BTreeMap<String, String>,
     /// Paths: `{exact: /a}`, `{prefix: /a}` (whole segments) or `{regex: "^/a/[0-9]+$"}`. Empty: any path.
     pub paths: Vec<PathSpec>,
     /// Methods, for example `[GET, POST]`. Empty: any. `GET` does not imply `HEAD`.

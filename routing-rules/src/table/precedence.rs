@@ -16,7 +16,8 @@ use crate::rules::{HostPattern, PathPattern, Route};
 /// 5. more **query** conditions before fewer
 /// 6. a condition on the **client address** before none
 /// 7. a condition on the **listener** before none
-/// 8. the **name** that comes first in the alphabet
+/// 8. a route that somebody **wrote** before one that was made of a template
+/// 9. the **name** that comes first in the alphabet
 ///
 /// A route with several hosts and paths stands in this order once for each pair of them. No two routes are equal in it,
 /// so the answer never depends on the order in which rules arrive.
@@ -78,6 +79,7 @@ pub(super) struct RouteRank<'a> {
     query: Reverse<usize>,
     client_ip: Reverse<bool>,
     listeners: Reverse<bool>,
+    is_made: bool,
     name: &'a str,
 }
 
@@ -90,6 +92,7 @@ impl<'a> RouteRank<'a> {
             query: Reverse(conditions.query.len()),
             client_ip: Reverse(!conditions.client_ip.is_empty()),
             listeners: Reverse(!conditions.listeners.is_empty()),
+            is_made: route.is_made(),
             name: route.name().as_str(),
         }
     }

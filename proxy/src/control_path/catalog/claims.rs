@@ -11,7 +11,7 @@ use imbl::{OrdMap, OrdSet, hashmap};
 
 use super::findings::Findings;
 use super::reading::Reading;
-use super::{Entries, Entry, Key};
+use super::{Entries, Entry, Key, Origin};
 use crate::control_path::decode::Problem;
 use crate::control_path::source::{Difference, Place, Text, Texts};
 
@@ -157,15 +157,21 @@ impl Claims {
         findings
     }
 
-    /// What the texts want for an object.
-    pub(super) fn resolve(&self, key: &Key, in_force: &Entries, findings: &mut Findings) -> Claim {
+    /// What the texts want for an object; or what a template makes, if no text names it.
+    pub(super) fn resolve(
+        &self,
+        key: &Key,
+        in_force: &Entries,
+        made: Option<&Arc<Entry>>,
+        findings: &mut Findings,
+    ) -> Claim {
         let current = in_force.get(key);
         let keeping = self.keepers().filter(|(_, reading)| current.is_some_and(|entry| self.keeps(reading, entry)));
         let places: BTreeSet<&Place> = self.places_of(key).chain(keeping.map(|(place, _)| place)).collect();
         let mut readings = places.into_iter().filter_map(|place| self.readings.get(place));
         let Some(reading) = readings.next() else {
-            let is_kept = |entry: &&Arc<Entry>| entry.is_stored && !self.keepers.is_empty();
-            return Claim { entry: current.filter(is_kept).cloned(), is_contested: false };
+            let is_kept = |entry: &&Arc<Entry>| entry.origin == Origin::Stored && !self.keepers.is_empty();
+            return Claim { entry: made.or(current.filter(is_kept)).cloned(), is_contested: false };
         };
         let (document, entry) = match reading.objects.get(key) {
             Some(written) => {
@@ -181,6 +187,12 @@ impl Claims {
             let reason = format!("already defined in {document}, which comes first and wins");
             let problem = written.problem(&reading.text.name, key, reason);
             findings.add(Problem { revision: reading.text.revision(), ..problem });
+            is_contested = true;
+        }
+        if let Some(made) = made {
+            let path = format!("{}.{}", key.0.map_name(), key.1);
+            let reason = format!("made of a template, but already defined in {document}, which wins");
+            findings.add(super::unplaced(&made.document, path, reason));
             is_contested = true;
         }
         Claim { entry, is_contested }
@@ -207,9 +219,12 @@ impl Claims {
 
 /// The version in force, from now on that of the document that has just failed to replace it.
 fn last_good(current: &Arc<Entry>, document: &Arc<str>) -> Arc<Entry> {
-    let is_at_home = current.document == *document && !current.is_stored;
-    match is_at_home {
+    let is_at_home = current.document == *document && current.origin == Origin::Written;
+    match is_at_home || current.origin == Origin::Made {
         true => Arc::clone(current),
-        false => Arc::new(Entry { document: Arc::clone(document), is_stored: false, ..Entry::clone(current) }),
+        false => {
+            let (document, origin) = (Arc::clone(document), Origin::Written);
+            Arc::new(Entry { document, origin, ..Entry::clone(current) })
+        }
     }
 }

@@ -12,17 +12,20 @@ mod findings;
 
 mod references;
 
+mod expansion;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use routing_rules::RuleError;
-use routing_rules::rules::{Kind, Listener, Object, Release, Route, RuleSet, Upstream};
+use routing_rules::rules::{Kind, Listener, Object, Release, RuleSet};
 use routing_rules::spec::{ListenerSpec, ReleaseSpec, RouteSpec, Spec, UpstreamSpec};
 
 use super::decode::{self, Node, Problem};
 use super::source::{Text, TextKind, Texts};
 use claims::{Claims, Touched};
+use expansion::Expansion;
 use findings::Findings;
 use reading::Reading;
 use references::Mending;
@@ -72,6 +75,8 @@ pub struct Catalog {
     unsettled: BTreeSet<Key>,
     /// Where paths in texts that did not change lead.
     placed: Placed,
+    /// What templates make.
+    expansion: Expansion,
 }
 
 /// Problems by document and path. Persistent.
@@ -92,8 +97,18 @@ struct Entry {
     spec: Arc<ObjectSpec>,
     object: Object,
     document: Arc<str>,
-    /// It comes from the state folder, and nobody knows in which document it was written.
-    is_stored: bool,
+    origin: Origin,
+}
+
+/// Where an object in force comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Its document.
+    Written,
+    /// The state folder, and nobody knows in which document it was written.
+    Stored,
+    /// A template that stands in its document. Nobody wrote it, and nobody stores it.
+    Made,
 }
 
 /// An object as written. Compared to find out what an edit left alone.
@@ -171,7 +186,8 @@ impl Catalog {
             let mut errors = Vec::new();
             if let Some(object) = spec.validate(name, &mut errors) {
                 let key = (spec.kind(), name.as_str().into());
-                let entry = Entry { spec: Arc::new(spec), object, document: Arc::clone(document), is_stored: true };
+                let entry =
+                    Entry { spec: Arc::new(spec), object, document: Arc::clone(document), origin: Origin::Stored };
                 changes.push((key, Some(Arc::new(entry))));
             }
             findings.extend(errors.into_iter().map(|error| unplaced(document, error.at, error.reason)));
@@ -210,12 +226,13 @@ impl Catalog {
     /// How many routes are in force only because they were stored.
     pub fn stored_routes(&self) -> usize {
         let routes = self.entries.iter().filter(|((kind, _), _)| *kind == Kind::Route);
-        routes.filter(|(_, entry)| entry.is_stored).count()
+        routes.filter(|(_, entry)| entry.origin == Origin::Stored).count()
     }
 
     /// The objects in force, as they were written.
     pub fn objects(&self) -> impl Iterator<Item = Named> {
-        self.entries.iter().map(|(key, entry)| Named { key: key.clone(), entry: Arc::clone(entry) })
+        let written = self.entries.iter().filter(|(_, entry)| entry.origin != Origin::Made);
+        written.map(|(key, entry)| Named { key: key.clone(), entry: Arc::clone(entry) })
     }
 
     /// The objects that are right by themselves, whatever they refer to.
@@ -261,7 +278,7 @@ impl Catalog {
         let mut findings = self.claims.findings(&self.entries);
         let mut changes = Vec::new();
         for key in keys {
-            let claim = self.claims.resolve(&key, &self.entries, &mut findings);
+            let claim = self.claims.resolve(&key, &self.entries, self.expansion.made(&key), &mut findings);
             if claim.is_contested {
                 self.unsettled.insert(key.clone());
             }
@@ -279,6 +296,10 @@ impl Catalog {
             match entry {
                 Some(entry) if self.is_in_force(&key, &entry) => drop(entries.insert(key.clone(), entry)),
                 Some(entry) => {
+                    let before = self.entries.get(&key).filter(|before| before.object.is_template());
+                    if before.is_some() || entry.object.is_template() {
+                        check.extend(references::users(&rules, &key));
+                    }
                     rules.insert(entry.object.clone());
                     entries.insert(key.clone(), entry);
                     check.insert(key.clone());
@@ -329,7 +350,7 @@ impl Written {
     /// The objects as one spec.
     pub fn spec(&self) -> Spec {
         let mut spec = Spec::default();
-        for ((_, name), entry) in self.0.iter() {
+        for ((_, name), entry) in self.0.iter().filter(|(_, entry)| entry.origin != Origin::Made) {
             let name = name.to_string();
             match &*entry.spec {
                 ObjectSpec::Listener(listener) => drop(spec.listeners.insert(name, listener.clone())),
@@ -355,8 +376,8 @@ impl ObjectSpec {
     fn validate(&self, name: &str, errors: &mut Vec<RuleError>) -> Option<Object> {
         match self {
             Self::Listener(spec) => Listener::new(name, spec, errors).map(Arc::new).map(Object::Listener),
-            Self::Route(spec) => Route::new(name, spec, errors).map(Arc::new).map(Object::Route),
-            Self::Upstream(spec) => Upstream::new(name, spec, errors).map(Arc::new).map(Object::Upstream),
+            Self::Route(spec) => Object::route(name, spec, errors),
+            Self::Upstream(spec) => Object::upstream(name, spec, errors),
             Self::Release(spec) => Release::new(name, spec, errors).map(Arc::new).map(Object::Release),
         }
     }

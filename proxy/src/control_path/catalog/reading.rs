@@ -8,7 +8,7 @@ use routing_rules::spec::{ListenerSpec, ReleaseSpec, RouteSpec, UpstreamSpec};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::{Document, Entries, Entry, Key, ObjectSpec};
+use super::{Document, Entries, Entry, Key, ObjectSpec, Origin};
 use crate::control_path::decode::{self, Draft, Node, Problem};
 use crate::control_path::source::{Text, TextKind};
 use crate::settings::Settings;
@@ -98,7 +98,7 @@ impl Reading {
     /// Whether an object in force was written here: in this document, or below this folder if it is one.
     pub(super) fn covers(&self, entry: &Entry) -> bool {
         let rest = entry.document.strip_prefix(&*self.text.name);
-        !entry.is_stored && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        entry.origin == Origin::Written && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     fn read(&mut self, root: &Node, in_force: &Entries) {
@@ -146,8 +146,9 @@ impl Reading {
         let Draft { value: spec, doubts } = draft;
         let source = &self.text.name;
         let document = Arc::clone(source);
-        if let Some(known) = in_force.get(key).filter(|known| *known.spec == spec && doubts.is_empty()) {
-            return Some(Entry { document, is_stored: false, ..Entry::clone(known) });
+        let is_same = |known: &&Arc<Entry>| known.origin != Origin::Made && *known.spec == spec;
+        if let Some(known) = in_force.get(key).filter(is_same).filter(|_| doubts.is_empty()) {
+            return Some(Entry { document, origin: Origin::Written, ..Entry::clone(known) });
         }
         let mut errors = Vec::new();
         let object = spec.validate(&key.1, &mut errors);
@@ -155,6 +156,6 @@ impl Reading {
         let problems = errors.into_iter().map(|error| root.problem(source, &error.at, error.reason));
         self.problems.extend(problems);
         let object = object.filter(|_| doubts.is_empty())?;
-        Some(Entry { spec: Arc::new(spec), object, document, is_stored: false })
+        Some(Entry { spec: Arc::new(spec), object, document, origin: Origin::Written })
     }
 }

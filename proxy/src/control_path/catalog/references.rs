@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use routing_rules::rules::{Dangling, Name, RuleSet};
+use routing_rules::rules::{Dangling, Lack, Name, RuleSet};
 
 use super::findings::Findings;
 use super::{Entries, Entry, Key, Places};
@@ -49,12 +49,10 @@ impl Mending<'_, '_> {
         let to: Key = (reference.to, reference.to_name.as_str().into());
         let document = Arc::clone(&self.entries.get(&from)?.document);
         let error = reference.error();
-        if let Some(kept) = self.before.get(&to) {
-            self.rules.insert(kept.object.clone());
-            self.entries.insert(to.clone(), Arc::clone(kept));
-            self.unsettled.insert(to.clone());
-            self.check.insert(to);
-            let reason = format!("{}; it was removed but is still used, and stays as it was", error.reason);
+        if let Some(kept) = self.kept(&from, &to, &reference.lack) {
+            self.put_back(to, Arc::clone(kept));
+            let change = if reference.lack == Lack::Missing { "was removed but" } else { "was edited but" };
+            let reason = format!("{}; it {change} is still used, and stays as it was", error.reason);
             self.findings.add(self.places.problem(&document, error.at, reason));
             return None;
         }
@@ -74,11 +72,7 @@ impl Mending<'_, '_> {
 
     fn take_back(&mut self, key: Key) {
         match self.last_good(&key) {
-            Some(last_good) => {
-                self.rules.insert(last_good.object.clone());
-                self.entries.insert(key.clone(), last_good);
-                self.check.insert(key.clone());
-            }
+            Some(last_good) => return self.put_back(key, last_good),
             None => {
                 self.rules.remove(key.0, &key.1);
                 self.entries.remove(&key);
@@ -88,12 +82,49 @@ impl Mending<'_, '_> {
         self.unsettled.insert(key);
     }
 
+    /// The version before, if that is what a reference leads to: it is needed as it was, or there is no other and it fits.
+    fn kept(&self, from: &Key, to: &Key, lack: &Lack) -> Option<&Arc<Entry>> {
+        let kept = self.before.get(to)?;
+        let (is_new, is_template) = match (self.before.get(from), self.entries.get(from)) {
+            (Some(before), Some(now)) => (!before.object.is_same(&now.object), now.object.is_template()),
+            (_, now) => (true, now.is_some_and(|now| now.object.is_template())),
+        };
+        match lack {
+            // What refers as it did before has what it did before.
+            _ if !is_new => Some(kept),
+            Lack::Missing if is_template || kept.object.is_template() => {
+                Some(kept).filter(|kept| self.fits(from, kept))
+            }
+            Lack::Missing => Some(kept),
+            Lack::Template | Lack::NoTemplate | Lack::Captures(..) => None,
+        }
+    }
+
+    /// Whether all would be well with what an object says of another, if that one were there.
+    fn fits(&self, from: &Key, to: &Entry) -> bool {
+        let mut rules = self.rules.clone();
+        rules.insert(to.object.clone());
+        let (kind, name) = (to.object.kind(), to.object.name());
+        rules.dangling_of(from.0, &from.1).iter().all(|other| (other.to, &other.to_name) != (kind, name))
+    }
+
+    fn put_back(&mut self, key: Key, entry: Arc<Entry>) {
+        // Whoever names a template would not fit what is none, and the other way round.
+        if entry.object.is_template() || self.entries.get(&key).is_some_and(|now| now.object.is_template()) {
+            self.check.extend(users(self.rules, &key));
+        }
+        self.rules.insert(entry.object.clone());
+        self.entries.insert(key.clone(), entry);
+        self.check.insert(key.clone());
+        self.unsettled.insert(key);
+    }
+
     /// The version before this one, if this one is new.
     fn last_good(&self, key: &Key) -> Option<Arc<Entry>> {
         let (now, before) = (self.entries.get(key)?, self.before.get(key)?);
         (!before.object.is_same(&now.object)).then(|| {
-            let (document, is_stored) = (Arc::clone(&now.document), now.is_stored);
-            Arc::new(Entry { document, is_stored, ..Entry::clone(before) })
+            let (document, origin) = (Arc::clone(&now.document), now.origin);
+            Arc::new(Entry { document, origin, ..Entry::clone(before) })
         })
     }
 }

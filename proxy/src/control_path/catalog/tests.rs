@@ -1,7 +1,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use routing_rules::rules::Target;
+use routing_rules::rules::{Environment, Target, UpstreamTemplate};
 
 use super::{Catalog, Document};
 use crate::control_path::source::{Text, TextKind, Texts};
@@ -45,6 +45,12 @@ fn shown(catalog: &Catalog) -> String {
     for upstream in rules.upstreams() {
         let ports = upstream.endpoints().iter().map(|endpoint| endpoint.address.port().to_string());
         writeln!(shown, "upstream {} {}", upstream.name(), ports.collect::<Vec<_>>().join(",")).unwrap();
+    }
+    for template in rules.upstream_templates() {
+        writeln!(shown, "upstreams {} {}", template.name(), template.prefix()).unwrap();
+        for route in rules.routes_of_template(template.name()) {
+            writeln!(shown, "routes {} {:?}", route.name(), route.captures()).unwrap();
+        }
     }
     for release in rules.releases() {
         writeln!(shown, "release {} {}>{}", release.name(), release.stable(), release.canary()).unwrap();
@@ -575,9 +581,12 @@ fn looking_at_changes_only_finds_what_looking_at_everything_finds() {
                 revision.insert(draw(revision.len() + 1), text(name, &content));
             }
             let before = lazy.rules().clone();
-            let changed = lazy.update_texts(&revision.clone().into(), None);
+            let values = ["1", "2", "3"].into_iter().filter(|_| draw(2) == 0).collect::<Vec<_>>();
+            let mut changed = lazy.update_texts(&revision.clone().into(), None);
+            changed |= lazy.expand(|template| environments(template, values.iter().copied()));
             read_all_again(&mut eager);
             eager.update_texts(&revision.clone().into(), None);
+            eager.expand(|template| environments(template, values.iter().copied()));
             assert_eq!(shown(&lazy), shown(&eager), "{step}: {revision:?}");
             let is_same = lazy.rules().routes().eq(before.routes()) && lazy.rules().upstreams().eq(before.upstreams());
             assert!(changed || is_same, "{step}: {revision:?}");
@@ -602,7 +611,14 @@ fn random_text(draw: &mut impl FnMut(usize) -> usize) -> String {
                 continue;
             }
             let body = match map {
+                "routes" if draw(3) == 0 => {
+                    format!("hosts: [\"{{{}}}.test\"], upstream: {}", ["a", "b"][draw(2)], ["u", "v", "w"][draw(3)])
+                }
+                "routes" if draw(8) == 0 => format!("upstream: {}", ["u.1", "v.2"][draw(2)]),
                 "routes" => format!("upstream: {}, release: {}", ["u", "v", "w"][draw(3)], ["x", "y", "z"][draw(3)]),
+                "upstreams" if draw(2) == 0 => {
+                    format!("discovery: {{etcd: {{prefix: \"/{{{}}}/\"}}}}", ["a", "b"][draw(2)])
+                }
                 "upstreams" => format!("endpoints: [\"127.0.0.1:{}\"]", draw(4)),
                 _ => format!(
                     "stable: {}, canary: {}, audience: [{{name: a, percent: 1}}]",
@@ -614,6 +630,100 @@ fn random_text(draw: &mut impl FnMut(usize) -> usize) -> String {
         }
     }
     content
+}
+
+/// Environments with these values of one capture.
+fn environments<'v>(template: &UpstreamTemplate, values: impl Iterator<Item = &'v str>) -> Arc<[Environment]> {
+    values.filter_map(|value| template.prefix().environment([value].into_iter())).collect()
+}
+
+#[test]
+fn one_environment_that_comes_leaves_the_others_alone() {
+    let main = "--- main\nroutes:\n  r: {hosts: [\"{a}.test\"], upstream: u}\n  s: {hosts: [s.test], upstream: v}\n\
+                upstreams:\n  u: {discovery: {etcd: {prefix: \"/{a}/\", most: 2000}}}\n  v: {}\n";
+    let mut catalog = Catalog::default();
+    catalog.update_texts(&texts(main), None);
+    let names: Vec<String> = (0..1_001).map(|number| format!("x{number}")).collect();
+    let live = |count: usize| {
+        let names = names[..count].iter().map(String::as_str);
+        move |template: &UpstreamTemplate| environments(template, names.clone())
+    };
+    assert!(catalog.expand(live(1_000)));
+    assert!(!catalog.expand(live(1_000)), "nothing is new");
+    let before = catalog.rules().clone();
+    assert!(catalog.expand(live(1_001)));
+    let changed: Vec<String> = before.changed_routes(catalog.rules()).map(ToString::to_string).collect();
+    assert_eq!(changed, ["r.x1000"]);
+    let same = before.upstreams().filter(|upstream| {
+        catalog.rules().upstream(upstream.name().as_str()).is_some_and(|now| Arc::ptr_eq(upstream, now))
+    });
+    assert_eq!((same.count(), catalog.rules().upstreams().len()), (1_001, 1_002));
+    // Nobody wrote them, so nobody stores them.
+    let spec = catalog.spec();
+    assert_eq!((spec.routes.len(), spec.upstreams.len()), (2, 2));
+    assert_eq!(catalog.objects().count(), 4);
+    // An edit of something else leaves all of them alone, and one of the template none.
+    let all = catalog.rules().clone();
+    assert!(catalog.update_texts(&texts(&main.replace("v: {}", "v: {endpoints: [\"127.0.0.1:1\"]}")), None));
+    assert!(!catalog.expand(live(1_001)));
+    assert_eq!(all.changed_upstreams(catalog.rules()).count(), 1);
+    assert!(catalog.update_texts(&texts(&main.replace("most: 2000}}", "most: 2000}}, retry: {tries: 1}")), None));
+    assert!(catalog.expand(live(1_001)));
+    assert_eq!(all.changed_upstreams(catalog.rules()).count(), 1_001);
+    assert_eq!(all.changed_routes(catalog.rules()).count(), 0, "routes name the same upstreams");
+    assert!(catalog.expand(live(1)));
+    assert_eq!((catalog.rules().routes().len(), catalog.rules().upstreams().len()), (2, 2));
+}
+
+#[test]
+fn a_broken_text_does_not_keep_environments_that_have_gone() {
+    let main = "--- main\nroutes: {r: {hosts: [\"{a}.test\"], upstream: u}}\nupstreams: {u: {discovery: {etcd: {prefix: \"/{a}/\"}}}}\n";
+    let mut catalog = Catalog::default();
+    catalog.update_texts(&texts(main), None);
+    catalog.expand(|template| environments(template, ["1", "2"].into_iter()));
+    assert!(!catalog.update_texts(&texts("--- main\nroutes: ["), None));
+    assert_eq!(catalog.rules().routes().len(), 2);
+    catalog.expand(|template| environments(template, ["2"].into_iter()));
+    let names: Vec<_> = catalog.rules().routes().map(|route| route.name().to_string()).collect();
+    assert_eq!(names, ["r.2"]);
+}
+
+#[test]
+fn an_upstream_stays_a_template_as_long_as_routes_need_it() {
+    check(
+        r#"
+        --- main
+        routes: {r: {hosts: ["{a}.test"], upstream: u}}
+        upstreams: {u: {discovery: {etcd: {prefix: "/{a}/"}}}}
+        >>>>
+        upstreams u /{a}/
+        routes r {"a"}
+        ====
+        --- main
+        routes: {r: {hosts: ["{a}.test"], upstream: u}}
+        upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+        >>>>
+        upstreams u /{a}/
+        routes r {"a"}
+        main:1:53: routes.r.upstream: upstream `u` has no captures in its prefix, and the hosts of this route have; it was edited but is still used, and stays as it was
+        ====
+        --- main
+        routes: {r: {upstream: u}}
+        upstreams: {u: {endpoints: ["127.0.0.1:1"]}}
+        >>>>
+        route r > u
+        upstream u 1
+        ====
+        --- main
+        routes: {r: {upstream: u}, s: {hosts: ["{a}.test"], upstream: u}}
+        upstreams: {u: {discovery: {etcd: {prefix: "/{a}/"}}}}
+        >>>>
+        route r > u
+        upstream u 1
+        main:1:32: routes.r.upstream: upstream `u` is a template: only a route whose hosts have its captures can name it; it was edited but is still used, and stays as it was
+        main:1:71: routes.s.upstream: upstream `u` has no captures in its prefix, and the hosts of this route have; not in force until there is one
+        "#,
+    );
 }
 
 /// Nobody knows a text that makes Serin fail, so this one does.

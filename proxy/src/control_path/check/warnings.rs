@@ -36,7 +36,7 @@ fn missing(rules: &RuleSet, found: &mut Found) {
     if rules.listeners().len() == 0 {
         found.push((None, "", "there is no listener, so no request comes in".into()));
     }
-    if rules.routes().len() == 0 {
+    if rules.routes().len() + rules.route_templates().len() == 0 {
         found.push((None, "", "there is no route, so every request is answered with 404".into()));
     }
 }
@@ -67,9 +67,11 @@ fn unused(rules: &RuleSet, found: &mut Found) {
     for release in rules.releases().filter(|release| is_unused(Kind::Release, release.name())) {
         found.push((Some((Kind::Release, release.name().clone())), "", "no route uses this release".into()));
     }
-    for upstream in rules.upstreams().filter(|upstream| is_unused(Kind::Upstream, upstream.name())) {
+    let templates = rules.upstream_templates().map(|template| template.name());
+    let upstreams = rules.upstreams().map(|upstream| upstream.name()).chain(templates);
+    for upstream in upstreams.filter(|upstream| is_unused(Kind::Upstream, upstream)) {
         let reason = "no route and no release uses this upstream".to_owned();
-        found.push((Some((Kind::Upstream, upstream.name().clone())), "", reason));
+        found.push((Some((Kind::Upstream, upstream.clone())), "", reason));
     }
 }
 

@@ -12,6 +12,8 @@ pub struct Value {
     pub bytes: Arc<[u8]>,
     /// The revision that wrote it.
     pub mod_revision: i64,
+    /// The revision since which it has been there.
+    pub create_revision: i64,
     /// The lease it hangs on; 0 for none.
     pub lease: i64,
 }
@@ -71,7 +73,7 @@ mod tests {
     use super::*;
 
     fn value(bytes: &str, mod_revision: i64) -> Option<Value> {
-        Some(Value { bytes: bytes.as_bytes().into(), mod_revision, lease: 0 })
+        Some(Value { bytes: bytes.as_bytes().into(), mod_revision, create_revision: mod_revision, lease: 0 })
     }
 
     fn step(key: &str, value: Option<Value>, revision: i64) -> Step {

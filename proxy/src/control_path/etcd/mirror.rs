@@ -23,6 +23,8 @@ use super::pause::{pause, unit};
 pub struct Mirror {
     cluster: Cluster,
     prefix: Arc<[u8]>,
+    /// Whether values are of no interest.
+    keys_only: bool,
     pace: Pace,
     keys: Option<Keys>,
     /// How often in a row the cluster could not be asked, or not for long: how long to pause.
@@ -105,7 +107,13 @@ impl From<Trouble> for End {
 impl Mirror {
     /// A copy that nothing is known of yet.
     pub fn new(cluster: Cluster, prefix: &[u8], pace: Pace) -> Self {
-        Self { cluster, prefix: prefix.into(), pace, keys: None, failures: 0, untold: 0 }
+        Self { cluster, prefix: prefix.into(), keys_only: false, pace, keys: None, failures: 0, untold: 0 }
+    }
+
+    /// The same without what the keys say: all values are empty, and what only changes them changes nothing.
+    #[must_use]
+    pub fn keys_only(self) -> Self {
+        Self { keys_only: true, ..self }
     }
 
     /// Follows the prefix, until it is dropped.
@@ -216,7 +224,7 @@ impl Mirror {
     }
 
     async fn take_listing(&mut self, client: &Client, tell: &mut impl FnMut(Heard<'_>)) -> Result<(), Trouble> {
-        let listed = list(client, &self.prefix).await?;
+        let listed = list(client, &self.prefix, self.keys_only).await?;
         let keys = self.keys.get_or_insert_default();
         let changed = keys.replace(listed);
         let times = std::mem::take(&mut self.untold);
@@ -242,7 +250,9 @@ impl Mirror {
             let reason = format!("the member cancelled the watch: {}", message.cancel_reason());
             return Err(if compacted { End::Compacted } else { Trouble::new(reason).into() });
         }
-        fragments.extend(std::mem::take(&mut message.0.events).into_iter().filter_map(step));
+        let keys_only = self.keys_only;
+        let steps = std::mem::take(&mut message.0.events).into_iter().filter_map(|event| step(event, keys_only));
+        fragments.extend(steps);
         if message.0.fragment {
             return Ok(());
         }
@@ -257,13 +267,14 @@ impl Mirror {
     }
 }
 
-/// All keys under a prefix at one revision, page by page.
-pub(super) async fn list(client: &Client, prefix: &[u8]) -> Result<Keys, Trouble> {
+/// All keys under a prefix at one revision, page by page, with or without their values.
+pub(super) async fn list(client: &Client, prefix: &[u8], keys_only: bool) -> Result<Keys, Trouble> {
     let mut kv = kv(client);
     let (mut keys, mut limit) = (Keys::default(), MOST_KEYS);
     let (mut from, end) = (prefix.to_vec(), end_of(prefix));
     loop {
         let page = GetOptions::new().with_range(end.clone()).with_limit(limit).with_revision(keys.revision);
+        let page = if keys_only { page.with_keys_only() } else { page };
         let mut answer = match within(PAGE, kv.get(from.clone(), Some(page))).await {
             Ok(answer) => answer,
             Err(trouble) if trouble.is_size && limit > 1 => {
@@ -278,7 +289,12 @@ pub(super) async fn list(client: &Client, prefix: &[u8]) -> Result<Keys, Trouble
         }
         let more = answer.more();
         for pair in answer.take_kvs() {
-            let value = Value { bytes: pair.value().into(), mod_revision: pair.mod_revision(), lease: pair.lease() };
+            let value = Value {
+                bytes: pair.value().into(),
+                mod_revision: pair.mod_revision(),
+                create_revision: pair.create_revision(),
+                lease: pair.lease(),
+            };
             let key: Arc<[u8]> = pair.key().into();
             // The next key there can be.
             from = [&key, &[0][..]].concat();
@@ -291,10 +307,15 @@ pub(super) async fn list(client: &Client, prefix: &[u8]) -> Result<Keys, Trouble
 }
 
 /// What a watch says of one key. A kind of event that is not known yet says nothing.
-fn step(event: RawEvent) -> Option<Step> {
+fn step(event: RawEvent, keys_only: bool) -> Option<Step> {
     let pair = event.kv?;
     let value = match event.r#type {
-        PUT => Some(Value { bytes: pair.value.into(), mod_revision: pair.mod_revision, lease: pair.lease }),
+        PUT => Some(Value {
+            bytes: if keys_only { Arc::default() } else { pair.value.into() },
+            mod_revision: pair.mod_revision,
+            create_revision: pair.create_revision,
+            lease: pair.lease,
+        }),
         DELETE => None,
         _ => return None,
     };

@@ -3,6 +3,8 @@
 //! Cheap to clone, because whatever is large in it is persistent: an update works on a copy, which takes the place of the
 //! original when all went well.
 
+use routing_rules::rules::Kind;
+
 use crate::control_path::assemble::Assembler;
 use crate::control_path::catalog::{Catalog, Document};
 use crate::control_path::decode::Problem;
@@ -17,6 +19,8 @@ pub(super) struct Inputs {
     pub(super) catalog: Catalog,
     pub(super) assembler: Assembler,
     pub(super) settings_problems: Vec<Problem>,
+    /// Of environments: those that wait, and those that would make nothing that is right.
+    pub(super) environment_problems: Vec<Problem>,
     /// Whether the rules in force come from the state folder.
     pub(super) stale: bool,
     main_is_good: bool,
@@ -33,6 +37,7 @@ impl Inputs {
             catalog: Catalog::default(),
             assembler,
             settings_problems: Vec::new(),
+            environment_problems: Vec::new(),
             stale: false,
             main_is_good: false,
             texts: Texts::default(),
@@ -48,11 +53,34 @@ impl Inputs {
             self.main_is_good = main.tree.is_ok();
         }
         let trust_changed = main.as_ref().is_some_and(|main| self.read_settings(main));
-        let rules_changed = self.catalog.update_texts(&texts, main);
+        let rules_changed = self.catalog.update_texts(&texts, main) | self.expand();
         let is_first = self.texts.is_empty();
         self.texts = texts;
         self.stale &= !(self.main_is_good && self.texts.is_heard());
         rules_changed || trust_changed || is_first
+    }
+
+    /// Makes what templates make of the environments that are known now. Returns whether it takes a new snapshot.
+    pub(super) fn expand(&mut self) -> bool {
+        let (mut waiting, assembler) = (Vec::new(), &self.assembler);
+        let changed = self.catalog.expand(|template| {
+            let known = assembler.known_environments(template);
+            let name = template.name();
+            waiting.extend(known.next.map(|next| {
+                let most = template.most();
+                let reason =
+                    format!("{most} environments are live, which is the most: `{next}` and those that came later wait");
+                (name.clone(), "discovery.etcd.most", reason)
+            }));
+            waiting.extend(known.refusal.map(|reason| (name.clone(), "discovery.etcd.prefix", reason.into())));
+            known.live
+        });
+        self.environment_problems = self.catalog.expansion_problems();
+        for (name, field, reason) in waiting {
+            let problem = self.catalog.problem(Kind::Upstream, name.as_str(), field, reason);
+            self.environment_problems.push(problem);
+        }
+        changed
     }
 
     /// Trusted proxies take effect at once; everything else with the next start. Returns whether they changed.

@@ -131,16 +131,32 @@ impl Publisher {
         }
     }
 
+    /// Takes other environments of templates.
+    pub fn take_environments(&mut self) {
+        self.take_inputs(Inputs::expand);
+        self.report(true);
+        self.save_endpoints();
+    }
+
     fn save_endpoints(&self) {
         if let Some(saver) = &self.saver {
             saver.save_endpoints(self.snapshots.load().upstreams.clone());
         }
     }
 
-    /// Works on a copy: what panics half way has changed nothing.
     fn take(&mut self, texts: Texts, main: Option<Document>) {
+        self.take_inputs(|inputs| inputs.read(texts, main));
+        if !self.inputs.stale
+            && let Some(saver) = &self.saver
+        {
+            saver.save(self.inputs.written_settings.clone(), self.inputs.catalog.written());
+        }
+    }
+
+    /// Works on a copy: what panics half way has changed nothing.
+    fn take_inputs(&mut self, read: impl FnOnce(&mut Inputs) -> bool) {
         let mut inputs = self.inputs.clone();
-        let snapshot = inputs.read(texts, main).then(|| {
+        let snapshot = read(&mut inputs).then(|| {
             let mut snapshot = inputs.assembler.next(&self.snapshots.load(), inputs.catalog.rules());
             snapshot.listeners = self.listeners.names_under(inputs.catalog.rules());
             Arc::new(snapshot)
@@ -148,11 +164,6 @@ impl Publisher {
         self.inputs = inputs;
         if let Some(snapshot) = snapshot {
             self.replaced.push(self.snapshots.swap(snapshot));
-        }
-        if !self.inputs.stale
-            && let Some(saver) = &self.saver
-        {
-            saver.save(self.inputs.written_settings.clone(), self.inputs.catalog.written());
         }
     }
 
@@ -210,7 +221,7 @@ impl Publisher {
     }
 
     /// An update went wrong inside. What was in force is.
-    fn note_panic(&mut self, message: &str) {
+    pub fn note_panic(&mut self, message: &str) {
         let source = self.texts.first().map_or_else(|| "".into(), |main| Arc::clone(&main.name));
         let reason = format!("Serin failed on this edit: {message}; the rules in force stay. Please report this");
         let problem = Problem { source, line: 0, column: 0, path: String::new(), reason, revision: None };
@@ -233,8 +244,14 @@ impl Publisher {
     }
 
     fn report(&mut self, changed: bool) {
-        let Inputs { settings_problems, catalog, .. } = &self.inputs;
-        let parts = [settings_problems, catalog.problems(), &self.listener_problems, self.failure.as_slice()];
+        let Inputs { settings_problems, environment_problems, catalog, .. } = &self.inputs;
+        let parts = [
+            settings_problems,
+            catalog.problems(),
+            environment_problems,
+            &self.listener_problems,
+            self.failure.as_slice(),
+        ];
         let problems: Vec<Problem> = parts.into_iter().flatten().chain(self.held_back.problems()).cloned().collect();
         let known: HashSet<_> = self.problems.iter().map(identity).collect();
         let mut new = problems.iter().filter(|problem| !known.contains(&identity(problem)));

@@ -424,7 +424,7 @@ mod tests {
         let mut keys = Keys::default();
         let step = |(now_ms, routes): &(u64, &[&str])| {
             let before: BTreeSet<Arc<[u8]>> = keys.entries.keys().cloned().collect();
-            let value = || Value { bytes: b"{}".as_slice().into(), mod_revision: 1, lease: 0 };
+            let value = || Value { bytes: b"{}".as_slice().into(), mod_revision: 1, create_revision: 1, lease: 0 };
             let key = |name: &&str| -> (Arc<[u8]>, Value) { (format!("/s/routes/{name}").as_bytes().into(), value()) };
             keys.entries = routes.iter().map(key).collect();
             let now: BTreeSet<Arc<[u8]>> = keys.entries.keys().cloned().collect();
@@ -463,7 +463,8 @@ mod tests {
         let mut held = |revision: i64, now: &[(&str, i64)]| {
             let entry = |(key, mod_revision): &(&str, i64)| -> (Arc<[u8]>, Value) {
                 let bytes = if *key == CONFIRMED { format!("{{\"at\": \"{mod_revision}\"}}") } else { "{}".into() };
-                let value = Value { bytes: bytes.as_bytes().into(), mod_revision: *mod_revision, lease: 0 };
+                let value =
+                    Value { bytes: bytes.as_bytes().into(), mod_revision: *mod_revision, create_revision: 1, lease: 0 };
                 (Arc::from(format!("/s/{key}").as_bytes()), value)
             };
             let listed = Keys { revision, cluster: 1, entries: now.iter().map(entry).collect() };

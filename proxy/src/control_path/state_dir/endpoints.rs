@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use imbl::Vector;
-use routing_rules::rules::{Discovery, Endpoint, Weight};
+use routing_rules::rules::{Discovery, Endpoint, Environment, Registry, UpstreamTemplate, Weight};
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::Upstream;
@@ -47,6 +47,19 @@ impl StoredEndpoints {
         // No clock says what is too far away for a time.
         let answered_at = answer.answered_at.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
         Some((answer.endpoints.iter().filter_map(endpoint).collect(), answered_at))
+    }
+
+    /// The environments of a template that had endpoints.
+    pub fn environments_of(&self, template: &UpstreamTemplate) -> Arc<[Environment]> {
+        let first: Box<str> = format!("{}.", template.name()).into();
+        let named = self.0.range(first.clone()..).take_while(|(name, _)| name.starts_with(&*first));
+        let answered = named.filter_map(|(name, answer)| {
+            let environment = template.environment_of(name)?;
+            let prefix = template.prefix().fill(&environment).into();
+            // An upstream of this name may have been another one's.
+            (*answer.asks == Discovery::Etcd(Registry { prefix }).to_string()).then_some(environment)
+        });
+        answered.take(template.most()).collect()
     }
 }
 

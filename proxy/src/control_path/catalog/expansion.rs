@@ -1,0 +1,202 @@
+//! What templates make: an upstream for each environment, and a route for each that a template of routes takes.
+//!
+//! They are objects like any other, only that nobody wrote them: an object of the same name that somebody did write wins. What
+//! neither its template nor its environment changed stays the very same object, so that one environment that comes touches no
+//! other. Of two environments with one host the one that came first has it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use routing_rules::rules::{
+    Environment, HostPattern, Kind, Name, Object, Route, RouteTemplate, Upstream, UpstreamTemplate,
+};
+
+use super::claims::Touched;
+use super::{Catalog, Entries, Entry, Key, ObjectSpec, Origin};
+use crate::control_path::decode::Problem;
+
+/// What all templates make. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Expansion {
+    /// By the name of the template of upstreams.
+    sets: OrdMap<Name, Arc<Set>>,
+    made: Entries,
+}
+
+/// What one template of upstreams makes, with its routes.
+struct Set {
+    upstream: Arc<UpstreamTemplate>,
+    routes: Vec<Arc<RouteTemplate>>,
+    live: Arc<[Environment]>,
+    made: HashMap<Environment, Arc<Made>>,
+    /// Hosts that two environments have: the template of routes, and why one of them has no route.
+    conflicts: Vec<(Name, String)>,
+}
+
+/// What one environment has.
+struct Made {
+    upstream: (Key, Arc<Entry>),
+    routes: Vec<MadeRoute>,
+    /// Templates of routes that make none with these values, and why.
+    wrong: Vec<(Name, String)>,
+}
+
+struct MadeRoute {
+    template: Name,
+    key: Key,
+    hosts: Vec<HostPattern>,
+    entry: Arc<Entry>,
+}
+
+impl Expansion {
+    /// What templates make under this name.
+    pub(super) fn made(&self, key: &Key) -> Option<&Arc<Entry>> {
+        self.made.get(key)
+    }
+}
+
+impl Catalog {
+    /// Makes what the templates in force make of these environments, in the order in which they came. Returns whether the rules
+    /// in force changed.
+    pub fn expand(&mut self, mut live: impl FnMut(&UpstreamTemplate) -> Arc<[Environment]>) -> bool {
+        let mut sets = OrdMap::new();
+        for upstream in self.rules.upstream_templates() {
+            let routes: Vec<_> = self.rules.routes_of_template(upstream.name()).cloned().collect();
+            let document = self.entries.get(&(Kind::Upstream, upstream.name().as_str().into()));
+            let document = document.map_or_else(|| "".into(), |entry| Arc::clone(&entry.document));
+            let before = self.expansion.sets.get(upstream.name());
+            let set = Set::next(before, upstream, routes, live(upstream), &document);
+            sets.insert(upstream.name().clone(), set);
+        }
+        let is_same = |(one, other): (&Arc<Set>, &Arc<Set>)| Arc::ptr_eq(one, other);
+        let before = &self.expansion;
+        if before.sets.len() == sets.len() && before.sets.values().zip(sets.values()).all(is_same) {
+            return false;
+        }
+        let made: Entries = sets.values().flat_map(|set| set.granted()).collect();
+        let is_other = |key: &&Key| before.made.get(*key).map(Arc::as_ptr) != made.get(*key).map(Arc::as_ptr);
+        let keys: BTreeSet<Key> = before.made.keys().chain(made.keys()).filter(is_other).cloned().collect();
+        self.expansion = Expansion { sets, made };
+        self.settle(Touched { keys, ..Touched::default() })
+    }
+
+    /// What is wrong with what templates make.
+    pub fn expansion_problems(&mut self) -> Vec<Problem> {
+        let sets = self.expansion.sets.values();
+        let reasons: Vec<(Name, String)> = sets.flat_map(|set| set.reasons()).cloned().collect();
+        let problem = |(route, reason): (Name, String)| self.problem(Kind::Route, route.as_str(), "hosts", reason);
+        reasons.into_iter().map(problem).collect()
+    }
+}
+
+impl Set {
+    /// The set that follows `before`, which is the same one if nothing has changed.
+    fn next(
+        before: Option<&Arc<Self>>,
+        upstream: &Arc<UpstreamTemplate>,
+        routes: Vec<Arc<RouteTemplate>>,
+        live: Arc<[Environment]>,
+        document: &Arc<str>,
+    ) -> Arc<Self> {
+        let is_same = |set: &&Arc<Self>| {
+            let mut both = set.routes.iter().zip(&routes);
+            let same_routes = set.routes.len() == routes.len() && both.all(|(one, other)| Arc::ptr_eq(one, other));
+            same_routes && Arc::ptr_eq(&set.upstream, upstream)
+        };
+        let known = before.filter(is_same);
+        if let Some(same) = known.filter(|set| set.live == live) {
+            return Arc::clone(same);
+        }
+        let make = |environment: &Environment| {
+            let known = known.and_then(|set| set.made.get(environment)).cloned();
+            let made = known.or_else(|| Made::new(environment, upstream, &routes, document).map(Arc::new))?;
+            Some((environment.clone(), made))
+        };
+        let made = live.iter().filter_map(make).collect();
+        let mut set = Self { upstream: Arc::clone(upstream), routes, live, made, conflicts: Vec::new() };
+        set.conflicts = set.each_route().filter_map(|(.., granted)| granted.err()).collect();
+        Arc::new(set)
+    }
+
+    /// All there is to make, in the order of the environments, less what another one has: an environment without a route needs
+    /// no upstream.
+    fn granted(&self) -> impl Iterator<Item = (Key, Arc<Entry>)> {
+        let routes = self.each_route().filter(|(.., granted)| granted.is_ok());
+        routes.flat_map(|(made, route, _)| [made.upstream.clone(), (route.key.clone(), Arc::clone(&route.entry))])
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = &Arc<Made>> {
+        self.live.iter().filter_map(|environment| self.made.get(environment))
+    }
+
+    /// Every route, and which other one has a host of it, if one has.
+    fn each_route(&self) -> impl Iterator<Item = (&Made, &MadeRoute, Result<(), (Name, String)>)> {
+        let mut taken: HashMap<(&Name, &HostPattern), &MadeRoute> = HashMap::new();
+        let routes = self.in_order().flat_map(|made| made.routes.iter().map(move |route| (&**made, route)));
+        routes.map(move |(made, route)| {
+            let other = route.hosts.iter().find_map(|host| Some((host, *taken.get(&(&route.template, host))?)));
+            if let Some((host, other)) = other {
+                let (own, other) = (&route.key.1, &other.key.1);
+                let reason = format!("`{own}` would have the host {host}, which `{other}` has, and is left out");
+                return (made, route, Err((route.template.clone(), reason)));
+            }
+            taken.extend(route.hosts.iter().map(|host| ((&route.template, host), route)));
+            (made, route, Ok(()))
+        })
+    }
+
+    fn reasons(&self) -> impl Iterator<Item = &(Name, String)> {
+        self.in_order().flat_map(|made| &made.wrong).chain(&self.conflicts)
+    }
+}
+
+impl Made {
+    /// Nothing if no route takes the environment: nobody would ask for its endpoints.
+    fn new(
+        environment: &Environment,
+        upstream: &UpstreamTemplate,
+        routes: &[Arc<RouteTemplate>],
+        document: &Arc<str>,
+    ) -> Option<Self> {
+        if !upstream.prefix().is_of(environment) {
+            return None;
+        }
+        let name = upstream.name_of(environment).ok()?;
+        let (mut made, mut wrong) = (Vec::new(), Vec::new());
+        for template in routes.iter().filter(|template| template.takes(environment)) {
+            match MadeRoute::new(environment, template, &name, document) {
+                Ok(route) => made.push(route),
+                Err(reason) => wrong.push((template.name().clone(), format!("`{environment}`: {reason}"))),
+            }
+        }
+        let spec = upstream.spec_of(environment);
+        let object = Upstream::new(name.as_str(), &spec, &mut Vec::new())?;
+        let object = Object::Upstream(Arc::new(object));
+        let upstream = entry(ObjectSpec::Upstream(Box::new(spec)), object, document);
+        (!made.is_empty()).then_some(Self { upstream, routes: made, wrong })
+    }
+}
+
+impl MadeRoute {
+    fn new(
+        environment: &Environment,
+        template: &RouteTemplate,
+        upstream: &Name,
+        document: &Arc<str>,
+    ) -> Result<Self, String> {
+        let (name, hosts) = (template.name_of(environment)?, template.hosts_of(environment)?);
+        let spec = template.spec_of(environment, upstream);
+        let mut problems = Vec::new();
+        let route = Route::new(name.as_str(), &spec, &mut problems)
+            .ok_or_else(|| problems.first().map(ToString::to_string).unwrap_or_default())?;
+        let object = Object::Route(Arc::new(route.made()));
+        let (key, entry) = entry(ObjectSpec::Route(Box::new(spec)), object, document);
+        Ok(Self { template: template.name().clone(), key, hosts, entry })
+    }
+}
+
+fn entry(spec: ObjectSpec, object: Object, document: &Arc<str>) -> (Key, Arc<Entry>) {
+    let key = (object.kind(), object.name().as_str().into());
+    (key, Arc::new(Entry { spec: Arc::new(spec), object, document: Arc::clone(document), origin: Origin::Made }))
+}
