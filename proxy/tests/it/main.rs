@@ -46,6 +46,7 @@ mod faults;
 mod health;
 mod hedge;
 mod listeners;
+mod migrate;
 mod overload;
 mod register;
 mod rejected;
