@@ -32,11 +32,13 @@ fn run(args: &Args) -> io::Result<ExitCode> {
     let interrupt = Interrupt::on_signals()?;
     let mut machine = machine::describe();
     machine.push(("etcd", version().unwrap_or_else(|| "not installed".to_owned())));
-    if args.fetch {
-        peers::fetch().iter().for_each(|problem| eprintln!("{problem}"));
-    }
     let mut wanted: Vec<Proxy> = args.only.iter().map(|contender| contender.proxy()).collect();
     wanted.dedup();
+    if args.fetch {
+        for problem in peers::fetch(&wanted) {
+            eprintln!("{problem}");
+        }
+    }
     let (proxies, skipped) = peers::find(&wanted, args.serin.as_deref());
     let _limit = raise_open_files();
     // All else than the proxy: this, the endpoints and the clients, which are threads of this, and etcd.

@@ -42,7 +42,7 @@ impl Client {
     /// # Errors
     /// When nobody takes the connection, or there is no answer to the request.
     pub fn ask(&mut self, host: &str) -> io::Result<Answer> {
-        let mut stream = match self.stream.take().filter(|stream| is_open(stream)) {
+        let mut stream = match self.stream.take().filter(is_open) {
             Some(stream) => stream,
             None => connect(self.target)?,
         };

@@ -104,7 +104,7 @@ impl Report<'_> {
                     times.stored_p50_ms,
                     bold_unless(times.unserved == 0, &times.unserved.to_string())
                 ),
-                None => writeln!(text, "| {name} | {routes} | – | – | – | 0 | – | {} |", self.none(measured)),
+                None => writeln!(text, "| {name} | {routes} | – | – | – | 0 | – | {} |", none(measured)),
             };
         }
         text
@@ -124,7 +124,7 @@ impl Report<'_> {
                     mib(measured, |visit| visit.memory.rss_kib),
                     mib(measured, |visit| visit.memory.pss_kib)
                 ),
-                None => writeln!(text, "| {name} | {routes} | {} | – | – |", self.none(measured)),
+                None => writeln!(text, "| {name} | {routes} | {} | – | – |", none(measured)),
             };
         }
         text
@@ -149,10 +149,6 @@ impl Report<'_> {
             );
         }
         text
-    }
-
-    fn none(&self, measured: &Measured) -> &'static str {
-        if measured.broken.is_some() { "see below" } else { "–" }
     }
 
     fn broken(&self) -> String {
@@ -226,6 +222,11 @@ impl Times {
         let unserved = if self.unserved == 0 { String::new() } else { format!(", {} not served", self.unserved) };
         format!("{} ms of {} changes{unserved}", number(self.p99_ms), self.count)
     }
+}
+
+/// In the place of a figure.
+fn none(measured: &Measured) -> &'static str {
+    if measured.broken.is_some() { "see below" } else { "–" }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "KiB of a process")]

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
-use super::layout::Write;
+use super::layout::{MOVING, Write};
 use super::outcome::{Changes, Visit};
 use super::start::{Ground, Started};
 use super::steady::Asking;
@@ -89,8 +89,8 @@ impl Stage<'_> {
     fn next(&self, change: Change, contender: Contender, number: u32) -> (String, Vec<Write>, SocketAddrV4) {
         match change {
             Change::Endpoint => {
-                let to = self.endpoints[usize::from(number % 2 == 0)];
-                (super::layout::MOVING.to_owned(), contender.moves(to), to)
+                let to = self.endpoints[usize::from(number.is_multiple_of(2))];
+                (MOVING.to_owned(), contender.moves(to), to)
             }
             Change::Route => {
                 let (host, writes) = contender.adds(number);
