@@ -102,7 +102,7 @@ fn from_nginx_and_its_daemon_to_serin_without_a_lost_request() {
     replace(&config, &format!("{listeners}admin:{rest}"));
     eventually(PATIENCE, "the address is nginx's", || rejected(&serin).contains("listeners.front"));
     nginx.quit();
-    eventually(2 * PATIENCE, "Serin has nginx's address", || rejected(&serin) == "{\"problems\":[],\"stale\":false}");
+    eventually(2 * PATIENCE, "Serin has nginx's address", || rejected(&serin).contains("\"problems\":[]"));
     reaches(old, &["b", "c"]);
     crowd.asks(old);
 
@@ -145,11 +145,10 @@ const PROBES: usize = 20;
 
 /// So many of the probes reach an instance by way of Serin, which names the request.
 fn comes_through_serin(address: SocketAddr, instances: &[Origin], is_enough: impl Fn(usize) -> bool) {
-    let mut probe = 0;
-    let round = std::cell::RefCell::new(&mut probe);
+    let round = std::cell::Cell::new(0);
     eventually(PATIENCE, "the part of the requests", || {
-        **round.borrow_mut() += 1;
-        let target = format!("/probe-{}", round.borrow());
+        round.set(round.get() + 1);
+        let target = format!("/probe-{}", round.get());
         (0..PROBES).for_each(|_| drop(ask(address, &target)));
         let seen = instances.iter().flat_map(Origin::requests).filter(|request| request.target == target);
         is_enough(seen.filter(|request| request.header("x-request-id").is_some()).count())

@@ -21,31 +21,35 @@ pub(super) struct Crowd {
 struct Shared {
     /// None when it is over.
     address: Option<SocketAddr>,
+    /// Where each of them is asking just now.
+    asking: [Option<SocketAddr>; CLIENTS],
     served: usize,
     lost: Vec<String>,
 }
 
 impl Crowd {
     pub(super) fn start(address: SocketAddr) -> Self {
-        let shared = Arc::new(Mutex::new(Shared { address: Some(address), served: 0, lost: Vec::new() }));
-        let client = |_| {
+        let shared = Shared { address: Some(address), asking: [None; CLIENTS], served: 0, lost: Vec::new() };
+        let shared = Arc::new(Mutex::new(shared));
+        let client = |place| {
             let shared = Arc::clone(&shared);
-            thread::spawn(move || ask_on(&shared))
+            thread::spawn(move || ask_on(&shared, place))
         };
         let clients = (0..CLIENTS).map(client).collect();
         Self { shared, clients }
     }
 
-    /// Everybody asks there from now on, and has done so when this returns.
+    /// Everybody asks there from now on. When this returns, nobody asks elsewhere any more, and some have been served.
     pub(super) fn asks(&self, address: SocketAddr) {
-        let before = {
-            let mut shared = self.shared.lock().expect("the clients run");
-            shared.address = Some(address);
-            shared.served
-        };
-        let served = || self.shared.lock().expect("the clients run").served;
-        // Requests that began before are over, and each client has had one since.
-        eventually(PATIENCE, "requests at the other address", || served() > before + 10 * CLIENTS);
+        let mut shared = self.shared.lock().expect("the clients run");
+        shared.address = Some(address);
+        let before = shared.served;
+        drop(shared);
+        eventually(PATIENCE, "requests at the other address only", || {
+            let shared = self.shared.lock().expect("the clients run");
+            let is_there = |asking: &Option<SocketAddr>| asking.is_none_or(|asked| asked == address);
+            shared.asking.iter().all(is_there) && shared.served > before + 10 * CLIENTS
+        });
     }
 
     /// Nothing was lost.
@@ -72,11 +76,15 @@ impl Drop for Crowd {
     }
 }
 
-fn ask_on(shared: &Mutex<Shared>) {
+fn ask_on(all: &Mutex<Shared>, place: usize) {
     loop {
-        let Some(address) = shared.lock().expect("no client panics").address else { return };
+        let mut shared = all.lock().expect("no client panics");
+        let Some(address) = shared.address else { return };
+        shared.asking[place] = Some(address);
+        drop(shared);
         let asked = ask(address);
-        let mut shared = shared.lock().expect("no client panics");
+        let mut shared = all.lock().expect("no client panics");
+        shared.asking[place] = None;
         match asked {
             Ok(()) => shared.served += 1,
             Err(how) => shared.lost.push(format!("{address}: {how}")),
