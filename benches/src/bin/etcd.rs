@@ -45,6 +45,7 @@ fn run(args: &Args) -> io::Result<ExitCode> {
     let [_, others] = args.cores();
     pin(others)?;
     let results = play(args, &proxies, &interrupt)?;
+    machine.push(("load after the run", machine::load()));
     let report = Report {
         results: &results,
         proxies: &proxies,

@@ -66,11 +66,11 @@ impl Ground<'_> {
                 });
             }
             if began.elapsed() > self.patience {
-                let seconds = self.patience.as_secs_f64();
+                let (missing, seconds) = (missing.join(", "), self.patience.as_secs_f64());
+                let words = running.last_words();
+                let said = if words.is_empty() { words } else { format!(": {words}") };
                 return Err(io::Error::other(format!(
-                    "does not serve {} within {seconds:.0} s of its start: {}",
-                    missing.join(", "),
-                    running.last_words()
+                    "does not serve {missing} within {seconds:.0} s of its start{said}"
                 )));
             }
             interrupt.sleep(Duration::from_millis(5))?;
