@@ -59,7 +59,7 @@ fn run(args: &Args) -> io::Result<ExitCode> {
     println!("{}", report.page(None));
     eprintln!("written to {}", page.display());
     // That others do not get so far is a result. That Serin does not is a failure.
-    let broken = results.iter().any(|measured| measured.contender == Contender::Serin && measured.broken.is_some());
+    let broken = results.iter().any(|measured| measured.contender == Contender::Serin && !measured.is_whole());
     Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -85,6 +85,7 @@ fn play(args: &Args, proxies: &[Installed], interrupt: &Interrupt) -> io::Result
             samples: args.samples,
             time: Duration::from_secs_f64(args.seconds),
             patience: Duration::from_secs_f64(args.serve_within),
+            longest_pause: if args.quick { Duration::from_millis(200) } else { Duration::MAX },
         };
         results.extend(rounds(args, &contenders, &stage, routes, &folder, interrupt)?);
     }

@@ -94,6 +94,13 @@ impl Measured {
         })
     }
 
+    /// No visit broke off, and every change was served.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let all_served = |times: Times| times.unserved == 0;
+        self.broken.is_none() && Change::ALL.iter().all(|change| self.times(*change).is_some_and(all_served))
+    }
+
     /// Of the visits' figures the median, the least and the most.
     #[must_use]
     pub fn spread(&self, figure: impl Fn(&Visit) -> f64) -> Option<[f64; 3]> {

@@ -28,6 +28,8 @@ pub struct Stage<'s> {
     pub time: Duration,
     /// How long one change is waited for.
     pub patience: Duration,
+    /// No pause between changes is longer, whoever it is.
+    pub longest_pause: Duration,
 }
 
 /// After the start: caches fill, allocators give back, garbage goes.
@@ -73,8 +75,9 @@ impl Stage<'_> {
         let (mut changes, mut client) = (Changes::default(), Client::new(started.target));
         let mut random = Random(started.seed);
         let end = Instant::now() + self.time;
+        let longest_pause = contender.longest_pause().min(self.longest_pause);
         for number in 0.. {
-            interrupt.sleep(contender.longest_pause().mul_f64(random.unit()))?;
+            interrupt.sleep(longest_pause.mul_f64(random.unit()))?;
             let is_late = Instant::now() > end && changes.count() > 0;
             if changes.count() == self.samples || changes.unserved > 0 || is_late {
                 break;
