@@ -4,7 +4,8 @@
 //! a proxy is found and configured (`peers`), started on its core (`process`), loaded (`load`) and perhaps given other
 //! rules meanwhile (`reload`), watched (`usage`),
 //! and what came out is compared (`compare`) and written down (`report`, `plot`). `scenario` uses the same for another
-//! question: what users see while an endpoint misbehaves (`faulty`); `overload` for a third: while they ask for too much.
+//! question: what users see while an endpoint misbehaves (`faulty`); `overload` for a third: while they ask for too much;
+//! `etcd` for a fourth: how soon a key that changes is served.
 //!
 //! Nothing here speaks to anything but 127.0.0.0/8, and everything started is ended by its process id.
 
@@ -21,6 +22,8 @@ pub mod usage;
 pub mod scenario;
 
 pub mod overload;
+
+pub mod etcd;
 
 pub mod compare;
 pub mod plot;

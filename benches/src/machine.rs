@@ -23,8 +23,14 @@ pub fn describe() -> Vec<(&'static str, String)> {
         ("memory", format!("{} GiB", kib >> 20)),
         ("kernel", format!("{} {version}", name.sysname().to_string_lossy())),
         ("compiler", first_line(Command::new("rustc").arg("--version")).unwrap_or_else(|| "unknown".to_owned())),
-        ("load before the run", fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()),
+        ("load before the run", load()),
     ]
+}
+
+/// How busy the machine is: the last minute, five, fifteen; a long run says it again at its end.
+#[must_use]
+pub fn load() -> String {
+    fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()
 }
 
 /// The first line a program prints, on either of its outputs, if it succeeds.

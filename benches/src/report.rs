@@ -278,7 +278,7 @@ fn short(figure: Figure) -> &'static str {
     }
 }
 
-fn bold_unless(plain: bool, text: &str) -> String {
+pub(crate) fn bold_unless(plain: bool, text: &str) -> String {
     if plain { text.to_owned() } else { format!("**{text}**") }
 }
 

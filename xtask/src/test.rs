@@ -9,8 +9,14 @@ use crate::install::{self, Needed};
 use crate::shell::{cargo, line, say};
 
 /// Programs that tests start. `cargo test` alone does without them where it can, and says so.
-const PROGRAMS: [Needed; 5] =
-    [("wrk", "wrk"), ("bash", "bash"), ("kill", "procps"), ("dnsmasq", "dnsmasq-base"), ("etcd", "etcd-server")];
+const PROGRAMS: [Needed; 6] = [
+    ("wrk", "wrk"),
+    ("bash", "bash"),
+    ("kill", "procps"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("etcd", "etcd-server"),
+    ("nginx", "nginx-light"),
+];
 
 /// Tells tests that a program that is missing is a failure.
 const REQUIRED: &str = "SERIN_TEST_PROGRAMS_REQUIRED";

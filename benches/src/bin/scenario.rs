@@ -28,7 +28,7 @@ fn run(args: &Args) -> io::Result<ExitCode> {
     let interrupt = Interrupt::on_signals()?;
     let machine = machine::describe();
     if args.fetch {
-        for problem in peers::fetch() {
+        for problem in peers::fetch(&args.only) {
             eprintln!("{problem}");
         }
     }

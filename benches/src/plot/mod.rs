@@ -1,8 +1,10 @@
-//! Plots as SVG, written by hand: bars of a case here, lines of a scenario in `lines`; colours change with the reader's light or dark page.
+//! Plots as SVG, written by hand: bars of a case here, lines of a scenario in `lines`, spans on a logarithmic axis in `spans`; colours change with the reader's light or dark page.
 //!
 //! Best on top, Serin in its own colour wherever it stands. Processor time is drawn as user, then system.
 
 pub mod lines;
+
+pub mod spans;
 
 use std::fmt::Write as _;
 

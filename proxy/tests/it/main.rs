@@ -48,6 +48,7 @@ mod fleet;
 mod health;
 mod hedge;
 mod listeners;
+mod migrate;
 mod overload;
 mod register;
 mod rejected;

@@ -140,6 +140,16 @@ impl Etcd {
         Some((found.value_str().expect("text").to_owned(), found.lease()))
     }
 
+    /// Begins a lease's time anew; one that has gone stays so.
+    pub(crate) fn keep_alive(&self, lease: i64) {
+        let keep = async |client: &mut Client| {
+            let (mut keeper, mut answers) = client.lease_keep_alive(lease).await?;
+            keeper.keep_alive().await?;
+            answers.message().await
+        };
+        self.call(keep).expect("an answer");
+    }
+
     pub(crate) fn revoke(&self, lease: i64) {
         self.call(async |client| client.lease_revoke(lease).await).expect("a lease ends");
     }
@@ -265,7 +275,7 @@ impl Drop for Member {
 }
 
 /// An address of the loopback network that no other test has.
-fn own_address() -> Ipv4Addr {
+pub(crate) fn own_address() -> Ipv4Addr {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let (process, count) = (std::process::id() % 200 + 10, COUNT.fetch_add(1, Relaxed) + 1);
     Ipv4Addr::new(127, u8::try_from(process).unwrap_or(1), (count / 250) as u8, (count % 250 + 1) as u8)
