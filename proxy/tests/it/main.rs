@@ -41,6 +41,7 @@ mod diff;
 mod discovery;
 mod drain;
 mod etcd;
+mod etcd_mirror;
 mod explain;
 mod faults;
 mod health;
