@@ -200,6 +200,7 @@ impl Server {
         let discovery = discovery.map_err(system("discovery thread"))?;
         inbox.take_first(&mut publisher, &mut sources, &snapshots.load());
         publisher.open();
+        publisher.await_lookups(swaps.clone());
 
         let shared = Arc::new(Shared {
             snapshots,

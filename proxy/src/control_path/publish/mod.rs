@@ -9,8 +9,11 @@ mod replaced;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use routing_rules::rules::{Kind, Name};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::assemble::Assembler;
 use super::catalog::{Catalog, Document};
@@ -32,6 +35,8 @@ pub struct Publisher {
     snapshots: Arc<SnapshotCell>,
     listeners: OpenListeners,
     saver: Option<Saver>,
+    /// To tell those who look endpoints up that there are upstreams they do not know yet.
+    lookups: Option<watch::Sender<()>>,
     /// Of listeners that could not be opened; tried again with every update.
     listener_problems: Vec<Problem>,
     /// Why the last change could not be taken, if that is Serin's fault.
@@ -65,11 +70,18 @@ impl Publisher {
             snapshots,
             listeners: OpenListeners::new(listeners),
             saver,
+            lookups: None,
             listener_problems: Vec::new(),
             failure: None,
             problems: Arc::default(),
             replaced: Replaced::default(),
         }
+    }
+
+    /// From now on routes are sent to new upstreams when their endpoints have been looked up. Whoever does that follows these
+    /// swaps.
+    pub fn await_lookups(&mut self, swaps: watch::Sender<()>) {
+        self.lookups = Some(swaps);
     }
 
     /// Begins with stored rules, to be replaced by what the sources say.
@@ -129,6 +141,7 @@ impl Publisher {
     fn take(&mut self, texts: Vec<Text>, main: Option<Document>) {
         let mut inputs = self.inputs.clone();
         let snapshot = inputs.read(texts, main).then(|| {
+            self.look_up_ahead(&mut inputs);
             let mut snapshot = inputs.assembler.next(&self.snapshots.load(), inputs.catalog.rules());
             snapshot.listeners = self.listeners.names_under(inputs.catalog.rules());
             Arc::new(snapshot)
@@ -141,6 +154,24 @@ impl Publisher {
             && let Some(saver) = &self.saver
         {
             saver.save(self.inputs.written_settings.clone(), self.inputs.catalog.written());
+        }
+    }
+
+    /// New upstreams whose endpoints have to be looked up come a moment before the routes that go there: these stay where they
+    /// are meanwhile, because nobody would answer them there.
+    fn look_up_ahead(&mut self, inputs: &mut Inputs) {
+        let Some(swaps) = &self.lookups else { return };
+        let ahead = inputs.assembler.ahead(&self.snapshots.load(), inputs.catalog.rules());
+        let Some((snapshot, upstreams)) = ahead else { return };
+        self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
+        swaps.send_replace(());
+        let began = Instant::now();
+        for discovered in upstreams.iter().filter_map(|upstream| upstream.discovered.as_ref()) {
+            discovered.wait_until_asked(FIRST_LOOKUPS.saturating_sub(began.elapsed()));
+        }
+        let names: Vec<Name> = upstreams.iter().map(|upstream| upstream.name().clone()).collect();
+        if let Some(snapshot) = inputs.assembler.with_found(&self.snapshots.load(), &names) {
+            self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
         }
     }
 
@@ -224,6 +255,9 @@ impl Drop for Publisher {
 fn identity(problem: &Problem) -> (&str, u32, u32, &str, &str) {
     (&problem.source, problem.line, problem.column, &problem.path, &problem.reason)
 }
+
+/// How long an update waits for endpoints of new upstreams. A name server that does not answer holds up nothing for longer.
+const FIRST_LOOKUPS: Duration = Duration::from_millis(500);
 
 /// Problems that one update writes to the log; a mistake in a template can make 100,000 of them.
 const MOST_LOGGED: usize = 100;
