@@ -42,6 +42,7 @@ mod discovery;
 mod drain;
 mod etcd;
 mod etcd_mirror;
+mod etcd_tls;
 mod etcd_transactions;
 mod explain;
 mod faults;
