@@ -41,6 +41,7 @@ mod diff;
 mod discovery;
 mod drain;
 mod etcd;
+mod etcd_faults;
 mod etcd_mirror;
 mod etcd_tls;
 mod etcd_transactions;
