@@ -13,6 +13,8 @@ mod fuzz;
 
 mod bench;
 
+mod faults;
+
 mod ci;
 
 mod install;
@@ -31,6 +33,7 @@ cargo xtask COMMAND
   bench [ARG…]          Serin and other proxies side by side; --help shows its arguments
   scenario [NAME…]      what users see while endpoints are slow, fail or go, behind Serin and others; --help shows more
   scenario overload     what they see while they ask for up to five times of what the endpoints can do
+  faults etcd [NAME]    everything that may happen to etcd, one fault after the other, at full length
   ci                    everything a change must pass: .ci/run
 
 Commands that take no arguments of their own may stand in a row: `cargo xtask check test`.
@@ -59,6 +62,7 @@ fn run(args: &[String]) -> Outcome {
         "fuzz" => fuzz::fuzz(rest),
         "bench" => bench::bench(rest),
         "scenario" => bench::scenario(rest),
+        "faults" => faults::faults(rest),
         "check" => {
             let parts = rest.iter().take_while(|arg| check::PARTS.iter().any(|(name, _)| name == arg)).count();
             check::check(&rest[..parts])?;

@@ -8,7 +8,7 @@ use imbl::{HashMap, Vector};
 use routing_rules::balance::newcomers_ramp;
 use routing_rules::release::ReleaseContext;
 use routing_rules::request::GeoDatabase;
-use routing_rules::rules::{self, AddressSet, Name, RuleSet};
+use routing_rules::rules::{self, AddressSet, Name, Object, RuleSet};
 use tokio::time::Instant;
 
 use super::state_dir::StoredEndpoints;
@@ -146,6 +146,24 @@ impl Assembler {
             geo: self.geo.clone(),
             environments: Arc::clone(&self.environments),
         }
+    }
+
+    /// The snapshot that follows `before` if upstreams that these rules bring are there already, and nobody is sent to them; with
+    /// those of them whose endpoints have to be looked up. Nothing, if there are none of these.
+    pub fn ahead(&mut self, before: &Snapshot, rules: &RuleSet) -> Option<(Snapshot, Vec<Arc<Upstream>>)> {
+        let known = before.table.rules();
+        let changed = known.changed_upstreams(rules).filter_map(|name| rules.upstream(name.as_str()));
+        let new: Vec<_> = changed.filter(|new| known.upstream(new.name().as_str()).is_none()).collect();
+        if new.iter().all(|new| new.discovery().is_none()) {
+            return None;
+        }
+        let mut both = known.clone();
+        new.iter().for_each(|new| both.insert(Object::Upstream(Arc::clone(new))));
+        let snapshot = Snapshot { generation: before.generation, ..self.next(before, &both) };
+        let ids = new.iter().filter_map(|new| snapshot.table.upstream_id(new.name().as_str()));
+        let upstreams = ids.filter_map(|id| snapshot.upstreams.get(id.index())?.clone());
+        let looked_up = upstreams.filter(|upstream| upstream.discovered.is_some()).collect();
+        Some((snapshot, looked_up))
     }
 
     /// The snapshot that follows `before` if other endpoints have been found for some of these upstreams. It looks at them

@@ -227,6 +227,7 @@ impl Server {
         swaps.send_replace(());
         inbox.take_first(&mut publisher, &mut sources, &snapshots.load());
         publisher.open();
+        publisher.await_lookups(swaps.clone());
 
         let shared = Arc::new(Shared {
             snapshots,

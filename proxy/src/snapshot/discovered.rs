@@ -3,7 +3,7 @@
 //! It belongs to the upstream's name and lives through every swap. What was found last stays when a lookup fails.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use routing_rules::discovery::Found;
@@ -15,6 +15,8 @@ pub struct Discovered {
     rules: Arc<Discovery>,
     /// For the control path alone.
     state: Mutex<State>,
+    /// Told when a lookup is over.
+    asked: Condvar,
 }
 
 /// What is known at one moment.
@@ -84,7 +86,7 @@ impl Discovered {
         let mut endpoints = endpoints.to_vec();
         endpoints.sort_by_key(|endpoint| endpoint.address);
         let endpoints = endpoints.into();
-        Self { rules, state: Mutex::new(State { endpoints, ..State::default() }) }
+        Self { rules, state: Mutex::new(State { endpoints, ..State::default() }), asked: Condvar::new() }
     }
 
     /// The same with endpoints that an earlier process had, and when it had the last good answer, if it had one.
@@ -123,6 +125,12 @@ impl Discovered {
         self.lock().lookups != (0, 0)
     }
 
+    /// Waits until a lookup is over, but no longer than this. Blocks.
+    pub fn wait_until_asked(&self, patience: Duration) {
+        let is_waiting = |state: &mut State| state.lookups == (0, 0);
+        let _ = self.asked.wait_timeout_while(self.lock(), patience, is_waiting);
+    }
+
     /// Takes a good answer, with the reason why a part of it could not be had.
     pub fn answered(&self, found: &Found, doubt: Option<&str>) -> Outcome {
         let mut state = self.lock();
@@ -141,6 +149,7 @@ impl Discovered {
         if outcome.has_changed() {
             state.endpoints = found.endpoints.as_slice().into();
         }
+        self.asked.notify_all();
         outcome
     }
 
@@ -159,6 +168,7 @@ impl Discovered {
         let since = before.as_ref().map_or_else(SystemTime::now, |before| before.since);
         let times = before.map_or(0, |before| before.times).saturating_add(1);
         state.failure = Some(Failed { since, reason: reason.into(), times });
+        self.asked.notify_all();
         times
     }
 

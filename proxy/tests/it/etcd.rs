@@ -369,7 +369,7 @@ fn a_password_is_needed_and_may_change() {
 /// A member that is stopped keeps its connections and says nothing.
 #[test]
 fn a_member_that_says_nothing_more_is_left_for_another() {
-    let Some(etcd) = Etcd::of(3, &[]) else { return };
+    let Some(mut etcd) = Etcd::of(3, &[]) else { return };
     let origins = ["a", "b", "c"].map(Origin::named);
     etcd.put("/serin/routes/all", "upstream: app\n");
     etcd.put("/serin/upstreams/app", upstream(&origins[0]));

@@ -60,7 +60,7 @@ fn instances_say_what_they_have_applied_and_what_they_refuse() {
     let (a, b) = (following(&etcd), following(&etcd));
     eventually(PATIENCE, "both are there", || [&a, &b].iter().all(|serin| instances(serin).len() == 2));
     eventually(PATIENCE, "one leads", || leaders(&a).len() == 1 && leaders(&a) == leaders(&b));
-    let revision = etcd.put("/serin/routes/all", "{upstream: app, hosts: [\"not a host\"]}");
+    let revision = etcd.put_at("/serin/routes/all", "{upstream: app, hosts: [\"not a host\"]}");
     eventually(PATIENCE, "both have looked at it", || instances(&b).iter().all(|it| it["applied"] == revision));
     let (text, code) = ask(&etcd, &["instances"]);
     assert_eq!(code, Some(1), "{text}");
@@ -255,7 +255,7 @@ fn two_instances_put_every_user_into_the_same_group() {
     etcd.put("/serin/routes/all", "{upstream: stable, release: next}");
     let release = |percent: &str| {
         let audience = format!("[{{name: everyone, percent: {percent}}}]");
-        etcd.put(
+        etcd.put_at(
             "/serin/releases/next",
             format!(
                 "{{stable: stable, canary: canary, audience: {audience}, sticky: {{key: [{{header: x-user-id}}]}}}}"

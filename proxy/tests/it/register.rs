@@ -328,7 +328,7 @@ fn without_etcd_the_command_runs_and_is_registered_later() {
 
 #[test]
 fn an_end_waits_for_etcd_only_for_a_moment() {
-    let Some(etcd) = Etcd::start() else { return };
+    let Some(mut etcd) = Etcd::start() else { return };
     let registering = Registering::usual(&etcd, &["--drain", "0s"]);
     registering.says("serin registered");
     // It neither answers nor refuses.

@@ -26,7 +26,7 @@ use crate::support::control::{Program, echoing_endpoint, tireless_endpoint};
 use crate::support::{PATIENCE, eventually};
 
 use load::{Load, Outcome};
-use memory::{Sample, Samples, resident_kib};
+use memory::{Sample, Samples};
 use rules::Endpoints;
 use witness::Witness;
 use writer::Writer;
@@ -186,7 +186,7 @@ impl Stage {
         assert_eq!(self.program.admin("/api/v1/routes").status, 200);
         let reloads = self.program.metric("serin_rules_generation");
         assert_eq!(self.program.metric("serin_rules_rejected"), 0, "{}", self.program.log());
-        Sample { reloads, resident_kib: resident_kib(self.program.pid()) }
+        Sample { reloads, resident_kib: self.program.resident_kib() }
     }
 
     /// The processor time of each worker's thread so far, in seconds.

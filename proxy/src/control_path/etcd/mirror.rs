@@ -177,6 +177,18 @@ impl Mirror {
         let mut fragments = Vec::new();
         loop {
             tokio::select! {
+                // What has come already is no silence.
+                biased;
+                () = sleep_until(reconcile_at), if fragments.is_empty() => {
+                    let began = Instant::now();
+                    // The watch is as good as it was: its silence would show.
+                    if let Err(trouble) = self.take_listing(client, tell).await {
+                        tracing::warn!(prefix = %self.shown(), reason = %trouble, "etcd: keys could not be listed to compare them");
+                    }
+                    // Nobody has listened meanwhile.
+                    heard_at += began.elapsed();
+                    reconcile_at = self.later(&self.pace.reconcile);
+                }
                 message = stream.message() => {
                     let message = message.map_err(|error| Trouble::of(&error))?;
                     let message = message.ok_or_else(|| Trouble::new("the member ended the watch"))?;
@@ -186,19 +198,12 @@ impl Mirror {
                     }
                     self.take_message(message, &mut fragments, tell)?;
                 }
+                () = sleep_until(heard_at + self.pace.silence) => {
+                    return Err(Trouble::new(format_args!("silent for {:?}", heard_at.elapsed())).into());
+                }
                 () = sleep_until(asked_at + self.pace.ask) => {
-                    if heard_at.elapsed() >= self.pace.silence {
-                        return Err(Trouble::new(format_args!("silent for {:?}", heard_at.elapsed())).into());
-                    }
                     asked_at = Instant::now();
                     within(CALL, stream.request_progress()).await?;
-                }
-                () = sleep_until(reconcile_at), if fragments.is_empty() => {
-                    // The watch is as good as it was: its silence would show.
-                    if let Err(trouble) = self.take_listing(client, tell).await {
-                        tracing::warn!(prefix = %self.shown(), reason = %trouble, "etcd: keys could not be listed to compare them");
-                    }
-                    reconcile_at = self.later(&self.pace.reconcile);
                 }
             }
         }

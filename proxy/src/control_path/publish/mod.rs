@@ -12,8 +12,11 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use routing_rules::rules::{Kind, Name};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::assemble::Assembler;
 use super::catalog::{Catalog, Document};
@@ -37,6 +40,8 @@ pub struct Publisher {
     snapshots: Arc<SnapshotCell>,
     listeners: OpenListeners,
     saver: Option<Saver>,
+    /// To tell those who look endpoints up that there are upstreams they do not know yet.
+    lookups: Option<watch::Sender<()>>,
     /// Of listeners that could not be opened; tried again with every update.
     listener_problems: Vec<Problem>,
     /// Texts that cannot be taken, which is Serin's fault.
@@ -74,12 +79,19 @@ impl Publisher {
             snapshots,
             listeners: OpenListeners::new(listeners),
             saver,
+            lookups: None,
             listener_problems: Vec::new(),
             held_back: HeldBack::default(),
             failure: None,
             problems: Arc::default(),
             replaced: Replaced::default(),
         }
+    }
+
+    /// From now on routes are sent to new upstreams when their endpoints have been looked up. Whoever does that follows these
+    /// swaps.
+    pub fn await_lookups(&mut self, swaps: watch::Sender<()>) {
+        self.lookups = Some(swaps);
     }
 
     /// Begins with stored rules, to be replaced by what the sources say.
@@ -157,6 +169,7 @@ impl Publisher {
     fn take_inputs(&mut self, read: impl FnOnce(&mut Inputs) -> bool) {
         let mut inputs = self.inputs.clone();
         let snapshot = read(&mut inputs).then(|| {
+            self.look_up_ahead(&mut inputs);
             let mut snapshot = inputs.assembler.next(&self.snapshots.load(), inputs.catalog.rules());
             snapshot.listeners = self.listeners.names_under(inputs.catalog.rules());
             Arc::new(snapshot)
@@ -164,6 +177,24 @@ impl Publisher {
         self.inputs = inputs;
         if let Some(snapshot) = snapshot {
             self.replaced.push(self.snapshots.swap(snapshot));
+        }
+    }
+
+    /// New upstreams whose endpoints have to be looked up come a moment before the routes that go there: these stay where they
+    /// are meanwhile, because nobody would answer them there.
+    fn look_up_ahead(&mut self, inputs: &mut Inputs) {
+        let Some(swaps) = &self.lookups else { return };
+        let ahead = inputs.assembler.ahead(&self.snapshots.load(), inputs.catalog.rules());
+        let Some((snapshot, upstreams)) = ahead else { return };
+        self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
+        swaps.send_replace(());
+        let began = Instant::now();
+        for discovered in upstreams.iter().filter_map(|upstream| upstream.discovered.as_ref()) {
+            discovered.wait_until_asked(FIRST_LOOKUPS.saturating_sub(began.elapsed()));
+        }
+        let names: Vec<Name> = upstreams.iter().map(|upstream| upstream.name().clone()).collect();
+        if let Some(snapshot) = inputs.assembler.with_found(&self.snapshots.load(), &names) {
+            self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
         }
     }
 
@@ -285,6 +316,9 @@ impl Drop for Publisher {
 fn identity(problem: &Problem) -> (&str, u32, u32, &str, &str) {
     (&problem.source, problem.line, problem.column, &problem.path, &problem.reason)
 }
+
+/// How long an update waits for endpoints of new upstreams. A name server that does not answer holds up nothing for longer.
+const FIRST_LOOKUPS: Duration = Duration::from_millis(500);
 
 /// Problems that one update writes to the log; a mistake in a template can make 100,000 of them.
 const MOST_LOGGED: usize = 100;

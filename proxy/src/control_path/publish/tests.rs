@@ -5,9 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use routing_rules::discovery::of_addresses;
 use routing_rules::release::ReleaseContext;
 use routing_rules::rules::{AddressSet, Name};
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Listeners, Publisher};
@@ -431,4 +433,49 @@ fn an_endpoint_among_very_many_routes_changes_quickly() {
     let snapshot = bench.snapshots.load();
     let upstream = snapshot.upstreams.iter().flatten().next().unwrap();
     assert_eq!((snapshot.table.routes().count(), upstream.endpoints[0].endpoint.address().port()), (20_000, 11));
+}
+
+/// A route goes to a new upstream when its endpoints are known; until then it stays where it is. Here a thread looks them up.
+#[test]
+fn new_upstreams_come_ahead_of_their_routes() {
+    let mut bench = Bench::new(None);
+    bench.update("routes: {a: {upstream: one}}\nupstreams: {one: {endpoints: [\"127.0.0.1:1\"]}}\n");
+    let before = bench.snapshots.load().generation;
+    let (swaps, mut told) = watch::channel(());
+    bench.publisher.await_lookups(swaps);
+    let snapshots = Arc::clone(&bench.snapshots);
+    let lookups = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(told.changed()).unwrap();
+        let ahead = snapshots.load_full();
+        let target = format!("{:?}", ahead.table.rules().routes().next().unwrap().target());
+        let id = ahead.table.upstream_id("two").unwrap();
+        let found = of_addresses(["127.0.0.2".parse().unwrap()], 80);
+        ahead.upstreams[id.index()].as_ref().unwrap().discovered.as_ref().unwrap().answered(&found, None);
+        (target, ahead.generation)
+    });
+    let discovered = "routes: {a: {upstream: two}}\nupstreams: {two: {discovery: {dns: {name: a.test, port: 80}}, \
+                      group_breaker: {condition: \"NetworkErrorRatio() > 0.5\", fallback: three}}, three: {endpoints: [\"127.0.0.1:3\"]}}\n";
+    bench.update(discovered);
+    let (target, generation) = lookups.join().unwrap();
+    assert!(target.contains("one"), "{target}");
+    assert_eq!(generation, before, "it changes nothing for requests");
+    let now = bench.snapshots.load_full();
+    let id = now.table.upstream_id("two").unwrap();
+    assert_eq!(now.upstreams[id.index()].as_ref().unwrap().endpoints.len(), 1);
+    assert_eq!((now.generation, bench.problems().as_str()), (before + 1, ""));
+    assert!(now.table.upstream_id("one").is_none(), "it has gone");
+}
+
+#[test]
+fn lookups_that_do_not_end_hold_up_rules_for_a_moment() {
+    let mut bench = Bench::new(None);
+    bench.publisher.await_lookups(watch::channel(()).0);
+    let began = Instant::now();
+    bench.update("routes: {a: {upstream: b}}\nupstreams: {b: {discovery: {dns: {name: a.test, port: 80}}}}\n");
+    assert!((Duration::from_millis(400)..Duration::from_secs(5)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert_eq!(bench.snapshots.load().table.rules().routes().len(), 1);
+    let began = Instant::now();
+    bench.update("routes: {c: {upstream: b}}\nupstreams: {b: {discovery: {dns: {name: a.test, port: 80}}}}\n");
+    assert!(began.elapsed() < Duration::from_millis(400), "once for each");
 }

@@ -191,8 +191,10 @@ impl<T: Fn(KeyTexts)> Source<T> {
         (seen.is_heard, seen.failures) = (false, seen.failures + 1);
         let is_unheard = seen.revision == 0;
         drop(seen);
-        if times == 1 {
-            tracing::warn!(reason, "etcd is not heard; what was heard last serves on");
+        // Once more each time it has lasted twice as long: the first reason is often the end of a connection, and why there is no
+        // other one comes after it.
+        if times.is_power_of_two() {
+            tracing::warn!(failures = times, reason, "etcd is not heard; what was heard last serves on");
         }
         if is_unheard {
             (self.tell)(KeyTexts::unheard(&self.name, reason));

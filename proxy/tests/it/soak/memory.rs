@@ -1,7 +1,6 @@
 //! Resident memory over reloads: the straight line through the samples, and what it may rise.
 
 use std::fmt;
-use std::fs;
 
 /// One look at the proxy.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,13 +87,6 @@ impl fmt::Display for Growth {
             None => Ok(()),
         }
     }
-}
-
-/// Resident memory of a process in KiB.
-pub(super) fn resident_kib(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
-    line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
 }
 
 /// An endpoint that is gone is remembered for a minute: until then memory grows with every new one, and must.

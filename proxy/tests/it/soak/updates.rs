@@ -12,8 +12,8 @@ use serin_proxy::control_path::publish::{Listeners, Publisher};
 use serin_proxy::control_path::source::{Text, TextKind};
 use serin_proxy::snapshot::{Snapshot, SnapshotCell};
 
-use super::memory::resident_kib;
 use super::rules::Endpoints;
+use crate::support::control::resident_kib;
 
 /// Other tests in the same process use memory as they please, so this one runs in a process of its own: the test program
 /// itself, asked for the one test below.

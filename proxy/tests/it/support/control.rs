@@ -102,6 +102,11 @@ impl Program {
         Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
+    /// Resident memory in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        resident_kib(self.child.id())
+    }
+
     pub(crate) fn admin(&self, target: &str) -> Reply {
         admin(self.address("admin"), target)
     }
@@ -144,6 +149,13 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Resident memory of a process in KiB.
+pub(crate) fn resident_kib(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
 }
 
 /// A request to an admin API.

@@ -2,15 +2,18 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use etcd_client::{
     Client, CompactionOptions, ConnectOptions, DeleteOptions, GetOptions, Permission, PutOptions, Txn, TxnOp,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
 use super::{PATIENCE, eventually};
 
@@ -18,6 +21,8 @@ use super::{PATIENCE, eventually};
 pub(crate) struct Etcd {
     members: Vec<Member>,
     runtime: Runtime,
+    /// Of `root`, if that is who calls.
+    password: Option<String>,
 }
 
 /// One of its processes.
@@ -28,6 +33,7 @@ struct Member {
     folder: TempDir,
     more: Vec<String>,
     child: Option<Child>,
+    is_stopped: bool,
 }
 
 impl Etcd {
@@ -36,7 +42,7 @@ impl Etcd {
         Self::of(1, &[])
     }
 
-    /// A cluster of so many, each with these arguments besides.
+    /// A cluster of so many, each with these arguments besides; `ADDRESS` in them is the member's own.
     pub(crate) fn of(count: usize, more: &[&str]) -> Option<Self> {
         let is_installed = Command::new("etcd").arg("--version").output().is_ok();
         if !is_installed {
@@ -53,12 +59,13 @@ impl Etcd {
             address: *address,
             cluster: cluster.join(","),
             folder: tempfile::tempdir().expect("a temporary folder"),
-            more: more.iter().map(|argument| (*argument).to_owned()).collect(),
+            more: more.iter().map(|argument| argument.replace("ADDRESS", &address.to_string())).collect(),
             child: None,
+            is_stopped: false,
         };
         let members = addresses.iter().enumerate().map(member).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let mut etcd = Self { members, runtime };
+        let mut etcd = Self { members, runtime, password: None };
         etcd.members.iter_mut().for_each(Member::start);
         etcd.is_ready();
         Some(etcd)
@@ -80,32 +87,79 @@ impl Etcd {
         self.members.iter().map(|member| format!("\"http://{}:2379\"", member.address)).collect()
     }
 
+    /// Of the members that run and are not stopped.
+    pub(crate) fn urls_of_running(&self) -> Vec<String> {
+        let running = self.members.iter().filter(|member| member.answers());
+        running.map(|member| format!("\"http://{}:2379\"", member.address)).collect()
+    }
+
     pub(crate) fn address(&self, member: usize) -> String {
         format!("{}:2379", self.members[member].address)
+    }
+
+    /// How many members there are, whether or not they run.
+    pub(crate) fn members(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The member that leads, once all agree.
+    pub(crate) fn leader(&self) -> usize {
+        let leader = |member: &Member| {
+            let status = self.ask(member, async |client| client.status().await).ok()?;
+            let own = status.header().map(etcd_client::ResponseHeader::member_id)?;
+            (status.leader() == own).then_some(own)
+        };
+        let leading = || self.members.iter().position(|member| leader(member).is_some());
+        eventually(2 * PATIENCE, "a leader", || leading().is_some());
+        leading().expect("there was one a moment ago")
+    }
+
+    /// Asks this member.
+    pub(crate) fn call_at<T>(
+        &self,
+        member: usize,
+        ask: impl AsyncFn(&mut Client) -> Result<T, etcd_client::Error>,
+    ) -> Result<T, String> {
+        self.ask(&self.members[member], ask)
+    }
+
+    fn ask<T>(
+        &self,
+        member: &Member,
+        ask: impl AsyncFn(&mut Client) -> Result<T, etcd_client::Error>,
+    ) -> Result<T, String> {
+        let answer = self.runtime.block_on(async {
+            let options = self.password.as_ref().map(|password| ConnectOptions::new().with_user("root", password));
+            let asked = async {
+                let mut client = Client::connect([format!("http://{}:2379", member.address)], options).await?;
+                ask(&mut client).await
+            };
+            tokio::time::timeout(PATIENCE / 4, asked).await
+        });
+        match answer {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err("no answer in time".to_owned()),
+        }
     }
 
     /// Asks the first member that answers.
     pub(crate) fn call<T>(&self, ask: impl AsyncFn(&mut Client) -> Result<T, etcd_client::Error>) -> Result<T, String> {
         let mut reason = "no member runs".to_owned();
-        for member in self.members.iter().filter(|member| member.child.is_some()) {
-            let answer = self.runtime.block_on(async {
-                let asked = async {
-                    let mut client = Client::connect([format!("http://{}:2379", member.address)], None).await?;
-                    ask(&mut client).await
-                };
-                tokio::time::timeout(PATIENCE / 4, asked).await
-            });
-            match answer {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => reason = error.to_string(),
-                Err(_) => reason = "no answer in time".to_owned(),
+        for member in self.members.iter().filter(|member| member.answers()) {
+            match self.ask(member, &ask) {
+                Ok(answer) => return Ok(answer),
+                Err(why) => reason = why,
             }
         }
         Err(reason)
     }
 
-    /// Returns the revision.
-    pub(crate) fn put(&self, key: &str, value: impl AsRef<[u8]>) -> i64 {
+    pub(crate) fn put(&self, key: &str, value: impl AsRef<[u8]>) {
+        self.put_at(key, value);
+    }
+
+    /// Writes a key. Returns the revision.
+    pub(crate) fn put_at(&self, key: &str, value: impl AsRef<[u8]>) -> i64 {
         let answer = self.call(async |client| client.put(key, value.as_ref(), None).await).expect("a write");
         answer.header().map_or(0, etcd_client::ResponseHeader::revision)
     }
@@ -180,13 +234,19 @@ impl Etcd {
             client.user_add("root", password, None).await?;
             client.user_grant_role("root", "root").await?;
             client.role_add("reader").await?;
-            let all = Permission::read("/serin/").with_prefix();
-            client.role_grant_permission("reader", all).await?;
+            for prefix in ["/serin/", "/my_shop_PRO/", "/my_cart_PRO/"] {
+                client.role_grant_permission("reader", Permission::read(prefix).with_prefix()).await?;
+            }
             client.user_add("serin", password, None).await?;
             client.user_grant_role("serin", "reader").await?;
             client.auth_enable().await
         };
         self.call(protect).expect("users and roles");
+    }
+
+    /// From now on calls are those of `root` with this password, or nobody's.
+    pub(crate) fn call_with(&mut self, password: Option<&str>) {
+        self.password = password.map(ToOwned::to_owned);
     }
 
     /// Asks as `root`.
@@ -212,6 +272,46 @@ impl Etcd {
         self.call(compact).expect("a compaction");
     }
 
+    /// Puts so many keys a second, for so long, several under way at a time. Returns how many; `put` says what the next one is.
+    pub(crate) fn pour(&self, per_second: u32, time: Duration, put: impl Fn(u64) -> (String, String)) -> u64 {
+        let pour = async {
+            let client = Client::connect([self.address(0)], None).await.expect("a member");
+            let (mut under_way, mut count, began) = (JoinSet::new(), 0, tokio::time::Instant::now());
+            let mut turns = tokio::time::interval(Duration::from_millis(10));
+            while began.elapsed() < time {
+                turns.tick().await;
+                let due = (began.elapsed().as_secs_f64() * f64::from(per_second)) as u64;
+                for number in count..due {
+                    let (mut client, (key, value)) = (client.clone(), put(number));
+                    under_way.spawn(async move { client.put(key, value, None).await });
+                }
+                count = count.max(due);
+                while under_way.len() > 200 {
+                    under_way.join_next().await.expect("some are").expect("no panic").expect("a write");
+                }
+            }
+            while let Some(written) = under_way.join_next().await {
+                written.expect("no panic").expect("a write");
+            }
+            count
+        };
+        self.runtime.block_on(pour)
+    }
+
+    /// What a member that does not run has stored.
+    pub(crate) fn stored(&self, member: usize) -> TempDir {
+        let copy = tempfile::tempdir().expect("a temporary folder");
+        copy_folder(self.members[member].folder.path(), copy.path());
+        copy
+    }
+
+    /// A member that does not run has stored this.
+    pub(crate) fn set_back(&mut self, member: usize, stored: &TempDir) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        copy_folder(stored.path(), folder.path());
+        self.members[member].folder = folder;
+    }
+
     /// Ends a member by SIGKILL.
     pub(crate) fn kill(&mut self, member: usize) {
         self.members[member].kill();
@@ -230,15 +330,23 @@ impl Etcd {
         member.start();
     }
 
-    pub(crate) fn signal(&self, member: usize, name: &str) {
-        let child = self.members[member].child.as_ref().expect("it runs");
+    /// `STOP` or `CONT`.
+    pub(crate) fn signal(&mut self, member: usize, name: &str) {
+        let member = &mut self.members[member];
+        member.is_stopped = name == "STOP";
+        let child = member.child.as_ref().expect("it runs");
         let status = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status();
         assert!(status.expect("kill runs").success());
     }
 }
 
 impl Member {
+    fn answers(&self) -> bool {
+        self.child.is_some() && !self.is_stopped
+    }
+
     fn start(&mut self) {
+        self.is_stopped = false;
         let Self { name, address, cluster, folder, more, .. } = self;
         let log = File::create(folder.path().join("log")).expect("a log");
         let data = folder.path().join("data");
@@ -272,6 +380,11 @@ impl Drop for Member {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status();
+    assert!(status.expect("cp runs").success());
 }
 
 /// An address of the loopback network that no other test has.

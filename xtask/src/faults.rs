@@ -1,0 +1,102 @@
+//! `cargo xtask faults etcd`: everything that may happen to etcd, one fault after the other, at full length, with the program
+//! as it is released. It shows a line for each; what tests print besides is shown when one fails.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::Outcome;
+use crate::install::{self, Needed};
+use crate::shell::{cargo, line, say};
+
+const USAGE: &str = "\
+cargo xtask faults etcd [NAME]   every fault of etcd, or those with NAME in their name; half an hour
+
+  SERIN_FAULTS_OUTAGE_SECONDS    how long all members are away; default 600";
+
+const PROGRAMS: [Needed; 2] = [("etcd", "etcd-server"), ("kill", "procps")];
+
+/// The faults of one thing that Serin uses.
+pub(crate) fn faults(args: &[String]) -> Outcome {
+    match args {
+        [thing] if thing == "etcd" => etcd(""),
+        [thing, name] if thing == "etcd" => etcd(name),
+        _ => Err(USAGE.to_owned()),
+    }
+}
+
+fn etcd(name: &str) -> Outcome {
+    install::to_build()?;
+    install::packages(&PROGRAMS)?;
+    let mut command = cargo(["test", "--quiet", "--release", "--package", "serin", "--test", "it", "--"]);
+    command.args(["--test-threads", "1", "--nocapture", &format!("etcd_faults::{name}")]);
+    command.env("SERIN_TEST_PROGRAMS_REQUIRED", "1").env("SERIN_FAULTS", "full");
+    let (seen, has_exited_well) = watch(&mut command)?;
+    say(&format!("{} faults, {} failed", seen.faults, seen.failed));
+    match has_exited_well && seen.failed == 0 && seen.faults > 0 {
+        true => Ok(()),
+        false => Err("etcd: not every fault was survived as it should be".into()),
+    }
+}
+
+/// What the lines of the tests add up to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    faults: u32,
+    failed: u32,
+    /// Since the last fault.
+    other: Vec<String>,
+}
+
+fn watch(command: &mut Command) -> Result<(Seen, bool), String> {
+    say(&format!("$ {}", line(command)));
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("cargo: {error}"))?;
+    let mut seen = Seen::default();
+    for text in child.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).split(b'\n')) {
+        let text = text.map_err(|error| format!("cargo's output: {error}"))?;
+        for shown in seen.read(&String::from_utf8_lossy(&text)) {
+            #[expect(clippy::print_stdout, reason = "it is what the person asked for")]
+            {
+                println!("{shown}");
+            }
+        }
+    }
+    let has_exited_well = child.wait().map_err(|error| format!("cargo: {error}"))?.success();
+    if !has_exited_well {
+        seen.other.iter().for_each(|text| say(text));
+    }
+    Ok((seen, has_exited_well))
+}
+
+impl Seen {
+    /// Takes in one line, such as `fault: wiped: good: …`. Returns what is to be shown.
+    fn read(&mut self, text: &str) -> Vec<String> {
+        let Some((name, rest)) = text.strip_prefix("fault: ").and_then(|fault| fault.split_once(": ")) else {
+            self.other.push(text.to_owned());
+            return Vec::new();
+        };
+        self.faults += 1;
+        let (verdict, rest) = rest.split_once(": ").unwrap_or((rest, ""));
+        let other = std::mem::take(&mut self.other);
+        let mut shown = vec![format!("{name}: {verdict}: {rest}")];
+        if verdict != "good" {
+            self.failed += 1;
+            shown.splice(0..0, other);
+        }
+        shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Seen;
+
+    #[test]
+    fn a_line_is_shown_for_each_fault_and_more_for_those_that_fail() {
+        let mut seen = Seen::default();
+        let lines =
+            ["running 2 tests", "fault: wiped: good: all lost: 9 requests", "a reason", "fault: delay: FAILED: late"];
+        let shown: Vec<String> = lines.iter().flat_map(|text| seen.read(text)).collect();
+        assert_eq!(shown, ["wiped: good: all lost: 9 requests", "a reason", "delay: FAILED: late"]);
+        assert_eq!(seen, Seen { faults: 2, failed: 1, other: Vec::new() });
+    }
+}
