@@ -61,8 +61,11 @@ impl Templates {
         same_routes && Arc::ptr_eq(&self.upstream, &other.upstream)
     }
 
+    /// Whether a route would be made for an environment.
     fn is_taken(&self, environment: &Environment) -> bool {
-        self.upstream.prefix().is_of(environment) && self.routes.iter().any(|route| route.takes(environment))
+        let has_route = |route: &Arc<RouteTemplate>| route.takes(environment) && route.hosts_of(environment).is_ok();
+        let has_name = self.upstream.name_of(environment).is_ok();
+        has_name && self.upstream.prefix().is_of(environment) && self.routes.iter().any(has_route)
     }
 
     /// The environment that a key registers, if any route takes it.
@@ -70,9 +73,10 @@ impl Templates {
     /// # Errors
     /// One does, but would have no host, or no name.
     fn read(&self, key: &[u8]) -> Result<Option<Environment>, String> {
-        let environment = self.upstream.prefix().read(key).filter(|environment| self.is_taken(environment));
-        let Some(environment) = environment else { return Ok(None) };
-        self.upstream.name_of(&environment)?;
+        let Some(environment) = self.upstream.prefix().read(key) else { return Ok(None) };
+        if self.routes.iter().any(|route| route.takes(&environment)) {
+            self.upstream.name_of(&environment)?;
+        }
         let mut wrong = None;
         for route in self.routes.iter().filter(|route| route.takes(&environment)) {
             match route.hosts_of(&environment) {
@@ -266,7 +270,8 @@ impl Follower {
         let refusal = self.refused.first().and_then(|key| {
             let reason = self.templates.read(key).err()?;
             let shown = String::from_utf8_lossy(key);
-            Some(format!("the key `{}` makes no environment: {reason}", shown.escape_debug()).into())
+            let shown: String = shown.escape_debug().take(MOST_SHOWN).collect();
+            Some(format!("the key `{shown}` makes no environment: {reason}").into())
         });
         let known = LiveEnvironments {
             live: self.environments.live().into(),
@@ -288,6 +293,9 @@ impl Follower {
         }
     }
 }
+
+/// Characters of a key that a message has. Whoever may register writes it.
+const MOST_SHOWN: usize = 200;
 
 /// Whether a key has come or gone, or is there anew.
 fn is_other(key: &Arc<[u8]>, before: &Keys, now: &Keys) -> bool {

@@ -216,7 +216,7 @@ impl<'v> Replayer<'v> {
         if considered.iter().any(|other| *other != fates) {
             return Some(Compared::Unknown("the log does not say which listener the request came through".into()));
         }
-        Some(match self.doubt_of_route(line, &head, fates) {
+        Some(match self.doubt_of_template(&head, fates).or_else(|| self.doubt_of_route(line, &head, fates)) {
             Some(cause) => Compared::Unknown(cause),
             None => Compared::Fates(fates.clone()),
         })
@@ -235,6 +235,20 @@ impl<'v> Replayer<'v> {
         });
         let is_same = old_route == new_route && old_route.as_ref().is_some_and(|name| self.same_routes.contains(name));
         Fates { old: Fate { route: old_route, place: old }, new: Fate { route: new_route, place: new }, is_same }
+    }
+
+    /// What templates make of branches that are registered is in no file.
+    fn doubt_of_template(&self, head: &Head<'_>, fates: &Fates) -> Option<Cause> {
+        let templates = [self.old, self.new].map(|side| {
+            let (spec, rules) = (side.version.spec(), side.version.snapshot().table.rules());
+            let named = rules.route_templates().filter(|template| template.may_have(head.host.name()));
+            let of = |route: &RouteSpec| Some((route.clone(), spec.upstreams.get(route.upstream.as_deref()?).cloned()));
+            named.filter_map(|template| of(spec.routes.get(template.name().as_str())?)).collect::<Vec<(_, _)>>()
+        });
+        let [old, new] = &templates;
+        let is_none = old.is_empty() && new.is_empty();
+        let is_same = old == new && fates.old == fates.new;
+        (!is_none && !is_same).then(|| "the host may be that of an environment, which no file has".to_owned())
     }
 
     /// A route that asks for a header which is not in the log may have been chosen, or may be now.

@@ -385,6 +385,25 @@ fn routes_of_a_log() {
     assert_eq!(moved["request"], "GET blog.example.com/a?b=c");
 }
 
+/// What a template made is in no file: a request for such a host is unknown if the template has changed, or comes.
+#[test]
+fn requests_of_environments_are_unknown_where_templates_change() {
+    let template = |pattern: &str| {
+        let route = format!("{{hosts: [\"{{app}}.dev.example.com\"], captures: {{app: \"{pattern}\"}}, upstream: t}}");
+        format!("routes: {{t: {route}}}\nupstreams: {{t: {{discovery: {{etcd: {{prefix: \"/x/{{app}}/\"}}}}}}}}\n")
+    };
+    let line = "{\"client\":\"192.0.2.1\",\"method\":\"GET\",\"host\":\"shop.dev.example.com\",\"target\":\"/\",\
+                \"status\":200,\"route\":\"t.shop\"}\n";
+    let counts = |old: &str, new: &str| {
+        let sample = Case::new(&[old, new]).sample(line, i32::from(old != new));
+        [&sample["unchanged"], &sample["moved"], &sample["unknown"]].map(|count| count.as_u64().expect("a number"))
+    };
+    assert_eq!(counts(&template("[a-z]+"), &template("[a-z]+")), [1, 0, 0]);
+    assert_eq!(counts(&template("[a-z]+"), &template("[a-s]+")), [0, 0, 1]);
+    assert_eq!(counts("routes: {}\n", &template("[a-z]+")), [0, 0, 1]);
+    assert_eq!(counts(&template("[0-9]+"), &template("[0-9]*")), [1, 0, 0], "no environment of those has this host");
+}
+
 #[test]
 fn a_log_of_a_later_phase_is_noticed() {
     let case = Case::new(&[RULES, &RULES.replace("percent: 1}", "percent: 2}")]);

@@ -22,6 +22,8 @@ pub(super) struct Expansion {
     /// By the name of the template of upstreams.
     sets: OrdMap<Name, Arc<Set>>,
     made: Entries,
+    /// Templates of upstreams that would make what another one has made, and why that is left out.
+    collisions: Vec<(Name, String)>,
 }
 
 /// What one template of upstreams makes, with its routes.
@@ -74,10 +76,10 @@ impl Catalog {
         if before.sets.len() == sets.len() && before.sets.values().zip(sets.values()).all(is_same) {
             return false;
         }
-        let made: Entries = sets.values().flat_map(|set| set.granted()).collect();
+        let (made, collisions) = made_by(sets.values());
         let is_other = |key: &&Key| before.made.get(*key).map(Arc::as_ptr) != made.get(*key).map(Arc::as_ptr);
         let keys: BTreeSet<Key> = before.made.keys().chain(made.keys()).filter(is_other).cloned().collect();
-        self.expansion = Expansion { sets, made };
+        self.expansion = Expansion { sets, made, collisions };
         self.settle(Touched { keys, ..Touched::default() })
     }
 
@@ -85,9 +87,32 @@ impl Catalog {
     pub fn expansion_problems(&mut self) -> Vec<Problem> {
         let sets = self.expansion.sets.values();
         let reasons: Vec<(Name, String)> = sets.flat_map(|set| set.reasons()).cloned().collect();
-        let problem = |(route, reason): (Name, String)| self.problem(Kind::Route, route.as_str(), "hosts", reason);
-        reasons.into_iter().map(problem).collect()
+        let collisions = self.expansion.collisions.clone().into_iter();
+        let collisions =
+            collisions.map(|(upstream, reason)| (Kind::Upstream, upstream, "discovery.etcd.prefix", reason));
+        let reasons = reasons.into_iter().map(|(route, reason)| (Kind::Route, route, "hosts", reason));
+        let all: Vec<_> = reasons.chain(collisions).collect();
+        all.into_iter().map(|(kind, name, field, reason)| self.problem(kind, name.as_str(), field, reason)).collect()
     }
+}
+
+/// What all sets make. `a` with the values `b` and `c`, and `a.b` with the value `c`, would make objects of one name: the first
+/// one has it.
+fn made_by<'s>(sets: impl Iterator<Item = &'s Arc<Set>>) -> (Entries, Vec<(Name, String)>) {
+    let (mut made, mut collisions) = (Entries::new(), Vec::new());
+    for set in sets {
+        for pair in set.granted() {
+            let is_anothers =
+                |(key, entry): &&(Key, Arc<Entry>)| made.get(key).is_some_and(|it| !Arc::ptr_eq(it, entry));
+            if let Some(((_, name), _)) = pair.iter().find(is_anothers) {
+                let reason = format!("another template has made `{name}`: this environment is left out");
+                collisions.push((set.upstream.name().clone(), reason));
+            } else {
+                made.extend(pair);
+            }
+        }
+    }
+    (made, collisions)
 }
 
 impl Set {
@@ -121,9 +146,9 @@ impl Set {
 
     /// All there is to make, in the order of the environments, less what another one has: an environment without a route needs
     /// no upstream.
-    fn granted(&self) -> impl Iterator<Item = (Key, Arc<Entry>)> {
+    fn granted(&self) -> impl Iterator<Item = [(Key, Arc<Entry>); 2]> {
         let routes = self.each_route().filter(|(.., granted)| granted.is_ok());
-        routes.flat_map(|(made, route, _)| [made.upstream.clone(), (route.key.clone(), Arc::clone(&route.entry))])
+        routes.map(|(made, route, _)| [made.upstream.clone(), (route.key.clone(), Arc::clone(&route.entry))])
     }
 
     fn in_order(&self) -> impl Iterator<Item = &Arc<Made>> {
