@@ -159,7 +159,8 @@ impl Assembler {
         }
         let mut both = known.clone();
         new.iter().for_each(|new| both.insert(Object::Upstream(Arc::clone(new))));
-        let snapshot = Snapshot { generation: before.generation, ..self.next(before, &both) };
+        let trusted_proxies = Arc::clone(&before.trusted_proxies);
+        let snapshot = Snapshot { generation: before.generation, trusted_proxies, ..self.next(before, &both) };
         let ids = new.iter().filter_map(|new| snapshot.table.upstream_id(new.name().as_str()));
         let upstreams = ids.filter_map(|id| snapshot.upstreams.get(id.index())?.clone());
         let looked_up = upstreams.filter(|upstream| upstream.discovered.is_some()).collect();

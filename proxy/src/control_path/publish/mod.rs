@@ -39,6 +39,8 @@ pub struct Publisher {
     texts: Texts,
     snapshots: Arc<SnapshotCell>,
     listeners: OpenListeners,
+    /// Whether listeners follow the rules already.
+    is_open: bool,
     saver: Option<Saver>,
     /// To tell those who look endpoints up that there are upstreams they do not know yet.
     lookups: Option<watch::Sender<()>>,
@@ -78,6 +80,7 @@ impl Publisher {
             texts: Texts::default(),
             snapshots,
             listeners: OpenListeners::new(listeners),
+            is_open: true,
             saver,
             lookups: None,
             listener_problems: Vec::new(),
@@ -119,6 +122,7 @@ impl Publisher {
     /// Takes what the sources say at first, of which the main file has been parsed already. No listener opens before
     /// [`Publisher::open`].
     pub fn begin(&mut self, texts: Texts, main: Option<Document>) {
+        self.is_open = false;
         self.texts.clone_from(&texts);
         self.take(texts, main);
         self.inputs.assembler.forget_stored();
@@ -126,6 +130,7 @@ impl Publisher {
 
     /// Opens the listeners.
     pub fn open(&mut self) {
+        self.is_open = true;
         self.follow_listeners();
         self.report(true);
     }
@@ -228,21 +233,21 @@ impl Publisher {
             self.note_panic(message);
             return false;
         }
-        self.take_some(&changes, message);
+        self.take_some(&by_name(changes), message);
         self.follow_listeners();
         self.report(true);
         true
     }
 
-    /// Takes changes if that does not fail, else each half of them.
-    fn take_some(&mut self, changes: &[Change], message: &str) {
+    /// Takes changes, of one text each, if that does not fail, else each half of them.
+    fn take_some(&mut self, changes: &[Vec<Change>], message: &str) {
         let mut texts = self.inputs.texts.clone();
-        changes.iter().for_each(|change| texts.apply(change));
+        changes.iter().flatten().for_each(|change| texts.apply(change));
         let taken = catch_unwind(AssertUnwindSafe(|| self.take(texts, None)));
         let message = taken.as_ref().err().map_or(message, |panic| thread::message(&**panic));
         match (taken.is_ok(), changes) {
             (true, _) => {}
-            (false, [change]) => self.held_back.add(change, &self.inputs.texts, message),
+            (false, [of_one]) => self.held_back.add(of_one, &self.inputs.texts, message),
             (false, _) => {
                 let (first, second) = changes.split_at(changes.len() / 2);
                 self.take_some(first, message);
@@ -263,6 +268,9 @@ impl Publisher {
     }
 
     fn follow_listeners(&mut self) {
+        if !self.is_open {
+            return;
+        }
         let catalog = &mut self.inputs.catalog;
         let refused = self.listeners.follow(catalog.rules());
         let (current, names) = (self.snapshots.load_full(), self.listeners.names());
@@ -311,6 +319,12 @@ impl Drop for Publisher {
     fn drop(&mut self) {
         self.save_endpoints();
     }
+}
+
+/// The changes of each text together: one that stands elsewhere now has gone and come.
+fn by_name(mut changes: Vec<Change>) -> Vec<Vec<Change>> {
+    changes.sort_by(|one, other| one.place.name().cmp(other.place.name()));
+    changes.chunk_by(|one, other| one.place.name() == other.place.name()).map(<[Change]>::to_vec).collect()
 }
 
 fn identity(problem: &Problem) -> (&str, u32, u32, &str, &str) {
