@@ -32,10 +32,16 @@ pub(super) async fn confirm(
     let Some(etcd) = &state.shared.etcd else {
         return refuse((StatusCode::NOT_FOUND, "no rules come from etcd".to_owned()));
     };
-    // Here first: it holds here also where the others cannot be told.
-    let confirmed = etcd.state.confirm();
-    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    match etcd.fleet.confirm(&now).await {
+    let seen = etcd.state.seen();
+    if seen.revision == 0 {
+        let reason = "etcd was not heard yet: nobody knows what is missing there";
+        return refuse((StatusCode::SERVICE_UNAVAILABLE, reason.to_owned()));
+    }
+    let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+    let told = etcd.fleet.confirm(&now, seen.routes).await;
+    // It holds here also where the others cannot be told.
+    let confirmed = etcd.state.confirm().max(seen.held);
+    match told {
         Ok(revision) => wait.answer(&etcd.fleet, revision, json!({"confirmed": confirmed})).await,
         Err(trouble) => {
             let error =

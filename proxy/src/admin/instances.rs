@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::{AdminState, aside};
-use crate::control_path::fleet::{Instance, Members};
+use crate::control_path::fleet::{Instance, Instances};
 use crate::server::Shared;
 
 /// All instances that are known.
@@ -35,13 +35,13 @@ pub(super) async fn list(State(state): State<AdminState>) -> Response {
 }
 
 fn all(shared: &Shared) -> List {
-    let mut members = shared.etcd.as_ref().map(|etcd| etcd.fleet.members()).unwrap_or_default();
+    let mut known = shared.etcd.as_ref().map(|etcd| etcd.fleet.instances()).unwrap_or_default();
     let heard = shared.etcd_facts().is_none_or(|etcd| etcd.is_heard);
     let me = &shared.me.id;
     // Of itself it knows without asking.
-    std::sync::Arc::make_mut(&mut members.instances).insert(me.clone(), Some(shared.instance()));
-    let disagreements = members.disagreements();
-    let Members { instances, leader } = members;
+    std::sync::Arc::make_mut(&mut known.all).insert(me.clone(), Some(shared.instance()));
+    let disagreements = known.disagreements();
+    let Instances { all, leader } = known;
     let leader = leader.unwrap_or_else(|| if shared.etcd.is_none() { me.as_str().into() } else { "".into() });
     let listed = |(id, says): (&String, &Option<Instance>)| Listed {
         id: id.clone(),
@@ -49,5 +49,5 @@ fn all(shared: &Shared) -> List {
         leader: **id == *leader,
         says: says.clone(),
     };
-    List { instances: instances.iter().map(listed).collect(), heard, disagreements }
+    List { instances: all.iter().map(listed).collect(), heard, disagreements }
 }

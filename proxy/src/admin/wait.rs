@@ -34,9 +34,10 @@ impl Wait {
             return Json(body).into_response();
         }
         let Progress { applied, waiting } = fleet.applied(revision, self.timeout).await;
-        let code = if waiting.is_empty() { StatusCode::OK } else { StatusCode::GATEWAY_TIMEOUT };
+        let is_done = waiting.is_empty() && !applied.is_empty();
+        let code = if is_done { StatusCode::OK } else { StatusCode::GATEWAY_TIMEOUT };
         body["applied"] = json!(applied);
-        if !waiting.is_empty() {
+        if !is_done {
             body["error"] = "it is written, but not all instances have applied it in time".into();
             body["waiting"] = json!(waiting);
         }
@@ -45,7 +46,7 @@ impl Wait {
 }
 
 fn usual() -> Duration {
-    Duration::from_secs(10)
+    Duration::from_secs(15)
 }
 
 fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

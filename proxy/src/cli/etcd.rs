@@ -7,10 +7,12 @@ use std::time::{Duration, SystemTime};
 use clap::Subcommand;
 use serin_proxy::control_path::etcd::{Cluster, Trouble};
 use serin_proxy::control_path::fleet::{self, Progress, Rejected};
+use serin_proxy::control_path::source::Text;
+use serin_proxy::control_path::source::etcd::texts_of;
 use serin_proxy::control_path::transfer::{self, Note, Plan, Refusal};
 
 use super::etcd_args::EtcdArgs;
-use super::{NO, UNREACHED, USAGE, complain, say};
+use super::{NO, UNREACHED, USAGE, complain, say, shown};
 
 #[derive(clap::Args)]
 pub(super) struct EtcdCommand {
@@ -42,7 +44,7 @@ struct PushArgs {
     #[arg(long)]
     split: bool,
     /// Wait until all instances have applied it, but no longer than this. Exit code 1: they have not, or one refuses a part.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, num_args = 0..=1, default_missing_value = "10s")]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, num_args = 0..=1, require_equals = true, default_missing_value = "15s")]
     wait: Option<Duration>,
     /// Who writes, for the history.
     #[arg(long, value_name = "NAME", env = "USER", default_value = "somebody")]
@@ -107,11 +109,15 @@ pub(super) fn etcd(command: EtcdCommand) -> ExitCode {
 fn push(args: PushArgs) -> Result<u8, End> {
     let PushArgs { folder, prune, dry_run, split, wait, by, message, etcd } = args;
     let (runtime, cluster) = etcd.reach().map_err(usage)?;
-    let plan = runtime.block_on(planned(&cluster, &folder, prune))?;
+    let (plan, read) = runtime.block_on(planned(&cluster, &folder, prune))?;
     plan.changes.iter().for_each(say);
     if dry_run || plan.changes.is_empty() {
         say(format_args!("{} to write, {} the same", plan.changes.len(), plan.unchanged));
-        return Ok(0);
+        return match wait {
+            // Whoever asks again wants to know it, too.
+            Some(patience) if !dry_run => runtime.block_on(waited(cluster, read - 1, read, patience)),
+            _ => Ok(0),
+        };
     }
     let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
     let written = runtime.block_on(transfer::write(&cluster, &plan.changes, &Note { by, at, message }, split));
@@ -121,14 +127,14 @@ fn push(args: PushArgs) -> Result<u8, End> {
     })?;
     say(format_args!("{} written at revision {revision}, {} the same", plan.changes.len(), plan.unchanged));
     match wait {
-        Some(patience) => runtime.block_on(waited(cluster, revision, patience)),
+        Some(patience) => runtime.block_on(waited(cluster, read, revision, patience)),
         None => Ok(0),
     }
 }
 
 fn diff(args: DiffArgs) -> Result<u8, End> {
     let (runtime, cluster) = args.etcd.reach().map_err(usage)?;
-    let plan = runtime.block_on(planned(&cluster, &args.folder, args.prune))?;
+    let (plan, _) = runtime.block_on(planned(&cluster, &args.folder, args.prune))?;
     plan.changes.iter().for_each(say);
     say(format_args!("{} to write, {} the same", plan.changes.len(), plan.unchanged));
     Ok(if plan.changes.is_empty() { 0 } else { NO })
@@ -148,28 +154,32 @@ fn pull(args: PullArgs) -> Result<u8, End> {
     Ok(if pulled.left_out.is_empty() { 0 } else { NO })
 }
 
-async fn planned(cluster: &Cluster, folder: &Path, prune: bool) -> Result<Plan, End> {
+/// What is to be written, and the revision of the newest object that is there.
+async fn planned(cluster: &Cluster, folder: &Path, prune: bool) -> Result<(Plan, i64), End> {
     let texts = transfer::read(folder).map_err(|error| End(USAGE, format!("{}: {error}", folder.display())))?;
     let keys = cluster.list(cluster.prefix()).await?;
-    transfer::plan(&texts, &keys, cluster.prefix(), prune).map_err(|problems| {
+    let plan = transfer::plan(&texts, &keys, cluster.prefix(), prune).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         End(NO, lines.join("\n"))
-    })
+    })?;
+    let newest = texts_of(cluster.prefix(), &keys).iter().filter_map(Text::revision).max();
+    Ok((plan, newest.unwrap_or_default()))
 }
 
-/// Says how far the instances are with what was written.
-async fn waited(cluster: Cluster, revision: i64, patience: Duration) -> Result<u8, End> {
-    let Some(members) = fleet::wait_for(cluster, revision, patience).await else {
+/// Says how far the instances are with what was written, which is newer than what was read.
+async fn waited(cluster: Cluster, read: i64, written: i64, patience: Duration) -> Result<u8, End> {
+    let Some(instances) = fleet::wait_for(cluster, written, patience).await else {
         return Err(End(UNREACHED, "it is written, but etcd does not say what the instances do".to_owned()));
     };
-    let Progress { applied, waiting } = members.progress(revision);
-    let refusals = members.refusals(revision);
+    let Progress { applied, waiting } = instances.progress(written);
+    let refusals = instances.refusals(read);
     for (id, Rejected { source, reason, .. }) in &refusals {
-        complain(format_args!("{id} refuses {source}: {reason}"));
+        complain(format_args!("{} refuses {}: {}", shown(id), shown(source), shown(reason)));
     }
     say(format_args!("applied by {} of {} instances", applied.len(), applied.len() + waiting.len()));
-    if !waiting.is_empty() {
-        return Err(End(NO, format!("not yet applied by {}", waiting.join(", "))));
+    match (applied.is_empty(), waiting.is_empty()) {
+        (true, true) => Err(End(NO, "no instance is there that could apply it".to_owned())),
+        (_, true) => Ok(if refusals.is_empty() { 0 } else { NO }),
+        (_, false) => Err(End(NO, format!("not yet applied by {}", shown(&waiting.join(", "))))),
     }
-    Ok(if refusals.is_empty() { 0 } else { NO })
 }

@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use serin_proxy::control_path::fleet::{Instance, Members, Rejected};
+use serin_proxy::control_path::etcd::{Cluster, Keys, Trouble};
+use serin_proxy::control_path::fleet::{INSTANCES, Instance, Instances, LEADER, Rejected};
 
 use super::etcd_args::EtcdArgs;
-use super::{NO, UNREACHED, complain, refuse, say};
+use super::{NO, UNREACHED, complain, refuse, say, shown};
 
 #[derive(clap::Args)]
 pub(super) struct InstancesArgs {
@@ -21,26 +22,37 @@ pub(super) fn instances(args: InstancesArgs) -> ExitCode {
         Ok(reached) => reached,
         Err(reason) => return refuse(args.json, reason),
     };
-    let keys = match runtime.block_on(cluster.list(cluster.prefix())) {
+    let keys = match runtime.block_on(read(&cluster)) {
         Ok(keys) => keys,
         Err(trouble) => {
-            complain(trouble);
+            if args.json {
+                say(serde_json::json!({"error": trouble.to_string()}));
+            } else {
+                complain(trouble);
+            }
             return ExitCode::from(UNREACHED);
         }
     };
-    let members = Members::of(cluster.prefix(), &keys);
+    let instances = Instances::of(cluster.prefix(), &keys);
     match args.json {
-        true => say(json(&members)),
-        false => table(&members),
+        true => say(json(&instances)),
+        false => table(&instances),
     }
-    let is_well = |it: &Option<Instance>| it.as_ref().is_some_and(|it| it.ready && it.rejected == 0);
-    let are_well = !members.instances.is_empty() && members.instances.values().all(is_well);
-    if are_well && members.disagreements().is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NO) }
+    let is_well = |it: &Option<Instance>| it.as_ref().is_some_and(|it| it.ready && !it.stale && it.rejected == 0);
+    let are_well = !instances.all.is_empty() && instances.all.values().all(is_well);
+    if are_well { ExitCode::SUCCESS } else { ExitCode::from(NO) }
 }
 
-fn json(members: &Members) -> serde_json::Value {
-    let leader = members.leader.as_deref().unwrap_or_default();
-    let listed = members.instances.iter().map(|(id, says)| {
+/// What instances say; the rules are not asked for.
+async fn read(cluster: &Cluster) -> Result<Keys, Trouble> {
+    let mut keys = cluster.list(&format!("{}{INSTANCES}", cluster.prefix())).await?;
+    keys.entries.extend(cluster.list(&format!("{}{LEADER}", cluster.prefix())).await?.entries);
+    Ok(keys)
+}
+
+fn json(instances: &Instances) -> serde_json::Value {
+    let leader = instances.leader.as_deref().unwrap_or_default();
+    let listed = instances.all.iter().map(|(id, says)| {
         let mut object = serde_json::to_value(says).unwrap_or_default();
         if !object.is_object() {
             object = serde_json::json!({});
@@ -49,40 +61,35 @@ fn json(members: &Members) -> serde_json::Value {
         object["leader"] = (leader == id).into();
         object
     });
-    serde_json::json!({"instances": listed.collect::<Vec<_>>(), "disagreements": members.disagreements()})
+    serde_json::json!({"instances": listed.collect::<Vec<_>>(), "disagreements": instances.disagreements()})
 }
 
-fn table(members: &Members) {
-    let Members { instances, leader } = members;
-    if instances.is_empty() {
+fn table(instances: &Instances) {
+    let Instances { all, leader } = instances;
+    if all.is_empty() {
         return say("no instance is there");
     }
-    let width = instances.keys().map(|id| shown(id).chars().count()).max().unwrap_or(0);
+    let width = all.keys().map(|id| shown(id).chars().count()).max().unwrap_or(0);
     say(format_args!(
         "{:width$}  {:8}  {:>10}  {:5}  {:>8}  {:6}",
         "INSTANCE", "VERSION", "APPLIED", "READY", "REJECTED", "LEADER"
     ));
-    for (id, says) in instances.iter() {
+    for (id, says) in all.iter() {
         let leads = if leader.as_deref() == Some(&**id) { "yes" } else { "" };
         let id = shown(id);
         let Some(Instance { version, applied, ready, rejected, .. }) = says else {
             say(format_args!("{id:width$}  what it says cannot be read; it may be newer than this command"));
             continue;
         };
-        let ready = if *ready { "yes" } else { "no" };
+        let (ready, version) = (if *ready { "yes" } else { "no" }, shown(version));
         say(format_args!("{id:width$}  {version:8}  {applied:>10}  {ready:5}  {rejected:>8}  {leads:6}")
             .to_string()
             .trim_end());
     }
-    for (id, says) in instances.iter() {
+    for (id, says) in all.iter() {
         for Rejected { source, reason, .. } in says.iter().flat_map(|says| &says.problems) {
             say(format_args!("{} rejects {}: {}", shown(id), shown(source), shown(reason)));
         }
     }
-    members.disagreements().into_iter().for_each(say);
-}
-
-/// Whoever may write to etcd must not write to terminals.
-fn shown(text: &str) -> String {
-    text.escape_debug().to_string()
+    instances.disagreements().into_iter().for_each(say);
 }

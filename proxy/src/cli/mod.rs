@@ -139,6 +139,11 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
     runtime.map_err(|error| format!("cannot start a runtime: {error}"))
 }
 
+/// Whoever may write to etcd must not write to terminals.
+fn shown(text: &str) -> String {
+    text.escape_debug().to_string()
+}
+
 /// Prints to standard output. A reader that has gone (`serin check | head`) is no error.
 fn say(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{text}");

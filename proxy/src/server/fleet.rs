@@ -52,7 +52,10 @@ impl Shared {
             devices: DEVICE_TABLE_VERSION.to_string(),
             ..Instance::default()
         };
-        instance.with_problems(status.problems.len(), status.problems.iter().map(rejected))
+        // The newest first: whoever waits for what he wrote asks for those.
+        let mut problems: Vec<&Problem> = status.problems.iter().collect();
+        problems.sort_by_key(|problem| std::cmp::Reverse(problem.revision));
+        instance.with_problems(problems.len(), problems.into_iter().map(rejected))
     }
 }
 

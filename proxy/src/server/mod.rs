@@ -130,8 +130,8 @@ impl Shared {
     /// How following etcd goes, if that is done.
     pub(crate) fn etcd_facts(&self) -> Option<EtcdFacts> {
         let InEtcd { state, fleet, .. } = self.etcd.as_ref()?;
-        let Seen { is_heard, revision, failures, held } = state.seen();
-        let (instances, leads) = (fleet.members().instances.len(), fleet.leads());
+        let Seen { is_heard, revision, failures, held, .. } = state.seen();
+        let (instances, leads) = (fleet.instances().all.len(), fleet.leads());
         Some(EtcdFacts { is_heard, revision, failures, held, instances, leads })
     }
 
@@ -223,8 +223,7 @@ impl Server {
         };
         let discovery = thread::start_task("discovery", tell_failure.clone(), lookups);
         let discovery = discovery.map_err(system("discovery thread"))?;
-        inbox.take_environments(&mut publisher, &mut sources, &snapshots);
-        swaps.send_replace(());
+        inbox.take_environments(&mut publisher, &mut sources, &snapshots, &swaps);
         inbox.take_first(&mut publisher, &mut sources, &snapshots.load());
         publisher.open();
         publisher.await_lookups(swaps.clone());

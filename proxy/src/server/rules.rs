@@ -127,14 +127,23 @@ impl Inbox {
     }
 
     /// Waits until the environments of all templates were asked for, but not for long, and takes what was found.
-    pub(super) fn take_environments(&self, publisher: &mut Publisher, sources: &mut Sources, snapshots: &SnapshotCell) {
+    /// Tells `swaps` of whatever comes meanwhile. An etcd that has not answered yet will not answer this either.
+    pub(super) fn take_environments(
+        &self,
+        publisher: &mut Publisher,
+        sources: &mut Sources,
+        snapshots: &SnapshotCell,
+        swaps: &watch::Sender<()>,
+    ) {
         let began = Instant::now();
-        while is_unasked(&snapshots.load()) {
+        while !sources.keys.is_unheard() && is_unasked(&snapshots.load()) {
             match self.receiver.recv_timeout(FIRST_LISTING.saturating_sub(began.elapsed())) {
                 Ok(news) => take(publisher, sources, [news].into_iter()),
                 Err(_) => break,
             }
+            swaps.send_replace(());
         }
+        swaps.send_replace(());
     }
 
     /// Waits for the first lookups of the upstreams of a snapshot, but not for long, and takes what they found.

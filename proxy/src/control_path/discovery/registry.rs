@@ -29,6 +29,8 @@ struct Follower {
     /// Told when some stay though they have gone.
     due: UnboundedSender<()>,
     is_lost: bool,
+    /// Whether all keys were listed once.
+    is_heard: bool,
 }
 
 /// Follows the keys until it is dropped.
@@ -48,12 +50,13 @@ pub(super) async fn follow(
         wrong: BTreeMap::new(),
         due,
         is_lost: false,
+        is_heard: false,
     };
     let Some(Registries { cluster, mut confirmations }) = registries else {
         follower.lost("there is no cluster to ask: `sources.etcd` is not set");
         return std::future::pending().await;
     };
-    let mirror = Mirror::new(cluster, registry.prefix.as_bytes(), Pace::default());
+    let mirror = Mirror::new(cluster, registry.prefix.as_bytes(), Pace::default()).values_up_to(MOST_BYTES + 1);
     // Two parts of one task: nobody ever waits for it.
     let follower = Mutex::new(follower);
     let follower = || follower.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,6 +77,8 @@ pub(super) async fn follow(
             follower().lose(&lost);
         }
     };
+    // What was confirmed before this began is no business of it.
+    confirmations.mark_unchanged();
     let confirm = async {
         // Who tells ends after this.
         while confirmations.changed().await.is_ok() {
@@ -87,7 +92,7 @@ impl Follower {
     fn hear(&mut self, heard: Heard<'_>) {
         match heard {
             Heard::Changed { keys, changed, times, .. } => {
-                self.is_lost = false;
+                (self.is_lost, self.is_heard) = (false, true);
                 if times > 0 {
                     self.registrations.wait_on(now_ms());
                 }
@@ -127,8 +132,11 @@ impl Follower {
     }
 
     fn confirm(&mut self) {
-        self.registrations.confirm();
-        self.look();
+        // Where nothing was heard yet, nobody knows what is missing.
+        if self.is_heard {
+            self.registrations.confirm();
+            self.look();
+        }
     }
 
     fn lost(&self, reason: &str) {
@@ -214,7 +222,7 @@ async fn judge_held(held: Vec<(Box<[u8]>, Endpoint)>, silent: &mut HashMap<Box<[
 /// `IP:PORT`, or a document of address and weight.
 pub(super) fn endpoint(value: &[u8]) -> Result<Endpoint, String> {
     if value.len() > MOST_BYTES {
-        return Err(format!("{} bytes are too long for an endpoint", value.len()));
+        return Err(format!("more than {MOST_BYTES} bytes are too long for an endpoint"));
     }
     let text = from_utf8(value).map_err(|error| format!("not UTF-8: {error}"))?.trim();
     if let Ok(address) = text.parse() {

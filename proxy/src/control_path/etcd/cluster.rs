@@ -143,7 +143,7 @@ impl Cluster {
         let mut left = self.members();
         loop {
             let connection = self.connect_to_any(&mut left).await?;
-            match list(&connection.client, prefix.as_bytes(), false).await {
+            match list(&connection.client, prefix.as_bytes(), usize::MAX).await {
                 Ok(keys) => return Ok(keys),
                 Err(trouble) => self.go_on(&connection, trouble, left).await?,
             }

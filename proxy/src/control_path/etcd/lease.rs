@@ -141,7 +141,7 @@ impl LeasedKey {
     async fn hold_at_one(&mut self, tell: &mut impl FnMut(Held<'_>)) -> Result<Infallible, Trouble> {
         let connection = self.cluster.connect().await?;
         let held = self.hold_at(connection.client.clone(), tell).await;
-        if held.as_ref().is_err_and(|trouble| !trouble.is_absence) {
+        if held.as_ref().is_err_and(|trouble| !trouble.is_absence && !trouble.is_refusal) {
             self.cluster.turn_away(&connection).await;
         }
         held

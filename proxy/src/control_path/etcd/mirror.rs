@@ -23,8 +23,8 @@ use super::pause::{pause, unit};
 pub struct Mirror {
     cluster: Cluster,
     prefix: Arc<[u8]>,
-    /// Whether values are of no interest.
-    keys_only: bool,
+    /// How much of a value is of interest, in bytes.
+    most_bytes: usize,
     pace: Pace,
     keys: Option<Keys>,
     /// How often in a row the cluster could not be asked, or not for long: how long to pause.
@@ -107,13 +107,19 @@ impl From<Trouble> for End {
 impl Mirror {
     /// A copy that nothing is known of yet.
     pub fn new(cluster: Cluster, prefix: &[u8], pace: Pace) -> Self {
-        Self { cluster, prefix: prefix.into(), keys_only: false, pace, keys: None, failures: 0, untold: 0 }
+        Self { cluster, prefix: prefix.into(), most_bytes: usize::MAX, pace, keys: None, failures: 0, untold: 0 }
     }
 
     /// The same without what the keys say: all values are empty, and what only changes them changes nothing.
     #[must_use]
     pub fn keys_only(self) -> Self {
-        Self { keys_only: true, ..self }
+        Self { most_bytes: 0, ..self }
+    }
+
+    /// The same with so much of each value, in bytes: whoever may write keys decides how long they are.
+    #[must_use]
+    pub fn values_up_to(self, most_bytes: usize) -> Self {
+        Self { most_bytes, ..self }
     }
 
     /// Follows the prefix, until it is dropped.
@@ -229,7 +235,7 @@ impl Mirror {
     }
 
     async fn take_listing(&mut self, client: &Client, tell: &mut impl FnMut(Heard<'_>)) -> Result<(), Trouble> {
-        let listed = list(client, &self.prefix, self.keys_only).await?;
+        let listed = list(client, &self.prefix, self.most_bytes).await?;
         let keys = self.keys.get_or_insert_default();
         let changed = keys.replace(listed);
         let times = std::mem::take(&mut self.untold);
@@ -255,8 +261,8 @@ impl Mirror {
             let reason = format!("the member cancelled the watch: {}", message.cancel_reason());
             return Err(if compacted { End::Compacted } else { Trouble::new(reason).into() });
         }
-        let keys_only = self.keys_only;
-        let steps = std::mem::take(&mut message.0.events).into_iter().filter_map(|event| step(event, keys_only));
+        let most_bytes = self.most_bytes;
+        let steps = std::mem::take(&mut message.0.events).into_iter().filter_map(|event| step(event, most_bytes));
         fragments.extend(steps);
         if message.0.fragment {
             return Ok(());
@@ -273,13 +279,13 @@ impl Mirror {
 }
 
 /// All keys under a prefix at one revision, page by page, with or without their values.
-pub(super) async fn list(client: &Client, prefix: &[u8], keys_only: bool) -> Result<Keys, Trouble> {
+pub(super) async fn list(client: &Client, prefix: &[u8], most_bytes: usize) -> Result<Keys, Trouble> {
     let mut kv = kv(client);
     let (mut keys, mut limit) = (Keys::default(), MOST_KEYS);
     let (mut from, end) = (prefix.to_vec(), end_of(prefix));
     loop {
         let page = GetOptions::new().with_range(end.clone()).with_limit(limit).with_revision(keys.revision);
-        let page = if keys_only { page.with_keys_only() } else { page };
+        let page = if most_bytes == 0 { page.with_keys_only() } else { page };
         let mut answer = match within(PAGE, kv.get(from.clone(), Some(page))).await {
             Ok(answer) => answer,
             Err(trouble) if trouble.is_size && limit > 1 => {
@@ -295,7 +301,7 @@ pub(super) async fn list(client: &Client, prefix: &[u8], keys_only: bool) -> Res
         let more = answer.more();
         for pair in answer.take_kvs() {
             let value = Value {
-                bytes: pair.value().into(),
+                bytes: first(pair.value(), most_bytes),
                 mod_revision: pair.mod_revision(),
                 create_revision: pair.create_revision(),
                 lease: pair.lease(),
@@ -311,12 +317,17 @@ pub(super) async fn list(client: &Client, prefix: &[u8], keys_only: bool) -> Res
     }
 }
 
+/// The first bytes of a value.
+fn first(value: &[u8], most_bytes: usize) -> Arc<[u8]> {
+    value.get(..most_bytes).unwrap_or(value).into()
+}
+
 /// What a watch says of one key. A kind of event that is not known yet says nothing.
-fn step(event: RawEvent, keys_only: bool) -> Option<Step> {
+fn step(event: RawEvent, most_bytes: usize) -> Option<Step> {
     let pair = event.kv?;
     let value = match event.r#type {
         PUT => Some(Value {
-            bytes: if keys_only { Arc::default() } else { pair.value.into() },
+            bytes: first(&pair.value, most_bytes),
             mod_revision: pair.mod_revision,
             create_revision: pair.create_revision,
             lease: pair.lease,

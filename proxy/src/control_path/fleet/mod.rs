@@ -19,9 +19,9 @@ pub use instance::{Instance, Rejected};
 
 /// What is known of the instances. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Members {
+pub struct Instances {
     /// By id. None for one whose key does not say what it ought to, which may be newer than this one.
-    pub instances: Arc<BTreeMap<String, Option<Instance>>>,
+    pub all: Arc<BTreeMap<String, Option<Instance>>>,
     /// The id of the one that leads.
     pub leader: Option<Arc<str>>,
 }
@@ -30,7 +30,7 @@ pub struct Members {
 pub struct Fleet {
     id: Arc<str>,
     cluster: Cluster,
-    members: watch::Sender<Members>,
+    instances: watch::Sender<Instances>,
     leads: AtomicBool,
 }
 
@@ -43,12 +43,12 @@ pub struct Progress {
     pub waiting: Vec<String>,
 }
 
-impl Members {
+impl Instances {
     /// What keys under the prefix of Serin say.
     pub fn of(prefix: &str, keys: &Keys) -> Self {
-        let mut members = Self::default();
-        members.take(prefix, keys, &keys.entries.keys().cloned().collect());
-        members
+        let mut instances = Self::default();
+        instances.take(prefix, keys, &keys.entries.keys().cloned().collect());
+        instances
     }
 
     /// Takes what has changed. Returns whether that is of any concern here.
@@ -62,10 +62,10 @@ impl Members {
                     self.leader = value.and_then(|value| Some(std::str::from_utf8(&value.bytes).ok()?.into()))
                 }
                 (_, Some(id)) => {
-                    let instances = Arc::make_mut(&mut self.instances);
+                    let all = Arc::make_mut(&mut self.all);
                     match value {
-                        Some(value) => drop(instances.insert(id.to_owned(), Instance::parse(&value.bytes))),
-                        None => drop(instances.remove(id)),
+                        Some(value) => drop(all.insert(id.to_owned(), Instance::parse(&value.bytes))),
+                        None => drop(all.remove(id)),
                     }
                 }
                 _ => continue,
@@ -78,21 +78,21 @@ impl Members {
     /// How far they are with a revision.
     pub fn progress(&self, revision: i64) -> Progress {
         let has_applied = |instance: &Option<Instance>| instance.as_ref().is_some_and(|it| it.applied >= revision);
-        let (applied, waiting): (Vec<_>, Vec<_>) = self.instances.iter().partition(|(_, it)| has_applied(it));
+        let (applied, waiting): (Vec<_>, Vec<_>) = self.all.iter().partition(|(_, it)| has_applied(it));
         let ids = |some: Vec<(&String, _)>| some.into_iter().map(|(id, _)| id.clone()).collect();
         Progress { applied: ids(applied), waiting: ids(waiting) }
     }
 
-    /// Those that refuse something that this revision wrote, and what.
-    pub fn refusals(&self, revision: i64) -> Vec<(&str, &Rejected)> {
-        let all = self.instances.iter().filter_map(|(id, it)| Some((id, it.as_ref()?)));
+    /// Those that refuse something that was written after this revision, and what.
+    pub fn refusals(&self, after: i64) -> Vec<(&str, &Rejected)> {
+        let all = self.all.iter().filter_map(|(id, it)| Some((id, it.as_ref()?)));
         let all = all.flat_map(|(id, it)| it.problems.iter().map(|problem| (id.as_str(), problem)));
-        all.filter(|(_, problem)| problem.revision == Some(revision)).collect()
+        all.filter(|(_, problem)| problem.revision.is_some_and(|revision| revision > after)).collect()
     }
 
     /// What would make instances decide differently of the same user, for a person to read.
     pub fn disagreements(&self) -> Vec<String> {
-        let known = || self.instances.values().flatten();
+        let known = || self.all.values().flatten();
         let differ = |what: fn(&Instance) -> &str| known().map(what).collect::<BTreeSet<_>>().len() > 1;
         let of = [
             (
@@ -110,17 +110,17 @@ impl Members {
 
 /// Waits until all instances have applied a revision, as somebody who is none of them, but no longer than that. Returns what
 /// they say then; nothing if etcd could not be asked.
-pub async fn wait_for(cluster: Cluster, revision: i64, patience: Duration) -> Option<Members> {
+pub async fn wait_for(cluster: Cluster, revision: i64, patience: Duration) -> Option<Instances> {
     let prefix = cluster.prefix().to_owned();
-    let (tell, mut told) = watch::channel(None::<Members>);
+    let (tell, mut told) = watch::channel(None::<Instances>);
     let mirror = Mirror::new(cluster, format!("{prefix}{INSTANCES}").as_bytes(), Pace::default());
     let follow = mirror.run(|heard| {
         if let Heard::Changed { keys, changed, .. } = heard {
-            tell.send_modify(|members| _ = members.get_or_insert_default().take(&prefix, keys, &changed));
+            tell.send_modify(|instances| _ = instances.get_or_insert_default().take(&prefix, keys, &changed));
         }
     });
     let is_done =
-        |members: &Option<Members>| members.as_ref().is_some_and(|it| it.progress(revision).waiting.is_empty());
+        |instances: &Option<Instances>| instances.as_ref().is_some_and(|it| it.progress(revision).waiting.is_empty());
     tokio::select! {
         () = follow => {}
         _ = tokio::time::timeout(patience, told.wait_for(is_done)) => {}
@@ -131,7 +131,7 @@ pub async fn wait_for(cluster: Cluster, revision: i64, patience: Duration) -> Op
 impl Fleet {
     /// As this instance, which nobody knows yet.
     pub fn new(id: &str, cluster: Cluster) -> Self {
-        Self { id: id.into(), cluster, members: watch::Sender::default(), leads: AtomicBool::new(false) }
+        Self { id: id.into(), cluster, instances: watch::Sender::default(), leads: AtomicBool::new(false) }
     }
 
     /// This instance.
@@ -140,8 +140,8 @@ impl Fleet {
     }
 
     /// Those that are known.
-    pub fn members(&self) -> Members {
-        self.members.borrow().clone()
+    pub fn instances(&self) -> Instances {
+        self.instances.borrow().clone()
     }
 
     /// Whether this is the one that leads. A process that was stopped may believe so for a moment after another has
@@ -152,26 +152,26 @@ impl Fleet {
 
     /// Takes what the keys of Serin say.
     pub fn hear(&self, keys: &Keys, changed: &BTreeSet<Arc<[u8]>>) {
-        self.members.send_if_modified(|members| members.take(self.cluster.prefix(), keys, changed));
+        self.instances.send_if_modified(|instances| instances.take(self.cluster.prefix(), keys, changed));
     }
 
     /// Waits until all instances have applied a revision, but no longer than that. Returns how far they are.
     pub async fn applied(&self, revision: i64, patience: Duration) -> Progress {
-        let mut members = self.members.subscribe();
-        let is_done = |members: &Members| {
-            let Progress { applied, waiting } = members.progress(revision);
+        let mut instances = self.instances.subscribe();
+        let is_done = |instances: &Instances| {
+            let Progress { applied, waiting } = instances.progress(revision);
             waiting.is_empty() && !applied.is_empty()
         };
-        let _ = tokio::time::timeout(patience, members.wait_for(is_done)).await;
-        self.members().progress(revision)
+        let _ = tokio::time::timeout(patience, instances.wait_for(is_done)).await;
+        self.instances().progress(revision)
     }
 
-    /// Says that what is missing in etcd is missing on purpose. Returns the revision that says so.
+    /// Says at a time (RFC 3339) that what is missing in etcd, which has so many routes, is missing on purpose. Returns the revision that says so.
     ///
     /// # Errors
     /// The cluster could not be asked. That it has not been written is not sure then.
-    pub async fn confirm(&self, at: &str) -> Result<i64, Trouble> {
-        let value = serde_json::json!({"by": *self.id, "at": at}).to_string();
+    pub async fn confirm(&self, at: &str, routes: usize) -> Result<i64, Trouble> {
+        let value = serde_json::json!({"by": *self.id, "at": at, "routes": routes}).to_string();
         self.cluster.put(&format!("{}{CONFIRMED}", self.cluster.prefix()), &value).await
     }
 
@@ -196,12 +196,12 @@ impl Fleet {
     }
 
     async fn call_when_vacant(&self, calls: &watch::Sender<Arc<str>>) -> Infallible {
-        let mut members = self.members.subscribe();
+        let mut instances = self.instances.subscribe();
         loop {
             // The sender is ours.
-            let _ = members.wait_for(|members| members.leader.is_none()).await;
+            let _ = instances.wait_for(|instances| instances.leader.is_none()).await;
             calls.send_replace(Arc::clone(&self.id));
-            let _ = members.changed().await;
+            let _ = instances.changed().await;
         }
     }
 
@@ -233,8 +233,10 @@ impl Fleet {
     }
 }
 
-const INSTANCES: &str = "instances/";
-const LEADER: &str = "leader";
+/// What keys of instances begin with, behind the prefix.
+pub const INSTANCES: &str = "instances/";
+/// The key of the one that leads.
+pub const LEADER: &str = "leader";
 
 /// What says that what is missing is missing on purpose.
 pub const CONFIRMED: &str = "state/confirmed";

@@ -32,6 +32,8 @@ pub struct KeyTexts {
     held: Option<Held>,
     /// What the fleet was told of what is missing.
     confirmed: Confirmed,
+    /// This instance was told, whatever the fleet knows.
+    is_confirmed_here: bool,
     /// Why there are none yet.
     unheard: Option<Text>,
 }
@@ -46,10 +48,10 @@ struct Held {
 /// Somebody has said that what was missing then has gone on purpose.
 #[derive(Clone, Copy, Default)]
 struct Confirmed {
-    /// The revision that says so.
-    revision: i64,
-    /// When, in seconds since 1970.
-    at_s: u64,
+    /// When, in milliseconds since 1970. What says so again, or comes back with a backup, is not later.
+    at_ms: u64,
+    /// How many routes were there: what has gone since is not confirmed.
+    routes: usize,
 }
 
 /// How the source is doing, for whoever wants to know, and the way to let go what it holds.
@@ -72,6 +74,8 @@ pub struct Seen {
     pub failures: u64,
     /// Objects that stay though their keys have gone.
     pub held: usize,
+    /// Routes that etcd has.
+    pub routes: usize,
 }
 
 impl EtcdState {
@@ -159,11 +163,11 @@ impl<T: Fn(KeyTexts)> Source<T> {
     fn change(&mut self, keys: &Keys, changed: &BTreeSet<Arc<[u8]>>, is_listing: bool) {
         self.fleet.hear(keys, changed);
         let texts = &mut self.texts;
-        let (held_before, confirmed_before) = (texts.held(), texts.confirmed.revision);
+        let (held_before, confirmed_before) = (texts.held(), texts.confirmed.at_ms);
         let is_first = texts.revision == 0;
         let is_of_concern = texts.take(keys, changed, now_ms());
         let (prefix, objects, held) = (&*texts.prefix, texts.live.len(), texts.held());
-        self.state.lock().held = held;
+        (self.state.lock().held, self.state.lock().routes) = (held, texts.routes);
         if held > held_before {
             tracing::error!(
                 prefix,
@@ -177,7 +181,7 @@ impl<T: Fn(KeyTexts)> Source<T> {
             let (revision, changed) = (keys.revision, changed.len());
             tracing::info!(prefix, objects, revision, changed, "etcd: all keys are listed");
         }
-        if !is_first && texts.confirmed.revision > confirmed_before {
+        if !is_first && texts.confirmed.at_ms > confirmed_before {
             self.state.confirmed.send_replace(());
         }
         if is_of_concern || is_listing {
@@ -202,10 +206,14 @@ impl<T: Fn(KeyTexts)> Source<T> {
     }
 
     fn let_go(&mut self) {
+        // Where nothing was heard yet, nobody knows what is missing.
+        if self.texts.revision == 0 {
+            return;
+        }
         let (prefix, held) = (&*self.texts.prefix, self.texts.held());
         tracing::warn!(prefix, held, "what went from etcd went on purpose; it is let go");
         self.texts.forget_gone();
-        self.texts.confirmed.at_s = u64::MAX;
+        self.texts.is_confirmed_here = true;
         self.state.lock().held = 0;
         (self.tell)(self.texts.clone());
     }
@@ -242,7 +250,7 @@ impl KeyTexts {
     /// Takes what has changed. Returns whether any of it is of concern here.
     fn take(&mut self, keys: &Keys, changed: &BTreeSet<Arc<[u8]>>, now_ms: u64) -> bool {
         let held_before = self.held();
-        let (mut is_of_concern, mut since) = (false, keys.revision);
+        let (mut is_of_concern, mut is_confirmed) = (false, false);
         for key in changed {
             let part = from_utf8(key).ok().and_then(|key| key.strip_prefix(&*self.prefix)).map(part);
             if part == Some(Part::Other) {
@@ -251,10 +259,11 @@ impl KeyTexts {
             is_of_concern = true;
             let value = keys.entries.get(key);
             if part == Some(Part::Confirmed) {
-                self.confirmed = value.map(Confirmed::of).unwrap_or_default();
-                // What goes in one step with a new one is what it is about; an old one may come back with a backup.
-                if self.confirmed.revision > self.revision {
-                    since = self.confirmed.revision - 1;
+                let newer = value.map(Confirmed::of).filter(|newer| newer.at_ms > self.confirmed.at_ms);
+                if let Some(newer) = newer {
+                    // Who has heard nothing before holds nothing.
+                    is_confirmed = self.revision > 0;
+                    self.confirmed = newer;
                 }
                 continue;
             }
@@ -283,12 +292,12 @@ impl KeyTexts {
                 }
             }
         }
-        self.judge(since, now_ms);
+        self.judge(keys.revision, is_confirmed, now_ms);
         is_of_concern || self.held() != held_before
     }
 
     /// Whether what has gone has gone on purpose.
-    fn judge(&mut self, since: i64, now_ms: u64) {
+    fn judge(&mut self, since: i64, is_confirmed: bool, now_ms: u64) {
         if self.held.is_none() {
             self.forget_old(now_ms);
             if self.gone_routes > self.routes {
@@ -298,7 +307,7 @@ impl KeyTexts {
         }
         if let Some(held) = &mut self.held {
             held.most = held.most.max(self.gone.len());
-            if 4 * self.gone.len() <= held.most || self.confirmed.revision > held.since {
+            if 4 * self.gone.len() <= held.most || (is_confirmed && self.confirmed.covers(self.routes)) {
                 self.forget_gone();
             }
         }
@@ -325,7 +334,8 @@ impl KeyTexts {
     /// Keeps what was stored at a time (seconds since 1970), if most of so many routes that came from here are not here any
     /// more: also a process that starts must not take an empty listing for a decision.
     pub fn misses(&self, stored_routes: usize, stored_at_s: u64) -> Option<Text> {
-        let is_confirmed = self.confirmed.at_s > stored_at_s;
+        let is_later = self.confirmed.at_ms > 1_000 * stored_at_s;
+        let is_confirmed = self.is_confirmed_here || (is_later && self.confirmed.covers(self.routes));
         let misses = !self.is_unheard() && !is_confirmed && 2 * self.routes < stored_routes;
         misses.then(|| Text {
             name: format!("etcd {}", self.prefix).into(),
@@ -347,7 +357,8 @@ impl KeyTexts {
                  have gone (POST /api/v1/sources/etcd/confirm)"
             );
             let name = format!("etcd {}", self.prefix).into();
-            texts.note(Text { name, content: Err(reason), kind: TextKind::Unknown { revision: None } });
+            let revision = self.held.map(|held| held.since);
+            texts.note(Text { name, content: Err(reason), kind: TextKind::Unknown { revision } });
         }
         texts
     }
@@ -378,10 +389,19 @@ fn text(part: Option<&Part<'_>>, name: &Arc<str>, value: &Value) -> Text {
 
 impl Confirmed {
     fn of(value: &Value) -> Self {
-        let value_json: Option<serde_json::Value> = serde_json::from_slice(&value.bytes).ok();
-        let at = value_json.as_ref().and_then(|value| humantime::parse_rfc3339(value["at"].as_str()?).ok());
-        let since_1970 = at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-        Self { revision: value.mod_revision, at_s: since_1970.map_or(0, |time| time.as_secs()) }
+        let says: serde_json::Value = serde_json::from_slice(&value.bytes).unwrap_or_default();
+        let at = says["at"].as_str().and_then(|at| humantime::parse_rfc3339(at).ok());
+        let since_1970 = at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
+        let routes = says["routes"].as_u64().unwrap_or_default();
+        Self {
+            at_ms: u64::try_from(since_1970.as_millis()).unwrap_or_default(),
+            routes: usize::try_from(routes).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Whether so many routes are about what was there when it was said.
+    fn covers(&self, routes: usize) -> bool {
+        2 * routes >= self.routes
     }
 }
 
@@ -457,16 +477,21 @@ mod tests {
         assert_eq!(follow(&rest), [(5, 0), (5, 5), (5, 5), (5, 0)]);
     }
 
-    /// After each step: the revision, the keys with the revisions that wrote them, and how many are held.
+    /// After each step: how many are held. `12@3` is a confirmation in second 12, when there were 3 routes.
     #[test]
     fn what_was_confirmed_before_it_went_is_held() {
         let mut texts = KeyTexts::new("/s/");
         let mut keys = Keys::default();
-        let mut held = |revision: i64, now: &[(&str, i64)]| {
-            let entry = |(key, mod_revision): &(&str, i64)| -> (Arc<[u8]>, Value) {
-                let bytes = if *key == CONFIRMED { format!("{{\"at\": \"{mod_revision}\"}}") } else { "{}".into() };
-                let value =
-                    Value { bytes: bytes.as_bytes().into(), mod_revision: *mod_revision, create_revision: 1, lease: 0 };
+        let mut held = |revision: i64, now: &[&str]| {
+            let entry = |key: &&str| -> (Arc<[u8]>, Value) {
+                let (key, bytes) = match key.split_once('@') {
+                    Some((second, routes)) => {
+                        let at = format!("2026-01-01T00:00:{second}Z");
+                        (CONFIRMED, format!("{{\"at\": \"{at}\", \"routes\": {routes}}}"))
+                    }
+                    None => (*key, "{}".to_owned()),
+                };
+                let value = Value { bytes: bytes.as_bytes().into(), mod_revision: 1, create_revision: 1, lease: 0 };
                 (Arc::from(format!("/s/{key}").as_bytes()), value)
             };
             let listed = Keys { revision, cluster: 1, entries: now.iter().map(entry).collect() };
@@ -475,19 +500,24 @@ mod tests {
             texts.revision = revision;
             texts.held()
         };
-        let all = [("routes/a", 1), ("routes/b", 2), ("upstreams/u", 3)];
+        let all = ["routes/a", "routes/b", "upstreams/u"];
+        let with = |confirmed: &'static str| [&all[..], &[confirmed]].concat();
         assert_eq!(held(10, &all), 0);
         assert_eq!(held(11, &[]), 3);
-        assert_eq!(held(12, &[(CONFIRMED, 12)]), 0, "it is confirmed afterwards");
-        assert_eq!(held(20, &[&all[..], &[(CONFIRMED, 12)]].concat()), 0);
-        assert_eq!(held(21, &[(CONFIRMED, 12)]), 3, "what was confirmed is another loss");
-        assert_eq!(held(25, &[(CONFIRMED, 25)]), 0);
-        assert_eq!(held(26, &[&all[..], &[(CONFIRMED, 25)]].concat()), 0);
-        assert_eq!(held(30, &[(CONFIRMED, 30)]), 0, "the step in which it went is heard with its confirmation");
-        assert_eq!(held(31, &[&all[..], &[(CONFIRMED, 30)]].concat()), 0);
-        assert_eq!(held(15, &[(CONFIRMED, 12)]), 3, "a backup, with what it knew to be confirmed");
-        assert_eq!(held(32, &[&all[..], &[(CONFIRMED, 30)]].concat()), 0);
-        assert_eq!(held(3, &[]), 3, "an empty one");
+        assert_eq!(held(12, &["12@0"]), 0, "it is confirmed afterwards");
+        assert_eq!(held(20, &with("12@0")), 0);
+        assert_eq!(held(21, &["12@0"]), 3, "what was confirmed is another loss");
+        assert_eq!(held(25, &["25@0"]), 0);
+        assert_eq!(held(26, &with("25@0")), 0);
+        assert_eq!(held(30, &["30@0"]), 0, "the step in which it went is heard with its confirmation");
+        assert_eq!(held(31, &with("30@0")), 0);
+        assert_eq!(held(15, &["12@0"]), 3, "a backup, with what it knew to be confirmed");
+        assert_eq!(held(32, &with("30@0")), 0);
+        assert_eq!(held(1, &[]), 3, "an empty one");
+        assert_eq!(held(15, &["12@0"]), 3, "and then a backup");
+        assert_eq!(held(33, &with("30@0")), 0);
+        assert_eq!(held(40, &["39@2"]), 3, "more has gone than was confirmed");
+        assert_eq!(held(41, &["40@0"]), 0);
     }
 
     #[test]
