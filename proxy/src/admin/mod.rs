@@ -155,7 +155,8 @@ async fn releases(State(state): State<AdminState>) -> Response {
 async fn rejected(State(state): State<AdminState>) -> Response {
     aside(move || {
         let status = state.shared.status.load();
-        Json(json!({"stale": status.stale, "problems": *status.problems}))
+        let first = status.problems.get(..MOST_PROBLEMS).unwrap_or(&status.problems);
+        Json(json!({"stale": status.stale, "count": status.problems.len(), "problems": first}))
     })
     .await
 }
@@ -190,6 +191,9 @@ fn answer(state: &AdminState, question: &Question) -> Response {
         Err(error) => (StatusCode::BAD_REQUEST, Json(json!({"error": error.to_string()}))).into_response(),
     }
 }
+
+/// Problems in one answer. Whoever may write keys can make very many.
+const MOST_PROBLEMS: usize = 1_000;
 
 /// Largest request body in bytes.
 const MAX_BODY: usize = 64 << 10;

@@ -21,7 +21,7 @@ fn a_problem_is_on_stderr_in_the_api_and_a_metric_until_it_is_mended() {
     fs::write(&config, rules(&origin, "")).expect("room");
     let program = Program::start(&config);
     let rejected = || program.admin("/api/v1/rejected").text().to_owned();
-    assert_eq!(rejected(), "{\"problems\":[],\"stale\":false}");
+    assert_eq!(rejected(), "{\"count\":0,\"problems\":[],\"stale\":false}");
     replace(&config, &rules(&origin, "  bad: {upstream: app, hosts: [\"a..b\"]}\n  gone: {upstream: nothing}\n"));
     eventually(PATIENCE, "problems", || program.admin("/metrics").text().contains("serin_rules_rejected 2"));
     let text = rejected();
@@ -33,7 +33,7 @@ fn a_problem_is_on_stderr_in_the_api_and_a_metric_until_it_is_mended() {
     assert_eq!(get(program.address("web"), "/").text(), "app", "the other route is not concerned");
     replace(&config, &rules(&origin, ""));
     eventually(PATIENCE, "no problems", || program.admin("/metrics").text().contains("serin_rules_rejected 0"));
-    assert_eq!(rejected(), "{\"problems\":[],\"stale\":false}");
+    assert_eq!(rejected(), "{\"count\":0,\"problems\":[],\"stale\":false}");
 }
 
 #[test]
@@ -99,5 +99,5 @@ fn a_port_that_is_taken_is_said_and_had_as_soon_as_it_is_free() {
     assert_eq!(get(address, "/").text(), "app");
     assert!(serin.server().problems().is_empty());
     let answer = admin(serin.server().admin().expect("admin"), "/api/v1/rejected");
-    assert_eq!(answer.text(), "{\"problems\":[],\"stale\":false}");
+    assert_eq!(answer.text(), "{\"count\":0,\"problems\":[],\"stale\":false}");
 }

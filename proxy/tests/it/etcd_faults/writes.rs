@@ -75,7 +75,13 @@ fn keys_are_poisoned() {
         let reason = |problem: &serde_json::Value| problem["reason"].as_str().map_or(0, str::len);
         let longest = problems.iter().map(reason).max().unwrap_or_default();
         stage.note = format!("; {} problems in {} bytes", problems.len(), rejected.len());
-        assert!(longest < 2_000 && rejected.len() < 4 << 20, "{} bytes of problems", rejected.len());
+        assert!(longest < 2_000 && rejected.len() < 1 << 20, "{} bytes of problems", rejected.len());
+        assert!(
+            problems.len() == 1_000 && told["count"].as_u64() >= Some(count),
+            "{} of {}",
+            problems.len(),
+            told["count"]
+        );
         stage.etcd.delete_prefix("/serin/nonsense/");
         stage.etcd.delete_prefix("/serin/upstreams/poison");
         poison.iter().for_each(|(key, _)| stage.etcd.delete(key));
