@@ -150,8 +150,8 @@ impl Publisher {
 
     /// Takes other environments of templates.
     pub fn take_environments(&mut self) {
-        self.take_inputs(Inputs::expand);
-        self.report(true);
+        let changed = self.take_inputs(Inputs::expand);
+        self.report(changed);
         self.save_endpoints();
     }
 
@@ -171,7 +171,8 @@ impl Publisher {
     }
 
     /// Works on a copy: what panics half way has changed nothing.
-    fn take_inputs(&mut self, read: impl FnOnce(&mut Inputs) -> bool) {
+    /// Returns whether there is a new snapshot.
+    fn take_inputs(&mut self, read: impl FnOnce(&mut Inputs) -> bool) -> bool {
         let mut inputs = self.inputs.clone();
         let snapshot = read(&mut inputs).then(|| {
             self.look_up_ahead(&mut inputs);
@@ -180,9 +181,11 @@ impl Publisher {
             Arc::new(snapshot)
         });
         self.inputs = inputs;
+        let has_changed = snapshot.is_some();
         if let Some(snapshot) = snapshot {
             self.replaced.push(self.snapshots.swap(snapshot));
         }
+        has_changed
     }
 
     /// New upstreams whose endpoints have to be looked up come a moment before the routes that go there: these stay where they

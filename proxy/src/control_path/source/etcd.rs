@@ -211,7 +211,9 @@ impl<T: Fn(KeyTexts)> Source<T> {
             return;
         }
         let (prefix, held) = (&*self.texts.prefix, self.texts.held());
-        tracing::warn!(prefix, held, "what went from etcd went on purpose; it is let go");
+        if held > 0 {
+            tracing::warn!(prefix, held, "what went from etcd went on purpose; it is let go");
+        }
         self.texts.forget_gone();
         self.texts.is_confirmed_here = true;
         self.state.lock().held = 0;
