@@ -55,11 +55,7 @@ impl Report<'_> {
     /// The page; with the stem of the plots' names it shows them.
     #[must_use]
     pub fn page(&self, stem: Option<&str>) -> String {
-        let mut page = format!("# Side by side, {}\n\n", self.date);
-        if self.quick {
-            page += "**A quick run: it shows that everything works and measures nothing.**\n\n";
-        }
-        page += &format!("{}\n\n", self.method);
+        let mut page = opening(&format!("Side by side, {}", self.date), self.quick, &self.method);
         page += &about(&self.machine, self.proxies, self.skipped);
         page += "\n## Numbers to reach\n\n";
         page += &self.verdicts();
@@ -292,6 +288,12 @@ pub(crate) fn free_stem(folder: &Path, stem: &str) -> String {
     let numbered = |number| if number == 1 { stem.to_owned() } else { format!("{stem}-{number}") };
     let is_free = |stem: &String| !folder.join(format!("{stem}.md")).exists();
     (1..).map(numbered).find(is_free).unwrap_or_default()
+}
+
+/// How a page begins: what was run, whether it means anything, and how it was done.
+pub(crate) fn opening(title: &str, quick: bool, method: &str) -> String {
+    let quick = if quick { "**A quick run: it shows that everything works and measures nothing.**\n\n" } else { "" };
+    format!("# {title}\n\n{quick}{method}\n\n")
 }
 
 /// The machine, the proxies, and who is missing.

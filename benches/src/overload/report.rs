@@ -43,7 +43,7 @@ impl Report<'_> {
     /// The page; with the stem of the plot's name it shows it.
     #[must_use]
     pub fn page(&self, stem: Option<&str>) -> String {
-        let mut page = format!("# Overload, {}\n\n{}\n\n", self.date, self.method);
+        let mut page = crate::report::opening(&format!("Overload, {}", self.date), false, &self.method);
         page += &crate::report::about(&self.machine, self.proxies, self.skipped);
         for (contestant, measured) in self.measured().filter(|(contestant, _)| *contestant == Contestant::Auto) {
             let _ = write!(page, "\n## Numbers to reach: {}\n\n{}", contestant.name(), verdicts(measured));

@@ -54,11 +54,8 @@ impl Report<'_> {
     /// The page; with the stem of the plots' names it shows them.
     #[must_use]
     pub fn page(&self, stem: Option<&str>) -> String {
-        let mut page = format!("# Scenarios of balancing, {}\n\n", self.date);
-        if self.quick {
-            page += "**A quick run: it shows that everything works and measures nothing.**\n\n";
-        }
-        page += &format!("{}\n\n", self.method);
+        let mut page =
+            crate::report::opening(&format!("Scenarios of balancing, {}", self.date), self.quick, &self.method);
         page += &crate::report::about(&self.machine, self.proxies, self.skipped);
         page += "\n## Numbers to reach\n\n";
         page += &self.verdicts();
