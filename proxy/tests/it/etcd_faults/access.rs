@@ -75,11 +75,7 @@ fn permissions_are_taken_away() {
 
 /// A change is heard on the connection there is, and on a new one.
 fn goes_on(stage: &mut Stage) {
-    stage.change();
-    stage.is_over();
-    stage.is_right();
+    stage.follows_a_change();
     stage.links[0].reset();
-    stage.change();
-    stage.is_over();
-    stage.is_right();
+    stage.follows_a_change();
 }

@@ -42,9 +42,7 @@ fn the_leader_is_stopped() {
 fn stop(stage: &mut Stage, member: usize) {
     stage.etcd.signal(member, "STOP");
     stage.etcd.is_ready();
-    stage.change();
-    stage.is_over();
-    stage.is_right();
+    stage.follows_a_change();
     stage.etcd.signal(member, "CONT");
     stage.etcd.is_ready();
 }

@@ -14,14 +14,10 @@ fn the_way_is_slow() {
     fault("delay", "every piece of an answer and a question arrives 0.2 s later", LINKED(), |stage| {
         stage.links[0].set(Weather::Slow(Duration::from_millis(200)));
         for _ in 0..5 {
-            stage.change();
-            stage.is_over();
-            stage.is_right();
+            stage.follows_a_change();
         }
         stage.links[0].reset();
-        stage.change();
-        stage.is_over();
-        stage.is_right();
+        stage.follows_a_change();
         stage.links[0].set(Weather::Fair);
         stage.change();
         stage.is_over();

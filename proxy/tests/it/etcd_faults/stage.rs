@@ -177,6 +177,13 @@ impl Stage {
         self.is_over();
     }
 
+    /// A change that is made when a part of the fault is over, and taken in its time.
+    pub(super) fn follows_a_change(&mut self) {
+        self.change();
+        self.is_over();
+        self.is_right();
+    }
+
     /// Waits until it is known that etcd is away.
     pub(super) fn is_noticed(&self) {
         eventually(3 * PATIENCE, "it is noticed", || self.serin.metric("serin_etcd_up") == 0);

@@ -65,9 +65,7 @@ fn keys_are_poisoned() {
         poison.iter().for_each(|(key, value)| stage.etcd.put(key, value));
         let count = 10_000 + poison.len() as u64;
         eventually(2 * PATIENCE, "all is told", || stage.serin.metric("serin_rules_rejected") >= count);
-        stage.change();
-        stage.is_over();
-        stage.is_right();
+        stage.follows_a_change();
         let rejected = stage.serin.admin("/api/v1/rejected").body;
         let told: serde_json::Value = serde_json::from_slice(&rejected).expect("JSON");
         let problems = told["problems"].as_array().expect("a list");
