@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use routing_rules::rules::{Environment, UpstreamTemplate};
+use routing_rules::rules::{Environment, TemplateSet, UpstreamTemplate};
 use serde::Serialize;
 
 use crate::snapshot::Snapshot;
@@ -44,13 +44,13 @@ struct EnvironmentView {
 
 /// All templates, by name.
 pub(super) fn templates(snapshot: &Snapshot) -> Vec<TemplateView> {
-    snapshot.table.rules().upstream_templates().map(|template| TemplateView::new(snapshot, template)).collect()
+    snapshot.table.rules().template_sets().map(|templates| TemplateView::new(snapshot, &templates)).collect()
 }
 
 impl TemplateView {
-    fn new(snapshot: &Snapshot, template: &UpstreamTemplate) -> Self {
+    fn new(snapshot: &Snapshot, TemplateSet { upstream: template, routes }: &TemplateSet) -> Self {
         let known = snapshot.environments.of(template.name()).unwrap_or_default();
-        let routes = snapshot.table.rules().routes_of_template(template.name()).map(|route| RouteTemplateView {
+        let routes = routes.iter().map(|route| RouteTemplateView {
             name: route.name().to_string(),
             hosts: route.hosts().iter().map(ToString::to_string).collect(),
         });

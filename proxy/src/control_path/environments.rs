@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use routing_rules::discovery::Environments;
-use routing_rules::rules::{Environment, Name, RouteTemplate, UpstreamTemplate};
+use routing_rules::rules::{Name, TemplateSet};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -43,49 +43,8 @@ struct Tasks {
 }
 
 struct Task {
-    templates: watch::Sender<Templates>,
+    templates: watch::Sender<TemplateSet>,
     _running: Running,
-}
-
-/// A template of upstreams and its routes: which keys are registrations.
-#[derive(Clone)]
-struct Templates {
-    upstream: Arc<UpstreamTemplate>,
-    routes: Vec<Arc<RouteTemplate>>,
-}
-
-impl Templates {
-    fn is_same(&self, other: &Self) -> bool {
-        let mut routes = self.routes.iter().zip(&other.routes);
-        let same_routes = self.routes.len() == other.routes.len() && routes.all(|(one, two)| Arc::ptr_eq(one, two));
-        same_routes && Arc::ptr_eq(&self.upstream, &other.upstream)
-    }
-
-    /// Whether a route would be made for an environment.
-    fn is_taken(&self, environment: &Environment) -> bool {
-        let has_route = |route: &Arc<RouteTemplate>| route.takes(environment) && route.hosts_of(environment).is_ok();
-        let has_name = self.upstream.name_of(environment).is_ok();
-        has_name && self.upstream.prefix().is_of(environment) && self.routes.iter().any(has_route)
-    }
-
-    /// The environment that a key registers, if any route takes it.
-    ///
-    /// # Errors
-    /// One does, but would have no host, or no name.
-    fn read(&self, key: &[u8]) -> Result<Option<Environment>, String> {
-        let Some(environment) = self.upstream.prefix().read(key) else { return Ok(None) };
-        if self.routes.iter().any(|route| route.takes(&environment)) {
-            self.upstream.name_of(&environment)?;
-        }
-        let mut wrong = None;
-        for route in self.routes.iter().filter(|route| route.takes(&environment)) {
-            match route.hosts_of(&environment) {
-                Ok(_) => return Ok(Some(environment)),
-                Err(reason) => wrong = wrong.or(Some(reason)),
-            }
-        }
-        wrong.map_or(Ok(None), Err)
-    }
 }
 
 impl Tasks {
@@ -100,23 +59,24 @@ impl Tasks {
             }
             !is_gone
         });
-        for upstream in rules.upstream_templates() {
-            let routes = rules.routes_of_template(upstream.name()).cloned().collect();
-            let templates = Templates { upstream: Arc::clone(upstream), routes };
-            match self.running.get(upstream.name()) {
+        for templates in rules.template_sets() {
+            match self.running.get(templates.upstream.name()) {
                 Some(task) if task.templates.borrow().is_same(&templates) => {}
-                Some(task) if task.templates.borrow().upstream.prefix().head() == upstream.prefix().head() => {
+                Some(task)
+                    if task.templates.borrow().upstream.prefix().head() == templates.upstream.prefix().head() =>
+                {
                     drop(task.templates.send_replace(templates));
                 }
                 _ => {
+                    let name = templates.upstream.name().clone();
                     let task = self.begin(templates, known);
-                    self.running.insert(upstream.name().clone(), task);
+                    self.running.insert(name, task);
                 }
             }
         }
     }
 
-    fn begin(&mut self, templates: Templates, known: &Arc<KnownEnvironments>) -> Task {
+    fn begin(&mut self, templates: TemplateSet, known: &Arc<KnownEnvironments>) -> Task {
         let (sender, receiver) = watch::channel(templates);
         let (known, tell) = (Arc::clone(known), Arc::clone(&self.tell));
         let task = follow_template(receiver, known, tell, self.cluster.clone());
@@ -126,7 +86,7 @@ impl Tasks {
 
 /// Follows the keys of one template until it is dropped.
 async fn follow_template(
-    mut templates: watch::Receiver<Templates>,
+    mut templates: watch::Receiver<TemplateSet>,
     known: Arc<KnownEnvironments>,
     tell: Tell,
     cluster: Option<Cluster>,
@@ -168,7 +128,7 @@ async fn follow_template(
 
 /// The registrations of the environments of one template.
 struct Follower {
-    templates: Templates,
+    templates: TemplateSet,
     known: Arc<KnownEnvironments>,
     tell: Tell,
     /// What keys begin with that are Serin's own.
@@ -182,10 +142,10 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(templates: Templates, known: Arc<KnownEnvironments>, tell: Tell, own: Option<String>) -> Self {
+    fn new(templates: TemplateSet, known: Arc<KnownEnvironments>, tell: Tell, own: Option<String>) -> Self {
         let mut environments = Environments::new(templates.upstream.most());
         let before = known.of(templates.upstream.name()).unwrap_or_default();
-        for environment in before.live.iter().filter(|environment| templates.is_taken(environment)) {
+        for environment in before.live.iter().filter(|environment| templates.takes(environment)) {
             environments.expect(environment.clone(), now_ms());
         }
         let (keys, refused) = (Keys::default(), BTreeSet::new());
@@ -236,7 +196,7 @@ impl Follower {
     }
 
     /// Other templates take other keys.
-    fn take_templates(&mut self, templates: Templates) {
+    fn take_templates(&mut self, templates: TemplateSet) {
         let before = std::mem::replace(&mut self.templates, templates);
         let Self { templates, environments, .. } = self;
         if before.upstream.prefix() != templates.upstream.prefix() {
@@ -245,7 +205,7 @@ impl Follower {
             live.into_iter().for_each(|environment| environments.expect(environment, now_ms()));
         }
         environments.set_most(templates.upstream.most());
-        environments.retain(|environment| templates.is_taken(environment));
+        environments.retain(|environment| templates.takes(environment));
         self.refused.clear();
         let keys: Vec<Arc<[u8]>> = self.keys.entries.keys().cloned().collect();
         keys.iter().for_each(|key| self.take(key));

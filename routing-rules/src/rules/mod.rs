@@ -20,6 +20,7 @@ mod path;
 mod release;
 mod route;
 mod template;
+mod template_set;
 mod text;
 mod upstream;
 mod uses;
@@ -54,6 +55,7 @@ pub use route::{
     Filter, HeaderEdit, Redirect, ReplacePrefix, Route, Target, TextCondition, Timeouts, WeightedUpstream,
 };
 pub use template::{Environment, PrefixTemplate, RouteTemplate, Template, UpstreamTemplate};
+pub use template_set::TemplateSet;
 pub use text::TextPattern;
 pub use upstream::{Endpoint, Upstream, Weight};
 pub use uses::Id;
@@ -471,6 +473,14 @@ impl RuleSet {
     /// The templates of upstreams, by name.
     pub fn upstream_templates(&self) -> impl ExactSizeIterator<Item = &Arc<UpstreamTemplate>> {
         self.upstream_templates.values()
+    }
+
+    /// The templates of upstreams, by name, each with those of its routes.
+    pub fn template_sets(&self) -> impl Iterator<Item = TemplateSet> {
+        self.upstream_templates.values().map(|upstream| TemplateSet {
+            upstream: Arc::clone(upstream),
+            routes: self.routes_of_template(upstream.name()).cloned().collect(),
+        })
     }
 
     /// The templates of routes to a template of upstreams, by name.

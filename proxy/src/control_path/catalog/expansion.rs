@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use routing_rules::rules::{
-    Environment, HostPattern, Kind, Name, Object, Route, RouteTemplate, Upstream, UpstreamTemplate,
+    Environment, HostPattern, Kind, Name, Object, Route, RouteTemplate, TemplateSet, Upstream, UpstreamTemplate,
 };
 
 use super::claims::Touched;
@@ -28,8 +28,7 @@ pub(super) struct Expansion {
 
 /// What one template of upstreams makes, with its routes.
 struct Set {
-    upstream: Arc<UpstreamTemplate>,
-    routes: Vec<Arc<RouteTemplate>>,
+    templates: TemplateSet,
     live: Arc<[Environment]>,
     made: HashMap<Environment, Arc<Made>>,
     /// Hosts that two environments have: the template of routes, and why one of them has no route.
@@ -63,13 +62,13 @@ impl Catalog {
     /// in force changed.
     pub fn expand(&mut self, mut live: impl FnMut(&UpstreamTemplate) -> Arc<[Environment]>) -> bool {
         let mut sets = OrdMap::new();
-        for upstream in self.rules.upstream_templates() {
-            let routes: Vec<_> = self.rules.routes_of_template(upstream.name()).cloned().collect();
-            let document = self.entries.get(&(Kind::Upstream, upstream.name().as_str().into()));
+        for templates in self.rules.template_sets() {
+            let name = templates.upstream.name().clone();
+            let document = self.entries.get(&(Kind::Upstream, name.as_str().into()));
             let document = document.map_or_else(|| "".into(), |entry| Arc::clone(&entry.document));
-            let before = self.expansion.sets.get(upstream.name());
-            let set = Set::next(before, upstream, routes, live(upstream), &document);
-            sets.insert(upstream.name().clone(), set);
+            let live = live(&templates.upstream);
+            let set = Set::next(self.expansion.sets.get(&name), templates, live, &document);
+            sets.insert(name, set);
         }
         let is_same = |(one, other): (&Arc<Set>, &Arc<Set>)| Arc::ptr_eq(one, other);
         let before = &self.expansion;
@@ -106,7 +105,7 @@ fn made_by<'s>(sets: impl Iterator<Item = &'s Arc<Set>>) -> (Entries, Vec<(Name,
                 |(key, entry): &&(Key, Arc<Entry>)| made.get(key).is_some_and(|it| !Arc::ptr_eq(it, entry));
             if let Some(((_, name), _)) = pair.iter().find(is_anothers) {
                 let reason = format!("another template has made `{name}`: this environment is left out");
-                collisions.push((set.upstream.name().clone(), reason));
+                collisions.push((set.templates.upstream.name().clone(), reason));
             } else {
                 made.extend(pair);
             }
@@ -119,27 +118,21 @@ impl Set {
     /// The set that follows `before`, which is the same one if nothing has changed.
     fn next(
         before: Option<&Arc<Self>>,
-        upstream: &Arc<UpstreamTemplate>,
-        routes: Vec<Arc<RouteTemplate>>,
+        templates: TemplateSet,
         live: Arc<[Environment]>,
         document: &Arc<str>,
     ) -> Arc<Self> {
-        let is_same = |set: &&Arc<Self>| {
-            let mut both = set.routes.iter().zip(&routes);
-            let same_routes = set.routes.len() == routes.len() && both.all(|(one, other)| Arc::ptr_eq(one, other));
-            same_routes && Arc::ptr_eq(&set.upstream, upstream)
-        };
-        let known = before.filter(is_same);
+        let known = before.filter(|set| set.templates.is_same(&templates));
         if let Some(same) = known.filter(|set| set.live == live) {
             return Arc::clone(same);
         }
         let make = |environment: &Environment| {
             let known = known.and_then(|set| set.made.get(environment)).cloned();
-            let made = known.or_else(|| Made::new(environment, upstream, &routes, document).map(Arc::new))?;
+            let made = known.or_else(|| Made::new(environment, &templates, document).map(Arc::new))?;
             Some((environment.clone(), made))
         };
         let made = live.iter().filter_map(make).collect();
-        let mut set = Self { upstream: Arc::clone(upstream), routes, live, made, conflicts: Vec::new() };
+        let mut set = Self { templates, live, made, conflicts: Vec::new() };
         set.conflicts = set.each_route().filter_map(|(.., granted)| granted.err()).collect();
         Arc::new(set)
     }
@@ -180,8 +173,7 @@ impl Made {
     /// Nothing if no route takes the environment: nobody would ask for its endpoints.
     fn new(
         environment: &Environment,
-        upstream: &UpstreamTemplate,
-        routes: &[Arc<RouteTemplate>],
+        TemplateSet { upstream, routes }: &TemplateSet,
         document: &Arc<str>,
     ) -> Option<Self> {
         if !upstream.prefix().is_of(environment) {
