@@ -114,16 +114,12 @@ impl Inbox {
 
     /// Waits until etcd was heard, but not for long, and takes what it says.
     pub(super) fn take_keys(&self, publisher: &mut Publisher, sources: &mut Sources) {
-        let began = Instant::now();
+        let (began, mut taken) = (Instant::now(), Taken::default());
         while sources.keys.is_unheard() {
-            match self.receiver.recv_timeout(FIRST_LISTING.saturating_sub(began.elapsed())) {
-                Ok(News::Keys(keys)) => sources.keys = *keys,
-                // What lookups have found is taken in any case.
-                Ok(News::Files(_) | News::Found(_) | News::Environments) => {}
-                Err(_) => break,
-            }
+            let Ok(news) = self.receiver.recv_timeout(FIRST_LISTING.saturating_sub(began.elapsed())) else { break };
+            taken.hear(news, sources);
         }
-        update(publisher, sources);
+        taken.put_in_force(publisher, sources);
     }
 
     /// Waits until the environments of all templates were asked for, but not for long, and takes what was found.
@@ -150,7 +146,7 @@ impl Inbox {
     pub(super) fn take_first(&self, publisher: &mut Publisher, sources: &mut Sources, snapshot: &Snapshot) {
         let all = snapshot.upstreams.iter().flatten().filter(|upstream| upstream.discovered.is_some());
         let mut waiting: Vec<&Arc<Upstream>> = all.clone().collect();
-        let (began, mut is_newer, mut has_others) = (Instant::now(), false, false);
+        let (began, mut taken) = (Instant::now(), Taken::default());
         loop {
             waiting.retain(|upstream| upstream.discovered.as_ref().is_some_and(|discovered| !discovered.was_asked()));
             let serves_nobody = waiting.iter().any(|upstream| upstream.endpoints.is_empty());
@@ -160,21 +156,11 @@ impl Inbox {
             if waiting.is_empty() {
                 break;
             }
-            match self.receiver.recv_timeout(left) {
-                Ok(News::Keys(keys)) => (sources.keys, is_newer) = (*keys, true),
-                Ok(News::Files(files)) => (sources.files, is_newer) = (files, true),
-                Ok(News::Found(_)) => {}
-                Ok(News::Environments) => has_others = true,
-                Err(_) => break,
-            }
+            let Ok(news) = self.receiver.recv_timeout(left) else { break };
+            taken.hear(news, sources);
         }
-        if is_newer {
-            update(publisher, sources);
-        }
-        if has_others {
-            take_environments(publisher);
-        }
-        publisher.take_found(&all.map(|upstream| upstream.name().clone()).collect::<Vec<_>>());
+        taken.found = all.map(|upstream| upstream.name().clone()).collect();
+        taken.put_in_force(publisher, sources);
     }
 }
 
@@ -266,22 +252,39 @@ impl SwapsLeft {
 }
 
 fn take(publisher: &mut Publisher, sources: &mut Sources, all: impl Iterator<Item = News>) {
-    let (mut is_newer, mut has_others, mut found) = (false, false, Vec::new());
-    for news in all {
+    let mut taken = Taken::default();
+    all.for_each(|news| taken.hear(news, sources));
+    taken.put_in_force(publisher, sources);
+}
+
+/// What there is to put in force.
+#[derive(Default)]
+struct Taken {
+    has_texts: bool,
+    has_environments: bool,
+    /// For which upstreams lookups found something.
+    found: Vec<Name>,
+}
+
+impl Taken {
+    fn hear(&mut self, news: News, sources: &mut Sources) {
         match news {
-            News::Files(files) => (sources.files, is_newer) = (files, true),
-            News::Keys(keys) => (sources.keys, is_newer) = (*keys, true),
-            News::Found(upstream) => found.push(upstream),
-            News::Environments => has_others = true,
+            News::Files(files) => (sources.files, self.has_texts) = (files, true),
+            News::Keys(keys) => (sources.keys, self.has_texts) = (*keys, true),
+            News::Found(upstream) => self.found.push(upstream),
+            News::Environments => self.has_environments = true,
         }
     }
-    if is_newer {
-        update(publisher, sources);
+
+    fn put_in_force(self, publisher: &mut Publisher, sources: &mut Sources) {
+        if self.has_texts {
+            update(publisher, sources);
+        }
+        if self.has_environments {
+            take_environments(publisher);
+        }
+        publisher.take_found(&self.found);
     }
-    if has_others {
-        take_environments(publisher);
-    }
-    publisher.take_found(&found);
 }
 
 /// What makes this panic is in a text, and would do so again after a restart: it is held back, and the others are taken. The

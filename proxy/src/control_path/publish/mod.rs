@@ -24,7 +24,7 @@ use super::decode::Problem;
 use super::saver::Saver;
 use super::source::{Change, Texts};
 use crate::settings::Settings;
-use crate::snapshot::SnapshotCell;
+use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::thread;
 use held_back::HeldBack;
 use inputs::Inputs;
@@ -107,10 +107,9 @@ impl Publisher {
     pub fn update(&mut self, texts: Texts) {
         let changed = !texts.is_same(&self.texts);
         if changed {
-            self.texts.clone_from(&texts);
+            self.texts = texts;
             self.failure = None;
-            let mut good = texts;
-            self.held_back.replace_in(&mut good);
+            let good = self.good_texts();
             self.take(good, None);
         } else if self.listener_problems.is_empty() {
             return;
@@ -141,7 +140,7 @@ impl Publisher {
         let snapshot = assembler.with_found(&self.snapshots.load(), upstreams);
         self.inputs.assembler = assembler;
         if let Some(snapshot) = snapshot {
-            self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
+            self.swap(snapshot);
         }
         if !upstreams.is_empty() {
             self.save_endpoints();
@@ -170,31 +169,37 @@ impl Publisher {
         }
     }
 
-    /// Works on a copy: what panics half way has changed nothing.
-    /// Returns whether there is a new snapshot.
+    /// What the sources say, less what is held back.
+    fn good_texts(&mut self) -> Texts {
+        let mut good = self.texts.clone();
+        self.held_back.replace_in(&mut good);
+        good
+    }
+
+    /// Works on a copy: what panics half way has changed nothing. Returns whether there is a new snapshot.
     fn take_inputs(&mut self, read: impl FnOnce(&mut Inputs) -> bool) -> bool {
         let mut inputs = self.inputs.clone();
         let snapshot = read(&mut inputs).then(|| {
             self.look_up_ahead(&mut inputs);
             let mut snapshot = inputs.assembler.next(&self.snapshots.load(), inputs.catalog.rules());
             snapshot.listeners = self.listeners.names_under(inputs.catalog.rules());
-            Arc::new(snapshot)
+            snapshot
         });
         self.inputs = inputs;
-        let has_changed = snapshot.is_some();
-        if let Some(snapshot) = snapshot {
-            self.replaced.push(self.snapshots.swap(snapshot));
-        }
-        has_changed
+        snapshot.map(|snapshot| self.swap(snapshot)).is_some()
+    }
+
+    fn swap(&mut self, snapshot: Snapshot) {
+        self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
     }
 
     /// New upstreams whose endpoints have to be looked up come a moment before the routes that go there: these stay where they
     /// are meanwhile, because nobody would answer them there.
     fn look_up_ahead(&mut self, inputs: &mut Inputs) {
-        let Some(swaps) = &self.lookups else { return };
+        let Some(swaps) = self.lookups.clone() else { return };
         let ahead = inputs.assembler.ahead(&self.snapshots.load(), inputs.catalog.rules());
         let Some((snapshot, upstreams)) = ahead else { return };
-        self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
+        self.swap(snapshot);
         swaps.send_replace(());
         let began = Instant::now();
         for discovered in upstreams.iter().filter_map(|upstream| upstream.discovered.as_ref()) {
@@ -202,7 +207,7 @@ impl Publisher {
         }
         let names: Vec<Name> = upstreams.iter().map(|upstream| upstream.name().clone()).collect();
         if let Some(snapshot) = inputs.assembler.with_found(&self.snapshots.load(), &names) {
-            self.replaced.push(self.snapshots.swap(Arc::new(snapshot)));
+            self.swap(snapshot);
         }
     }
 
@@ -229,8 +234,7 @@ impl Publisher {
 
     /// The last update went wrong inside. Finds the texts at which that happens, and takes the others. Returns whether it knows.
     pub fn take_around(&mut self, message: &str) -> bool {
-        let mut good = self.texts.clone();
-        self.held_back.replace_in(&mut good);
+        let good = self.good_texts();
         let changes = self.inputs.texts.changes_to(&good);
         if changes.is_empty() {
             self.note_panic(message);
@@ -274,12 +278,12 @@ impl Publisher {
         if !self.is_open {
             return;
         }
-        let catalog = &mut self.inputs.catalog;
-        let refused = self.listeners.follow(catalog.rules());
+        let refused = self.listeners.follow(self.inputs.catalog.rules());
         let (current, names) = (self.snapshots.load_full(), self.listeners.names());
         if *current.listeners != *names {
-            self.replaced.push(self.snapshots.swap(Arc::new(current.with_listeners(names))));
+            self.swap(current.with_listeners(names));
         }
+        let catalog = &mut self.inputs.catalog;
         let problem =
             |Refused { rules, reason }| catalog.problem(Kind::Listener, rules.name().as_str(), "address", reason);
         self.listener_problems = refused.into_iter().map(problem).collect();
