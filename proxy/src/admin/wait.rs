@@ -33,8 +33,9 @@ impl Wait {
         if self.wait.is_none() {
             return Json(body).into_response();
         }
-        let Progress { applied, waiting } = fleet.applied(revision, self.timeout).await;
-        let is_done = waiting.is_empty() && !applied.is_empty();
+        let progress = fleet.applied(revision, self.timeout).await;
+        let is_done = progress.is_done();
+        let Progress { applied, waiting } = progress;
         let code = if is_done { StatusCode::OK } else { StatusCode::GATEWAY_TIMEOUT };
         body["applied"] = json!(applied);
         if !is_done {

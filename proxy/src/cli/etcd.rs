@@ -7,8 +7,6 @@ use std::time::{Duration, SystemTime};
 use clap::Subcommand;
 use serin_proxy::control_path::etcd::{Cluster, Trouble};
 use serin_proxy::control_path::fleet::{self, Progress, Rejected};
-use serin_proxy::control_path::source::Text;
-use serin_proxy::control_path::source::etcd::texts_of;
 use serin_proxy::control_path::transfer::{self, Note, Plan, Refusal};
 
 use super::etcd_args::EtcdArgs;
@@ -109,13 +107,13 @@ pub(super) fn etcd(command: EtcdCommand) -> ExitCode {
 fn push(args: PushArgs) -> Result<u8, End> {
     let PushArgs { folder, prune, dry_run, split, wait, by, message, etcd } = args;
     let (runtime, cluster) = etcd.reach().map_err(usage)?;
-    let (plan, read) = runtime.block_on(planned(&cluster, &folder, prune))?;
+    let plan = runtime.block_on(planned(&cluster, &folder, prune))?;
     plan.changes.iter().for_each(say);
     if dry_run || plan.changes.is_empty() {
         say(format_args!("{} to write, {} the same", plan.changes.len(), plan.unchanged));
         return match wait {
             // Whoever asks again wants to know it, too.
-            Some(patience) if !dry_run => runtime.block_on(waited(cluster, read - 1, read, patience)),
+            Some(patience) if !dry_run => runtime.block_on(waited(cluster, plan.newest - 1, plan.newest, patience)),
             _ => Ok(0),
         };
     }
@@ -127,14 +125,14 @@ fn push(args: PushArgs) -> Result<u8, End> {
     })?;
     say(format_args!("{} written at revision {revision}, {} the same", plan.changes.len(), plan.unchanged));
     match wait {
-        Some(patience) => runtime.block_on(waited(cluster, read, revision, patience)),
+        Some(patience) => runtime.block_on(waited(cluster, plan.newest, revision, patience)),
         None => Ok(0),
     }
 }
 
 fn diff(args: DiffArgs) -> Result<u8, End> {
     let (runtime, cluster) = args.etcd.reach().map_err(usage)?;
-    let (plan, _) = runtime.block_on(planned(&cluster, &args.folder, args.prune))?;
+    let plan = runtime.block_on(planned(&cluster, &args.folder, args.prune))?;
     plan.changes.iter().for_each(say);
     say(format_args!("{} to write, {} the same", plan.changes.len(), plan.unchanged));
     Ok(if plan.changes.is_empty() { 0 } else { NO })
@@ -154,16 +152,13 @@ fn pull(args: PullArgs) -> Result<u8, End> {
     Ok(if pulled.left_out.is_empty() { 0 } else { NO })
 }
 
-/// What is to be written, and the revision of the newest object that is there.
-async fn planned(cluster: &Cluster, folder: &Path, prune: bool) -> Result<(Plan, i64), End> {
+async fn planned(cluster: &Cluster, folder: &Path, prune: bool) -> Result<Plan, End> {
     let texts = transfer::read(folder).map_err(|error| End(USAGE, format!("{}: {error}", folder.display())))?;
     let keys = cluster.list(cluster.prefix()).await?;
-    let plan = transfer::plan(&texts, &keys, cluster.prefix(), prune).map_err(|problems| {
+    transfer::plan(&texts, &keys, cluster.prefix(), prune).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         End(NO, lines.join("\n"))
-    })?;
-    let newest = texts_of(cluster.prefix(), &keys).iter().filter_map(Text::revision).max();
-    Ok((plan, newest.unwrap_or_default()))
+    })
 }
 
 /// Says how far the instances are with what was written, which is newer than what was read.

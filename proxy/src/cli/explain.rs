@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serin_proxy::control_path::check;
 use serin_proxy::explain::{Question, explain as answer};
 
-use super::{ConfigArg, NO, complain, refuse, say};
+use super::{ConfigArg, NO, USAGE, complain, refuse, say};
 
 #[derive(clap::Args)]
 pub(super) struct ExplainArgs {
@@ -40,7 +40,7 @@ pub(super) fn explain(args: &ExplainArgs) -> ExitCode {
     let checked = check::check(&args.config.config);
     if !checked.has_main {
         let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
-        return refuse(args.json, problems.join("\n"));
+        return refuse(args.json, USAGE, problems.join("\n"));
     }
     checked.problems.iter().for_each(complain);
     let question = Question {
@@ -58,6 +58,6 @@ pub(super) fn explain(args: &ExplainArgs) -> ExitCode {
             }
             if explanation.route.is_some() { ExitCode::SUCCESS } else { ExitCode::from(NO) }
         }
-        Err(error) => refuse(args.json, error),
+        Err(error) => refuse(args.json, USAGE, error),
     }
 }

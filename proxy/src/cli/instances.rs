@@ -6,7 +6,7 @@ use serin_proxy::control_path::etcd::{Cluster, Keys, Trouble};
 use serin_proxy::control_path::fleet::{INSTANCES, Instance, Instances, LEADER, Rejected};
 
 use super::etcd_args::EtcdArgs;
-use super::{NO, UNREACHED, complain, refuse, say, shown};
+use super::{NO, UNREACHED, USAGE, refuse, say, shown};
 
 #[derive(clap::Args)]
 pub(super) struct InstancesArgs {
@@ -20,18 +20,11 @@ pub(super) struct InstancesArgs {
 pub(super) fn instances(args: InstancesArgs) -> ExitCode {
     let (runtime, cluster) = match args.etcd.reach() {
         Ok(reached) => reached,
-        Err(reason) => return refuse(args.json, reason),
+        Err(reason) => return refuse(args.json, USAGE, reason),
     };
     let keys = match runtime.block_on(read(&cluster)) {
         Ok(keys) => keys,
-        Err(trouble) => {
-            if args.json {
-                say(serde_json::json!({"error": trouble.to_string()}));
-            } else {
-                complain(trouble);
-            }
-            return ExitCode::from(UNREACHED);
-        }
+        Err(trouble) => return refuse(args.json, UNREACHED, trouble),
     };
     let instances = Instances::of(cluster.prefix(), &keys);
     match args.json {
@@ -51,17 +44,8 @@ async fn read(cluster: &Cluster) -> Result<Keys, Trouble> {
 }
 
 fn json(instances: &Instances) -> serde_json::Value {
-    let leader = instances.leader.as_deref().unwrap_or_default();
-    let listed = instances.all.iter().map(|(id, says)| {
-        let mut object = serde_json::to_value(says).unwrap_or_default();
-        if !object.is_object() {
-            object = serde_json::json!({});
-        }
-        object["id"] = id.as_str().into();
-        object["leader"] = (leader == id).into();
-        object
-    });
-    serde_json::json!({"instances": listed.collect::<Vec<_>>(), "disagreements": instances.disagreements()})
+    let listed: Vec<_> = instances.list().collect();
+    serde_json::json!({"instances": listed, "disagreements": instances.disagreements()})
 }
 
 fn table(instances: &Instances) {

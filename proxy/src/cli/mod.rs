@@ -121,16 +121,16 @@ fn refuse_line(error: &clap::Error) -> ExitCode {
     }
     let text = error.to_string();
     let reason = text.split("\n\n").next().unwrap_or_default();
-    refuse(true, reason.strip_prefix("error: ").unwrap_or(reason))
+    refuse(true, USAGE, reason.strip_prefix("error: ").unwrap_or(reason))
 }
 
 /// Says why a command cannot be carried out: in JSON where that is asked for, else on standard error.
-fn refuse(json: bool, reason: impl std::fmt::Display) -> ExitCode {
+fn refuse(json: bool, code: u8, reason: impl std::fmt::Display) -> ExitCode {
     match json {
         true => say(serde_json::json!({"error": reason.to_string()})),
         false => complain(reason),
     }
-    ExitCode::from(USAGE)
+    ExitCode::from(code)
 }
 
 /// What a command asks others on.

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 pub(super) use args::RegisterArgs;
 
-use super::{NO, complain, refuse, runtime};
+use super::{NO, USAGE, complain, refuse, runtime};
 use args::Plan;
 use process::{Event, Process};
 use registrar::Registrar;
@@ -24,7 +24,7 @@ use registrar::Registrar;
 pub(super) fn register(args: RegisterArgs) -> ExitCode {
     let plan = match args.plan() {
         Ok(plan) => plan,
-        Err(reason) => return refuse(false, reason),
+        Err(reason) => return refuse(false, USAGE, reason),
     };
     serin_proxy::telemetry::tracing::start();
     let runtime = match runtime() {

@@ -26,6 +26,18 @@ pub struct Instance {
     pub problems: Vec<Rejected>,
 }
 
+/// An instance as it is listed.
+#[derive(Serialize)]
+pub struct Listed {
+    /// Its id.
+    pub id: String,
+    /// Whether it leads.
+    pub leader: bool,
+    /// Absent where its key does not say.
+    #[serde(flatten)]
+    pub says: Option<Instance>,
+}
+
 /// One problem.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

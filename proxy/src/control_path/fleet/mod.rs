@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::etcd::{Cluster, Heard, Held, Keys, LeasedKey, Mirror, Pace, Trouble};
-pub use instance::{Instance, Rejected};
+pub use instance::{Instance, Listed, Rejected};
 
 /// What is known of the instances. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +41,13 @@ pub struct Progress {
     pub applied: Vec<String>,
     /// Those that have not, or do not say.
     pub waiting: Vec<String>,
+}
+
+impl Progress {
+    /// Whether all have applied it, of whom there is at least one.
+    pub fn is_done(&self) -> bool {
+        self.waiting.is_empty() && !self.applied.is_empty()
+    }
 }
 
 impl Instances {
@@ -73,6 +80,15 @@ impl Instances {
             has_changed = true;
         }
         has_changed
+    }
+
+    /// All of them, by id.
+    pub fn list(&self) -> impl Iterator<Item = Listed> {
+        self.all.iter().map(|(id, says)| Listed {
+            id: id.clone(),
+            leader: self.leader.as_deref() == Some(id),
+            says: says.clone(),
+        })
     }
 
     /// How far they are with a revision.
@@ -158,10 +174,7 @@ impl Fleet {
     /// Waits until all instances have applied a revision, but no longer than that. Returns how far they are.
     pub async fn applied(&self, revision: i64, patience: Duration) -> Progress {
         let mut instances = self.instances.subscribe();
-        let is_done = |instances: &Instances| {
-            let Progress { applied, waiting } = instances.progress(revision);
-            waiting.is_empty() && !applied.is_empty()
-        };
+        let is_done = |instances: &Instances| instances.progress(revision).is_done();
         let _ = tokio::time::timeout(patience, instances.wait_for(is_done)).await;
         self.instances().progress(revision)
     }

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{Text, TextKind, Texts};
 use crate::control_path::etcd::{Cluster, Heard, Keys, Mirror, Pace, Value};
-use crate::control_path::fleet::{CONFIRMED, Fleet};
+use crate::control_path::fleet::{CONFIRMED, Fleet, LEADER};
 use crate::moment;
 
 /// What keys say, as texts. Cheap to clone, because all of them are handed on with every change.
@@ -167,7 +167,9 @@ impl<T: Fn(KeyTexts)> Source<T> {
         let is_first = texts.revision == 0;
         let is_of_concern = texts.take(keys, changed, now_ms());
         let (prefix, objects, held) = (&*texts.prefix, texts.live.len(), texts.held());
-        (self.state.lock().held, self.state.lock().routes) = (held, texts.routes);
+        let mut seen = self.state.lock();
+        (seen.held, seen.routes) = (held, texts.routes);
+        drop(seen);
         if held > held_before {
             tracing::error!(
                 prefix,
@@ -254,23 +256,22 @@ impl KeyTexts {
         let held_before = self.held();
         let (mut is_of_concern, mut is_confirmed) = (false, false);
         for key in changed {
-            let part = from_utf8(key).ok().and_then(|key| key.strip_prefix(&*self.prefix)).map(part);
-            if part == Some(Part::Other) {
-                continue;
-            }
-            is_of_concern = true;
-            let value = keys.entries.get(key);
-            if part == Some(Part::Confirmed) {
-                let newer = value.map(Confirmed::of).filter(|newer| newer.at_ms > self.confirmed.at_ms);
-                if let Some(newer) = newer {
+            let rest = from_utf8(key).ok().and_then(|key| key.strip_prefix(&*self.prefix));
+            let (value, name) = (keys.entries.get(key), name_of(key));
+            let text = match rest.map_or(Part::Unknown("the key is not UTF-8"), part) {
+                Part::Other => continue,
+                Part::Confirmed => {
+                    is_of_concern = true;
+                    let newer = value.map(Confirmed::of).filter(|newer| newer.at_ms > self.confirmed.at_ms);
                     // Who has heard nothing before holds nothing.
-                    is_confirmed = self.revision > 0;
-                    self.confirmed = newer;
+                    is_confirmed |= newer.is_some() && self.revision > 0;
+                    self.confirmed = newer.unwrap_or(self.confirmed);
+                    continue;
                 }
-                continue;
-            }
-            let name = name_of(key);
-            let text = value.map(|value| text(part.as_ref(), &name, value));
+                Part::Object(kind, object) => value.map(|value| object_text(kind, object, &name, value)),
+                Part::Unknown(reason) => value.map(|value| unknown_text(reason, &name, value)),
+            };
+            is_of_concern = true;
             let before = self.live.key(&name).cloned();
             self.routes -= usize::from(before.as_ref().is_some_and(is_route));
             match text {
@@ -374,19 +375,17 @@ fn name_of(key: &[u8]) -> Arc<str> {
     }
 }
 
-/// What a key says.
-fn text(part: Option<&Part<'_>>, name: &Arc<str>, value: &Value) -> Text {
-    let (name, revision) = (Arc::clone(name), value.mod_revision);
-    let reason = match part {
-        Some(Part::Object(kind, object)) => {
-            let content = from_utf8(&value.bytes).map(Into::into).map_err(|error| format!("not UTF-8: {error}"));
-            return Text { name, content, kind: TextKind::Object { kind: *kind, name: (*object).into(), revision } };
-        }
-        Some(Part::Unknown(reason)) => *reason,
-        Some(Part::Confirmed | Part::Other) => "the key is Serin's own",
-        None => "the key is not UTF-8",
-    };
-    Text { name, content: Err(reason.into()), kind: TextKind::Unknown { revision: Some(revision) } }
+/// What a key says of an object.
+fn object_text(kind: Kind, object: &str, name: &Arc<str>, value: &Value) -> Text {
+    let content = from_utf8(&value.bytes).map(Into::into).map_err(|error| format!("not UTF-8: {error}"));
+    let kind = TextKind::Object { kind, name: object.into(), revision: value.mod_revision };
+    Text { name: Arc::clone(name), content, kind }
+}
+
+/// Stands for a key that is of no object.
+fn unknown_text(reason: &str, name: &Arc<str>, value: &Value) -> Text {
+    let kind = TextKind::Unknown { revision: Some(value.mod_revision) };
+    Text { name: Arc::clone(name), content: Err(reason.into()), kind }
 }
 
 impl Confirmed {
@@ -420,7 +419,7 @@ fn part(rest: &str) -> Part<'_> {
         return Part::Confirmed;
     }
     let Some((folder, name)) = rest.split_once('/') else {
-        return if rest == "leader" { Part::Other } else { Part::Unknown(NO_KIND) };
+        return if rest == LEADER { Part::Other } else { Part::Unknown(NO_KIND) };
     };
     if ["endpoints", "state", "history", "aca", "instances", "leader"].contains(&folder) {
         return Part::Other;

@@ -19,6 +19,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Objects that are the same in both.
     pub unchanged: usize,
+    /// The newest revision that wrote any of what is there.
+    pub newest: i64,
 }
 
 /// One key that would be written.
@@ -85,7 +87,8 @@ pub fn plan(folder: &[Text], keys: &Keys, prefix: &str, prune: bool) -> Result<P
     let there: BTreeMap<(Kind, Arc<str>), i64> = in_etcd.iter().filter_map(object).collect();
     let theirs: BTreeMap<(Kind, Arc<str>), Named> = theirs.objects().map(|object| (object.key(), object)).collect();
     let ours = union.objects().filter(|object| files.contains(object.document()));
-    let (mut plan, mut kept) = (Plan::default(), BTreeSet::new());
+    let newest = in_etcd.iter().filter_map(Text::revision).max().unwrap_or_default();
+    let (mut plan, mut kept) = (Plan { newest, ..Plan::default() }, BTreeSet::new());
     for object in ours {
         let key = object.key();
         let known = there.get(&key).copied().unwrap_or_default();
