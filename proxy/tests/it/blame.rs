@@ -100,6 +100,8 @@ fn a_slow_upload_is_not_the_endpoints_time() {
     ));
     let mut client = serin.client();
     client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 8\r\n\r\nslow");
+    // The time of the request begins when Serin reads its head: before the endpoint has it, and after it was sent.
+    origin.wait_until("the head", |log| log.requests.len() == 1);
     std::thread::sleep(PAUSE);
     client.send("poke");
     assert_eq!(client.reply().text(), "app");
