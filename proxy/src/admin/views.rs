@@ -295,7 +295,7 @@ pub(super) fn releases(snapshot: &Snapshot) -> Vec<ReleaseView> {
                 name: rules.name().to_string(),
                 stable: rules.stable().to_string(),
                 canary: rules.canary().to_string(),
-                phases: rules.phases().iter().map(ToString::to_string).collect(),
+                phases: rules.phases().iter().map(|phase| phase.percent.to_string()).collect(),
                 audience: audience.collect(),
                 salt: rules.sticky().salt.to_string(),
             }

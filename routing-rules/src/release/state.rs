@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use super::Secret;
+use super::{ReleaseRecord, Secret};
 use crate::rules::{Name, Release};
 use crate::spec::Percent;
 
@@ -21,7 +22,7 @@ pub struct ReleaseState {
 impl ReleaseState {
     /// Where a release begins: running, in its first phase. Without phases every rule has a percent of its own.
     pub fn initial(rules: &Release) -> Self {
-        Self { percent: rules.phases().first().copied().unwrap_or(Percent::ZERO), status: Status::Running }
+        Self { percent: rules.phases().first().map_or(Percent::ZERO, |phase| phase.percent), status: Status::Running }
     }
 
     /// The same state with another percent.
@@ -38,7 +39,7 @@ impl ReleaseState {
 
     /// The place among the rules' phases: the last one whose percent is reached. `None` before the first.
     pub fn phase(&self, rules: &Release) -> Option<usize> {
-        rules.phases().iter().rposition(|phase| *phase <= self.percent)
+        rules.phases().iter().rposition(|phase| phase.percent <= self.percent)
     }
 }
 
@@ -92,13 +93,18 @@ pub struct UnknownStatus;
 pub struct ReleaseContext {
     /// Signs pins and user ids.
     pub secret: Secret,
-    /// The stored states, by release.
-    pub states: OrdMap<Name, ReleaseState>,
+    /// What is stored of releases, by name.
+    pub records: OrdMap<Name, Arc<ReleaseRecord>>,
 }
 
 impl ReleaseContext {
+    /// What is stored of a release. Nothing if that is of another one with the same name.
+    pub fn record(&self, rules: &Release) -> Option<&Arc<ReleaseRecord>> {
+        self.records.get(rules.name()).filter(|record| record.is_of(rules))
+    }
+
     /// The state of a release: the stored one, or where it begins.
     pub fn state(&self, rules: &Release) -> ReleaseState {
-        self.states.get(rules.name()).copied().unwrap_or_else(|| ReleaseState::initial(rules))
+        self.record(rules).map_or_else(|| ReleaseState::initial(rules), |record| record.state)
     }
 }

@@ -1,6 +1,7 @@
 //! Releases: who may be in the canary group.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use http::header::HeaderName;
 
@@ -11,8 +12,8 @@ use crate::RuleError;
 use crate::error::Problems;
 use crate::release::{DeviceClass, Salt};
 use crate::spec::{
-    AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, Percent, PercentSpec, ReleaseSpec, StickyRangeSpec,
-    StickySpec,
+    AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, Percent, PercentSpec, PhaseSpec, ReleaseSpec, Span,
+    StickyRangeSpec, StickySpec,
 };
 
 /// A release: stable, canary, audience, phases.
@@ -22,10 +23,19 @@ pub struct Release {
     stable: Name,
     canary: Name,
     audience: Box<[AudienceRule]>,
-    phases: Box<[Percent]>,
+    phases: Box<[Phase]>,
     sticky: Sticky,
     override_: Option<Override>,
     expose: bool,
+}
+
+/// A step of the percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// The share of users in the canary group.
+    pub percent: Percent,
+    /// How long it lasts if nothing holds it; `None` for as long as nobody ends it.
+    pub lasts: Option<Duration>,
 }
 
 /// One rule of an audience.
@@ -169,7 +179,7 @@ impl Release {
     }
 
     /// The steps of the percent, growing.
-    pub fn phases(&self) -> &[Percent] {
+    pub fn phases(&self) -> &[Phase] {
         &self.phases
     }
 
@@ -259,7 +269,7 @@ fn geo(spec: &GeoSpec) -> Result<GeoPattern, String> {
     Ok(pattern)
 }
 
-fn phases(spec: &ReleaseSpec, problems: &mut Problems<'_>) -> Option<Vec<Percent>> {
+fn phases(spec: &ReleaseSpec, problems: &mut Problems<'_>) -> Option<Vec<Phase>> {
     let follows = spec.audience.iter().any(|rule| rule.percent == PercentSpec::Phase);
     if follows && spec.phases.is_empty() {
         problems
@@ -267,15 +277,36 @@ fn phases(spec: &ReleaseSpec, problems: &mut Problems<'_>) -> Option<Vec<Percent
             .report("a rule follows the phases, but there are none; write for example [1, 10, 50, 100]");
         return None;
     }
-    if let Some(index) = spec.phases.windows(2).position(|pair| pair[0] >= pair[1]) {
-        let (before, after) = (spec.phases[index], spec.phases[index + 1]);
+    if let Some(index) = spec.phases.windows(2).position(|pair| pair[0].percent >= pair[1].percent) {
+        let (before, after) = (spec.phases[index].percent, spec.phases[index + 1].percent);
         problems
             .at(format_args!("phases[{}]", index + 1))
             .report(format_args!("phases must grow, but {after} follows {before}"));
         return None;
     }
-    Some(spec.phases.clone())
+    let last = spec.phases.len().saturating_sub(1);
+    let phases = spec.phases.iter().enumerate().map(|(index, phase)| {
+        let lasts = lasts(phase, index == last);
+        let lasts = problems.at(format_args!("phases[{index}].lasts")).ok(lasts);
+        Some(Phase { percent: phase.percent, lasts: lasts? })
+    });
+    // All of them are looked at, whatever the first one says.
+    phases.collect::<Vec<_>>().into_iter().collect()
 }
+
+fn lasts(phase: &PhaseSpec, is_last: bool) -> Result<Option<Duration>, String> {
+    match phase.lasts {
+        None => Ok(None),
+        Some(_) if is_last && phase.percent < Percent::ALL => Err("no phase follows it".into()),
+        Some(span) if span.duration() < SHORTEST_PHASE => {
+            Err(format!("{span} is less than {}", Span::from(SHORTEST_PHASE)))
+        }
+        Some(span) => Ok(Some(span.duration())),
+    }
+}
+
+/// A shorter one is over before anybody has met it.
+const SHORTEST_PHASE: Duration = Duration::from_secs(1);
 
 fn sticky(spec: &StickySpec, mut problems: Problems<'_>, identity: [Option<&Name>; 3]) -> Option<Sticky> {
     let key = problems.at("key").each(&spec.key, |source| match source {

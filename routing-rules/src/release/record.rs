@@ -1,0 +1,202 @@
+//! What is kept of a release while it runs: its state, how long its phase has lasted, and which changes led there.
+//!
+//! A [`ReleaseRecord`] is a value. [`ReleaseRecord::after`] says what an order makes of it, or why it makes nothing; whoever
+//! stores records sees to it that each follows the one before. Time comes with each question, in milliseconds since 1970.
+
+use std::time::Duration;
+
+use super::{Command, Refusal, ReleaseState, Status};
+use crate::rules::{Name, Phase, Release};
+use crate::spec::Percent;
+
+/// How far a release has come, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseRecord {
+    /// Counts the changes of all releases of this name, from 1.
+    pub number: u64,
+    /// The upstreams it moves users between: with others it is another release, which begins anew.
+    pub stable: Name,
+    /// See [`ReleaseRecord::stable`].
+    pub canary: Name,
+    /// What decides about users.
+    pub state: ReleaseState,
+    /// When the state became this one, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// How long the phase has lasted.
+    pub clock: Clock,
+    /// What keeps the phase from going on, though nobody has paused it.
+    pub hold: Option<Hold>,
+    /// How often its canary has fallen since somebody last said that it may go on.
+    pub falls: u8,
+    /// Counts the edits of its rules. What was observed before one is not compared with what came after.
+    pub epoch: u32,
+}
+
+/// The time a phase has lasted, without the time in which it stood still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    /// What it showed when it was last stopped, in milliseconds.
+    pub ran_ms: u64,
+    /// Since when it runs, in milliseconds since 1970; nothing if it stands.
+    pub running_since_ms: Option<u64>,
+}
+
+/// What keeps a phase from going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hold {
+    /// The breaker of the canary's upstream is open: stable serves its users.
+    CanaryDown,
+}
+
+impl Hold {
+    /// The hold as stores and the API write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CanaryDown => "canary_down",
+        }
+    }
+
+    /// The hold that is written so.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::CanaryDown].into_iter().find(|hold| hold.as_str() == text)
+    }
+}
+
+impl Clock {
+    /// One that begins now.
+    pub fn running(now_ms: u64) -> Self {
+        Self { ran_ms: 0, running_since_ms: Some(now_ms) }
+    }
+
+    /// What it shows, in milliseconds. A time before its last change is taken for that.
+    pub fn shows_ms(&self, now_ms: u64) -> u64 {
+        self.ran_ms + self.running_since_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms))
+    }
+
+    fn stopped(self, now_ms: u64) -> Self {
+        Self { ran_ms: self.shows_ms(now_ms), running_since_ms: None }
+    }
+
+    fn resumed(self, now_ms: u64) -> Self {
+        Self { running_since_ms: self.running_since_ms.or(Some(now_ms)), ..self }
+    }
+}
+
+impl ReleaseRecord {
+    /// The first one of a release, which follows those of another one with the same name.
+    pub fn begin(rules: &Release, before: Option<&Self>, now_ms: u64) -> Self {
+        Self {
+            number: before.map_or(0, |before| before.number) + 1,
+            stable: rules.stable().clone(),
+            canary: rules.canary().clone(),
+            state: ReleaseState::initial(rules),
+            since_ms: now_ms,
+            clock: Clock::running(now_ms),
+            hold: None,
+            falls: 0,
+            epoch: 0,
+        }
+    }
+
+    /// Whether it is about the release of these rules, and not about another one of that name.
+    pub fn is_of(&self, rules: &Release) -> bool {
+        self.stable == *rules.stable() && self.canary == *rules.canary()
+    }
+
+    /// What an order makes of it. `None` if that is so already.
+    ///
+    /// # Errors
+    /// It cannot be carried out now; the record stays.
+    pub fn after(&self, command: Command, rules: &Release, now_ms: u64) -> Result<Option<Self>, Refusal> {
+        let Some(state) = command.applied(self.state, rules)? else { return Ok(None) };
+        let moves = (state.percent, state.is_active()) != (self.state.percent, self.state.is_active());
+        let clock = if moves { Clock::default() } else { self.clock };
+        // Somebody has looked, and wants it to go on.
+        let forgets = command.is_looked_after();
+        let hold = self.hold.filter(|_| !forgets && state.is_active());
+        let runs = state.status == Status::Running && hold.is_none();
+        Ok(Some(Self {
+            number: self.number + 1,
+            state,
+            since_ms: now_ms,
+            clock: if runs { clock.resumed(now_ms) } else { clock.stopped(now_ms) },
+            hold,
+            falls: if forgets { 0 } else { self.falls },
+            ..self.clone()
+        }))
+    }
+
+    /// Its canary has fallen: stable serves its users, and the clock stands. The second time that is the end.
+    /// `None` if nobody is in the canary group, or it is known.
+    pub fn after_fall(&self, now_ms: u64) -> Option<Self> {
+        if !self.state.is_active() || self.hold == Some(Hold::CanaryDown) {
+            return None;
+        }
+        let falls = self.falls.saturating_add(1);
+        let is_end = falls >= MOST_FALLS;
+        let status = if is_end { Status::RolledBack } else { self.state.status };
+        Some(Self {
+            number: self.number + 1,
+            state: self.state.with_status(status),
+            since_ms: if is_end { now_ms } else { self.since_ms },
+            clock: self.clock.stopped(now_ms),
+            hold: (!is_end).then_some(Hold::CanaryDown),
+            falls,
+            ..self.clone()
+        })
+    }
+
+    /// Its canary stands again. `None` if it had not fallen.
+    pub fn after_recovery(&self, now_ms: u64) -> Option<Self> {
+        if self.hold != Some(Hold::CanaryDown) {
+            return None;
+        }
+        let runs = self.state.status == Status::Running;
+        let clock = if runs { self.clock.resumed(now_ms) } else { self.clock };
+        Some(Self { number: self.number + 1, hold: None, clock, ..self.clone() })
+    }
+
+    /// Its rules were edited.
+    #[must_use]
+    pub fn after_edit(&self) -> Self {
+        Self { number: self.number + 1, epoch: self.epoch + 1, ..self.clone() }
+    }
+
+    /// The phase it is in, if its percent is that of a phase.
+    pub fn phase<'r>(&self, rules: &'r Release) -> Option<&'r Phase> {
+        rules.phases().iter().find(|phase| phase.percent == self.state.percent)
+    }
+
+    /// How long it still takes until the phase is over by itself. `None` if it is not.
+    pub fn time_left(&self, rules: &Release, now_ms: u64) -> Option<Duration> {
+        if self.state.status != Status::Running || self.hold.is_some() {
+            return None;
+        }
+        let lasts = self.phase(rules)?.lasts?;
+        Some(lasts.saturating_sub(Duration::from_millis(self.clock.shows_ms(now_ms))))
+    }
+
+    /// Whether another record would take users of the canary back to stable, who would not come by a rollback.
+    pub fn throws_back(&self, next: &Self) -> bool {
+        self.state.share() > next.state.share()
+    }
+}
+
+impl ReleaseState {
+    /// Whether override, pin and rules decide.
+    pub fn is_active(self) -> bool {
+        matches!(self.status, Status::Running | Status::Paused)
+    }
+
+    /// The share of those who follow the phases that is in the canary group.
+    pub fn share(self) -> Percent {
+        match self.status {
+            Status::Running | Status::Paused => self.percent,
+            Status::RolledBack => Percent::ZERO,
+            Status::Completed => Percent::ALL,
+        }
+    }
+}
+
+/// A canary that falls a second time is not good enough for anybody.
+const MOST_FALLS: u8 = 2;
