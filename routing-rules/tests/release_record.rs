@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use routing_rules::release::{Command, Hold, ReleaseContext, ReleaseRecord, ReleaseState, Status};
+use routing_rules::release::{Command, Hold, ReleaseContext, ReleaseRecord, ReleaseState, SignedCommand, Status};
 use routing_rules::rules::Release;
 use routing_rules::spec::{Percent, ReleaseSpec};
 
@@ -20,6 +20,10 @@ fn percent(points: f64) -> Percent {
     Percent::from_basis_points((points * 100.0).round() as u16).unwrap()
 }
 
+fn by_anna(command: Command) -> SignedCommand<'static> {
+    SignedCommand { command, by: "anna", reason: "why not" }
+}
+
 /// A release, told orders a minute apart. What each makes of it: status and percent, `=` if nothing changes, or why not.
 fn tell(rules: &Release, orders: &[Command]) -> Vec<String> {
     let mut record = ReleaseRecord::begin(rules, None, START_MS);
@@ -29,10 +33,12 @@ fn tell(rules: &Release, orders: &[Command]) -> Vec<String> {
         .iter()
         .map(|order| {
             now_ms += MINUTE_MS;
-            match record.after(*order, rules, now_ms) {
+            match record.after(&by_anna(*order), rules, now_ms) {
                 Ok(Some(next)) => {
                     assert_eq!(next.number, record.number + 1);
                     assert_eq!(next.since_ms, now_ms);
+                    let last = (&*next.last.action, &*next.last.by, &*next.last.reason, next.last.at_ms);
+                    assert_eq!(last, (order.as_str(), "anna", "why not", now_ms));
                     record = next;
                     say(record.state)
                 }
@@ -84,7 +90,7 @@ fn a_phase_lasts_while_its_clock_runs() {
     let rules = release(r#""phases": [1, {"percent": 10, "lasts": "10m"}, {"percent": 100, "lasts": "1h"}]"#);
     let minutes = |count: u64| START_MS + count * MINUTE_MS;
     let left = |record: &ReleaseRecord, at: u64| record.time_left(&rules, minutes(at)).map(|left| left.as_secs() / 60);
-    let then = |record: &ReleaseRecord, order, at| record.after(order, &rules, minutes(at)).unwrap().unwrap();
+    let then = |record: &ReleaseRecord, order, at| record.after(&by_anna(order), &rules, minutes(at)).unwrap().unwrap();
     let first = ReleaseRecord::begin(&rules, None, START_MS);
     assert_eq!(left(&first, 99), None, "it has no end");
     let second = then(&first, Command::Promote, 100);
@@ -107,7 +113,8 @@ fn a_phase_lasts_while_its_clock_runs() {
 fn a_canary_that_falls_twice_is_rolled_back() {
     let rules = release(r#""phases": [1, {"percent": 10, "lasts": "10m"}, 100]"#);
     let at = |minute: u64| START_MS + minute * MINUTE_MS;
-    let running = ReleaseRecord::begin(&rules, None, at(0)).after(Command::Promote, &rules, at(0)).unwrap().unwrap();
+    let running =
+        ReleaseRecord::begin(&rules, None, at(0)).after(&by_anna(Command::Promote), &rules, at(0)).unwrap().unwrap();
     assert_eq!(running.after_recovery(at(1)), None);
     let down = running.after_fall(at(3)).unwrap();
     assert_eq!((down.hold, down.state, down.since_ms), (Some(Hold::CanaryDown), running.state, running.since_ms));
@@ -118,14 +125,14 @@ fn a_canary_that_falls_twice_is_rolled_back() {
     assert_eq!((ended.state.status, ended.hold, ended.since_ms), (Status::RolledBack, None, at(6)));
     assert_eq!(ended.after_fall(at(7)), None);
     // Whoever resumes it has looked at it: it may fall once more.
-    let resumed = ended.after(Command::Resume, &rules, at(8)).unwrap().unwrap();
+    let resumed = ended.after(&by_anna(Command::Resume), &rules, at(8)).unwrap().unwrap();
     assert_eq!(resumed.after_fall(at(9)).unwrap().state.status, Status::Running);
     // A paused one is held, too, and stays paused.
-    let paused = running.after(Command::Pause, &rules, at(1)).unwrap().unwrap().after_fall(at(2)).unwrap();
+    let paused = running.after(&by_anna(Command::Pause), &rules, at(1)).unwrap().unwrap().after_fall(at(2)).unwrap();
     let up = paused.after_recovery(at(3)).unwrap();
     assert_eq!((up.state.status, up.clock.running_since_ms), (Status::Paused, None));
     // While it is down it can be resumed by hand, and be told that nothing is down any more.
-    let by_hand = down.after(Command::Set(percent(5.0)), &rules, at(4)).unwrap().unwrap();
+    let by_hand = down.after(&by_anna(Command::Set(percent(5.0))), &rules, at(4)).unwrap().unwrap();
     assert_eq!((by_hand.hold, by_hand.clock.running_since_ms), (Some(Hold::CanaryDown), None));
 }
 
@@ -133,7 +140,7 @@ fn a_canary_that_falls_twice_is_rolled_back() {
 fn who_would_be_thrown_back() {
     let rules = release(r#""phases": [10, 50]"#);
     let record = ReleaseRecord::begin(&rules, None, 0);
-    let after = |record: &ReleaseRecord, order| record.after(order, &rules, 1).unwrap().unwrap();
+    let after = |record: &ReleaseRecord, order| record.after(&by_anna(order), &rules, 1).unwrap().unwrap();
     assert!(!record.throws_back(&after(&record, Command::Promote)));
     assert!(record.throws_back(&after(&record, Command::Set(percent(9.99)))));
     assert!(!record.throws_back(&after(&record, Command::Pause)));
@@ -147,7 +154,7 @@ fn who_would_be_thrown_back() {
 fn a_record_is_of_one_pair_of_versions() {
     let rules = release(r#""phases": [1, 100]"#);
     let mut context = ReleaseContext::default();
-    let record = ReleaseRecord::begin(&rules, None, 0).after(Command::Rollback, &rules, 1).unwrap().unwrap();
+    let record = ReleaseRecord::begin(&rules, None, 0).after(&by_anna(Command::Rollback), &rules, 1).unwrap().unwrap();
     context.records.insert(rules.name().clone(), record.clone().into());
     assert_eq!(context.state(&rules).status, Status::RolledBack);
     let text = r#"{"stable": "shop", "canary": "shop-v3", "audience": [{"name": "everyone"}], "phases": [5]}"#;

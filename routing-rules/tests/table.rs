@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use routing_rules::release::{Command, ReleaseContext, ReleaseRecord};
+use routing_rules::release::{Command, ReleaseContext, ReleaseRecord, SignedCommand};
 use routing_rules::request::{RequestView, canonical};
 use routing_rules::rules::{Kind, Object, Route, RuleSet};
 use routing_rules::spec::{
@@ -393,7 +393,8 @@ fn a_new_release_state_compiles_that_release_only() {
     let mut moved = context.clone();
     let release = rules.releases().next().unwrap();
     let record = ReleaseRecord::begin(release, None, 0);
-    let record = record.after(Command::Set(Percent::ALL), release, 0).unwrap().unwrap();
+    let everybody = SignedCommand { command: Command::Set(Percent::ALL), by: "anna", reason: "" };
+    let record = record.after(&everybody, release, 0).unwrap().unwrap();
     moved.records.insert(release.name().clone(), record.into());
     let next = table.update(&rules, &moved);
     let same = |id| std::sync::Arc::ptr_eq(table.release(id).unwrap(), next.release(id).unwrap());

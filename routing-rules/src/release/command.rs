@@ -25,6 +25,17 @@ pub enum Command {
     Complete,
 }
 
+/// An order, who gives it, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedCommand<'a> {
+    /// What is to be done.
+    pub command: Command,
+    /// Who wants it.
+    pub by: &'a str,
+    /// Why.
+    pub reason: &'a str,
+}
+
 /// Why an order cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Command, Refusal, ReleaseState, Status};
+use super::{Command, Refusal, ReleaseState, SignedCommand, Status};
 use crate::rules::{Name, Phase, Release};
 use crate::spec::Percent;
 
@@ -30,6 +30,21 @@ pub struct ReleaseRecord {
     pub falls: u8,
     /// Counts the edits of its rules. What was observed before one is not compared with what came after.
     pub epoch: u32,
+    /// What led here.
+    pub last: Change,
+}
+
+/// One change of a release, as history tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What was done, in a word: that of a [`Command`], or of what happened by itself.
+    pub action: Box<str>,
+    /// Who did it.
+    pub by: Box<str>,
+    /// Why.
+    pub reason: Box<str>,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// The time a phase has lasted, without the time in which it stood still.
@@ -62,6 +77,17 @@ impl Hold {
     }
 }
 
+impl Change {
+    fn new(action: &str, by: &str, reason: &str, at_ms: u64) -> Self {
+        Self { action: action.into(), by: by.into(), reason: reason.into(), at_ms }
+    }
+
+    /// One that nobody asked for.
+    fn own(action: &str, reason: &str, at_ms: u64) -> Self {
+        Self::new(action, ITSELF, reason, at_ms)
+    }
+}
+
 impl Clock {
     /// One that begins now.
     pub fn running(now_ms: u64) -> Self {
@@ -85,6 +111,7 @@ impl Clock {
 impl ReleaseRecord {
     /// The first one of a release, which follows those of another one with the same name.
     pub fn begin(rules: &Release, before: Option<&Self>, now_ms: u64) -> Self {
+        let reason = format!("{} takes over from {}", rules.canary(), rules.stable());
         Self {
             number: before.map_or(0, |before| before.number) + 1,
             stable: rules.stable().clone(),
@@ -95,6 +122,7 @@ impl ReleaseRecord {
             hold: None,
             falls: 0,
             epoch: 0,
+            last: Change::own("begin", &reason, now_ms),
         }
     }
 
@@ -107,7 +135,8 @@ impl ReleaseRecord {
     ///
     /// # Errors
     /// It cannot be carried out now; the record stays.
-    pub fn after(&self, command: Command, rules: &Release, now_ms: u64) -> Result<Option<Self>, Refusal> {
+    pub fn after(&self, order: &SignedCommand<'_>, rules: &Release, now_ms: u64) -> Result<Option<Self>, Refusal> {
+        let command = order.command;
         let Some(state) = command.applied(self.state, rules)? else { return Ok(None) };
         let moves = (state.percent, state.is_active()) != (self.state.percent, self.state.is_active());
         let clock = if moves { Clock::default() } else { self.clock };
@@ -122,6 +151,7 @@ impl ReleaseRecord {
             clock: if runs { clock.resumed(now_ms) } else { clock.stopped(now_ms) },
             hold,
             falls: if forgets { 0 } else { self.falls },
+            last: Change::new(command.as_str(), order.by, order.reason, now_ms),
             ..self.clone()
         }))
     }
@@ -142,6 +172,16 @@ impl ReleaseRecord {
             clock: self.clock.stopped(now_ms),
             hold: (!is_end).then_some(Hold::CanaryDown),
             falls,
+            last: match is_end {
+                false => {
+                    Change::own(Hold::CanaryDown.as_str(), "the breaker of the canary's upstream has opened", now_ms)
+                }
+                true => Change::own(
+                    Command::Rollback.as_str(),
+                    "the breaker of the canary's upstream has opened again",
+                    now_ms,
+                ),
+            },
             ..self.clone()
         })
     }
@@ -153,13 +193,15 @@ impl ReleaseRecord {
         }
         let runs = self.state.status == Status::Running;
         let clock = if runs { self.clock.resumed(now_ms) } else { self.clock };
-        Some(Self { number: self.number + 1, hold: None, clock, ..self.clone() })
+        let last = Change::own("canary_up", "the breaker of the canary's upstream has closed", now_ms);
+        Some(Self { number: self.number + 1, hold: None, clock, last, ..self.clone() })
     }
 
     /// Its rules were edited.
     #[must_use]
-    pub fn after_edit(&self) -> Self {
-        Self { number: self.number + 1, epoch: self.epoch + 1, ..self.clone() }
+    pub fn after_edit(&self, now_ms: u64) -> Self {
+        let last = Change::own("edit", "its rules are others", now_ms);
+        Self { number: self.number + 1, epoch: self.epoch + 1, last, ..self.clone() }
     }
 
     /// The phase it is in, if its percent is that of a phase.
@@ -197,6 +239,9 @@ impl ReleaseState {
         }
     }
 }
+
+/// Who does what nobody asked for.
+pub const ITSELF: &str = "serin";
 
 /// A canary that falls a second time is not good enough for anybody.
 const MOST_FALLS: u8 = 2;
