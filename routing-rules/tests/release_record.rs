@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use routing_rules::release::{Command, Hold, ReleaseContext, ReleaseRecord, ReleaseState, SignedCommand, Status};
+use routing_rules::release::{
+    Canary, Command, Hold, ReleaseContext, ReleaseRecord, ReleaseState, SignedCommand, Status,
+};
 use routing_rules::rules::Release;
 use routing_rules::spec::{Percent, ReleaseSpec};
 
@@ -26,7 +28,7 @@ fn by_anna(command: Command) -> SignedCommand<'static> {
 
 /// A release, told orders a minute apart. What each makes of it: status and percent, `=` if nothing changes, or why not.
 fn tell(rules: &Release, orders: &[Command]) -> Vec<String> {
-    let mut record = ReleaseRecord::begin(rules, None, START_MS);
+    let mut record = ReleaseRecord::begin(rules, 7, None, START_MS);
     let mut now_ms = START_MS;
     let say = |state: ReleaseState| format!("{} {}", state.status, state.percent);
     orders
@@ -91,7 +93,7 @@ fn a_phase_lasts_while_its_clock_runs() {
     let minutes = |count: u64| START_MS + count * MINUTE_MS;
     let left = |record: &ReleaseRecord, at: u64| record.time_left(&rules, minutes(at)).map(|left| left.as_secs() / 60);
     let then = |record: &ReleaseRecord, order, at| record.after(&by_anna(order), &rules, minutes(at)).unwrap().unwrap();
-    let first = ReleaseRecord::begin(&rules, None, START_MS);
+    let first = ReleaseRecord::begin(&rules, 7, None, START_MS);
     assert_eq!(left(&first, 99), None, "it has no end");
     let second = then(&first, Command::Promote, 100);
     assert_eq!([100, 104, 110, 999].map(|at| left(&second, at)), [Some(10), Some(6), Some(0), Some(0)]);
@@ -107,6 +109,12 @@ fn a_phase_lasts_while_its_clock_runs() {
     let last = then(&back, Command::Promote, 203);
     assert_eq!(left(&last, 203), Some(60));
     assert_eq!(then(&last, Command::Promote, 300).state.status, Status::Completed);
+    assert_eq!(second.by_itself(&rules, Canary::Up, minutes(110) - 1), None);
+    let by_itself = second.by_itself(&rules, Canary::Up, minutes(110)).unwrap();
+    assert_eq!((by_itself.state, &*by_itself.last.by), (last.state, "serin"));
+    assert_eq!(&*by_itself.last.reason, "10 % has lasted 600s");
+    assert_eq!(first.by_itself(&rules, Canary::Up, minutes(999)), None);
+    assert_eq!(last.by_itself(&rules, Canary::Up, minutes(263)).unwrap().state.status, Status::Completed);
 }
 
 #[test]
@@ -114,23 +122,38 @@ fn a_canary_that_falls_twice_is_rolled_back() {
     let rules = release(r#""phases": [1, {"percent": 10, "lasts": "10m"}, 100]"#);
     let at = |minute: u64| START_MS + minute * MINUTE_MS;
     let running =
-        ReleaseRecord::begin(&rules, None, at(0)).after(&by_anna(Command::Promote), &rules, at(0)).unwrap().unwrap();
-    assert_eq!(running.after_recovery(at(1)), None);
-    let down = running.after_fall(at(3)).unwrap();
+        ReleaseRecord::begin(&rules, 7, None, at(0)).after(&by_anna(Command::Promote), &rules, at(0)).unwrap().unwrap();
+    assert_eq!(running.by_itself(&rules, Canary::Up, at(1)), None, "nothing has happened");
+    let down = running.by_itself(&rules, Canary::Down, at(3)).unwrap();
     assert_eq!((down.hold, down.state, down.since_ms), (Some(Hold::CanaryDown), running.state, running.since_ms));
-    assert_eq!((down.time_left(&rules, at(99)), down.after_fall(at(4))), (None, None));
-    let up = down.after_recovery(at(5)).unwrap();
+    assert_eq!((down.time_left(&rules, at(99)), down.by_itself(&rules, Canary::Down, at(4))), (None, None));
+    let up = down.by_itself(&rules, Canary::Up, at(5)).unwrap();
     assert_eq!(up.time_left(&rules, at(5)), Some(Duration::from_secs(7 * 60)), "the time it was down does not count");
-    let ended = up.after_fall(at(6)).unwrap();
+    let ended = up.by_itself(&rules, Canary::Down, at(6)).unwrap();
     assert_eq!((ended.state.status, ended.hold, ended.since_ms), (Status::RolledBack, None, at(6)));
-    assert_eq!(ended.after_fall(at(7)), None);
+    assert_eq!(ended.by_itself(&rules, Canary::Down, at(7)), None);
     // Whoever resumes it has looked at it: it may fall once more.
     let resumed = ended.after(&by_anna(Command::Resume), &rules, at(8)).unwrap().unwrap();
-    assert_eq!(resumed.after_fall(at(9)).unwrap().state.status, Status::Running);
+    assert_eq!(resumed.by_itself(&rules, Canary::Down, at(9)).unwrap().state.status, Status::Running);
     // A paused one is held, too, and stays paused.
-    let paused = running.after(&by_anna(Command::Pause), &rules, at(1)).unwrap().unwrap().after_fall(at(2)).unwrap();
-    let up = paused.after_recovery(at(3)).unwrap();
+    let paused = running
+        .after(&by_anna(Command::Pause), &rules, at(1))
+        .unwrap()
+        .unwrap()
+        .by_itself(&rules, Canary::Down, at(2))
+        .unwrap();
+    let up = paused.by_itself(&rules, Canary::Up, at(3)).unwrap();
     assert_eq!((up.state.status, up.clock.running_since_ms), (Status::Paused, None));
+    // One without endpoints has not fallen.
+    let away = running.by_itself(&rules, Canary::Absent, at(3)).unwrap();
+    assert_eq!((away.hold, away.falls, away.time_left(&rules, at(99))), (Some(Hold::CanaryAbsent), 0, None));
+    assert_eq!(away.by_itself(&rules, Canary::Absent, at(4)), None);
+    assert_eq!(
+        away.by_itself(&rules, Canary::Up, at(5)).unwrap().time_left(&rules, at(5)),
+        Some(Duration::from_secs(7 * 60))
+    );
+    assert_eq!(away.by_itself(&rules, Canary::Down, at(5)).unwrap().hold, Some(Hold::CanaryDown));
+    assert_eq!(down.by_itself(&rules, Canary::Absent, at(5)), None);
     // While it is down it can be resumed by hand, and be told that nothing is down any more.
     let by_hand = down.after(&by_anna(Command::Set(percent(5.0))), &rules, at(4)).unwrap().unwrap();
     assert_eq!((by_hand.hold, by_hand.clock.running_since_ms), (Some(Hold::CanaryDown), None));
@@ -139,7 +162,7 @@ fn a_canary_that_falls_twice_is_rolled_back() {
 #[test]
 fn who_would_be_thrown_back() {
     let rules = release(r#""phases": [10, 50]"#);
-    let record = ReleaseRecord::begin(&rules, None, 0);
+    let record = ReleaseRecord::begin(&rules, 7, None, 0);
     let after = |record: &ReleaseRecord, order| record.after(&by_anna(order), &rules, 1).unwrap().unwrap();
     assert!(!record.throws_back(&after(&record, Command::Promote)));
     assert!(record.throws_back(&after(&record, Command::Set(percent(9.99)))));
@@ -154,13 +177,17 @@ fn who_would_be_thrown_back() {
 fn a_record_is_of_one_pair_of_versions() {
     let rules = release(r#""phases": [1, 100]"#);
     let mut context = ReleaseContext::default();
-    let record = ReleaseRecord::begin(&rules, None, 0).after(&by_anna(Command::Rollback), &rules, 1).unwrap().unwrap();
+    let record =
+        ReleaseRecord::begin(&rules, 7, None, 0).after(&by_anna(Command::Rollback), &rules, 1).unwrap().unwrap();
     context.records.insert(rules.name().clone(), record.clone().into());
     assert_eq!(context.state(&rules).status, Status::RolledBack);
     let text = r#"{"stable": "shop", "canary": "shop-v3", "audience": [{"name": "everyone"}], "phases": [5]}"#;
     let next = Release::new("next", &serde_json::from_str(text).unwrap(), &mut Vec::new()).unwrap();
     assert_eq!(context.state(&next), ReleaseState::initial(&next), "the next version begins anew");
-    let begun = ReleaseRecord::begin(&next, Some(&record), 2);
+    let begun = ReleaseRecord::begin(&next, 7, Some(&record), 2);
+    assert_eq!(begun.after_edit(7, 3), None);
+    let edited = begun.after_edit(8, 3).unwrap();
+    assert_eq!((edited.number, edited.epoch, edited.state), (begun.number + 1, 1, begun.state));
     assert_eq!((begun.number, begun.epoch, begun.state), (record.number + 1, 0, ReleaseState::initial(&next)));
 }
 

@@ -392,7 +392,7 @@ fn a_new_release_state_compiles_that_release_only() {
 
     let mut moved = context.clone();
     let release = rules.releases().next().unwrap();
-    let record = ReleaseRecord::begin(release, None, 0);
+    let record = ReleaseRecord::begin(release, 7, None, 0);
     let everybody = SignedCommand { command: Command::Set(Percent::ALL), by: "anna", reason: "" };
     let record = record.after(&everybody, release, 0).unwrap().unwrap();
     moved.records.insert(release.name().clone(), record.into());
@@ -1000,7 +1000,7 @@ impl Random {
             match self.below(4) {
                 0 => {
                     let percent = Percent::from_basis_points(self.below(10_001) as u16).unwrap();
-                    let mut record = ReleaseRecord::begin(release, None, 0);
+                    let mut record = ReleaseRecord::begin(release, 7, None, 0);
                     record.state.percent = percent;
                     context.records.insert(release.name().clone(), record.into());
                 }

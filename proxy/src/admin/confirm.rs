@@ -22,7 +22,7 @@ pub(super) async fn confirm(
     wait: Result<Query<Wait>, QueryRejection>,
     body: Body,
 ) -> Response {
-    if let Err(refusal) = check(peer.ip(), &headers, body) {
+    if let Err(refusal) = check(&state.shared, peer.ip(), &headers, body) {
         return refuse(refusal);
     }
     let wait = match wait {

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::change::{Body, check, refuse};
+use super::change::{Body, Nothing, check, refuse};
 use super::{AdminState, aside};
 
 /// How the endpoint is now.
@@ -32,8 +32,8 @@ pub(super) async fn set<const IS_DRAINED: bool>(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    match check(peer.ip(), &headers, body) {
-        Ok(()) => change(state, names, IS_DRAINED).await,
+    match check(&state.shared, peer.ip(), &headers, body) {
+        Ok(Nothing {}) => change(state, names, IS_DRAINED).await,
         Err(refusal) => refuse(refusal),
     }
 }

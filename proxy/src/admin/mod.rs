@@ -1,9 +1,9 @@
-//! The admin API, on a listener of its own: health, metrics, the rules as they are. All it changes is which endpoints drain, and
-//! what is let go that went from etcd on purpose.
+//! The admin API, on a listener of its own: health, metrics, the rules as they are. It changes which endpoints drain,
+//! what is let go that went from etcd on purpose, and how far releases are.
 //!
 //! Browsers of people inside the network must not become a way in: requests with a foreign `Host` or `Origin` are
 //! refused, so neither a rebound DNS name nor another site's script reaches it. What changes something must be
-//! JSON, which no form sends, and come from this machine.
+//! JSON, which no form sends, and come from this machine or show a token.
 
 mod change;
 mod confirm;
@@ -11,6 +11,8 @@ mod discovery;
 mod drain;
 mod environments;
 mod instances;
+mod releases;
+mod token;
 mod views;
 mod wait;
 
@@ -31,6 +33,7 @@ use serde_json::json;
 use crate::explain::{Question, explain};
 use crate::server::Shared;
 use crate::telemetry::metrics::{self, Facts};
+pub(crate) use token::AdminToken;
 
 /// Whether new requests are welcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,7 +72,10 @@ fn router(state: AdminState) -> Router {
         .route("/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain", post(drain::set::<true>))
         .route("/api/v1/upstreams/{upstream}/endpoints/{endpoint}/undrain", post(drain::set::<false>))
         .route("/api/v1/environments", get(environments))
-        .route("/api/v1/releases", get(releases))
+        .route("/api/v1/releases", get(releases::list))
+        .route("/api/v1/releases/{release}", get(releases::show))
+        .route("/api/v1/releases/{release}/history", get(releases::history))
+        .route("/api/v1/releases/{release}/{order}", post(releases::order))
         .route("/api/v1/rejected", get(rejected))
         .route("/api/v1/sources/etcd/confirm", post(confirm::confirm))
         .route("/api/v1/instances", get(instances::list))
@@ -146,10 +152,6 @@ async fn upstreams(State(state): State<AdminState>) -> Response {
 
 async fn environments(State(state): State<AdminState>) -> Response {
     aside(move || Json(environments::templates(&state.shared.snapshots.load()))).await
-}
-
-async fn releases(State(state): State<AdminState>) -> Response {
-    aside(move || Json(views::releases(&state.shared.snapshots.load()))).await
 }
 
 async fn rejected(State(state): State<AdminState>) -> Response {

@@ -55,7 +55,9 @@ mod listeners;
 mod migrate;
 mod overload;
 mod register;
+
 mod rejected;
+mod releases;
 mod reload;
 mod resilience;
 mod shortage;

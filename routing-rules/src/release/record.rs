@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Command, Refusal, ReleaseState, SignedCommand, Status};
 use crate::rules::{Name, Phase, Release};
-use crate::spec::Percent;
+use crate::spec::{Percent, Span};
 
 /// How far a release has come, and since when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct ReleaseRecord {
     pub falls: u8,
     /// Counts the edits of its rules. What was observed before one is not compared with what came after.
     pub epoch: u32,
+    /// Stands for the rules that say who is where. With others it was edited.
+    pub rules: u64,
     /// What led here.
     pub last: Change,
 }
@@ -61,6 +63,19 @@ pub struct Clock {
 pub enum Hold {
     /// The breaker of the canary's upstream is open: stable serves its users.
     CanaryDown,
+    /// The canary's upstream has no endpoint that takes requests: stable serves its users.
+    CanaryAbsent,
+}
+
+/// How a canary's upstream is, as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canary {
+    /// It serves.
+    Up,
+    /// It has no endpoint that takes requests, as while all are replaced at once.
+    Absent,
+    /// Its breaker keeps requests away.
+    Down,
 }
 
 impl Hold {
@@ -68,12 +83,13 @@ impl Hold {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CanaryDown => "canary_down",
+            Self::CanaryAbsent => "canary_absent",
         }
     }
 
     /// The hold that is written so.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::CanaryDown].into_iter().find(|hold| hold.as_str() == text)
+        [Self::CanaryDown, Self::CanaryAbsent].into_iter().find(|hold| hold.as_str() == text)
     }
 }
 
@@ -109,8 +125,8 @@ impl Clock {
 }
 
 impl ReleaseRecord {
-    /// The first one of a release, which follows those of another one with the same name.
-    pub fn begin(rules: &Release, before: Option<&Self>, now_ms: u64) -> Self {
+    /// The first one of a release, which follows those of another one with the same name. `mark` stands for its rules.
+    pub fn begin(rules: &Release, mark: u64, before: Option<&Self>, now_ms: u64) -> Self {
         let reason = format!("{} takes over from {}", rules.canary(), rules.stable());
         Self {
             number: before.map_or(0, |before| before.number) + 1,
@@ -122,6 +138,7 @@ impl ReleaseRecord {
             hold: None,
             falls: 0,
             epoch: 0,
+            rules: mark,
             last: Change::own("begin", &reason, now_ms),
         }
     }
@@ -156,52 +173,73 @@ impl ReleaseRecord {
         }))
     }
 
-    /// Its canary has fallen: stable serves its users, and the clock stands. The second time that is the end.
-    /// `None` if nobody is in the canary group, or it is known.
-    pub fn after_fall(&self, now_ms: u64) -> Option<Self> {
-        if !self.state.is_active() || self.hold == Some(Hold::CanaryDown) {
-            return None;
+    /// What becomes of it by itself: its canary falls, goes or serves again, or its phase is over. `None`: nothing.
+    pub fn by_itself(&self, rules: &Release, canary: Canary, now_ms: u64) -> Option<Self> {
+        let is_out = self.state.is_active().then_some(canary);
+        match (is_out, self.hold) {
+            (Some(Canary::Down), None | Some(Hold::CanaryAbsent)) => Some(self.after_fall(now_ms)),
+            (Some(Canary::Absent), None) => {
+                let last = Change::own(Hold::CanaryAbsent.as_str(), "the canary's upstream has no endpoint", now_ms);
+                Some(self.held(Hold::CanaryAbsent, last))
+            }
+            (Some(Canary::Up), Some(_)) => Some(self.after_recovery(now_ms)),
+            (Some(Canary::Up), None) => self.after_phase(rules, now_ms),
+            (None, _) | (Some(Canary::Down | Canary::Absent), Some(_)) => None,
         }
-        let falls = self.falls.saturating_add(1);
-        let is_end = falls >= MOST_FALLS;
-        let status = if is_end { Status::RolledBack } else { self.state.status };
-        Some(Self {
-            number: self.number + 1,
-            state: self.state.with_status(status),
-            since_ms: if is_end { now_ms } else { self.since_ms },
-            clock: self.clock.stopped(now_ms),
-            hold: (!is_end).then_some(Hold::CanaryDown),
-            falls,
-            last: match is_end {
-                false => {
-                    Change::own(Hold::CanaryDown.as_str(), "the breaker of the canary's upstream has opened", now_ms)
-                }
-                true => Change::own(
-                    Command::Rollback.as_str(),
-                    "the breaker of the canary's upstream has opened again",
-                    now_ms,
-                ),
-            },
-            ..self.clone()
-        })
     }
 
-    /// Its canary stands again. `None` if it had not fallen.
-    pub fn after_recovery(&self, now_ms: u64) -> Option<Self> {
-        if self.hold != Some(Hold::CanaryDown) {
-            return None;
+    fn after_phase(&self, rules: &Release, now_ms: u64) -> Option<Self> {
+        self.time_left(rules, now_ms).filter(Duration::is_zero)?;
+        let lasts = Span::from(self.phase(rules)?.lasts?);
+        let reason = format!("{} % has lasted {lasts}", self.state.percent);
+        let order = SignedCommand { command: Command::Promote, by: ITSELF, reason: &reason };
+        // It has an end, so something comes next.
+        self.after(&order, rules, now_ms).ok().flatten()
+    }
+
+    /// Its canary has fallen. The second time that is the end.
+    fn after_fall(&self, now_ms: u64) -> Self {
+        let falls = self.falls.saturating_add(1);
+        if falls < MOST_FALLS {
+            let reason = "the breaker of the canary's upstream has opened";
+            let last = Change::own(Hold::CanaryDown.as_str(), reason, now_ms);
+            return Self { falls, ..self.held(Hold::CanaryDown, last) };
         }
+        Self {
+            number: self.number + 1,
+            state: self.state.with_status(Status::RolledBack),
+            since_ms: now_ms,
+            clock: self.clock.stopped(now_ms),
+            hold: None,
+            falls,
+            last: Change::own(
+                Command::Rollback.as_str(),
+                "the breaker of the canary's upstream has opened again",
+                now_ms,
+            ),
+            ..self.clone()
+        }
+    }
+
+    /// Stable serves the canary's users, and the clock stands.
+    fn held(&self, hold: Hold, last: Change) -> Self {
+        let clock = self.clock.stopped(last.at_ms);
+        Self { number: self.number + 1, clock, hold: Some(hold), last, ..self.clone() }
+    }
+
+    /// Its canary serves again.
+    fn after_recovery(&self, now_ms: u64) -> Self {
         let runs = self.state.status == Status::Running;
         let clock = if runs { self.clock.resumed(now_ms) } else { self.clock };
-        let last = Change::own("canary_up", "the breaker of the canary's upstream has closed", now_ms);
-        Some(Self { number: self.number + 1, hold: None, clock, last, ..self.clone() })
+        let last = Change::own("canary_up", "the canary's upstream serves again", now_ms);
+        Self { number: self.number + 1, hold: None, clock, last, ..self.clone() }
     }
 
-    /// Its rules were edited.
-    #[must_use]
-    pub fn after_edit(&self, now_ms: u64) -> Self {
+    /// Its rules are those with this mark now. `None` if they were.
+    pub fn after_edit(&self, mark: u64, now_ms: u64) -> Option<Self> {
         let last = Change::own("edit", "its rules are others", now_ms);
-        Self { number: self.number + 1, epoch: self.epoch + 1, last, ..self.clone() }
+        let is_edit = self.rules != mark;
+        is_edit.then(|| Self { number: self.number + 1, epoch: self.epoch + 1, rules: mark, last, ..self.clone() })
     }
 
     /// The phase it is in, if its percent is that of a phase.

@@ -1,6 +1,7 @@
 //! Releases: who may be in the canary group.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HeaderName;
@@ -27,6 +28,7 @@ pub struct Release {
     sticky: Sticky,
     override_: Option<Override>,
     expose: bool,
+    written: Arc<ReleaseSpec>,
 }
 
 /// A step of the percent.
@@ -155,7 +157,13 @@ impl Release {
                 None => None,
             },
             expose: spec.expose,
+            written: Arc::new(spec.clone()),
         })
+    }
+
+    /// As it was written: what history keeps.
+    pub fn written(&self) -> &Arc<ReleaseSpec> {
+        &self.written
     }
 
     /// The release's name.

@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use routing_rules::spec::Spec;
 use serde::{Deserialize, Serialize};
 
+use super::release::{StoredHistories, StoredRecords};
 use crate::settings::Settings;
 pub use endpoints::StoredEndpoints;
 use file::Generations;
@@ -35,6 +36,9 @@ pub struct Stored {
     pub settings: Settings,
     /// The rules in force.
     pub rules: Spec,
+    /// Where releases were that a fleet shares.
+    #[serde(default)]
+    pub records: StoredRecords,
 }
 
 /// Why there are no stored rules.
@@ -62,13 +66,13 @@ impl StateDir {
         Ok(state_dir)
     }
 
-    /// Stores rules. The previous ones stay beside them.
+    /// Stores rules, and where releases are. The previous ones stay beside them.
     ///
     /// # Errors
     /// The disk is full, for example. The stored rules are then what they were.
-    pub fn save(&self, settings: &Settings, rules: Spec) -> io::Result<()> {
+    pub fn save(&self, settings: &Settings, rules: Spec, records: StoredRecords) -> io::Result<()> {
         let saved_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        RULES.save(&self.folder, &Stored { saved_at, settings: settings.clone(), rules })
+        RULES.save(&self.folder, &Stored { saved_at, settings: settings.clone(), rules, records })
     }
 
     /// The stored rules; those before them if they are damaged.
@@ -92,10 +96,31 @@ impl StateDir {
         ENDPOINTS.restore(&self.folder).unwrap_or_default()
     }
 
+    /// Stores what became of releases.
+    ///
+    /// # Errors
+    /// As with rules.
+    pub fn save_histories(&self, histories: &StoredHistories) -> io::Result<()> {
+        RELEASES.save(&self.folder, histories)
+    }
+
+    /// What became of releases, as far as that can be used.
+    pub fn restore_histories(&self) -> StoredHistories {
+        match RELEASES.restore(&self.folder) {
+            Ok(histories) => histories,
+            Err(RestoreError::Io(..)) => StoredHistories::default(),
+            Err(error) => {
+                tracing::error!(%error, "releases begin anew: where they were cannot be read");
+                StoredHistories::default()
+            }
+        }
+    }
+
     /// Takes damaged files out of the way, so that they do not replace the good ones before them with the next save.
     pub(super) fn set_damaged_aside(&self) {
         RULES.set_damaged_aside::<Stored>(&self.folder);
         ENDPOINTS.set_damaged_aside::<StoredEndpoints>(&self.folder);
+        RELEASES.set_damaged_aside::<StoredHistories>(&self.folder);
     }
 
     /// The secret of a folder, if there is one: for whoever only looks.
@@ -137,6 +162,8 @@ const RULES: Generations =
     Generations { current: "rules.json", previous: "rules.previous.json", damaged: "rules.damaged.json" };
 const ENDPOINTS: Generations =
     Generations { current: "endpoints.json", previous: "endpoints.previous.json", damaged: "endpoints.damaged.json" };
+const RELEASES: Generations =
+    Generations { current: "releases.json", previous: "releases.previous.json", damaged: "releases.damaged.json" };
 const SECRET: &str = "secret";
 
 #[cfg(test)]

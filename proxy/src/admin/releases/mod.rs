@@ -1,0 +1,91 @@
+//! Releases: how far they are, and orders to them.
+
+mod order;
+mod view;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::http::header::ETAG;
+use axum::response::{IntoResponse, Response};
+use routing_rules::rules::Name;
+use routing_rules::table::CompiledRelease;
+use serde::Deserialize;
+
+use super::change::refuse;
+use super::{AdminState, aside};
+use crate::control_path::release::StoreError;
+pub(super) use order::order;
+use view::{EntryView, ReleaseView};
+
+/// All of them, by name.
+pub(super) async fn list(State(state): State<AdminState>) -> Response {
+    aside(move || {
+        let snapshot = state.shared.snapshots.load();
+        let mut views: Vec<_> =
+            snapshot.table.releases().map(|(_, release)| ReleaseView::of(&state.shared, release)).collect();
+        views.sort_by(|one, other| one.name().cmp(other.name()));
+        Json(views)
+    })
+    .await
+}
+
+/// One, with what an order has to name in `If-Match`.
+pub(super) async fn show(State(state): State<AdminState>, Path(name): Path<String>) -> Response {
+    aside(move || match find(&state, &name) {
+        Some(release) => shown(&state, &release),
+        None => unknown(&name),
+    })
+    .await
+}
+
+/// `?most=20`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Most {
+    #[serde(default = "usual")]
+    most: usize,
+}
+
+fn usual() -> usize {
+    100
+}
+
+/// What was done to a release, the newest first. Also of one that has gone, as long as the store knows it.
+pub(super) async fn history(
+    State(state): State<AdminState>,
+    Path(name): Path<String>,
+    most: Result<Query<Most>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let most = match most {
+        Ok(Query(Most { most })) => most,
+        Err(rejection) => return refuse((rejection.status(), rejection.body_text())),
+    };
+    let Ok(known) = Name::new(&name) else { return unknown(&name) };
+    match state.shared.releases.desk.history(&known, most).await {
+        Ok(entries) if entries.is_empty() && find(&state, &name).is_none() => unknown(&name),
+        Ok(entries) => Json(entries.iter().map(EntryView::of).collect::<Vec<_>>()).into_response(),
+        Err(error) => refuse(trouble(&error)),
+    }
+}
+
+fn find(state: &AdminState, name: &str) -> Option<Arc<CompiledRelease>> {
+    let snapshot = state.shared.snapshots.load();
+    let id = snapshot.table.release_id(name)?;
+    snapshot.table.release(id).map(Arc::clone)
+}
+
+fn shown(state: &AdminState, release: &CompiledRelease) -> Response {
+    let view = ReleaseView::of(&state.shared, release);
+    ([(ETAG, format!("\"{}\"", view.number()))], Json(view)).into_response()
+}
+
+fn unknown(name: &str) -> Response {
+    refuse((StatusCode::NOT_FOUND, format!("no release is called `{}`", name.escape_debug())))
+}
+
+fn trouble(error: &StoreError) -> (StatusCode, String) {
+    (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+}

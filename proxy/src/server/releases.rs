@@ -1,0 +1,128 @@
+//! Orders to releases: where they are written, and what holds here when that is not possible.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use routing_rules::release::{Command, ReleaseRecord, SignedCommand};
+use routing_rules::rules::{Name, Release};
+use tokio::sync::mpsc;
+
+use super::Shared;
+use super::rules::Inbox;
+use super::start::InEtcd;
+use crate::control_path::release::{
+    Desk, Done, EtcdStore, Expected, FolderStore, OrderError, Steward, Store, StoreError, Unwritten,
+};
+use crate::moment;
+
+/// Takes orders.
+pub(crate) struct Releases {
+    pub(crate) desk: Desk,
+    roll_back_here: Box<dyn Fn(&Name, ReleaseRecord) + Send + Sync>,
+    unwritten: mpsc::UnboundedSender<Unwritten>,
+}
+
+/// What there is to make of releases before the threads start.
+pub(super) struct Books {
+    folder: Arc<FolderStore>,
+    tell_written: Box<dyn Fn(&Name, u64) + Send + Sync>,
+    unwritten: mpsc::UnboundedReceiver<Unwritten>,
+}
+
+/// What an order came to that must not fail.
+pub(crate) enum RolledBack {
+    /// It is written.
+    Written(Done),
+    /// It holds here, and is written as soon as the store takes it.
+    Here(StoreError),
+}
+
+impl Books {
+    pub(super) fn open(folder: FolderStore, etcd: Option<&InEtcd>, inbox: &Inbox) -> (Releases, Self) {
+        let folder = Arc::new(folder);
+        let (tell, unwritten) = mpsc::unbounded_channel();
+        let store: Arc<dyn Store> = match etcd {
+            Some(etcd) => Arc::new(EtcdStore::new(etcd.cluster())),
+            None => Arc::clone(&folder) as Arc<dyn Store>,
+        };
+        let roll_back_here = Box::new(inbox.tell_rolled_back());
+        let tell_written = Box::new(inbox.tell_rollback_written());
+        (Releases { desk: Desk::new(store), roll_back_here, unwritten: tell }, Self { folder, tell_written, unwritten })
+    }
+
+    /// Who looks after the releases of this process, and hears of rollbacks.
+    pub(super) fn steward(self, shared: &Shared) -> (Steward, mpsc::UnboundedReceiver<Unwritten>) {
+        let folder = self.folder as Arc<dyn Store>;
+        let (store, rollbacks): (Arc<dyn Store>, Arc<dyn Store>) = match &shared.etcd {
+            Some(etcd) => {
+                let of_leader = EtcdStore::of_leader(etcd.cluster(), etcd.fleet.id());
+                (Arc::new(of_leader), Arc::new(EtcdStore::new(etcd.cluster())))
+            }
+            None => (Arc::clone(&folder), folder),
+        };
+        let fleet = shared.etcd.as_ref().map(|etcd| Arc::clone(&etcd.fleet));
+        let steward = Steward {
+            snapshots: Arc::clone(&shared.snapshots),
+            desk: Desk::new(store),
+            rollbacks_desk: Desk::new(rollbacks),
+            is_in_charge: Box::new(move || fleet.as_ref().is_none_or(|fleet| fleet.leads())),
+            tell_written: self.tell_written,
+        };
+        (steward, self.unwritten)
+    }
+}
+
+impl Releases {
+    /// Takes everybody back to stable: in the store, or here at least.
+    ///
+    /// # Errors
+    /// Somebody has changed the release meanwhile.
+    pub(crate) async fn roll_back(
+        &self,
+        rules: &Release,
+        record: Option<&ReleaseRecord>,
+        (by, reason): (&str, &str),
+        expected: Expected,
+    ) -> Result<RolledBack, OrderError> {
+        let order = SignedCommand { command: Command::Rollback, by, reason };
+        let trouble = match self.desk.order(rules, &order, expected, true).await {
+            Ok(done) => return Ok(RolledBack::Written(done)),
+            Err(OrderError::Store(trouble)) => trouble,
+            Err(error) => return Err(error),
+        };
+        let now_ms = moment::unix_ms();
+        let first = || ReleaseRecord::begin(rules, 0, None, now_ms);
+        let newest = record.cloned().unwrap_or_else(first);
+        if let Ok(Some(next)) = newest.after(&order, rules, now_ms) {
+            tracing::error!(release = rules.name().as_str(), by, reason, %trouble, "rolled back here only");
+            (self.roll_back_here)(rules.name(), next);
+        }
+        let (release, by, reason) = (rules.name().clone(), by.to_owned(), reason.to_owned());
+        // Without a steward the process is ending.
+        let _ = self.unwritten.send(Unwritten { release, by, reason });
+        Ok(RolledBack::Here(trouble))
+    }
+}
+
+impl Shared {
+    /// Whether a release is rolled back here, and the store does not know it yet.
+    pub(crate) fn is_rolled_back_here(&self, release: &Name) -> bool {
+        self.status.load().rolled_back_here.contains(release)
+    }
+
+    /// Waits until the rules in force have a record of a release, or a later one, but not for long: whoever asks next is to see
+    /// what was done.
+    pub(crate) async fn has_record(&self, release: &str, number: u64) {
+        let is_there = || {
+            let snapshot = self.snapshots.load();
+            let found = snapshot.table.release_id(release).and_then(|id| snapshot.table.release(id));
+            found.is_none_or(|release| release.record.as_ref().is_some_and(|record| record.number >= number))
+        };
+        let mut swaps = self.swaps.clone();
+        let comes = swaps.wait_for(|()| is_there());
+        let _ = tokio::time::timeout(COMES, comes).await;
+    }
+}
+
+/// How long an order waits for its effect here.
+const COMES: Duration = Duration::from_secs(2);
