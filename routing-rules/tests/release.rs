@@ -305,6 +305,50 @@ fn a_walk_through_the_phases() {
 }
 
 #[test]
+fn only_users_for_whom_a_rule_decides_are_compared() {
+    check(
+        r#"
+        phases 50
+        rule office ip=10.0.0.0/8 percent=100
+        rule lab ip=172.16.0.0/12 percent=0
+        rule campus ip=203.0.113.0/24 percent=70
+        rule everyone
+        key header=x-user cookie=uid
+        override header=x-group
+        arms
+        - GET 192.0.2.1 x-user=user-42 => canary rule "everyone": 50 %, bucket 3992; sets serin-pin-shop-v2; Canary of 3
+        - GET 192.0.2.1 x-user=user-1 => stable rule "everyone": 50 %, bucket 6411 is outside; Control of 3
+        - GET 203.0.113.1 x-user=user-1 => canary rule "campus": 70 %, bucket 6411; sets serin-pin-shop-v2; Canary of 2
+        # Nobody to compare with, nobody who could be told apart, and no rule that decides.
+        - GET 10.0.0.1 x-user=user-42 => canary rule "office": 100 %, bucket 3992; sets serin-pin-shop-v2
+        - GET 172.16.0.1 x-user=user-42 => stable rule "lab": 0 %, bucket 3992 is outside
+        - GET 192.0.2.1 => stable rule "everyone": 50 %, but the request has no sticky key
+        - GET 10.0.0.1 => canary rule "office": 100 %
+        - GET 192.0.2.1 x-user=user-42 x-group=canary => canary override
+        # A pinned user counts only where the pin's rule would decide without it.
+        ann GET 203.0.113.1 x-user=user-1 => canary rule "campus": 70 %, bucket 6411; sets serin-pin-shop-v2; Canary of 2
+        ann GET 203.0.113.1 x-user=user-42 => canary pin of rule "campus": 70 %, bucket 6411; Canary of 2
+        ann GET 192.0.2.1 x-user=user-1 => canary pin of rule "campus": 70 %, bucket 6411
+        ann GET 10.0.0.1 x-user=user-1 => canary pin of rule "campus": 70 %, bucket 6411
+        # Its conditions hold, but a rule before it decides.
+        audience
+        rule early ip=203.0.113.0/28 percent=10
+        rule campus ip=203.0.113.0/24 percent=70
+        ann GET 203.0.113.1 x-user=user-1 => canary pin of rule "campus": 70 %, bucket 6411
+        ann GET 203.0.113.99 x-user=user-1 => canary pin of rule "campus": 70 %, bucket 6411; Canary of 1
+        # The pin's rule has no room for its user any more, who is known all the same.
+        audience
+        rule campus ip=203.0.113.0/24 percent=60
+        ann GET 203.0.113.99 x-user=user-42 => stable rule "campus": 60 %, bucket 6411 is outside; Control of 0
+        rollback
+        ann GET 203.0.113.99 x-user=user-42 => stable the release is rolled back
+        complete
+        ann GET 203.0.113.99 x-user=user-42 => canary the release is completed
+        "#,
+    );
+}
+
+#[test]
 fn the_other_end_of_the_line() {
     check(
         r#"
@@ -612,7 +656,7 @@ const SALTS: u32 = 200;
 ///
 /// A line is a piece of the release (`phases`, `rule`, `key`, `pin`, `salt`, `range`, `override`, `release`; `audience`
 /// begins a new one), something that happens (`set PERCENT`, `pause`, `resume`, `rollback`, `complete`, `secret`,
-/// `later`, `sooner`), or a request: who (with a browser that keeps cookies; `-` has none), method, address, headers.
+/// `later`, `sooner`), `arms` (from here on it is told how a request counts in comparisons), or a request: who (with a browser that keeps cookies; `-` has none), method, address, headers.
 #[track_caller]
 fn check(text: &str) {
     let mut story = Story::new("");
@@ -638,6 +682,7 @@ struct Story {
     unix_secs: u64,
     draws: u64,
     jars: BTreeMap<String, BTreeMap<String, String>>,
+    shows_arms: bool,
 }
 
 impl Story {
@@ -658,6 +703,7 @@ impl Story {
             unix_secs: START,
             draws: 0,
             jars: BTreeMap::new(),
+            shows_arms: false,
         };
         text.lines().for_each(|line| story.tell(line));
         story
@@ -706,6 +752,7 @@ impl Story {
             "complete" => self.state = Some(self.state().with_status(Status::Completed)),
             "secret" if rest == "none" => self.secret = Secret::default(),
             "secret" => self.secret = Secret::from_bytes([rest.parse().unwrap(); 32]),
+            "arms" => self.shows_arms = true,
             "later" => self.unix_secs += seconds(rest),
             "sooner" => self.unix_secs -= seconds(rest),
             _ => panic!("unknown line {line}"),
@@ -736,6 +783,9 @@ impl Story {
         let mut told = format!("{} {assignment}", assignment.group);
         if !set.is_empty() {
             told += &format!("; sets {}", set.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" "));
+        }
+        if let Some((arm, place)) = assignment.arm.zip(assignment.place).filter(|_| self.shows_arms) {
+            told += &format!("; {arm:?} of {place}");
         }
         if let Some(refusal) = assignment.pin_refused {
             told += &format!("; refused {}", refusal.as_str());

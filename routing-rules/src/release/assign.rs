@@ -8,7 +8,7 @@ use super::bucket::Cut;
 use super::device::DeviceClass;
 use super::key::{KeyMatch, UserIds};
 use super::pin::{Pin, Pins, RuleTag};
-use super::{Assignment, Bucket, Group, Reason, ReleaseState, Secret, Status};
+use super::{Arm, Assignment, Bucket, Group, Reason, ReleaseState, Secret, Status};
 use crate::request::{RequestView, cookie};
 use crate::rules::{KeySource, Override, Release, Share};
 use crate::spec::Percent;
@@ -64,9 +64,8 @@ impl Assigner {
             RuleShare { percent, cut: Cut::new(percent, sticky.range), tag: RuleTag::of(&rule.name) }
         });
         let wants_ids = sticky.key.contains(&KeySource::SerinId);
-        if rules.audience().iter().any(|rule| !rule.conditions.device.is_empty()) {
-            DeviceClass::prepare();
-        }
+        // Also where no rule asks for devices: whoever keeps a record of users will, and requests must not wait for it.
+        DeviceClass::prepare();
         Self {
             status: state.status,
             shares: shares.collect(),
@@ -99,7 +98,8 @@ impl Assigner {
         match self.pins.as_ref().and_then(|pins| pins.read(request.headers, moment.unix_secs)) {
             None => self.by_rules(None, request, moment),
             Some(Ok(pin)) => {
-                self.by_pin(pin, moment).unwrap_or_else(|| self.by_rules(Some(pin.bucket), request, moment))
+                let by_pin = self.by_pin(pin, request, moment);
+                by_pin.unwrap_or_else(|| self.by_rules(Some(pin.bucket), request, moment))
             }
             Some(Err(refusal)) => Assignment { pin_refused: Some(refusal), ..self.by_rules(None, request, moment) },
         }
@@ -116,7 +116,7 @@ impl Assigner {
         // The time decides only about cookies, which are dropped.
         let moment = Moment { unix_secs: 0, draw: [0, 0] };
         let pinned = user.pinned_by.map(|rule| Pin::new(user.bucket, RuleTag::of(rule), moment.unix_secs));
-        let by_pin = pinned.and_then(|pin| self.by_pin(pin, &moment));
+        let by_pin = pinned.and_then(|pin| self.by_pin(pin, request, &moment));
         let assignment = by_pin.unwrap_or_else(|| self.by_rules(Some(user.bucket), request, &moment));
         Assignment { to_set: CookiesToSet::default(), ..assignment }
     }
@@ -131,18 +131,31 @@ impl Assigner {
 
     /// A user who came in through a rule stays in as long as the rule has room, even where its conditions no longer
     /// hold. `None`: there is no such rule any more, or its share has shrunk below the user.
-    fn by_pin(&self, pin: Pin, moment: &Moment) -> Option<Assignment<'_>> {
+    fn by_pin(&self, pin: Pin, request: &RequestView<'_>, moment: &Moment) -> Option<Assignment<'_>> {
         let index = self.shares.iter().position(|share| share.tag == pin.rule && share.cut.takes(pin.bucket))?;
         let renewed = pin.is_worn(moment.unix_secs).then(|| self.pin(pin.bucket, index, moment)).flatten();
         let to_set = CookiesToSet { pin: renewed, id: None };
-        Some(self.with_rule(index, Group::Canary, Reason::Pin, Some(pin.bucket), to_set))
+        let facts = Facts::new(request);
+        // Users of the control are those for whom this very rule decides, so these must be as well.
+        let is_compared = self.shares[index].cut.divides() && self.first_rule(&facts) == Some(index);
+        Some(Assignment {
+            arm: is_compared.then_some(Arm::Canary),
+            device: facts.known_device(),
+            ..self.with_rule(index, Group::Canary, Reason::Pin, Some(pin.bucket), to_set)
+        })
+    }
+
+    /// The place of the first rule whose conditions hold.
+    fn first_rule(&self, facts: &Facts<'_>) -> Option<usize> {
+        self.rules.audience().iter().position(|rule| facts.fulfil(&rule.conditions))
     }
 
     /// `pinned` is the bucket of a pin whose rule does not decide; it still says who the user is.
     fn by_rules<'r>(&'r self, pinned: Option<Bucket>, request: &RequestView<'_>, moment: &Moment) -> Assignment<'r> {
         let facts = Facts::new(request);
-        let Some(index) = self.rules.audience().iter().position(|rule| facts.fulfil(&rule.conditions)) else {
-            return Assignment { bucket: pinned, ..self.without_rule(Group::Stable, Reason::NoRule) };
+        let Some(index) = self.first_rule(&facts) else {
+            let device = facts.known_device();
+            return Assignment { bucket: pinned, device, ..self.without_rule(Group::Stable, Reason::NoRule) };
         };
         let cut = self.shares[index].cut;
         let key = match pinned {
@@ -161,7 +174,11 @@ impl Assigner {
             pin: (group == Group::Canary).then(|| self.pin(bucket, index, moment)).flatten(),
             id: self.ids.as_ref().zip(new_id),
         };
-        self.with_rule(index, group, Reason::Rule, Some(bucket), to_set)
+        Assignment {
+            arm: cut.divides().then_some(Arm::of(group)),
+            device: facts.known_device(),
+            ..self.with_rule(index, group, Reason::Rule, Some(bucket), to_set)
+        }
     }
 
     fn pin(&self, bucket: Bucket, index: usize, moment: &Moment) -> Option<(&Pins, Pin)> {
@@ -178,7 +195,18 @@ impl Assigner {
         to_set: CookiesToSet<'r>,
     ) -> Assignment<'r> {
         let rule = Some(&*self.rules.audience()[index].name);
-        Assignment { group, reason, bucket, rule, share: self.shares[index].percent, pin_refused: None, to_set }
+        Assignment {
+            group,
+            reason,
+            bucket,
+            rule,
+            place: Some(index),
+            arm: None,
+            share: self.shares[index].percent,
+            device: None,
+            pin_refused: None,
+            to_set,
+        }
     }
 
     fn without_rule(&self, group: Group, reason: Reason) -> Assignment<'_> {
@@ -191,7 +219,10 @@ impl Assigner {
             reason,
             bucket: None,
             rule: None,
+            place: None,
+            arm: None,
             share,
+            device: None,
             pin_refused: None,
             to_set: CookiesToSet::default(),
         }

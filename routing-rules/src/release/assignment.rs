@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use super::key::{ID_COOKIE, ID_LIFE_SECS, UserId, UserIds};
 use super::pin::{PIN_LIFE_SECS, Pin, PinRefusal, Pins};
-use super::{Bucket, Status};
+use super::{Bucket, DeviceClass, Status};
 use crate::spec::Percent;
 
 /// Which of its two upstreams a release chooses.
@@ -45,6 +45,25 @@ impl FromStr for Group {
 
     fn from_str(text: &str) -> Result<Self, UnknownGroup> {
         Self::from_bytes(text.as_bytes()).ok_or(UnknownGroup)
+    }
+}
+
+/// The side on which a request counts when the versions of a release are compared: users of one rule of the audience, all
+/// of whom the rule might have moved (specification of the analysis, §1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arm {
+    /// Within the rule's share.
+    Canary,
+    /// The rule decides for them too, and they lie outside its share.
+    Control,
+}
+
+impl Arm {
+    pub(super) fn of(group: Group) -> Self {
+        match group {
+            Group::Stable => Self::Control,
+            Group::Canary => Self::Canary,
+        }
     }
 }
 
@@ -96,8 +115,16 @@ pub struct Assignment<'r> {
     pub bucket: Option<Bucket>,
     /// The name of the rule that decided, also when the user is outside its share.
     pub rule: Option<&'r str>,
+    /// That rule's place in the audience.
+    pub place: Option<usize>,
+    /// On which side the request counts when the groups of that rule are compared. `None` if it must not count: an override or
+    /// the release's status decided, nothing identifies the user, a pin of another rule than that whose conditions hold first,
+    /// or the rule's share is nobody or everybody.
+    pub arm: Option<Arm>,
     /// The share that was applied to the user: of the rule, or none or all where no rule decided.
     pub share: Percent,
+    /// What the user is holding, if some rule asked for that.
+    pub device: Option<DeviceClass>,
     /// Why the request's pin was ignored, if it had one that was not right.
     pub pin_refused: Option<PinRefusal>,
     pub(super) to_set: CookiesToSet<'r>,

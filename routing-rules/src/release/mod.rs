@@ -31,7 +31,7 @@ mod state;
 mod device;
 
 pub use assign::{Assigner, KnownUser, Moment};
-pub use assignment::{Assignment, Group, Reason, UnknownGroup};
+pub use assignment::{Arm, Assignment, Group, Reason, UnknownGroup};
 pub use bucket::Bucket;
 pub use command::{Command, Refusal, SignedCommand};
 pub use device::{DEVICE_TABLE_VERSION, DeviceClass, UnknownDevice};
