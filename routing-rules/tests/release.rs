@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use http::header::{COOKIE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use routing_rules::release::{
-    Assigner, Assignment, Bucket, Group, Moment, PinRefusal, Reason, ReleaseContext, ReleaseState, Salt, Secret, Status,
+    Assigner, Assignment, Bucket, Group, Growth, Moment, PinRefusal, Reason, ReleaseContext, ReleaseState, Salt,
+    Secret, Status,
 };
 use routing_rules::request::{GeoDatabase, Place, RequestView};
 use routing_rules::rules::{Name, Range, Release};
@@ -493,7 +494,7 @@ fn state_begins_at_the_first_phase() {
     let rules = Story::new("phases 1 10 50\nrule everyone").rules();
     let context = ReleaseContext::default();
     let state = context.state(&rules);
-    assert_eq!(state, ReleaseState { percent: percent(1.0), status: Status::Running });
+    assert_eq!(state, ReleaseState { percent: percent(1.0), status: Status::Running, growth: None });
     let phases =
         [0.5, 1.0, 9.99, 10.0, 49.0, 50.0, 100.0].map(|points| state.with_percent(percent(points)).phase(&rules));
     assert_eq!(phases, [None, Some(0), Some(0), Some(1), Some(1), Some(2), Some(2)]);
@@ -916,4 +917,62 @@ impl Random {
     fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
+}
+
+/// The group and the reason of requests of one page, by the time since the percent grew from 10 to 50.
+#[test]
+fn what_belongs_to_a_page_comes_from_where_the_page_came_from() {
+    let story = Story::new("phases 10 50\nrule office ip=10.0.0.0/8 percent=100\nrule everyone\nkey header=x-user");
+    let state = ReleaseState {
+        percent: percent(50.0),
+        status: Status::Running,
+        growth: Some(Growth { from: percent(10.0), at_secs: START }),
+    };
+    let assigner = Assigner::new(story.rules(), &state, &story.secret);
+    let salt = Salt::from_hex("000102030405060708090a0b0c0d0e0f").unwrap();
+    let user = |points: std::ops::Range<u16>| {
+        let mut users = (0..).map(|number| format!("user-{number}"));
+        users.find(|user| points.contains(&Bucket::of(&salt, user.as_bytes()).line())).unwrap()
+    };
+    let (early, newcomer, late) = (user(0..1_000), user(1_000..5_000), user(5_000..10_000));
+    let asked = |client: &str, after_s: u64, user: &str, fields: &str| {
+        let fields: Vec<_> =
+            fields.split(' ').filter(|field| !field.is_empty()).filter_map(|field| field.split_once('=')).collect();
+        let mut headers = headers(&fields);
+        headers.append("x-user", user.parse().unwrap());
+        let request = RequestView::new(&Method::GET, "shop.example.com", "/", &headers, client.parse().unwrap());
+        let assignment = assigner.assign(&request, &Moment { unix_secs: START + after_s, draw: [1, 2] });
+        assert!(assignment.arm.is_none() || assignment.reason != Reason::Page, "it is on no side");
+        let cookies: Vec<_> = assignment.cookies(true).map(|cookie| name_and_value(&cookie)).collect();
+        (format!("{} {}", assignment.group, assignment.reason.as_str()), cookies)
+    };
+    let told = |user: &str, fields: &str| asked("192.0.2.1", 599, user, fields).0;
+    let script = "sec-fetch-mode=no-cors sec-fetch-site=same-origin";
+    assert_eq!(told(&newcomer, script), "stable page");
+    assert_eq!(told(&newcomer, "referer=http://shop.example.com:8080/cart accept=*/*"), "stable page");
+    assert_eq!(told(&newcomer, "referer=http://Shop.example.com accept=*/*"), "stable page");
+    for no_page_of_this_site in [
+        "",
+        "sec-fetch-mode=navigate sec-fetch-site=same-origin",
+        "sec-fetch-mode=no-cors sec-fetch-site=cross-site",
+        "sec-fetch-mode=cors sec-fetch-site=same-site",
+        "referer=http://shop.example.com/ accept=text/html",
+        "referer=http://example.com/ accept=*/*",
+        "referer=shop.example.com accept=*/*",
+    ] {
+        assert_eq!(told(&newcomer, no_page_of_this_site), "canary rule", "{no_page_of_this_site}");
+    }
+    assert_eq!((told(&early, script), told(&late, script)), ("canary rule".to_owned(), "stable rule".to_owned()));
+    assert_eq!(asked("192.0.2.1", 600, &newcomer, script).0, "canary rule", "by then pages are taken to be closed");
+    assert_eq!(asked("10.0.0.1", 0, &newcomer, script).0, "canary rule", "the share of this rule has not grown");
+    // Whoever opens a page has a pin from then on, and all of the page follows.
+    let (_, cookies) = asked("192.0.2.1", 5, &newcomer, "sec-fetch-mode=navigate");
+    let pin = cookies
+        .iter()
+        .find(|(name, _)| name == "serin-pin-shop-v2")
+        .map(|(name, value)| format!("{name}={value}"))
+        .unwrap();
+    let with_pin = format!("{script} cookie={pin}");
+    assert_eq!(told(&newcomer, &with_pin), "canary pin");
+    assert_eq!(told(&newcomer, script), "stable page", "a page that was open before");
 }

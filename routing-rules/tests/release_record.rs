@@ -111,7 +111,7 @@ fn a_phase_lasts_while_its_clock_runs() {
     assert_eq!(then(&last, Command::Promote, 300).state.status, Status::Completed);
     assert_eq!(second.by_itself(&rules, Canary::Up, minutes(110) - 1), None);
     let by_itself = second.by_itself(&rules, Canary::Up, minutes(110)).unwrap();
-    assert_eq!((by_itself.state, &*by_itself.last.by), (last.state, "serin"));
+    assert_eq!((by_itself.state.percent, &*by_itself.last.by), (last.state.percent, "serin"));
     assert_eq!(&*by_itself.last.reason, "10 % has lasted 600s");
     assert_eq!(first.by_itself(&rules, Canary::Up, minutes(999)), None);
     assert_eq!(last.by_itself(&rules, Canary::Up, minutes(263)).unwrap().state.status, Status::Completed);
@@ -188,7 +188,7 @@ fn a_record_is_of_one_pair_of_versions() {
     assert_eq!(begun.after_edit(7, 3), None);
     let edited = begun.after_edit(8, 3).unwrap();
     assert_eq!((edited.number, edited.epoch, edited.state), (begun.number + 1, 1, begun.state));
-    assert_eq!((begun.number, begun.epoch, begun.state), (record.number + 1, 0, ReleaseState::initial(&next)));
+    assert_eq!((begun.number, begun.epoch, begun.state.percent), (record.number + 1, 0, percent(5.0)));
 }
 
 #[test]
@@ -206,4 +206,21 @@ fn phases_that_end_by_themselves_are_checked() {
         problems(r#"[{"percent": 1, "lasts": "999ms"}, {"percent": 50, "lasts": "1h"}]"#),
         "releases.r.phases[0].lasts: 999ms is less than 1s\nreleases.r.phases[1].lasts: no phase follows it"
     );
+}
+
+#[test]
+fn growth_is_remembered() {
+    let rules = release(r#""phases": [10, 50]"#);
+    let told = |record: &ReleaseRecord, order, at_ms| record.after(&by_anna(order), &rules, at_ms).unwrap().unwrap();
+    let grew = |record: &ReleaseRecord| record.state.growth.map(|growth| (growth.from, growth.at_secs));
+    let first = ReleaseRecord::begin(&rules, 7, None, 1_000);
+    assert_eq!(grew(&first), Some((Percent::ZERO, 1)));
+    let second = told(&first, Command::Promote, 2_000);
+    assert_eq!(grew(&second), Some((percent(10.0), 2)));
+    let paused = told(&second, Command::Pause, 3_000);
+    assert_eq!(grew(&paused), grew(&second), "it has not grown since");
+    assert_eq!(grew(&told(&paused, Command::Set(percent(20.0)), 4_000)), None);
+    let back = told(&paused, Command::Rollback, 5_000);
+    assert_eq!(grew(&back), None);
+    assert_eq!(grew(&told(&back, Command::Resume, 6_000)), Some((Percent::ZERO, 6)), "everybody was at stable");
 }

@@ -7,8 +7,9 @@ use super::audience::Facts;
 use super::bucket::Cut;
 use super::device::DeviceClass;
 use super::key::{KeyMatch, UserIds};
+use super::page::is_of_a_page;
 use super::pin::{Pin, Pins, RuleTag};
-use super::{Arm, Assignment, Bucket, Group, Reason, ReleaseState, Secret, Status};
+use super::{Arm, Assignment, Bucket, Group, Growth, Reason, ReleaseState, Secret, Status};
 use crate::request::{RequestView, cookie};
 use crate::rules::{KeySource, Override, Release, Share};
 use crate::spec::Percent;
@@ -50,6 +51,15 @@ struct RuleShare {
     percent: Percent,
     cut: Cut,
     tag: RuleTag,
+    /// Who was in before it grew, and until when that matters.
+    before: Option<(Cut, u64)>,
+}
+
+impl RuleShare {
+    /// Whether a user of the share came in so lately that pages may be open that stable served.
+    fn is_newcomer(&self, bucket: Bucket, moment: &Moment) -> bool {
+        self.before.is_some_and(|(before, until_secs)| moment.unix_secs < until_secs && !before.takes(bucket))
+    }
 }
 
 impl Assigner {
@@ -57,11 +67,14 @@ impl Assigner {
     pub fn new(rules: Arc<Release>, state: &ReleaseState, secret: &Secret) -> Self {
         let sticky = rules.sticky();
         let shares = rules.audience().iter().map(|rule| {
-            let percent = match rule.share {
-                Share::Phase => state.percent,
-                Share::Fixed(percent) => percent,
+            let (percent, growth) = match rule.share {
+                Share::Phase => (state.percent, state.growth),
+                Share::Fixed(percent) => (percent, None),
             };
-            RuleShare { percent, cut: Cut::new(percent, sticky.range), tag: RuleTag::of(&rule.name) }
+            let before = growth.filter(|_| sticky.pin).map(|Growth { from, at_secs }| {
+                (Cut::new(from, sticky.range), at_secs.saturating_add(sticky.page_life.as_secs()))
+            });
+            RuleShare { percent, cut: Cut::new(percent, sticky.range), tag: RuleTag::of(&rule.name), before }
         });
         let wants_ids = sticky.key.contains(&KeySource::SerinId);
         // Also where no rule asks for devices: whoever keeps a record of users will, and requests must not wait for it.
@@ -169,6 +182,10 @@ impl Assigner {
             };
             return self.with_rule(index, group, reason, None, CookiesToSet::default());
         };
+        if cut.takes(bucket) && self.shares[index].is_newcomer(bucket, moment) && is_of_a_page(request) {
+            // The page had no pin, so stable served it before its user came in.
+            return self.with_rule(index, Group::Stable, Reason::Page, Some(bucket), CookiesToSet::default());
+        }
         let group = if cut.takes(bucket) { Group::Canary } else { Group::Stable };
         let to_set = CookiesToSet {
             pin: (group == Group::Canary).then(|| self.pin(bucket, index, moment)).flatten(),
@@ -253,7 +270,7 @@ mod tests {
             expose: false,
         };
         let rules = Release::new("r", &spec, &mut Vec::new()).unwrap();
-        let state = ReleaseState { percent: Percent::ZERO, status };
+        let state = ReleaseState { percent: Percent::ZERO, status, growth: None };
         Assigner::new(Arc::new(rules), &state, &Secret::default())
     }
 

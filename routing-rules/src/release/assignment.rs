@@ -81,6 +81,8 @@ pub enum Reason {
     Pin,
     /// The first rule whose conditions hold, by its share.
     Rule,
+    /// A rule's share takes its user since a short while, but the request is of a page that was served before: stable.
+    Page,
     /// No rule's conditions hold: stable.
     NoRule,
     /// A rule's conditions hold, but the request has nothing that identifies its user: stable.
@@ -96,6 +98,7 @@ impl Reason {
             Self::Override => "override",
             Self::Pin => "pin",
             Self::Rule => "rule",
+            Self::Page => "page",
             Self::NoRule => "no_rule",
             Self::NoKey => "no_key",
             Self::Inactive(_) => "inactive",
@@ -155,6 +158,7 @@ impl fmt::Display for Assignment<'_> {
             Reason::Pin => write!(f, "pin of {rule}{bucket}"),
             Reason::Rule if self.group == Group::Canary => write!(f, "{rule}{bucket}"),
             Reason::Rule => write!(f, "{rule}{bucket} is outside"),
+            Reason::Page => write!(f, "{rule}{bucket} has come in, but the page it belongs to is of stable"),
             Reason::NoRule => f.write_str("no rule's conditions hold"),
             Reason::NoKey => write!(f, "{rule}, but the request has no sticky key"),
             Reason::Inactive(status) => write!(f, "the release is {}", status.as_str().replace('_', " ")),

@@ -15,6 +15,7 @@
 mod assign;
 mod audience;
 mod key;
+mod page;
 
 mod bucket;
 mod salt;
@@ -40,4 +41,4 @@ pub use record::{Canary, Change, Clock, Hold, ITSELF, ReleaseRecord};
 pub use salt::Salt;
 pub use seal::Secret;
 pub use session::{EndpointTag, Session, Sessions};
-pub use state::{ReleaseContext, ReleaseState, Status, UnknownStatus};
+pub use state::{Growth, ReleaseContext, ReleaseState, Status, UnknownStatus};

@@ -3,9 +3,10 @@
 //! A [`ReleaseRecord`] is a value. [`ReleaseRecord::after`] says what an order makes of it, or why it makes nothing; whoever
 //! stores records sees to it that each follows the one before. Time comes with each question, in milliseconds since 1970.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
-use super::{Command, Refusal, ReleaseState, SignedCommand, Status};
+use super::{Command, Growth, Refusal, ReleaseState, SignedCommand, Status};
 use crate::rules::{Name, Phase, Release};
 use crate::spec::{Percent, Span};
 
@@ -132,7 +133,7 @@ impl ReleaseRecord {
             number: before.map_or(0, |before| before.number) + 1,
             stable: rules.stable().clone(),
             canary: rules.canary().clone(),
-            state: ReleaseState::initial(rules),
+            state: ReleaseState::initial(rules).grown_from(Percent::ZERO, None, now_ms),
             since_ms: now_ms,
             clock: Clock::running(now_ms),
             hold: None,
@@ -155,6 +156,7 @@ impl ReleaseRecord {
     pub fn after(&self, order: &SignedCommand<'_>, rules: &Release, now_ms: u64) -> Result<Option<Self>, Refusal> {
         let command = order.command;
         let Some(state) = command.applied(self.state, rules)? else { return Ok(None) };
+        let state = state.grown_from(self.state.share(), self.state.growth, now_ms);
         let moves = (state.percent, state.is_active()) != (self.state.percent, self.state.is_active());
         let clock = if moves { Clock::default() } else { self.clock };
         // Somebody has looked, and wants it to go on.
@@ -266,6 +268,16 @@ impl ReleaseState {
     /// Whether override, pin and rules decide.
     pub fn is_active(self) -> bool {
         matches!(self.status, Status::Running | Status::Paused)
+    }
+
+    /// The same state, as it follows a share at a time.
+    fn grown_from(self, before: Percent, growth: Option<Growth>, now_ms: u64) -> Self {
+        let growth = match self.share().cmp(&before) {
+            Ordering::Greater => Some(Growth { from: before, at_secs: now_ms / 1_000 }),
+            Ordering::Equal => growth,
+            Ordering::Less => None,
+        };
+        Self { growth, ..self }
     }
 
     /// The share of those who follow the phases that is in the canary group.

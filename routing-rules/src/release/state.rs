@@ -17,18 +17,33 @@ pub struct ReleaseState {
     pub percent: Percent,
     /// Whether the rules decide at all.
     pub status: Status,
+    /// When the percent grew to what it is, and from what.
+    pub growth: Option<Growth>,
+}
+
+/// A step up of the percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// The percent before.
+    pub from: Percent,
+    /// When, in seconds since 1970.
+    pub at_secs: u64,
 }
 
 impl ReleaseState {
     /// Where a release begins: running, in its first phase. Without phases every rule has a percent of its own.
     pub fn initial(rules: &Release) -> Self {
-        Self { percent: rules.phases().first().map_or(Percent::ZERO, |phase| phase.percent), status: Status::Running }
+        Self {
+            percent: rules.phases().first().map_or(Percent::ZERO, |phase| phase.percent),
+            status: Status::Running,
+            growth: None,
+        }
     }
 
-    /// The same state with another percent.
+    /// The same state with another percent, as if it had always been so.
     #[must_use]
     pub fn with_percent(self, percent: Percent) -> Self {
-        Self { percent, ..self }
+        Self { percent, growth: None, ..self }
     }
 
     /// The same state with another status. The percent stays, so that a release can be resumed where it was.

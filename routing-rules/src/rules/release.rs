@@ -97,6 +97,8 @@ pub struct Sticky {
     pub salt: Salt,
     /// Which end of the hash line the canary takes.
     pub range: Range,
+    /// How long pages that stable served are taken to be open after the percent has grown.
+    pub page_life: Duration,
 }
 
 /// Which end of the hash line a canary takes (specification of the analysis, §9).
@@ -330,6 +332,11 @@ fn sticky(spec: &StickySpec, mut problems: Problems<'_>, identity: [Option<&Name
             _ => None,
         },
     };
+    let page_life = problems.at("page_life").ok(match spec.page_life {
+        None => Ok(PAGE_LIFE),
+        Some(span) if span.duration() <= LONGEST_PAGE_LIFE => Ok(span.duration()),
+        Some(span) => Err(format!("{span} is longer than {}", Span::from(LONGEST_PAGE_LIFE))),
+    });
     let mut key = key?;
     if key.is_empty() {
         key = vec![KeySource::SerinId, KeySource::ClientIp];
@@ -342,8 +349,13 @@ fn sticky(spec: &StickySpec, mut problems: Problems<'_>, identity: [Option<&Name
             StickyRangeSpec::Low => Range::Low,
             StickyRangeSpec::High => Range::High,
         },
+        page_life: page_life?,
     })
 }
+
+/// What most pages live.
+const PAGE_LIFE: Duration = Duration::from_secs(10 * 60);
+const LONGEST_PAGE_LIFE: Duration = Duration::from_secs(24 * 3_600);
 
 fn override_source(spec: &OverrideSpec) -> Result<Override, String> {
     match spec {

@@ -128,6 +128,9 @@ pub struct StickySpec {
     /// Which end of the hash line the canary takes. Two releases of one route with the same `salt` take
     /// different users with `low` and `high`.
     pub range: StickyRangeSpec,
+    /// For how long after the percent has grown scripts, images and data of open pages still come from the version that
+    /// served the page. At most 24h; `0s` turns that off. Default 10m.
+    pub page_life: Option<Span>,
 }
 
 /// See [`StickySpec::range`].

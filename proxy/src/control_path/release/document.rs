@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use routing_rules::release::{Change, Clock, Hold, ReleaseRecord, ReleaseState, Status};
+use routing_rules::release::{Change, Clock, Growth, Hold, ReleaseRecord, ReleaseState, Status};
 use routing_rules::rules::Name;
 use routing_rules::spec::{Percent, ReleaseSpec};
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,9 @@ struct Document {
     reason: String,
     status: String,
     percent: Percent,
+    /// From what the percent grew last, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grown_from: Option<(Percent, String)>,
     since: String,
     stable: String,
     canary: String,
@@ -122,6 +125,7 @@ impl Document {
             reason: last.reason.to_string(),
             status: state.status.to_string(),
             percent: state.percent,
+            grown_from: state.growth.map(|growth| (growth.from, time(1_000 * growth.at_secs))),
             since: time(*since_ms),
             stable: stable.to_string(),
             canary: canary.to_string(),
@@ -145,11 +149,13 @@ impl Document {
         let status: Status = self.status.parse().map_err(|error| format!("status: `{}` is {error}", self.status))?;
         let hold =
             self.hold.map(|text| Hold::parse(&text).ok_or_else(|| format!("hold: `{text}` is none"))).transpose()?;
+        let growth = |(from, at): (Percent, String)| Ok(Growth { from, at_secs: ms(&at)? / 1_000 });
+        let growth = self.grown_from.map(growth).transpose().map_err(in_field("grown_from"))?;
         Ok(ReleaseRecord {
             number: self.number,
             stable: Name::new(&self.stable).map_err(in_field("stable"))?,
             canary: Name::new(&self.canary).map_err(in_field("canary"))?,
-            state: ReleaseState { percent: self.percent, status },
+            state: ReleaseState { percent: self.percent, status, growth },
             since_ms: ms(&self.since).map_err(in_field("since"))?,
             clock: Clock {
                 ran_ms: self.clock_ms,
