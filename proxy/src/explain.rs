@@ -8,7 +8,6 @@ mod text;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// Which table of devices decides; instances that differ may see one user differently.
 pub use routing_rules::release::DEVICE_TABLE_VERSION;
@@ -30,6 +29,9 @@ pub use question::{BadQuestion, Question};
 /// What a request meets.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explanation {
+    /// The time for which it holds, if that is not now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// The canonical host.
     pub host: String,
     /// The canonical path.
@@ -86,7 +88,7 @@ pub struct ReleaseExplanation {
     pub name: String,
     /// `stable` or `canary`.
     pub group: &'static str,
-    /// A stable word: override, pin, rule, no_rule, no_key, inactive, canary_down.
+    /// A stable word: override, pin, rule, page, no_rule, no_key, inactive, canary_down.
     pub reason: &'static str,
     /// The same in words, with rule, percent and bucket.
     pub text: String,
@@ -151,6 +153,14 @@ pub struct EndpointShare {
 /// # Errors
 /// The question is not a request that could exist, or names a listener that does not.
 pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, BadQuestion> {
+    explain_at(snapshot, question, crate::moment::unix_ms())
+}
+
+/// As [`explain`], with a clock that shows so many milliseconds since 1970.
+///
+/// # Errors
+/// As those of [`explain`].
+pub fn explain_at(snapshot: &Snapshot, question: &Question, now_ms: u64) -> Result<Explanation, BadQuestion> {
     let parts = question.parts()?;
     let head = Head::check(&parts).map_err(|error| BadQuestion(refusal(error)))?;
     let client =
@@ -168,6 +178,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     };
     let found = decide::find(snapshot, &view);
     let mut explanation = Explanation {
+        at: None,
         host: head.host.name().to_owned(),
         path: head.path.clone().into_owned(),
         client,
@@ -188,7 +199,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     explanation.answer = match found.map(|found| (found, answer_of_route(&found, &head, port))) {
         None => Some(refusal(RequestError::NoRoute)),
         Some((_, Some(answer))) => Some(answer),
-        Some((found, None)) => explanation.follow(snapshot, &found, &view),
+        Some((found, None)) => explanation.follow(snapshot, &found, &view, now_ms / 1_000),
     };
     Ok(explanation)
 }
@@ -218,9 +229,14 @@ fn refusal(error: RequestError) -> String {
 
 impl Explanation {
     /// From the route to the endpoints. Returns what the client gets instead of an endpoint's answer.
-    fn follow(&mut self, snapshot: &Snapshot, found: &RouteMatch<'_>, view: &RequestView<'_>) -> Option<String> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let moment = Moment { unix_secs: now.as_secs(), draw: [crate::random::seed(), crate::random::seed()] };
+    fn follow(
+        &mut self,
+        snapshot: &Snapshot,
+        found: &RouteMatch<'_>,
+        view: &RequestView<'_>,
+        unix_secs: u64,
+    ) -> Option<String> {
+        let moment = Moment { unix_secs, draw: [crate::random::seed(), crate::random::seed()] };
         let placement = decide::place(snapshot, found, view, &moment)?;
         self.release = placement.release.as_ref().map(|placing| ReleaseExplanation::new(snapshot, placing));
         if let Some(error) = self.divide(snapshot, found, &placement, view) {

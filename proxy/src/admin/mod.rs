@@ -10,6 +10,7 @@ mod confirm;
 mod discovery;
 mod drain;
 mod environments;
+mod explain;
 mod instances;
 mod releases;
 mod token;
@@ -21,16 +22,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde::Deserialize;
 use serde_json::json;
 
-use crate::explain::{Question, explain};
 use crate::server::Shared;
 use crate::telemetry::metrics::{self, Facts};
 pub(crate) use token::AdminToken;
@@ -79,7 +78,7 @@ fn router(state: AdminState) -> Router {
         .route("/api/v1/rejected", get(rejected))
         .route("/api/v1/sources/etcd/confirm", post(confirm::confirm))
         .route("/api/v1/instances", get(instances::list))
-        .route("/api/v1/explain", post(explain_request).get(explain_url))
+        .route("/api/v1/explain", post(explain::request).get(explain::url))
         .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"error": "no such resource"}))) })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn(refuse_strangers))
@@ -168,30 +167,6 @@ async fn aside<A: IntoResponse>(answer: impl FnOnce() -> A + Send + 'static) -> 
     let written = tokio::task::spawn_blocking(move || answer().into_response()).await;
     // It can only have panicked, which is in the log.
     written.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
-}
-
-/// `GET /api/v1/explain?url=http://shop.example.com/&ip=10.8.0.1`
-#[derive(Deserialize)]
-struct UrlQuestion {
-    url: String,
-    ip: Option<std::net::IpAddr>,
-}
-
-async fn explain_url(State(state): State<AdminState>, Query(query): Query<UrlQuestion>) -> Response {
-    let ip = query.ip.unwrap_or_else(|| [127, 0, 0, 1].into());
-    let question = Question::get(query.url, ip);
-    aside(move || answer(&state, &question)).await
-}
-
-async fn explain_request(State(state): State<AdminState>, Json(question): Json<Question>) -> Response {
-    aside(move || answer(&state, &question)).await
-}
-
-fn answer(state: &AdminState, question: &Question) -> Response {
-    match explain(&state.shared.snapshots.load(), question) {
-        Ok(explanation) => Json(explanation).into_response(),
-        Err(error) => (StatusCode::BAD_REQUEST, Json(json!({"error": error.to_string()}))).into_response(),
-    }
 }
 
 /// Problems in one answer. Whoever may write keys can make very many.

@@ -351,3 +351,52 @@ fn changes_show_the_token() {
     assert_eq!(promote("Bearer correct-horse-battery-staple"), (200, None));
     assert_eq!(stands(&serin), at("running", 100.0));
 }
+
+/// Asks where the user `7` is, or was at a time.
+fn explained(serin: &Serin, at: Option<&str>) -> (u16, Value) {
+    let question = json!({"url": "http://a.test/", "headers": [["x-user", "7"]], "at": at});
+    let fields = [("Content-Type", "application/json"), ("Host", "localhost")];
+    let admin = serin.server().admin().expect("an admin API");
+    let body = serde_json::to_vec(&question).expect("JSON");
+    let reply = Client::connect(admin).request("POST", "/api/v1/explain", &fields, &body);
+    (reply.status, serde_json::from_slice(&reply.body).expect("JSON"))
+}
+
+#[test]
+fn history_tells_who_was_where() {
+    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let rules = |audience: &str| {
+        let release = release("[0, 100]").replace("[{name: everyone}]", audience);
+        format!("{RULES}{}{release}", upstreams(&old, &new))
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = format!("state_dir: \"{}\"\n", folder.path().display());
+    let serin = Serin::serving(&format!("{state}{}", rules("[{name: everyone}]")));
+    begun(&serin);
+    told(&serin, "promote");
+    told(&serin, "rollback");
+    serin.reload_serving(&format!("{state}{}", rules("[{name: nobody, ip: [192.0.2.0/24]}]")));
+    eventually(PATIENCE, "the edit is written down", || history(&serin).len() == 4);
+    told(&serin, "resume");
+    let entries = serin.admin_json("/api/v1/releases/next/history");
+    let at = |place: usize| entries[place]["at"].as_str().expect("a time");
+    let was = |at: &str| {
+        let (status, answer) = explained(&serin, Some(at));
+        assert_eq!(status, 200, "{answer}");
+        let release = &answer["release"];
+        format!("{} {} {}", release["group"], release["reason"], release["rule"]).replace('"', "")
+    };
+    let actions: Vec<_> = (0..5).map(|place| entries[place]["action"].as_str().expect("a word")).collect();
+    assert_eq!(actions, ["resume", "edit", "rollback", "promote", "begin"]);
+    assert_eq!(was(at(4)), "stable rule everyone");
+    assert_eq!(was(at(3)), "canary rule everyone");
+    assert_eq!(was(at(2)), "stable inactive null");
+    assert_eq!(was(at(0)), "stable no_rule null", "by the rules as they were written then");
+    assert_eq!(explained(&serin, None).1["release"]["reason"], "no_rule");
+    let (status, answer) = explained(&serin, Some("2001-01-01T00:00:00Z"));
+    assert!(status == 404 && answer["error"].as_str().is_some_and(|error| error.contains("begins at")), "{answer}");
+    for wrong in ["yesterday", "-", "-x", "2999-01-01T00:00:00Z"] {
+        assert_eq!(explained(&serin, Some(wrong)).0, 400, "{wrong}");
+    }
+    assert_eq!(explained(&serin, Some("-0s")).0, 200);
+}

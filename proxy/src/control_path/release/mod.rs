@@ -10,6 +10,7 @@ mod folder;
 mod in_etcd;
 mod steward;
 mod store;
+mod then;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub use folder::FolderStore;
 pub use in_etcd::{EtcdStore, RECORDS};
 pub use steward::{Steward, Unwritten};
 pub use store::{Store, StoreError};
+pub use then::{History, then};
 
 /// The newest record of each release.
 pub type Records = OrdMap<Name, Arc<ReleaseRecord>>;
