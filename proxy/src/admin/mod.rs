@@ -11,6 +11,7 @@ mod discovery;
 mod drain;
 mod environments;
 mod instances;
+mod releases;
 mod views;
 mod wait;
 
@@ -149,7 +150,7 @@ async fn environments(State(state): State<AdminState>) -> Response {
 }
 
 async fn releases(State(state): State<AdminState>) -> Response {
-    aside(move || Json(views::releases(&state.shared.snapshots.load()))).await
+    aside(move || Json(releases::releases(&state.shared.snapshots.load()))).await
 }
 
 async fn rejected(State(state): State<AdminState>) -> Response {

@@ -138,25 +138,6 @@ struct Responses {
     server_error: u64,
 }
 
-/// A release.
-#[derive(Serialize)]
-pub(super) struct ReleaseView {
-    name: String,
-    stable: String,
-    canary: String,
-    phases: Vec<String>,
-    audience: Vec<RuleView>,
-    salt: String,
-}
-
-/// A rule of an audience with its share now.
-#[derive(Serialize)]
-struct RuleView {
-    name: String,
-    percent: String,
-    follows_phase: bool,
-}
-
 pub(super) fn routes(snapshot: &Snapshot) -> Vec<RouteView> {
     let rules = snapshot.table.rules();
     rules
@@ -278,29 +259,4 @@ fn health(endpoint: &Endpoint) -> Option<HealthView> {
     };
     let since = humantime::format_rfc3339_millis(checked.since()).to_string();
     Some(HealthView { state, since, last: checked.last().to_owned() })
-}
-
-pub(super) fn releases(snapshot: &Snapshot) -> Vec<ReleaseView> {
-    let mut views: Vec<ReleaseView> = snapshot
-        .table
-        .releases()
-        .map(|(_, release)| {
-            let rules = release.assigner.rules();
-            let audience = rules.audience().iter().enumerate().map(|(index, rule)| RuleView {
-                name: rule.name.to_string(),
-                percent: release.assigner.share(index).to_string(),
-                follows_phase: rule.share == routing_rules::rules::Share::Phase,
-            });
-            ReleaseView {
-                name: rules.name().to_string(),
-                stable: rules.stable().to_string(),
-                canary: rules.canary().to_string(),
-                phases: rules.phases().iter().map(ToString::to_string).collect(),
-                audience: audience.collect(),
-                salt: rules.sticky().salt.to_string(),
-            }
-        })
-        .collect();
-    views.sort_by(|one, other| one.name.cmp(&other.name));
-    views
 }
