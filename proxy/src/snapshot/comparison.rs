@@ -90,8 +90,8 @@ impl Comparison {
         self.recent.all(&self.numbers)
     }
 
-    /// A worker has a request of a user.
-    pub(crate) fn saw(&self, worker: usize, request: &RequestView<'_>, assignment: &Assignment<'_>, now: u64) {
+    /// A worker has a request of a user. `now` is in seconds since 1970.
+    pub fn saw(&self, worker: usize, request: &RequestView<'_>, assignment: &Assignment<'_>, now: u64) {
         let Some(bucket) = assignment.bucket else { return };
         let number = assignment.place.and_then(|place| self.numbers.get(place));
         let visit = Visit {
@@ -106,7 +106,7 @@ impl Comparison {
     }
 
     /// It is known how the first attempt to serve the request ended, and at an endpoint of which sixteenth, if it came to one.
-    pub(crate) fn count(&self, worker: usize, compared: &Compared, endpoint: Option<usize>, first: FirstAttempt) {
+    pub fn count(&self, worker: usize, compared: &Compared, endpoint: Option<usize>, first: FirstAttempt) {
         let stratum = compared.stratum.and_then(|(arm, place)| Some((arm, self.strata.get(place)?)));
         if let Some((arm, stratum)) = stratum {
             stratum.count(worker, arm, compared.user, endpoint, first);
