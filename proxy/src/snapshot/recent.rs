@@ -130,7 +130,8 @@ impl Table {
         let place = self.place(visit.bucket);
         let before = Facts(place.facts.load(Relaxed));
         let is_known = before.is_there() && place.hash.load(Relaxed) == visit.bucket.hash();
-        if !is_known && before.is_there() && visit.now < before.time() + HOLD_S {
+        // A clock that was set back must not hold everybody where they are.
+        if !is_known && before.is_there() && visit.now.abs_diff(before.time()) < HOLD_S {
             return;
         }
         let device = visit.device.or_else(|| is_known.then(|| before.device())).unwrap_or_else(device);
@@ -287,6 +288,9 @@ mod tests {
         users.saw(0, &visit(other, 100 + HOLD_S), || DeviceClass::Bot);
         let user = users.all(&[])[0];
         assert_eq!((user.bucket.hash(), user.device, user.has_failed), (other, DeviceClass::Bot, false));
+        users.saw(0, &visit(one, 50), || DeviceClass::Mac);
+        assert_eq!(users.all(&[])[0].last_seen, 50, "the clock was set back");
+        users.saw(0, &visit(other, 100), || DeviceClass::Bot);
         // What a rule has found out is believed before what was known.
         users.saw(0, &Visit { device: Some(DeviceClass::Ipad), ..visit(other, 200) }, not_asked);
         assert_eq!(users.all(&[])[0].device, DeviceClass::Ipad);
