@@ -44,7 +44,6 @@ use crate::worker::{Command, WorkerHandle, WorkerOptions};
 use control::Control;
 use fleet::{Me, Membership};
 use listeners::{HeldSockets, WorkerListeners};
-pub(crate) use releases::RolledBack;
 use releases::{Books, Releases};
 use rules::{Inbox, RulesThread, Sources};
 use start::{InEtcd, Start};

@@ -11,7 +11,7 @@ use super::Shared;
 use super::rules::Inbox;
 use super::start::InEtcd;
 use crate::control_path::release::{
-    Desk, Done, EtcdStore, Expected, FolderStore, OrderError, Steward, Store, StoreError, Unwritten,
+    Desk, EtcdStore, Expected, FolderStore, OrderError, RolledBack, Steward, Store, Unwritten,
 };
 use crate::moment;
 
@@ -27,14 +27,6 @@ pub(super) struct Books {
     folder: Arc<FolderStore>,
     tell_written: Box<dyn Fn(&Name, u64) + Send + Sync>,
     unwritten: mpsc::UnboundedReceiver<Unwritten>,
-}
-
-/// What an order came to that must not fail.
-pub(crate) enum RolledBack {
-    /// It is written.
-    Written(Done),
-    /// It holds here, and is written as soon as the store takes it.
-    Here(StoreError),
 }
 
 impl Books {

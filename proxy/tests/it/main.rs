@@ -36,6 +36,7 @@ mod admin;
 mod blame;
 mod check;
 mod cli;
+mod comparison;
 mod demo;
 mod diff;
 mod discovery;

@@ -45,7 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (TELEMETRY, &[SNAPSHOT, THREAD, TABLE, HEALTH]),
     ("serin_proxy::settings", &["routing_rules::rules", "routing_rules::spec"]),
     // They answer questions: about the snapshot, or about files that might become one.
-    ("serin_proxy::explain", &[SNAPSHOT, RANDOM, "routing_rules"]),
+    ("serin_proxy::explain", &[SNAPSHOT, RANDOM, MOMENT, "routing_rules"]),
     ("serin_proxy::diff", &[SNAPSHOT, RANDOM, "serin_proxy::control_path", "serin_proxy::settings", "routing_rules"]),
     ("serin_proxy::admin", &[SNAPSHOT, MOMENT, "serin_proxy::explain", "routing_rules"]),
     // The brain reads like a compiler, never backwards; balance, breaker, health, limit, retry and analysis know none
@@ -96,6 +96,11 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "serin_proxy::admin",
         "serin_proxy::control_path::fleet",
         "what a change was written to is asked who has applied it",
+    ),
+    (
+        "serin_proxy::admin",
+        "serin_proxy::control_path::release",
+        "orders are given to the desk, and history is asked of it",
     ),
     ("serin_proxy::control_path", "serin_proxy::settings", "settings stand in the main file, which it reads"),
     ("serin_proxy::settings", "serin_proxy::control_path::decode", "the text format is known there only"),

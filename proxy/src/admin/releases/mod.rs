@@ -1,5 +1,6 @@
 //! Releases: how far they are, and orders to them.
 
+mod compared;
 mod order;
 mod view;
 
@@ -24,8 +25,11 @@ use view::{EntryView, ReleaseView};
 pub(super) async fn list(State(state): State<AdminState>) -> Response {
     aside(move || {
         let snapshot = state.shared.snapshots.load();
-        let mut views: Vec<_> =
-            snapshot.table.releases().map(|(_, release)| ReleaseView::of(&state.shared, release)).collect();
+        let mut views: Vec<_> = snapshot
+            .table
+            .releases()
+            .map(|(id, release)| ReleaseView::of(&state.shared, &snapshot, id, release))
+            .collect();
         views.sort_by(|one, other| one.name().cmp(other.name()));
         Json(views)
     })
@@ -34,9 +38,14 @@ pub(super) async fn list(State(state): State<AdminState>) -> Response {
 
 /// One, with what an order has to name in `If-Match`.
 pub(super) async fn show(State(state): State<AdminState>, Path(name): Path<String>) -> Response {
-    aside(move || match find(&state, &name) {
-        Some(release) => shown(&state, &release),
-        None => unknown(&name),
+    aside(move || {
+        let snapshot = state.shared.snapshots.load();
+        let id = snapshot.table.release_id(&name);
+        let Some((id, release)) = id.and_then(|id| Some((id, snapshot.table.release(id)?))) else {
+            return unknown(&name);
+        };
+        let view = ReleaseView::of(&state.shared, &snapshot, id, release);
+        ([(ETAG, format!("\"{}\"", view.number()))], Json(view)).into_response()
     })
     .await
 }
@@ -75,11 +84,6 @@ fn find(state: &AdminState, name: &str) -> Option<Arc<CompiledRelease>> {
     let snapshot = state.shared.snapshots.load();
     let id = snapshot.table.release_id(name)?;
     snapshot.table.release(id).map(Arc::clone)
-}
-
-fn shown(state: &AdminState, release: &CompiledRelease) -> Response {
-    let view = ReleaseView::of(&state.shared, release);
-    ([(ETAG, format!("\"{}\"", view.number()))], Json(view)).into_response()
 }
 
 fn unknown(name: &str) -> Response {

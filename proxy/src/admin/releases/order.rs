@@ -17,8 +17,7 @@ use serde_json::json;
 use super::{AdminState, find, trouble, unknown};
 use crate::admin::change::{self, Refusal, refuse};
 use crate::admin::wait::Wait;
-use crate::control_path::release::{Done, Expected, OrderError};
-use crate::server::RolledBack;
+use crate::control_path::release::{Done, Expected, OrderError, RolledBack};
 
 /// What goes with an order.
 #[derive(Default, Deserialize)]

@@ -2,12 +2,14 @@
 
 use routing_rules::release::{ReleaseRecord, ReleaseState};
 use routing_rules::rules::{Phase, Share};
-use routing_rules::table::CompiledRelease;
+use routing_rules::table::{CompiledRelease, ReleaseId};
 use serde::Serialize;
 
+use super::compared::{ComparedView, GroupsView};
 use crate::control_path::release::{Entry, time};
 use crate::moment;
 use crate::server::Shared;
+use crate::snapshot::Snapshot;
 
 /// A release, and how far it is.
 #[derive(Serialize)]
@@ -40,6 +42,8 @@ pub(super) struct ReleaseView {
     rolled_back_here: bool,
     audience: Vec<RuleView>,
     salt: String,
+    /// Of the users who came lately, a sample.
+    recent_users: GroupsView,
 }
 
 #[derive(Serialize)]
@@ -64,6 +68,8 @@ struct RuleView {
     name: String,
     percent: f64,
     follows_phase: bool,
+    /// Of the users for whom this rule decides.
+    compared: ComparedView,
 }
 
 /// An entry of history.
@@ -83,7 +89,9 @@ pub(super) struct EntryView {
 }
 
 impl ReleaseView {
-    pub(super) fn of(shared: &Shared, release: &CompiledRelease) -> Self {
+    pub(super) fn of(shared: &Shared, snapshot: &Snapshot, id: ReleaseId, release: &CompiledRelease) -> Self {
+        let comparison = snapshot.traffic.comparison(id);
+        let stratum = |place: usize| Some(&**comparison?.strata().get(place)?);
         let (rules, record) = (release.assigner.rules(), release.record.as_deref());
         let state = record.map_or_else(|| ReleaseState::initial(rules), |record| record.state);
         let now_ms = moment::unix_ms();
@@ -91,6 +99,7 @@ impl ReleaseView {
             name: rule.name.to_string(),
             percent: number(release.assigner.share(index)),
             follows_phase: rule.share == Share::Phase,
+            compared: ComparedView::of(stratum(index)),
         });
         Self {
             name: rules.name().to_string(),
@@ -112,6 +121,7 @@ impl ReleaseView {
             rolled_back_here: shared.is_rolled_back_here(rules.name()),
             audience: audience.collect(),
             salt: rules.sticky().salt.to_string(),
+            recent_users: comparison.map(|comparison| GroupsView::of(comparison)).unwrap_or_default(),
         }
     }
 

@@ -36,6 +36,15 @@ pub struct Done {
     pub revision: i64,
 }
 
+/// What an order came to that must not fail.
+#[derive(Clone, Debug)]
+pub enum RolledBack {
+    /// It is written.
+    Written(Done),
+    /// It holds here, and is written as soon as the store takes it.
+    Here(StoreError),
+}
+
 /// Why an order was not carried out. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum OrderError {

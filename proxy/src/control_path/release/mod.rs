@@ -18,7 +18,7 @@ use imbl::OrdMap;
 use routing_rules::release::ReleaseRecord;
 use routing_rules::rules::Name;
 
-pub use desk::{Desk, Done, Expected, OrderError};
+pub use desk::{Desk, Done, Expected, OrderError, RolledBack};
 pub(crate) use document::time;
 pub use document::{Entry, StoredHistories, StoredRecords};
 pub use folder::FolderStore;
