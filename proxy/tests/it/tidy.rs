@@ -140,6 +140,7 @@ const SERDE: &[&str] = &["serde", "serde_json"];
 /// Everything the brain is made of. None of it does I/O, tells the time or draws.
 const BRAIN_CRATES: &[&str] = &[
     "aho-corasick",
+    "base64",
     "foldhash",
     "hmac",
     "http",
