@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use routing_rules::analysis::Latency;
 use routing_rules::release::{Arm, Bucket};
 use sha2::{Digest, Sha256};
 
 use super::add;
-use super::latency::{LATENCY_BUCKETS, OCTAVES, latency_bucket, latency_edge_ms};
 
 /// The requests of one rule's users, for whom that rule decided.
 pub struct Stratum {
@@ -50,7 +50,7 @@ struct Cells<const ROWS: usize> {
     octaves: [OnceLock<Box<Octave<ROWS>>>; OCTAVES],
 }
 
-type Octave<const ROWS: usize> = [[AtomicU64; LATENCY_BUCKETS / OCTAVES]; ROWS];
+type Octave<const ROWS: usize> = [[AtomicU64; OCTAVE]; ROWS];
 
 /// How the first attempts of requests ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +59,8 @@ pub struct Outcomes {
     pub failed: u64,
     /// Requests that were answered in a time that says nothing, such as upgrades.
     pub untimed: u64,
-    /// All others, by [`latency_bucket`].
-    pub latencies: Box<[u64; LATENCY_BUCKETS]>,
+    /// All others, by [`Latency::place`].
+    pub latencies: Box<[u64; Latency::COUNT]>,
 }
 
 /// The sum over workers of what a stratum has counted.
@@ -144,7 +144,7 @@ impl<const ROWS: usize> Cells<ROWS> {
             FirstAttempt::Failed => rows.into_iter().for_each(|row| add(&self.failed[row], 1)),
             FirstAttempt::Answered { after_us: None } => rows.into_iter().for_each(|row| add(&self.untimed[row], 1)),
             FirstAttempt::Answered { after_us: Some(latency_us) } => {
-                let bucket = latency_bucket(latency_us);
+                let bucket = Latency::of_us(latency_us).place();
                 let octave = self.octaves[bucket / OCTAVE].get_or_init(|| Box::new(std::array::from_fn(|_| row())));
                 rows.into_iter().for_each(|row| add(&octave[row][bucket % OCTAVE], 1));
             }
@@ -155,7 +155,7 @@ impl<const ROWS: usize> Cells<ROWS> {
         for (row, sum) in rows.into_iter().enumerate().take(ROWS) {
             sum.failed += self.failed[row].load(Relaxed);
             sum.untimed += self.untimed[row].load(Relaxed);
-            for (octave, sums) in self.octaves.iter().zip(sum.latencies.chunks_exact_mut(OCTAVE)) {
+            for (octave, sums) in self.octaves.iter().zip(sum.latencies.chunks_mut(OCTAVE)) {
                 let Some(octave) = octave.get() else { continue };
                 sums.iter_mut().zip(&octave[row]).for_each(|(sum, cell)| *sum += cell.load(Relaxed));
             }
@@ -163,12 +163,13 @@ impl<const ROWS: usize> Cells<ROWS> {
     }
 }
 
-/// How many buckets an octave has.
-const OCTAVE: usize = LATENCY_BUCKETS / OCTAVES;
+/// How many buckets an octave has, and how many octaves there are; the last one is not full.
+const OCTAVE: usize = 8;
+const OCTAVES: usize = Latency::COUNT.div_ceil(OCTAVE);
 
 impl Default for Outcomes {
     fn default() -> Self {
-        Self { failed: 0, untimed: 0, latencies: Box::new([0; LATENCY_BUCKETS]) }
+        Self { failed: 0, untimed: 0, latencies: Box::new([0; Latency::COUNT]) }
     }
 }
 
@@ -197,14 +198,14 @@ impl Outcomes {
             below += count;
             below >= rank
         })?;
-        Some(latency_edge_ms(bucket))
+        Some(Latency::at_place(bucket).end_ms())
     }
 
     /// The mean latency in ms, as if all requests of a bucket had been in its middle: right to 5 %.
     pub fn mean_ms(&self) -> Option<f64> {
         let middle = 2_f64.powf(-0.5 / OCTAVE as f64);
         let buckets = self.latencies.iter().enumerate();
-        let sum: f64 = buckets.map(|(bucket, count)| *count as f64 * latency_edge_ms(bucket) * middle).sum();
+        let sum: f64 = buckets.map(|(bucket, count)| *count as f64 * Latency::at_place(bucket).end_ms() * middle).sum();
         let timed = self.timed();
         (timed > 0).then(|| sum / timed as f64)
     }
@@ -268,7 +269,7 @@ mod tests {
         assert_eq!((numbers(&totals.users[3]), numbers(&totals.users[15])), ((1, 0, 0, 1), (2, 1, 1, 0)));
         assert_eq!(numbers(&totals.endpoints[1]), (2, 0, 1, 1));
         assert_eq!(totals.endpoints.iter().map(Outcomes::requests).sum::<u64>(), 2);
-        assert_eq!(totals.canary.latencies[latency_bucket(900)], 1);
+        assert_eq!(totals.canary.latencies[Latency::of_us(900).place()], 1);
         assert_eq!(totals.since(&totals), StratumTotals::default());
     }
 

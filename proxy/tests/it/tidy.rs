@@ -37,7 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("serin_proxy::control_path", &[SNAPSHOT, CONNECT, RANDOM, MOMENT, THREAD, "routing_rules"]),
     // What both stand on knows neither.
-    (SNAPSHOT, &[TABLE, RELEASE, BALANCE, BREAKER, LIMIT, HEALTH, DISCOVERY, REQUEST]),
+    (SNAPSHOT, &[TABLE, RELEASE, BALANCE, BREAKER, LIMIT, HEALTH, DISCOVERY, REQUEST, ANALYSIS]),
     (CONNECT, &[]),
     (RANDOM, &[]),
     (MOMENT, &[]),
@@ -50,10 +50,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("serin_proxy::admin", &[SNAPSHOT, MOMENT, "serin_proxy::explain", "routing_rules"]),
     // The brain reads like a compiler, never backwards; balance, breaker, health, limit, retry and analysis know none
     // of it.
-    // Rules read a breaker's condition and a limit's rate, which are right by construction.
+    // Rules read a breaker's condition, a limit's rate and what an analysis is told, which are right by construction.
     (TABLE, &[RELEASE, RULES, SPEC, REQUEST, BALANCE]),
     (RELEASE, &[RULES, SPEC, REQUEST]),
-    (RULES, &[SPEC, REQUEST, BREAKER, LIMIT, HEALTH]),
+    (RULES, &[SPEC, REQUEST, BREAKER, LIMIT, HEALTH, ANALYSIS]),
     (SPEC, &[]),
     (REQUEST, &[]),
     (BALANCE, &[]),
@@ -63,7 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (HEALTH, &[]),
     // What was found becomes endpoints as they are written.
     (DISCOVERY, &[RULES]),
-    ("routing_rules::analysis", &[]),
+    (ANALYSIS, &[]),
     ("routing_rules::error", &[]),
 ];
 
@@ -83,6 +83,7 @@ const BREAKER: &str = "routing_rules::breaker";
 const LIMIT: &str = "routing_rules::limit";
 const RETRY: &str = "routing_rules::retry";
 const HEALTH: &str = "routing_rules::health";
+const ANALYSIS: &str = "routing_rules::analysis";
 const DISCOVERY: &str = "routing_rules::discovery";
 
 /// Arrows against the table, each with its reason. One that is no longer drawn must go from the list.

@@ -53,6 +53,11 @@ impl Latency {
         usize::from(self.0)
     }
 
+    /// The step in this place; the last one if there is none.
+    pub fn at_place(place: usize) -> Self {
+        Self(u8::try_from(place).unwrap_or(u8::MAX).min(Self::SLOWEST.0))
+    }
+
     /// Its end, in ms. The last one has none; this is where it would be.
     pub fn end_ms(self) -> f64 {
         (f64::from(self.index()) / 8.0).exp2()
