@@ -698,6 +698,7 @@ impl Story {
                 sticky: StickySpec { salt: Some("000102030405060708090a0b0c0d0e0f".into()), ..StickySpec::default() },
                 override_: None,
                 expose: false,
+                analysis: routing_rules::spec::AnalysisSpec::default(),
             },
             state: None,
             secret: Secret::from_bytes([1; 32]),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use routing_rules::release::{
-    Canary, Command, Hold, ReleaseContext, ReleaseRecord, ReleaseState, SignedCommand, Status,
+    Canary, Command, Hold, Pace, ReleaseContext, ReleaseRecord, ReleaseState, SignedCommand, Status,
 };
 use routing_rules::rules::Release;
 use routing_rules::spec::{Percent, ReleaseSpec};
@@ -109,12 +109,12 @@ fn a_phase_lasts_while_its_clock_runs() {
     let last = then(&back, Command::Promote, 203);
     assert_eq!(left(&last, 203), Some(60));
     assert_eq!(then(&last, Command::Promote, 300).state.status, Status::Completed);
-    assert_eq!(second.by_itself(&rules, Canary::Up, minutes(110) - 1), None);
-    let by_itself = second.by_itself(&rules, Canary::Up, minutes(110)).unwrap();
+    assert_eq!(second.by_itself(&rules, Canary::Up, Pace::Clock, minutes(110) - 1), None);
+    let by_itself = second.by_itself(&rules, Canary::Up, Pace::Clock, minutes(110)).unwrap();
     assert_eq!((by_itself.state.percent, &*by_itself.last.by), (last.state.percent, "serin"));
     assert_eq!(&*by_itself.last.reason, "10 % has lasted 600s");
-    assert_eq!(first.by_itself(&rules, Canary::Up, minutes(999)), None);
-    assert_eq!(last.by_itself(&rules, Canary::Up, minutes(263)).unwrap().state.status, Status::Completed);
+    assert_eq!(first.by_itself(&rules, Canary::Up, Pace::Clock, minutes(999)), None);
+    assert_eq!(last.by_itself(&rules, Canary::Up, Pace::Clock, minutes(263)).unwrap().state.status, Status::Completed);
 }
 
 #[test]
@@ -123,37 +123,40 @@ fn a_canary_that_falls_twice_is_rolled_back() {
     let at = |minute: u64| START_MS + minute * MINUTE_MS;
     let running =
         ReleaseRecord::begin(&rules, 7, None, at(0)).after(&by_anna(Command::Promote), &rules, at(0)).unwrap().unwrap();
-    assert_eq!(running.by_itself(&rules, Canary::Up, at(1)), None, "nothing has happened");
-    let down = running.by_itself(&rules, Canary::Down, at(3)).unwrap();
+    assert_eq!(running.by_itself(&rules, Canary::Up, Pace::Clock, at(1)), None, "nothing has happened");
+    let down = running.by_itself(&rules, Canary::Down, Pace::Clock, at(3)).unwrap();
     assert_eq!((down.hold, down.state, down.since_ms), (Some(Hold::CanaryDown), running.state, running.since_ms));
-    assert_eq!((down.time_left(&rules, at(99)), down.by_itself(&rules, Canary::Down, at(4))), (None, None));
-    let up = down.by_itself(&rules, Canary::Up, at(5)).unwrap();
+    assert_eq!(
+        (down.time_left(&rules, at(99)), down.by_itself(&rules, Canary::Down, Pace::Clock, at(4))),
+        (None, None)
+    );
+    let up = down.by_itself(&rules, Canary::Up, Pace::Clock, at(5)).unwrap();
     assert_eq!(up.time_left(&rules, at(5)), Some(Duration::from_secs(7 * 60)), "the time it was down does not count");
-    let ended = up.by_itself(&rules, Canary::Down, at(6)).unwrap();
+    let ended = up.by_itself(&rules, Canary::Down, Pace::Clock, at(6)).unwrap();
     assert_eq!((ended.state.status, ended.hold, ended.since_ms), (Status::RolledBack, None, at(6)));
-    assert_eq!(ended.by_itself(&rules, Canary::Down, at(7)), None);
+    assert_eq!(ended.by_itself(&rules, Canary::Down, Pace::Clock, at(7)), None);
     // Whoever resumes it has looked at it: it may fall once more.
     let resumed = ended.after(&by_anna(Command::Resume), &rules, at(8)).unwrap().unwrap();
-    assert_eq!(resumed.by_itself(&rules, Canary::Down, at(9)).unwrap().state.status, Status::Running);
+    assert_eq!(resumed.by_itself(&rules, Canary::Down, Pace::Clock, at(9)).unwrap().state.status, Status::Running);
     // A paused one is held, too, and stays paused.
     let paused = running
         .after(&by_anna(Command::Pause), &rules, at(1))
         .unwrap()
         .unwrap()
-        .by_itself(&rules, Canary::Down, at(2))
+        .by_itself(&rules, Canary::Down, Pace::Clock, at(2))
         .unwrap();
-    let up = paused.by_itself(&rules, Canary::Up, at(3)).unwrap();
+    let up = paused.by_itself(&rules, Canary::Up, Pace::Clock, at(3)).unwrap();
     assert_eq!((up.state.status, up.clock.running_since_ms), (Status::Paused, None));
     // One without endpoints has not fallen.
-    let away = running.by_itself(&rules, Canary::Absent, at(3)).unwrap();
+    let away = running.by_itself(&rules, Canary::Absent, Pace::Clock, at(3)).unwrap();
     assert_eq!((away.hold, away.falls, away.time_left(&rules, at(99))), (Some(Hold::CanaryAbsent), 0, None));
-    assert_eq!(away.by_itself(&rules, Canary::Absent, at(4)), None);
+    assert_eq!(away.by_itself(&rules, Canary::Absent, Pace::Clock, at(4)), None);
     assert_eq!(
-        away.by_itself(&rules, Canary::Up, at(5)).unwrap().time_left(&rules, at(5)),
+        away.by_itself(&rules, Canary::Up, Pace::Clock, at(5)).unwrap().time_left(&rules, at(5)),
         Some(Duration::from_secs(7 * 60))
     );
-    assert_eq!(away.by_itself(&rules, Canary::Down, at(5)).unwrap().hold, Some(Hold::CanaryDown));
-    assert_eq!(down.by_itself(&rules, Canary::Absent, at(5)), None);
+    assert_eq!(away.by_itself(&rules, Canary::Down, Pace::Clock, at(5)).unwrap().hold, Some(Hold::CanaryDown));
+    assert_eq!(down.by_itself(&rules, Canary::Absent, Pace::Clock, at(5)), None);
     // While it is down it can be resumed by hand, and be told that nothing is down any more.
     let by_hand = down.after(&by_anna(Command::Set(percent(5.0))), &rules, at(4)).unwrap().unwrap();
     assert_eq!((by_hand.hold, by_hand.clock.running_since_ms), (Some(Hold::CanaryDown), None));
@@ -223,4 +226,22 @@ fn growth_is_remembered() {
     let back = told(&paused, Command::Rollback, 5_000);
     assert_eq!(grew(&back), None);
     assert_eq!(grew(&told(&back, Command::Resume, 6_000)), Some((Percent::ZERO, 6)), "everybody was at stable");
+}
+
+#[test]
+fn an_analysis_holds_phases_or_ends_them() {
+    let rules = release(r#""phases": [1, {"percent": 10, "lasts": "10m"}, 50]"#);
+    let at = |minute: u64| START_MS + minute * MINUTE_MS;
+    let next = |record: &ReleaseRecord, pace, minute| record.by_itself(&rules, Canary::Up, pace, at(minute));
+    let promoted = Pace::Promoted("it is good");
+    let first = ReleaseRecord::begin(&rules, 7, None, at(0));
+    assert_eq!((next(&first, Pace::Clock, 99), next(&first, Pace::Held, 99)), (None, None));
+    let second = next(&first, promoted, 3).unwrap();
+    assert_eq!((second.state.percent, &*second.last.reason), (percent(10.0), "it is good"));
+    assert_eq!(next(&second, promoted, 12), None, "it has a time of its own");
+    assert_eq!(next(&second, Pace::Held, 99), None);
+    let third = next(&second, promoted, 13).unwrap();
+    assert_eq!(next(&third, promoted, 99), None, "it is the last one, and not of everybody");
+    let paused = second.after(&by_anna(Command::Pause), &rules, at(4)).unwrap().unwrap();
+    assert_eq!(next(&paused, promoted, 99), None);
 }

@@ -786,6 +786,7 @@ fn release_spec(stable: &str, canary: &str, percent: u16) -> ReleaseSpec {
         sticky: StickySpec::default(),
         override_: None,
         expose: false,
+        analysis: routing_rules::spec::AnalysisSpec::default(),
     }
 }
 

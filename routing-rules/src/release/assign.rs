@@ -150,7 +150,7 @@ impl Assigner {
         let to_set = CookiesToSet { pin: renewed, id: None };
         let facts = Facts::new(request);
         // Users of the control are those for whom this very rule decides, so these must be as well.
-        let is_compared = self.shares[index].cut.divides() && self.first_rule(&facts) == Some(index);
+        let is_compared = self.shares[index].cut.leaves_some() && self.first_rule(&facts) == Some(index);
         Some(Assignment {
             arm: is_compared.then_some(Arm::Canary),
             device: facts.known_device(),
@@ -192,7 +192,7 @@ impl Assigner {
             id: self.ids.as_ref().zip(new_id),
         };
         Assignment {
-            arm: cut.divides().then_some(Arm::of(group)),
+            arm: cut.leaves_some().then_some(Arm::of(group)),
             device: facts.known_device(),
             ..self.with_rule(index, group, Reason::Rule, Some(bucket), to_set)
         }
@@ -268,6 +268,7 @@ mod tests {
             sticky: crate::spec::StickySpec::default(),
             override_: Some(crate::spec::OverrideSpec::Header("x-group".into())),
             expose: false,
+            analysis: crate::spec::AnalysisSpec::default(),
         };
         let rules = Release::new("r", &spec, &mut Vec::new()).unwrap();
         let state = ReleaseState { percent: Percent::ZERO, status, growth: None };

@@ -82,9 +82,9 @@ impl Cut {
         self.everybody || from_end < self.threshold
     }
 
-    /// Whether some users are taken and others are not.
-    pub(super) fn divides(self) -> bool {
-        !self.everybody && self.threshold > 0
+    /// Whether some users are not taken: those are what the others are compared with, also before there are any.
+    pub(super) fn leaves_some(self) -> bool {
+        !self.everybody
     }
 
     /// Whether users without a bucket are taken: at 100 % nobody needs a hash.

@@ -37,7 +37,7 @@ pub use bucket::Bucket;
 pub use command::{Command, Refusal, SignedCommand};
 pub use device::{DEVICE_TABLE_VERSION, DeviceClass, UnknownDevice};
 pub use pin::PinRefusal;
-pub use record::{Canary, Change, Clock, Hold, ITSELF, ReleaseRecord};
+pub use record::{Canary, Change, Clock, Hold, ITSELF, Pace, ReleaseRecord};
 pub use salt::Salt;
 pub use seal::Secret;
 pub use session::{EndpointTag, Session, Sessions};

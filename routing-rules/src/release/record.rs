@@ -79,6 +79,17 @@ pub enum Canary {
     Down,
 }
 
+/// What its analysis lets a release do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace<'a> {
+    /// A phase ends when its time is over.
+    Clock,
+    /// None ends.
+    Held,
+    /// This one may end, for this reason; not before its time is over, if it has one.
+    Promoted(&'a str),
+}
+
 impl Hold {
     /// The hold as stores and the API write it.
     pub fn as_str(self) -> &'static str {
@@ -176,7 +187,7 @@ impl ReleaseRecord {
     }
 
     /// What becomes of it by itself: its canary falls, goes or serves again, or its phase is over. `None`: nothing.
-    pub fn by_itself(&self, rules: &Release, canary: Canary, now_ms: u64) -> Option<Self> {
+    pub fn by_itself(&self, rules: &Release, canary: Canary, pace: Pace<'_>, now_ms: u64) -> Option<Self> {
         let is_out = self.state.is_active().then_some(canary);
         match (is_out, self.hold) {
             (Some(Canary::Down), None | Some(Hold::CanaryAbsent)) => Some(self.after_fall(now_ms)),
@@ -185,18 +196,24 @@ impl ReleaseRecord {
                 Some(self.held(Hold::CanaryAbsent, last))
             }
             (Some(Canary::Up), Some(_)) => Some(self.after_recovery(now_ms)),
-            (Some(Canary::Up), None) => self.after_phase(rules, now_ms),
+            (Some(Canary::Up), None) => self.after_phase(rules, pace, now_ms),
             (None, _) | (Some(Canary::Down | Canary::Absent), Some(_)) => None,
         }
     }
 
-    fn after_phase(&self, rules: &Release, now_ms: u64) -> Option<Self> {
-        self.time_left(rules, now_ms).filter(Duration::is_zero)?;
-        let lasts = Span::from(self.phase(rules)?.lasts?);
-        let reason = format!("{} % has lasted {lasts}", self.state.percent);
+    fn after_phase(&self, rules: &Release, pace: Pace<'_>, now_ms: u64) -> Option<Self> {
+        let lasts = self.phase(rules).and_then(|phase| phase.lasts);
+        let is_over = self.time_left(rules, now_ms).is_some_and(|left| left.is_zero());
+        let reason = match (pace, lasts) {
+            (Pace::Held, _) => return None,
+            (_, Some(_)) if !is_over => return None,
+            (Pace::Promoted(reason), _) => reason.to_owned(),
+            (Pace::Clock, Some(lasts)) => format!("{} % has lasted {}", self.state.percent, Span::from(lasts)),
+            (Pace::Clock, None) => return None,
+        };
         let order = SignedCommand { command: Command::Promote, by: ITSELF, reason: &reason };
-        // It has an end, so something comes next.
-        self.after(&order, rules, now_ms).ok().flatten()
+        // Where nothing comes next, it stays.
+        self.after(&order, rules, now_ms).ok().flatten().filter(|_| self.state.status == Status::Running)
     }
 
     /// Its canary has fallen. The second time that is the end.

@@ -49,7 +49,10 @@ pub use mirror::Mirror;
 pub use name::Name;
 pub(crate) use path::canonical_pattern;
 pub use path::{PathPattern, RegexPattern};
-pub use release::{AudienceRule, Conditions, GeoPattern, KeySource, Override, Phase, Range, Release, Share, Sticky};
+pub use release::{
+    AnalysisMode, AudienceRule, Conditions, GeoPattern, KeySource, Override, Phase, Range, Release, ReleaseAnalysis,
+    Share, Sticky,
+};
 pub(crate) use route::RouteConditions;
 pub use route::{
     Filter, HeaderEdit, Redirect, ReplacePrefix, Route, Target, TextCondition, Timeouts, WeightedUpstream,

@@ -10,11 +10,12 @@ use super::address::parse_network;
 use super::route::{header_name, text_conditions};
 use super::{AddressSet, Name, TextCondition};
 use crate::RuleError;
+use crate::analysis::{self, OptionError};
 use crate::error::Problems;
 use crate::release::{DeviceClass, Salt};
 use crate::spec::{
-    AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, Percent, PercentSpec, PhaseSpec, ReleaseSpec, Span,
-    StickyRangeSpec, StickySpec,
+    AnalysisModeSpec, AnalysisSpec, AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, Percent, PercentSpec,
+    PhaseSpec, ReleaseSpec, Span, StickyRangeSpec, StickySpec,
 };
 
 /// A release: stable, canary, audience, phases.
@@ -28,6 +29,7 @@ pub struct Release {
     sticky: Sticky,
     override_: Option<Override>,
     expose: bool,
+    analysis: ReleaseAnalysis,
     written: Arc<ReleaseSpec>,
 }
 
@@ -84,6 +86,40 @@ pub enum Share {
     Phase,
     /// Always the same.
     Fixed(Percent),
+}
+
+/// How the canary of a release is judged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReleaseAnalysis {
+    /// What may follow from it.
+    pub mode: AnalysisMode,
+    /// How strictly.
+    pub settings: analysis::Settings,
+}
+
+/// What may follow from an analysis. Each may do what those before may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AnalysisMode {
+    /// There is none.
+    Off,
+    /// It is shown.
+    Observe,
+    /// It may roll back, and keeps a phase from ending by itself.
+    Guard,
+    /// It may promote.
+    Drive,
+}
+
+impl AnalysisMode {
+    /// The mode as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::Guard => "guard",
+            Self::Drive => "drive",
+        }
+    }
 }
 
 /// What identifies a user and how users stay in their group.
@@ -145,6 +181,7 @@ impl Release {
         let audience = audience(&spec.audience, problems.at("audience"));
         let phases = phases(spec, &mut problems);
         let override_ = spec.override_.as_ref().map(|spec| problems.at("override").ok(override_source(spec)));
+        let analysis = analysis(&spec.analysis, problems.at("analysis"));
         let name = problems.ok(Name::new(name));
         let sticky = sticky(&spec.sticky, problems.at("sticky"), [name.as_ref(), stable.as_ref(), canary.as_ref()]);
         Some(Self {
@@ -159,8 +196,14 @@ impl Release {
                 None => None,
             },
             expose: spec.expose,
+            analysis: analysis?,
             written: Arc::new(spec.clone()),
         })
+    }
+
+    /// How its canary is judged.
+    pub fn analysis(&self) -> &ReleaseAnalysis {
+        &self.analysis
     }
 
     /// As it was written: what history keeps.
@@ -351,6 +394,38 @@ fn sticky(spec: &StickySpec, mut problems: Problems<'_>, identity: [Option<&Name
         },
         page_life: page_life?,
     })
+}
+
+fn analysis(spec: &AnalysisSpec, mut problems: Problems<'_>) -> Option<ReleaseAnalysis> {
+    let usual = analysis::Options::default();
+    let seconds = |span: Option<Span>, usual: u32| {
+        span.map_or(usual, |span| u32::try_from(span.duration().as_secs()).unwrap_or(u32::MAX))
+    };
+    let (min_phase_s, max_phase_s) =
+        (seconds(spec.min_phase, usual.min_phase_s), seconds(spec.max_phase, usual.max_phase_s));
+    let options = analysis::Options {
+        alpha: spec.alpha.unwrap_or(usual.alpha),
+        beta: spec.beta.unwrap_or(usual.beta),
+        // Suspicion comes before the threshold, however low that is.
+        suspect: usual.suspect.min(spec.alpha.map_or(usual.suspect, |alpha| 1.0 / alpha)),
+        min_phase_s,
+        max_phase_s,
+        latency_after_s: usual.latency_after_s.min(max_phase_s),
+        ..usual
+    };
+    let settings = analysis::Settings::new(options).map_err(|OptionError { option, reason }| {
+        format!(
+            "{}: {reason}",
+            option.strip_suffix("_s").map_or_else(|| option.to_owned(), |span| format!("{span}, in seconds"))
+        )
+    });
+    let mode = match spec.mode {
+        AnalysisModeSpec::Off => AnalysisMode::Off,
+        AnalysisModeSpec::Observe => AnalysisMode::Observe,
+        AnalysisModeSpec::Guard => AnalysisMode::Guard,
+        AnalysisModeSpec::Drive => AnalysisMode::Drive,
+    };
+    Some(ReleaseAnalysis { mode, settings: problems.ok(settings)? })
 }
 
 /// What most pages live.

@@ -30,6 +30,41 @@ pub struct ReleaseSpec {
     /// Tell clients their group in the response field `x-serin-group`. Default false.
     #[serde(default)]
     pub expose: bool,
+    /// How the canary is compared with stable, and what follows.
+    #[serde(default)]
+    pub analysis: AnalysisSpec,
+}
+
+/// How a canary is judged.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnalysisSpec {
+    /// What may follow from it: `observe` (default), `guard`, `drive` or `off`.
+    pub mode: AnalysisModeSpec,
+    /// The largest probability with which a canary is rolled back that is as good as it must be, over the whole release.
+    /// Default 0.01.
+    pub alpha: Option<f64>,
+    /// The largest probability with which a phase lets a canary pass that is worse than allowed. Default 0.05.
+    pub beta: Option<f64>,
+    /// The shortest time a phase lasts that `drive` ends, at least 5s. Default 2m.
+    pub min_phase: Option<Span>,
+    /// The time after which a phase that has shown neither is `inconclusive`, at most 30 days. Default 1h.
+    pub max_phase: Option<Span>,
+}
+
+/// See [`AnalysisSpec::mode`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnalysisModeSpec {
+    /// Nothing is compared.
+    Off,
+    /// It is shown, and nothing follows.
+    #[default]
+    Observe,
+    /// It may roll back, and keeps a phase from ending by itself.
+    Guard,
+    /// It may also promote.
+    Drive,
 }
 
 /// One phase.

@@ -191,7 +191,7 @@ const LAST_MS: u64 = 253_402_300_799_999;
 
 #[cfg(test)]
 mod tests {
-    use routing_rules::release::{Canary, Command, SignedCommand};
+    use routing_rules::release::{Canary, Command, Pace, SignedCommand};
     use routing_rules::rules::Release;
 
     use super::*;
@@ -204,7 +204,7 @@ mod tests {
         let first = ReleaseRecord::begin(&rules, 7, None, 1_800_000_000_123);
         let order = SignedCommand { command: Command::Promote, by: "anna", reason: "looks \"good\"" };
         let second = first.after(&order, &rules, 1_800_000_060_000).unwrap().unwrap();
-        let fallen = second.by_itself(&rules, Canary::Down, 1_800_000_061_000).unwrap();
+        let fallen = second.by_itself(&rules, Canary::Down, Pace::Clock, 1_800_000_061_000).unwrap();
         let paused = second.after(&SignedCommand { command: Command::Pause, ..order }, &rules, 0).unwrap().unwrap();
         for record in [first, second, fallen, paused].map(Arc::new) {
             let entry = Entry { record: Arc::clone(&record), rules: None };
