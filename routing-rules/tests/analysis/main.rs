@@ -13,6 +13,7 @@ mod stored;
 mod preflight;
 mod promises;
 mod settings;
+mod simulation;
 
 mod traffic;
 
