@@ -1,7 +1,7 @@
 //! Everything an analysis knows, as plain data. A new leader goes on from it as if there had been no change.
 //!
-//! It holds sums and logarithms only, never a window: about a kilobyte, however long a release lasts. What may be done
-//! to it is in [`Analysis`](super::Analysis).
+//! It holds sums and logarithms only, never a window: about two kilobytes as a text, however long a release lasts. What
+//! may be done to it is in [`Analysis`](super::Analysis).
 
 use super::{Arm, Counts, Difference, Dispersion, Edges, Metric, PerMetric, Promotion, Record, Rollback};
 

@@ -48,9 +48,9 @@ impl Verdict {
         }
     }
 
-    /// Whether somebody should be told.
+    /// Whether somebody should be told: it is over, or does not go on by itself.
     pub fn is_alert(self) -> bool {
-        !matches!(self, Self::Promote | Self::Observing)
+        matches!(self, Self::RolledBack(_) | Self::HoldData(_) | Self::Inconclusive)
     }
 }
 

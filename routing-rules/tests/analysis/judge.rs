@@ -68,7 +68,9 @@ fn a_phase_that_shows_neither_asks_somebody() {
     // One request a window says next to nothing.
     let row = [0, 1, 0, 9];
     assert_eq!(run.repeat(719, row), Verdict::Observing);
+    assert!(!run.analysis.verdict().is_alert());
     assert_eq!(run.close(row), Verdict::Inconclusive);
+    assert!(run.analysis.verdict().is_alert());
     run.analysis.extend(60);
     assert_eq!(run.analysis.verdict(), Verdict::Observing);
     assert_eq!(run.repeat(12, row), Verdict::Inconclusive);

@@ -27,7 +27,7 @@ fn it_is_short_and_comes_back() {
     let unborn = Analysis::new(Settings::default(), start);
     for analysis in [unborn, some_analysis()] {
         let text = serde_json::to_string(analysis.state()).unwrap();
-        assert!(text.len() < 2_600, "{} bytes: {text}", text.len());
+        assert!(text.len() < 2_500, "{} bytes: {text}", text.len());
         assert_eq!(&serde_json::from_str::<State>(&text).unwrap(), analysis.state());
     }
 }
