@@ -208,6 +208,7 @@ impl Server {
         let listeners = Box::new(WorkerListeners::new(commands, sockets.clone()));
         // A fleet keeps its releases in etcd, and here only what it would begin with.
         let releases_folder = state_dir.clone().filter(|_| settings.sources.etcd.is_none());
+        let analyses_folder = releases_folder.clone();
         let saver = state_dir.and_then(|state_dir| start::saver(state_dir, tell_failure.clone()));
         let mut publisher = Publisher::new(settings.clone(), assembler, Arc::clone(&snapshots), listeners, saver);
         if let Some(catalog) = stored {
@@ -233,7 +234,7 @@ impl Server {
         }
         let in_etcd = InEtcd::new(&settings, &me.id);
         let etcd = in_etcd.as_ref().map(|etcd| etcd.follow(records, inbox.tell_keys(), &tell_failure)).transpose()?;
-        let (releases, books) = Books::open(folder, in_etcd.as_ref(), &inbox);
+        let (releases, books) = Books::open(folder, analyses_folder, in_etcd.as_ref(), &inbox);
         inbox.take_keys(&mut publisher, &mut sources);
         let registries = in_etcd.as_ref().map(InEtcd::registries);
         let asked = registries.as_ref().map(|registries| registries.cluster.clone());

@@ -11,13 +11,16 @@ use super::Shared;
 use super::rules::Inbox;
 use super::start::InEtcd;
 use crate::control_path::release::{
-    Desk, EtcdStore, Expected, FolderStore, OrderError, RolledBack, Steward, Store, Unwritten,
+    Desk, EtcdStore, Expected, FolderStore, Observer, OrderError, Reports, RolledBack, Steward, Store, Unwritten,
 };
+use crate::control_path::state_dir::StateDir;
 use crate::moment;
 
 /// Takes orders.
 pub(crate) struct Releases {
     pub(crate) desk: Desk,
+    /// What analyses say.
+    pub(crate) reports: Arc<Reports>,
     roll_back_here: Box<dyn Fn(&Name, ReleaseRecord) + Send + Sync>,
     unwritten: mpsc::UnboundedSender<Unwritten>,
 }
@@ -25,13 +28,21 @@ pub(crate) struct Releases {
 /// What there is to make of releases before the threads start.
 pub(super) struct Books {
     folder: Arc<FolderStore>,
+    observer: Observer,
     tell_written: Box<dyn Fn(&Name, u64) + Send + Sync>,
     unwritten: mpsc::UnboundedReceiver<Unwritten>,
 }
 
 impl Books {
-    pub(super) fn open(folder: FolderStore, etcd: Option<&InEtcd>, inbox: &Inbox) -> (Releases, Self) {
+    pub(super) fn open(
+        folder: FolderStore,
+        state_dir: Option<StateDir>,
+        etcd: Option<&InEtcd>,
+        inbox: &Inbox,
+    ) -> (Releases, Self) {
         let folder = Arc::new(folder);
+        let reports = Arc::new(Reports::default());
+        let observer = Observer::new(Arc::clone(&reports), state_dir);
         let (tell, unwritten) = mpsc::unbounded_channel();
         let store: Arc<dyn Store> = match etcd {
             Some(etcd) => Arc::new(EtcdStore::new(etcd.cluster())),
@@ -39,7 +50,8 @@ impl Books {
         };
         let roll_back_here = Box::new(inbox.tell_rolled_back());
         let tell_written = Box::new(inbox.tell_rollback_written());
-        (Releases { desk: Desk::new(store), roll_back_here, unwritten: tell }, Self { folder, tell_written, unwritten })
+        let releases = Releases { desk: Desk::new(store), reports, roll_back_here, unwritten: tell };
+        (releases, Self { folder, observer, tell_written, unwritten })
     }
 
     /// Who looks after the releases of this process, and hears of rollbacks.
@@ -58,6 +70,7 @@ impl Books {
             desk: Desk::new(store),
             rollbacks_desk: Desk::new(rollbacks),
             is_in_charge: Box::new(move || fleet.as_ref().is_none_or(|fleet| fleet.leads())),
+            observer: self.observer,
             tell_written: self.tell_written,
         };
         (steward, self.unwritten)

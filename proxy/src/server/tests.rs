@@ -263,7 +263,7 @@ fn rules_thread(listeners: Slow) -> (Arc<Shared>, RulesThread, UnboundedReceiver
     let listeners = Box::new(listeners);
     let publisher = Publisher::new(Settings::default(), assembler, Arc::clone(&snapshots), listeners, None);
     let inbox = Inbox::new();
-    let (releases, _) = Books::open(FolderStore::open(None, |_| {}), None, &inbox);
+    let (releases, _) = Books::open(FolderStore::open(None, |_| {}), None, None, &inbox);
     let shared = Arc::new(Shared {
         snapshots,
         status: ArcSwap::from_pointee(publisher.status()),

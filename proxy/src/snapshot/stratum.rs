@@ -111,8 +111,8 @@ impl Stratum {
         sum
     }
 
-    #[cfg(test)]
-    pub(super) fn is_idle(&self) -> bool {
+    /// Whether it never had a request.
+    pub fn is_idle(&self) -> bool {
         self.workers.iter().all(|arms| arms.get().is_none())
     }
 }
@@ -210,7 +210,8 @@ impl Outcomes {
         (timed > 0).then(|| sum / timed as f64)
     }
 
-    fn add(&mut self, other: &Self) {
+    /// Adds other counts to these.
+    pub fn add(&mut self, other: &Self) {
         self.failed += other.failed;
         self.untimed += other.untimed;
         self.latencies.iter_mut().zip(other.latencies.iter()).for_each(|(sum, count)| *sum += count);

@@ -1,5 +1,6 @@
 //! Releases: how far they are, and orders to them.
 
+mod analysis;
 mod compared;
 mod order;
 mod view;

@@ -5,6 +5,7 @@ use routing_rules::rules::{Phase, Share};
 use routing_rules::table::{CompiledRelease, ReleaseId};
 use serde::Serialize;
 
+use super::analysis::AnalysisView;
 use super::compared::{ComparedView, GroupsView};
 use crate::control_path::release::{Entry, time};
 use crate::moment;
@@ -44,6 +45,8 @@ pub(super) struct ReleaseView {
     salt: String,
     /// Of the users who came lately, a sample.
     recent_users: GroupsView,
+    /// How the canary compares.
+    analysis: AnalysisView,
 }
 
 #[derive(Serialize)]
@@ -122,6 +125,7 @@ impl ReleaseView {
             audience: audience.collect(),
             salt: rules.sticky().salt.to_string(),
             recent_users: comparison.map(|comparison| GroupsView::of(comparison)).unwrap_or_default(),
+            analysis: AnalysisView::of(rules, shared.releases.reports.load().get(rules.name()).map(|report| &**report)),
         }
     }
 

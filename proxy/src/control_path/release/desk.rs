@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use routing_rules::release::{Canary, Command, Refusal, ReleaseRecord, SignedCommand};
+use routing_rules::release::{Canary, Command, Pace, Refusal, ReleaseRecord, SignedCommand};
 use routing_rules::rules::{Name, Release};
 use routing_rules::spec::{Percent, ReleaseSpec};
 use sha2::{Digest, Sha256};
@@ -120,11 +120,11 @@ impl Desk {
     ///
     /// # Errors
     /// The store did not take it.
-    pub async fn look_after(&self, rules: &Release, canary: Canary) -> Result<Done, OrderError> {
+    pub async fn look_after(&self, rules: &Release, canary: Canary, pace: Pace<'_>) -> Result<Done, OrderError> {
         let change = |newest: &ReleaseRecord| {
             let now_ms = moment::unix_ms();
             let edited = newest.after_edit(mark(rules), now_ms);
-            Ok(edited.or_else(|| newest.by_itself(rules, canary, now_ms)))
+            Ok(edited.or_else(|| newest.by_itself(rules, canary, pace, now_ms)))
         };
         self.change(rules, change).await
     }

@@ -4,6 +4,7 @@
 //! else writes meanwhile. The data path reads none of this: records are part of the rules thread's inputs, and come into
 //! force with a swap.
 
+mod analysis;
 mod desk;
 mod document;
 mod folder;
@@ -18,6 +19,7 @@ use imbl::OrdMap;
 use routing_rules::release::ReleaseRecord;
 use routing_rules::rules::Name;
 
+pub use analysis::{Observer, Reports, StoredAnalysis};
 pub use desk::{Desk, Done, Expected, OrderError, RolledBack};
 pub(crate) use document::time;
 pub use document::{Entry, StoredHistories, StoredRecords};

@@ -1,5 +1,5 @@
 //! Who looks after releases: writes down new ones and edits, ends phases that are over, stops the clock while a canary is
-//! down, and sees to it that a rollback that could not be written is.
+//! down, does what an analysis is allowed to do, and sees to it that a rollback that could not be written is.
 //!
 //! In a fleet one instance does, the one that leads; while etcd is away nobody does, so nothing goes on then. A rollback is
 //! written by whoever was told of it.
@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use routing_rules::breaker;
-use routing_rules::release::{Canary, Command, ReleaseRecord, SignedCommand};
+use routing_rules::release::{Canary, Command, ITSELF, Pace, ReleaseRecord, SignedCommand};
 use routing_rules::rules::{Name, Release};
 use routing_rules::table::CompiledRelease;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::analysis::Advice;
 use super::desk::mark;
-use super::{Desk, Done, Expected, OrderError, StoreError};
+use super::{Desk, Done, Expected, Observer, OrderError, StoreError};
 use crate::moment;
 use crate::snapshot::{Snapshot, SnapshotCell};
 
@@ -30,6 +31,8 @@ pub struct Steward {
     pub rollbacks_desk: Desk,
     /// Whether it is this instance that looks after releases.
     pub is_in_charge: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Compares canaries with stable.
+    pub observer: Observer,
     /// Told of the number under which a rollback that holds here only was written at last.
     pub tell_written: Box<dyn Fn(&Name, u64) + Send + Sync>,
 }
@@ -47,7 +50,7 @@ pub struct Unwritten {
 
 impl Steward {
     /// Looks after them until nobody is left to tell of swaps.
-    pub async fn run(self, mut swaps: watch::Receiver<()>, mut rollbacks: mpsc::UnboundedReceiver<Unwritten>) {
+    pub async fn run(mut self, mut swaps: watch::Receiver<()>, mut rollbacks: mpsc::UnboundedReceiver<Unwritten>) {
         let (mut known, mut unwritten) = (Known::default(), BTreeMap::new());
         let mut next_look = Instant::now();
         loop {
@@ -57,6 +60,7 @@ impl Steward {
                 () = sleep_until(next_look) => {}
             }
             next_look = Instant::now() + LOOK_AGAIN;
+            self.observer.look(&self.snapshots.load_full(), moment::unix_ms() / 1_000);
             self.write_rollbacks(&mut unwritten).await;
             if (self.is_in_charge)() {
                 self.look(&mut known).await;
@@ -72,10 +76,18 @@ impl Steward {
         for (_, release) in snapshot.table.releases() {
             let rules = release.assigner.rules();
             let (mark, canary) = (known.mark(rules), canary(&snapshot, release));
-            if !is_due(release.record.as_deref(), rules, mark, canary) {
-                continue;
-            }
-            let done = self.desk.look_after(rules, canary).await;
+            let advice = self.observer.advice(release, moment::unix_ms() / 1_000);
+            let done = match &advice {
+                Advice::RollBack(reason) => {
+                    let order = SignedCommand { command: Command::Rollback, by: ITSELF, reason };
+                    let number = release.record.as_ref().map_or(0, |record| record.number);
+                    self.desk.order(rules, &order, Expected::Number(number), true).await
+                }
+                _ if is_due(release.record.as_deref(), rules, mark, canary, advice.pace()) => {
+                    self.desk.look_after(rules, canary, advice.pace()).await
+                }
+                _ => continue,
+            };
             known.note(rules.name(), done);
         }
     }
@@ -153,10 +165,10 @@ impl Known {
 }
 
 /// Whether there may be anything to write: the store is not asked for nothing.
-fn is_due(record: Option<&ReleaseRecord>, rules: &Release, mark: u64, canary: Canary) -> bool {
+fn is_due(record: Option<&ReleaseRecord>, rules: &Release, mark: u64, canary: Canary, pace: Pace<'_>) -> bool {
     let Some(record) = record else { return true };
     let now_ms = moment::unix_ms();
-    record.rules != mark || record.by_itself(rules, canary, now_ms).is_some()
+    record.rules != mark || record.by_itself(rules, canary, pace, now_ms).is_some()
 }
 
 /// How the canary of a release is, as this instance sees it.

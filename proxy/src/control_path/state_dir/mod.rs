@@ -8,6 +8,7 @@ mod endpoints;
 
 mod file;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use routing_rules::spec::Spec;
 use serde::{Deserialize, Serialize};
 
-use super::release::{StoredHistories, StoredRecords};
+use super::release::{StoredAnalysis, StoredHistories, StoredRecords};
 use crate::settings::Settings;
 pub use endpoints::StoredEndpoints;
 use file::Generations;
@@ -116,11 +117,25 @@ impl StateDir {
         }
     }
 
+    /// Stores what analyses know, by release.
+    ///
+    /// # Errors
+    /// As with rules.
+    pub fn save_analyses(&self, analyses: &BTreeMap<String, StoredAnalysis>) -> io::Result<()> {
+        ANALYSES.save(&self.folder, analyses)
+    }
+
+    /// What analyses knew, as far as that can be used. Without it they begin anew.
+    pub fn restore_analyses(&self) -> BTreeMap<String, StoredAnalysis> {
+        ANALYSES.restore(&self.folder).unwrap_or_default()
+    }
+
     /// Takes damaged files out of the way, so that they do not replace the good ones before them with the next save.
     pub(super) fn set_damaged_aside(&self) {
         RULES.set_damaged_aside::<Stored>(&self.folder);
         ENDPOINTS.set_damaged_aside::<StoredEndpoints>(&self.folder);
         RELEASES.set_damaged_aside::<StoredHistories>(&self.folder);
+        ANALYSES.set_damaged_aside::<BTreeMap<String, StoredAnalysis>>(&self.folder);
     }
 
     /// The secret of a folder, if there is one: for whoever only looks.
@@ -164,6 +179,8 @@ const ENDPOINTS: Generations =
     Generations { current: "endpoints.json", previous: "endpoints.previous.json", damaged: "endpoints.damaged.json" };
 const RELEASES: Generations =
     Generations { current: "releases.json", previous: "releases.previous.json", damaged: "releases.damaged.json" };
+const ANALYSES: Generations =
+    Generations { current: "analyses.json", previous: "analyses.previous.json", damaged: "analyses.damaged.json" };
 const SECRET: &str = "secret";
 
 #[cfg(test)]
