@@ -33,6 +33,8 @@ mod reference;
 
 mod access_log;
 mod admin;
+
+mod analysis;
 mod blame;
 mod check;
 mod cli;
