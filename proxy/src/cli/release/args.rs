@@ -8,7 +8,6 @@ use clap::Subcommand;
 use super::api::Place;
 
 #[derive(clap::Args)]
-#[command(arg_required_else_help = true)]
 pub(in crate::cli) struct ReleaseCommand {
     #[command(subcommand)]
     pub(super) what: What,
@@ -68,8 +67,8 @@ pub(super) struct HistoryArgs {
     /// The release.
     pub(super) name: String,
     /// No more entries than this.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub(super) most: usize,
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
+    pub(super) most: u16,
 }
 
 #[derive(clap::Args)]

@@ -77,9 +77,11 @@ fn state(release: &Release, now: SystemTime, style: &Style) -> String {
     let status = style.paint(tone(release), &shown(status));
     let percent = style.paint(Paint::Bold, &format!("{percent} %"));
     let since = since.as_deref().map(|since| format!(" since {}", ago(since, now))).unwrap_or_default();
-    let here =
-        if *rolled_back_here { "; in this instance only: others are told as soon as that is possible" } else { "" };
-    format!("{status} at {percent}{since}, number {number}{}", style.paint(Paint::Bad, here))
+    let here = match rolled_back_here {
+        true => style.paint(Paint::Bad, "; in this instance only: others are told as soon as that is possible"),
+        false => String::new(),
+    };
+    format!("{status} at {percent}{since}, number {number}{here}")
 }
 
 /// `1 - 10 - [20] - 50 - 100`. A percent between two phases stands between them.

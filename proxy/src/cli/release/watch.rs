@@ -89,7 +89,8 @@ async fn news(api: &Api, name: &str, told: Option<u64>) -> Result<(Release, Vec<
     let release: Release = answer::read(api.get(&path(name, "")).await?)?;
     let most = match told {
         None => 1,
-        Some(told) => release.number.saturating_sub(told),
+        // No more are kept.
+        Some(told) => release.number.saturating_sub(told).min(500),
     };
     if most == 0 {
         return Ok((release, Vec::new()));
