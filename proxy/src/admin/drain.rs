@@ -7,14 +7,17 @@ use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::change::{Body, Nothing, check, refuse};
+use super::openapi::ChangeRefusal;
 use super::{AdminState, aside};
 
 /// How the endpoint is now.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Drained {
     upstream: String,
+    #[schema(value_type = String)]
     endpoint: SocketAddr,
     draining: bool,
     /// Requests that it still works on.
@@ -24,8 +27,12 @@ struct Drained {
 type Peer = ConnectInfo<SocketAddr>;
 type Names = Path<(String, String)>;
 
-/// Drains an endpoint, or takes that back.
-pub(super) async fn set<const IS_DRAINED: bool>(
+/// Drain an endpoint: it finishes what it has, and gets no new requests.
+#[utoipa::path(post, operation_id = "drain_endpoint", path = "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain", tag = "upstreams",
+    params(("upstream" = String, Path), ("endpoint" = String, Path, description = "Its address: `10.0.0.1:8080`")),
+    request_body = Nothing, security((), ("token" = [])),
+    responses((status = 200, description = "How it is now", body = Drained), ChangeRefusal))]
+pub(super) async fn drain(
     State(state): State<AdminState>,
     peer: Peer,
     names: Names,
@@ -33,7 +40,25 @@ pub(super) async fn set<const IS_DRAINED: bool>(
     body: Body,
 ) -> Response {
     match check(&state.shared, peer.ip(), &headers, body) {
-        Ok(Nothing {}) => change(state, names, IS_DRAINED).await,
+        Ok(Nothing {}) => change(state, names, true).await,
+        Err(refusal) => refuse(refusal),
+    }
+}
+
+/// Let an endpoint take requests again.
+#[utoipa::path(post, operation_id = "undrain_endpoint", path = "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/undrain", tag = "upstreams",
+    params(("upstream" = String, Path), ("endpoint" = String, Path, description = "Its address: `10.0.0.1:8080`")),
+    request_body = Nothing, security((), ("token" = [])),
+    responses((status = 200, description = "How it is now", body = Drained), ChangeRefusal))]
+pub(super) async fn undrain(
+    State(state): State<AdminState>,
+    peer: Peer,
+    names: Names,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match check(&state.shared, peer.ip(), &headers, body) {
+        Ok(Nothing {}) => change(state, names, false).await,
         Err(refusal) => refuse(refusal),
     }
 }

@@ -53,6 +53,7 @@ mod health;
 mod hedge;
 mod listeners;
 mod migrate;
+mod openapi;
 mod overload;
 mod register;
 

@@ -4,13 +4,14 @@ use routing_rules::release::{ReleaseRecord, ReleaseState};
 use routing_rules::rules::{Phase, Share};
 use routing_rules::table::CompiledRelease;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::control_path::release::{Entry, time};
 use crate::moment;
 use crate::server::Shared;
 
 /// A release, and how far it is.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ReleaseView {
     name: String,
     stable: String,
@@ -42,7 +43,7 @@ pub(super) struct ReleaseView {
     salt: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct PhaseView {
     percent: f64,
     /// Seconds until the next one begins by itself.
@@ -50,7 +51,7 @@ struct PhaseView {
 }
 
 /// Something that was done.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ChangeView {
     action: String,
     by: String,
@@ -59,7 +60,7 @@ struct ChangeView {
 }
 
 /// A rule of an audience with its share now.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct RuleView {
     name: String,
     percent: f64,
@@ -67,7 +68,7 @@ struct RuleView {
 }
 
 /// An entry of history.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct EntryView {
     number: u64,
     #[serde(flatten)]
@@ -79,6 +80,7 @@ pub(super) struct EntryView {
     stable: String,
     canary: String,
     /// The release as written, where that was new.
+    #[schema(value_type = Option<Object>)]
     rules: Option<serde_json::Value>,
 }
 
