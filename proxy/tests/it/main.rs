@@ -58,6 +58,7 @@ mod overload;
 mod register;
 
 mod rejected;
+mod release_cli;
 mod releases;
 mod reload;
 mod resilience;
