@@ -25,24 +25,16 @@ struct Drained {
 }
 
 type Peer = ConnectInfo<SocketAddr>;
-type Names = Path<(String, String)>;
+/// The names of an upstream and of its endpoint.
+type At = Path<(String, String)>;
 
 /// Drain an endpoint: it finishes what it has, and gets no new requests.
 #[utoipa::path(post, operation_id = "drain_endpoint", path = "/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain", tag = "upstreams",
     params(("upstream" = String, Path), ("endpoint" = String, Path, description = "Its address: `10.0.0.1:8080`")),
     request_body = Nothing, security((), ("token" = [])),
     responses((status = 200, description = "How it is now", body = Drained), ChangeRefusal))]
-pub(super) async fn drain(
-    State(state): State<AdminState>,
-    peer: Peer,
-    names: Names,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    match check(&state.shared, peer.ip(), &headers, body) {
-        Ok(Nothing {}) => change(state, names, true).await,
-        Err(refusal) => refuse(refusal),
-    }
+pub(super) async fn drain(state: State<AdminState>, peer: Peer, at: At, headers: HeaderMap, body: Body) -> Response {
+    set(state, peer, at, &headers, body, true).await
 }
 
 /// Let an endpoint take requests again.
@@ -50,22 +42,22 @@ pub(super) async fn drain(
     params(("upstream" = String, Path), ("endpoint" = String, Path, description = "Its address: `10.0.0.1:8080`")),
     request_body = Nothing, security((), ("token" = [])),
     responses((status = 200, description = "How it is now", body = Drained), ChangeRefusal))]
-pub(super) async fn undrain(
-    State(state): State<AdminState>,
-    peer: Peer,
-    names: Names,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    match check(&state.shared, peer.ip(), &headers, body) {
-        Ok(Nothing {}) => change(state, names, false).await,
-        Err(refusal) => refuse(refusal),
-    }
+pub(super) async fn undrain(state: State<AdminState>, peer: Peer, at: At, headers: HeaderMap, body: Body) -> Response {
+    set(state, peer, at, &headers, body, false).await
 }
 
-async fn change(state: AdminState, Path(names): Names, is_drained: bool) -> Response {
+async fn set(
+    State(state): State<AdminState>,
+    peer: Peer,
+    Path((upstream, endpoint)): At,
+    headers: &HeaderMap,
+    body: Body,
+    is_drained: bool,
+) -> Response {
+    if let Err(refusal) = check(&state.shared, peer.ip(), headers, body) {
+        return refuse(refusal);
+    }
     aside(move || {
-        let (upstream, endpoint) = names;
         let address = endpoint.parse().ok();
         let found = address.and_then(|address| state.shared.drain(&upstream, address, is_drained));
         let Some(found) = found else { return refuse((StatusCode::NOT_FOUND, "no such endpoint".to_owned())) };
