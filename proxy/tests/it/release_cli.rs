@@ -268,3 +268,22 @@ fn a_rollback_waits_for_all_and_names_who_has_not_confirmed() {
         0,
     );
 }
+
+#[test]
+fn without_etcd_a_rollback_holds_here_and_the_command_says_so() {
+    let Some(mut etcd) = Etcd::start() else { return };
+    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let rules = rules(&old, &new, "[1, 100]");
+    let serin = Serin::serving(&format!("sources: {{etcd: {}}}\n{rules}", etcd.source()));
+    eventually(PATIENCE, "the release is written down", || number(&serin) > 0);
+    let admin = &url(&serin);
+    etcd.kill(0);
+    says(admin, &["promote", "next"], "the state of releases cannot be stored", 3);
+    says(
+        admin,
+        &["rollback", "next", "--wait"],
+        "rolled back here; other instances are told as soon as that is possible",
+        1,
+    );
+    says(admin, &["status", "next"], "in this instance only: others are told as soon as that is possible", 0);
+}
