@@ -90,10 +90,10 @@ fn one_person_walks_a_release_through_its_phases() {
         assert!(text.contains(line), "{line}\nin\n{text}");
     }
     assert!(!text.contains('\u{1b}') && !text.contains("instances"), "{text:?}");
-    says(admin, &["complete", "next"], "next is completed at 10 %, number 7\n", 0);
-    says(admin, &["list"], "next     completed        10 %       7  complete by anna@", 0);
+    says(admin, &["complete", "next"], "next is completed, number 7\n", 0);
+    says(admin, &["list"], "next     completed       100 %       7  complete by anna@", 0);
     // One that is alone has nobody to wait for.
-    says(admin, &["rollback", "next", "--wait"], "next is rolled_back at 10 %, number 8\n", 0);
+    says(admin, &["rollback", "next", "--wait"], "next is rolled_back from 10 %, number 8\n", 0);
     let (text, code) = ask(admin, &["history", "next", "--most", "7"]);
     let actions: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
     assert_eq!(code, Some(0), "{text}");
@@ -113,8 +113,30 @@ fn whoever_is_slower_is_told_who_was_faster() {
     let (answer, code) = json(admin, &["promote", "next", "--if-number", "1"]);
     assert!(answer["error"].as_str().is_some_and(|error| error.contains(faster)) && code == Some(1), "{answer}");
     assert_eq!(number(&serin), 2);
-    says(admin, &["rollback", "next"], "next is rolled_back at 50 %, number 3\n", 0);
+    says(admin, &["rollback", "next"], "next is rolled_back from 50 %, number 3\n", 0);
 }
+
+/// An order is about what was read before it; a rollback is right in any case.
+#[test]
+fn an_order_names_the_number_that_was_read_and_a_rollback_none() {
+    let stub = Origin::start(|visit| {
+        visit.read_body()?;
+        visit.answer(200, &[("content-type", "application/json")], STUB.as_bytes())
+    });
+    let admin = &format!("http://{}", stub.address());
+    for (order, number) in [("promote", Some("\"7\"")), ("rollback", None)] {
+        assert_eq!(ask(admin, &[order, "next"]).1, Some(0));
+        let request = stub.requests().into_iter().next_back().expect("a request");
+        assert_eq!(request.target, format!("/api/v1/releases/next/{order}"));
+        assert_eq!(request.header("if-match"), number);
+    }
+    assert_eq!(stub.requests().len(), 3);
+}
+
+/// A release, and what an order to it comes to.
+const STUB: &str = r#"{"name": "next", "stable": "a", "canary": "b", "status": "running", "percent": 1, "phases": [], "number": 7,
+    "since": null, "phase_seconds": 0, "next_phase_in_seconds": null, "hold": null, "last": null, "rolled_back_here": false,
+    "audience": [], "changed": true}"#;
 
 #[test]
 fn wrong_words_are_usage_and_what_is_not_there_is_no() {
@@ -201,7 +223,7 @@ fn whoever_follows_a_release_sees_each_change_and_its_end() {
     // However fast they come.
     sees(&["promote", "running at 50 %"]);
     sees(&["set", "running at 60 %"]);
-    sees(&["rollback", "rolled_back at 60 %", ": all is red"]);
+    sees(&["rollback", "rolled_back from 60 %", ": all is red"]);
     assert_eq!(watching.wait().expect("our own child").code(), Some(1));
     for order in ["resume", "complete"] {
         assert_eq!(ask(admin, &[order, "next"]).1, Some(0));
@@ -254,7 +276,8 @@ fn a_rollback_waits_for_all_and_names_who_has_not_confirmed() {
     let other = other.as_str().expect("an id");
     stops.signal("STOP");
     eventually(PATIENCE, "it stands still", || stops.stands_still());
-    let expected = format!("rolled_back at 100 %, number 3\napplied by 1 of 2 instances\nnot yet applied by {other}\n");
+    let expected =
+        format!("rolled_back from 100 %, number 3\napplied by 1 of 2 instances\nnot yet applied by {other}\n");
     says(admin, &["rollback", "next", "--wait", "--timeout", "1s"], &expected, 1);
     says(admin, &["status", "next"], &format!("behind: {other}\n"), 0);
     // Whoever asks again is told the same.
@@ -264,7 +287,7 @@ fn a_rollback_waits_for_all_and_names_who_has_not_confirmed() {
     says(
         admin,
         &["rollback", "next", "--wait"],
-        "already rolled_back at 100 %, number 3\napplied by 2 of 2 instances\n",
+        "already rolled_back from 100 %, number 3\napplied by 2 of 2 instances\n",
         0,
     );
 }

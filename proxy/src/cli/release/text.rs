@@ -16,7 +16,12 @@ pub(super) fn list(releases: &[Release], style: &Style) -> Vec<String> {
     let mut lines = vec![style.paint(Paint::Dim, &head)];
     lines.extend(releases.iter().map(|release| {
         let Release { name, status: word, percent, number, last, .. } = release;
-        let (name, percent) = (format!("{:width$}", shown(name)), format!("{percent} %"));
+        let percent = match word.as_str() {
+            "rolled_back" => "0 %".to_owned(),
+            "completed" => "100 %".to_owned(),
+            _ => format!("{percent} %"),
+        };
+        let name = format!("{:width$}", shown(name));
         let status = style.paint(tone(release), &format!("{:11}", shown(word)));
         let last = last.as_ref().map(signed).unwrap_or_default();
         let hold = release.hold.as_deref().map(|hold| format!("  {}", shown(hold))).unwrap_or_default();
@@ -32,7 +37,7 @@ pub(super) fn status(release: &Release, fleet: &Fleet, now: SystemTime, style: &
     lines.extend(row("phases", phases(release, style)));
     lines.extend(row("last", last(release, now)));
     lines.extend(row("hold", hold(release, style)));
-    lines.extend(row("audience", audience(&release.audience, style)));
+    lines.extend(row("audience", audience(release, style)));
     lines.extend(row("instances", instances(fleet, style)));
     lines
 }
@@ -40,17 +45,18 @@ pub(super) fn status(release: &Release, fleet: &Fleet, now: SystemTime, style: &
 /// An entry of history.
 pub(super) fn entry(entry: &Entry) -> String {
     let Entry { number, change: change @ Change { at, action, reason, .. }, status, percent } = entry;
-    let (at, action, status) = (shown(at), shown(action), shown(status));
-    let by = shown(&change.by);
+    let (at, action, by) = (shown(at), shown(action), shown(&change.by));
+    let stands = stands(&shown(status), &percent.to_string());
     let reason = if reason.is_empty() { String::new() } else { format!(": {}", shown(reason)) };
-    format!("{number:>4}  {at}  {action:13}  {status} at {percent} %  by {by}{reason}")
+    format!("{number:>4}  {at}  {action:13}  {stands}  by {by}{reason}")
 }
 
 /// What an order came to.
 pub(super) fn outcome(outcome: &Outcome) -> String {
     let Outcome { name, changed, number, status, percent, .. } = outcome;
     let already = if *changed { "" } else { "already " };
-    format!("{} is {already}{} at {percent} %, number {number}", shown(name), shown(status))
+    let stands = stands(&shown(status), &percent.to_string());
+    format!("{} is {already}{stands}, number {number}", shown(name))
 }
 
 /// How many instances have applied an order.
@@ -74,14 +80,23 @@ fn title(Release { name, stable, canary, .. }: &Release, style: &Style) -> Strin
 
 fn state(release: &Release, now: SystemTime, style: &Style) -> String {
     let Release { status, percent, number, since, rolled_back_here, .. } = release;
-    let status = style.paint(tone(release), &shown(status));
-    let percent = style.paint(Paint::Bold, &format!("{percent} %"));
+    let words = stands(&shown(status), &percent.to_string());
+    let words = style.paint(tone(release), &words);
     let since = since.as_deref().map(|since| format!(" since {}", ago(since, now))).unwrap_or_default();
     let here = match rolled_back_here {
         true => style.paint(Paint::Bad, "; in this instance only: others are told as soon as that is possible"),
         false => String::new(),
     };
-    format!("{status} at {percent}{since}, number {number}{here}")
+    format!("{words}{since}, number {number}{here}")
+}
+
+/// What a status makes of a percent: it counts as long as the release is under way.
+fn stands(status: &str, percent: &str) -> String {
+    match status {
+        "rolled_back" => format!("{status} from {percent} %"),
+        "completed" => status.to_owned(),
+        _ => format!("{status} at {percent} %"),
+    }
 }
 
 /// `1 - 10 - [20] - 50 - 100`. A percent between two phases stands between them.
@@ -137,7 +152,13 @@ fn hold(release: &Release, style: &Style) -> Vec<String> {
     vec![style.paint(Paint::Bad, &format!("{hold}: {why}")), then.to_owned()]
 }
 
-fn audience(rules: &[Rule], style: &Style) -> Vec<String> {
+/// Who has the canary. Where the release has ended nobody is asked.
+fn audience(Release { audience: rules, status, stable, canary, .. }: &Release, style: &Style) -> Vec<String> {
+    match status.as_str() {
+        "rolled_back" => return vec![format!("everybody has {}", style.paint(Paint::Stable, &shown(stable)))],
+        "completed" => return vec![format!("everybody has {}", style.paint(Paint::Canary, &shown(canary)))],
+        _ => {}
+    }
     let width = rules.iter().map(|rule| shown(&rule.name).chars().count()).max().unwrap_or(0);
     let rows = rules.iter().map(|Rule { name, percent, follows_phase }| {
         let bar = style.bar(Paint::Canary, percent / 100.0, BAR);

@@ -85,19 +85,23 @@ fn a_rollback_that_nobody_else_knows_of_says_so() {
     let here = json!({"status": "rolled_back", "rolled_back_here": true, "phases": [], "audience": [], "last": null, "since": null});
     let expected = "\
 next  shop -> shop-v2
-status     rolled_back at 20 %, number 4; in this instance only: others are told as soon as that is possible
-last       nothing was written down yet";
+status     rolled_back from 20 %, number 4; in this instance only: others are told as soon as that is possible
+last       nothing was written down yet
+audience   everybody has shop";
     assert_eq!(drawn(&release(here), &alone()), expected);
 }
 
 #[test]
 fn a_list_is_a_table() {
     let held = json!({"name": "a-long-name", "status": "paused", "percent": 0.5, "hold": "canary_absent"});
-    let lines = list(&[release(held), release(json!({"number": 12}))], &Style::plain()).join("\n");
+    let over = json!({"name": "over", "status": "completed"});
+    let releases = [release(held), release(json!({"number": 12})), release(over)];
+    let lines = list(&releases, &Style::plain()).join("\n");
     let expected = "\
 RELEASE      STATUS        PERCENT  NUMBER  LAST
 a-long-name  paused          0.5 %       4  promote by anna@desk  canary_absent
-next         running          20 %      12  promote by anna@desk";
+next         running          20 %      12  promote by anna@desk
+over         completed       100 %       4  promote by anna@desk";
     assert_eq!(lines, expected);
     assert_eq!(list(&[], &Style::plain()), ["there is no release"]);
 }
