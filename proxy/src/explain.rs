@@ -16,6 +16,7 @@ use routing_rules::request::RequestView;
 use routing_rules::rules::{Mirror, Target};
 use routing_rules::table::{CompiledTarget, RouteMatch};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::data_path::decide::{self, Placement, Placing};
 use crate::data_path::error::RequestError;
@@ -27,7 +28,7 @@ pub use listener::{ListenerExplanation, OtherListener};
 pub use question::{BadQuestion, Question};
 
 /// What a request meets.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Explanation {
     /// The time for which it holds, if that is not now.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,6 +38,7 @@ pub struct Explanation {
     /// The canonical path.
     pub path: String,
     /// The client's address after trusted proxies.
+    #[schema(value_type = String)]
     pub client: IpAddr,
     /// The listener, where it may make a difference.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +75,7 @@ pub struct Explanation {
 }
 
 /// The copies of a route's requests.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct MirrorExplanation {
     /// The upstream that gets them.
     pub upstream: String,
@@ -82,7 +84,7 @@ pub struct MirrorExplanation {
 }
 
 /// The user's group, and why.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ReleaseExplanation {
     /// The release.
     pub name: String,
@@ -106,7 +108,7 @@ pub struct ReleaseExplanation {
 }
 
 /// Why a pin was ignored.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct PinExplanation {
     /// A stable word: malformed, signature, no_secret, expired, future.
     pub reason: &'static str,
@@ -115,7 +117,7 @@ pub struct PinExplanation {
 }
 
 /// One upstream of a split and its share.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct UpstreamShare {
     /// The upstream.
     pub name: String,
@@ -124,7 +126,7 @@ pub struct UpstreamShare {
 }
 
 /// Where the endpoints of an upstream come from.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct DiscoveryExplanation {
     /// The upstream.
     pub upstream: String,
@@ -138,9 +140,10 @@ pub struct DiscoveryExplanation {
 }
 
 /// One endpoint and its share.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct EndpointShare {
     /// Its address.
+    #[schema(value_type = String)]
     pub address: std::net::SocketAddr,
     /// Its configured weight.
     pub weight: u16,

@@ -1,5 +1,7 @@
 //! What holds for every request that changes something.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::net::IpAddr;
 
 use axum::Json;
@@ -7,18 +9,44 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::json;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
 
 use super::AdminToken;
+use super::openapi::Refused;
 use crate::server::Shared;
 
 /// The body of a request that says all with its target: `{}`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
-pub(super) type Body = Result<Json<Nothing>, JsonRejection>;
+pub(super) type Body = Result<Json<Object<Nothing>>, JsonRejection>;
+
+/// A JSON object. What serde makes of one it makes of a list of its values too, in an order that nobody has promised.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
+struct Fields<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields))
+    }
+}
 
 /// A status, and why.
 pub(super) type Refusal = (StatusCode, String);
@@ -29,10 +57,10 @@ pub(super) fn check<T>(
     shared: &Shared,
     peer: IpAddr,
     headers: &HeaderMap,
-    body: Result<Json<T>, JsonRejection>,
+    body: Result<Json<Object<T>>, JsonRejection>,
 ) -> Result<T, Refusal> {
     may(shared.token.as_ref(), peer, headers)?;
-    body.map(|Json(body)| body).map_err(|rejection| (rejection.status(), rejection.body_text()))
+    body.map(|Json(Object(body))| body).map_err(|rejection| (rejection.status(), rejection.body_text()))
 }
 
 fn may(token: Option<&AdminToken>, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -52,7 +80,7 @@ fn may(token: Option<&AdminToken>, peer: IpAddr, headers: &HeaderMap) -> Result<
 }
 
 pub(super) fn refuse((status, reason): Refusal) -> Response {
-    let mut response = (status, Json(json!({"error": reason}))).into_response();
+    let mut response = (status, Json(Refused { error: reason })).into_response();
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

@@ -1,13 +1,14 @@
 //! Why a request goes where it goes, or went at some time before.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
-use super::change::{Refusal, refuse};
+use super::change::{Object, Refusal, refuse};
+use super::openapi::{QuestionRefusal, Refused};
 use super::{AdminState, aside};
 use crate::control_path::release::{History, then, time};
 use crate::explain::{BadQuestion, Explanation, Question, explain, explain_at};
@@ -15,35 +16,44 @@ use crate::moment;
 use crate::snapshot::Snapshot;
 
 /// `GET /api/v1/explain?url=http://shop.example.com/&ip=10.8.0.1`
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct UrlQuestion {
+    /// The whole URL, for example `http://shop.example.com/cart?id=7`.
     url: String,
+    /// The address the connection comes from. Default: 127.0.0.1.
+    #[param(value_type = Option<String>)]
     ip: Option<std::net::IpAddr>,
+    /// For which time, as `2026-11-28T10:00:00Z` or `-2h`. Default: now.
     at: Option<String>,
 }
 
-pub(super) async fn url(
-    State(state): State<AdminState>,
-    query: Result<Query<UrlQuestion>, QueryRejection>,
-) -> Response {
-    match query {
-        Ok(Query(UrlQuestion { url, ip, at })) => {
-            let ip = ip.unwrap_or_else(|| [127, 0, 0, 1].into());
-            answer(state, Question { at, ..Question::get(url, ip) }).await
-        }
-        Err(rejection) => refuse((rejection.status(), rejection.body_text())),
-    }
+/// Why a `GET` of a URL would go where it goes, or would have gone at some time before.
+#[utoipa::path(get, operation_id = "explain_url", path = "/api/v1/explain", tag = "rules", params(UrlQuestion),
+    responses(
+        (status = 200, description = "What it meets", body = Explanation), QuestionRefusal,
+        (status = 404, description = "History does not reach back so far", body = Refused),
+        (status = 503, description = "History cannot be read", body = Refused)))]
+pub(super) async fn url(State(state): State<AdminState>, Query(query): Query<UrlQuestion>) -> Response {
+    let UrlQuestion { url, ip, at } = query;
+    let ip = ip.unwrap_or_else(|| [127, 0, 0, 1].into());
+    answer(state, Question { at, ..Question::get(url, ip) }).await
 }
 
+/// Why a request would go where it goes, or would have gone at some time before.
+#[utoipa::path(post, operation_id = "explain_request", path = "/api/v1/explain", tag = "rules", request_body = Question,
+    responses(
+        (status = 200, description = "What it meets", body = Explanation), QuestionRefusal,
+        (status = 404, description = "History does not reach back so far", body = Refused),
+        (status = 413, description = "The body has more than 64 KiB", body = Refused),
+        (status = 415, description = "The body does not say that it is JSON", body = Refused),
+        (status = 422, description = "The body has other fields, or other values, than it may have", body = Refused),
+        (status = 503, description = "History cannot be read", body = Refused)))]
 pub(super) async fn request(
     State(state): State<AdminState>,
-    question: Result<Json<Question>, JsonRejection>,
+    Json(Object(question)): Json<Object<Question>>,
 ) -> Response {
-    match question {
-        Ok(Json(question)) => answer(state, question).await,
-        Err(rejection) => refuse((rejection.status(), rejection.body_text())),
-    }
+    answer(state, question).await
 }
 
 async fn answer(state: AdminState, question: Question) -> Response {

@@ -7,9 +7,10 @@ use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A request to explain.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// The whole URL, for example `http://shop.example.com/cart?id=7`.
@@ -19,9 +20,11 @@ pub struct Question {
     pub method: String,
     /// Header fields in order.
     #[serde(default)]
+    #[schema(value_type = Vec<Vec<String>>)]
     pub headers: Vec<(String, String)>,
     /// The address the connection comes from.
     #[serde(default = "unspecified")]
+    #[schema(value_type = String)]
     pub ip: IpAddr,
     /// The listener it came through. Default: the first by name; where that matters, the answer says so.
     #[serde(default)]

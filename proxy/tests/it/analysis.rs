@@ -74,18 +74,21 @@ fn a_canary_that_fails_is_rolled_back_and_told_why() {
     let (old, new) = (Origin::named("old"), failing(20));
     let serin = serving(&old, &new, "phases: [20, 50], analysis: {mode: guard}");
     let after = until(&serin, "a rollback", |shown| shown["status"] == "rolled_back");
-    assert_eq!((&after["last"]["by"], &after["analysis"]["verdict"]), (&"serin".into(), &"rolled_back".into()));
+    assert_eq!(
+        (&after["last"]["by"], &after["analysis"]["report"]["verdict"]),
+        (&"serin".into(), &"rolled_back".into())
+    );
     let reason = after["last"]["reason"].as_str().expect("a reason");
     assert!(reason.starts_with("Errors: canary ") && reason.contains("a false alarm has probability"), "{reason}");
-    assert_eq!(after["analysis"]["trigger"], "err");
-    assert!(after["analysis"]["evidence"].as_f64() >= Some(100.0), "{after}");
+    assert_eq!(after["analysis"]["report"]["trigger"], "err");
+    assert!(after["analysis"]["report"]["evidence"].as_f64() >= Some(100.0), "{after}");
 }
 
 #[test]
 fn an_observer_rolls_nothing_back() {
     let (old, new) = (Origin::named("old"), failing(30));
     let serin = serving(&old, &new, "phases: [20, 50]");
-    let after = until(&serin, "a verdict", |shown| shown["analysis"]["verdict"] == "rolled_back");
+    let after = until(&serin, "a verdict", |shown| shown["analysis"]["report"]["verdict"] == "rolled_back");
     assert_eq!((&after["analysis"]["mode"], &after["status"]), (&"observe".into(), &"running".into()));
 }
 
@@ -113,5 +116,5 @@ fn off_is_off() {
     let serin = serving(&old, &new, "phases: [20, 50], analysis: {mode: \"off\"}");
     let after =
         until(&serin, "requests", |shown| shown["audience"][0]["compared"]["canary"]["failed"].as_u64() > Some(50));
-    assert_eq!(after["analysis"], serde_json::json!({"mode": "off"}));
+    assert_eq!(after["analysis"], serde_json::json!({"mode": "off", "report": null}));
 }

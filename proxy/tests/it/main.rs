@@ -56,10 +56,12 @@ mod health;
 mod hedge;
 mod listeners;
 mod migrate;
+mod openapi;
 mod overload;
 mod register;
 
 mod rejected;
+mod release_cli;
 mod releases;
 mod reload;
 mod resilience;

@@ -93,15 +93,17 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("serin_proxy::explain", "serin_proxy::data_path", "it must run what a request runs, not something like it"),
     ("serin_proxy::diff", "serin_proxy::data_path", "it asks both versions as a request would"),
     ("serin_proxy::admin", "serin_proxy::server::Shared", "the API shows what the process shares"),
+    ("serin_proxy::admin", "serin_proxy::server::RolledBack", "a rollback that holds here only is told as such"),
     (
         "serin_proxy::admin",
         "serin_proxy::control_path::fleet",
         "what a change was written to is asked who has applied it",
     ),
+    ("serin_proxy::admin", "serin_proxy::control_path::decode::Problem", "the API shows what is wrong as it was found"),
     (
         "serin_proxy::admin",
         "serin_proxy::control_path::release",
-        "orders are given to the desk, and history is asked of it",
+        "orders are carried out there; the API passes them on",
     ),
     ("serin_proxy::control_path", "serin_proxy::settings", "settings stand in the main file, which it reads"),
     ("serin_proxy::settings", "serin_proxy::control_path::decode", "the text format is known there only"),

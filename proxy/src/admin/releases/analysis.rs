@@ -3,19 +3,21 @@
 use routing_rules::analysis::{MetricReport, Report};
 use routing_rules::rules::{AnalysisMode, Release};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::control_path::release::time;
 
-/// An analysis. All but the mode are missing before the first window.
-#[derive(Serialize)]
+/// How the canary is judged, and what was found.
+#[derive(Serialize, ToSchema)]
 pub(super) struct AnalysisView {
     /// `off`, `observe`, `guard` or `drive`.
     mode: &'static str,
-    #[serde(flatten)]
+    /// Nothing before the first window.
     report: Option<ReportView>,
 }
 
-#[derive(Serialize)]
+/// What an analysis says.
+#[derive(Serialize, ToSchema)]
 struct ReportView {
     /// `rolled_back`, `hold_data`, `hold_common`, `suspect`, `promote`, `inconclusive` or `observing`.
     verdict: &'static str,
@@ -41,14 +43,14 @@ struct ReportView {
     metrics: Vec<MetricView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DifferenceView {
     least: f64,
     most: f64,
 }
 
 /// One metric in this phase.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct MetricView {
     /// `errors`, or a quantile of control's latency: what is slower is slow.
     name: String,
@@ -66,7 +68,7 @@ struct MetricView {
     slow_above_ms: Option<f64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct CountView {
     /// Failures, or slow answers.
     events: u64,

@@ -2,25 +2,26 @@
 
 use routing_rules::release::Group;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::snapshot::{Comparison, Outcomes, Stratum};
 
 /// Users by the group they are assigned to.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, ToSchema)]
 pub(super) struct GroupsView {
     stable: usize,
     canary: usize,
 }
 
 /// Those within the share of a rule, and those outside it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ComparedView {
     canary: ArmView,
     control: ArmView,
 }
 
 /// Requests by how their first attempt ended.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ArmView {
     requests: u64,
     failed: u64,

@@ -11,35 +11,81 @@ use axum::response::{IntoResponse, Response};
 use routing_rules::release::{Command, SignedCommand};
 use routing_rules::spec::Percent;
 use routing_rules::table::CompiledRelease;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{AdminState, find, trouble, unknown};
-use crate::admin::change::{self, Refusal, refuse};
-use crate::admin::wait::Wait;
+use crate::admin::change::{self, Object, Refusal, refuse};
+use crate::admin::openapi::{ChangeRefusal, Refused};
+use crate::admin::wait::{Wait, Waited};
 use crate::control_path::release::{Done, Expected, OrderError, RolledBack};
 
 /// What goes with an order.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = Order)]
 pub(in crate::admin) struct Body {
-    /// Who gives it, as history will say.
+    /// Who gives it, as history will say: at most 100 bytes on one line.
+    #[schema(max_length = 25, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
     by: Option<String>,
-    /// Why.
+    /// Why: at most 1,000 bytes on one line.
+    #[schema(max_length = 250, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")]
     reason: Option<String>,
-    /// Of `set`: the share of users, 0 to 100.
+    /// Of `set`, and only of that: the share of the users who follow the phases, 0 to 100.
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 100, multiple_of = 0.01)]
     percent: Option<Percent>,
     /// Also if it takes users of the canary back to stable.
     force: bool,
 }
 
+/// What an order came to: the release as it is then.
+#[derive(Serialize, ToSchema)]
+struct Outcome {
+    name: String,
+    /// False if it was so already.
+    changed: bool,
+    /// The newest number.
+    number: u64,
+    /// `running`, `paused`, `rolled_back` or `completed`.
+    status: &'static str,
+    /// The share of the users who follow the phases.
+    percent: f64,
+}
+
+/// A rollback that holds in this instance, and nowhere else yet.
+#[derive(Serialize, ToSchema)]
+struct RolledBackHere {
+    rolled_back_here: bool,
+    error: String,
+}
+
+/// Give an order to a release.
+///
+/// `If-Match` says which number the release has, so that the order does not undo what somebody else did meanwhile. Only a rollback
+/// does not need it.
+#[utoipa::path(post, operation_id = "order_release", path = "/api/v1/releases/{release}/{order}", tag = "releases",
+    params(
+        ("release" = String, Path), ("order" = String, Path, pattern = "^(start|promote|set|pause|resume|rollback|complete)$"), Wait,
+        ("if-match" = Option<String>, Header, pattern = r#"^(\*|"[0-9]{1,19}")$"#,
+            description = "The number of the release as you know it, as in its `ETag`; `*` is any"),
+    ),
+    request_body = Body, security((), ("token" = [])),
+    responses(
+        (status = 200, description = "It is so now", body = Waited<Outcome>),
+        (status = 202, description = "Rolled back in this instance only: the store could not be told yet", body = RolledBackHere),
+        ChangeRefusal,
+        (status = 409, description = "It makes no sense now, or would take users back without `force`", body = Refused),
+        (status = 412, description = "Somebody else was faster: the release has another number", body = Refused),
+        (status = 428, description = "`If-Match` is missing", body = Refused),
+        (status = 503, description = "The store did not take it; nothing has changed", body = Refused),
+        (status = 504, description = "Done, but not all instances have applied it in time", body = Waited<Outcome>)))]
 pub(in crate::admin) async fn order(
     State(state): State<AdminState>,
     peer: ConnectInfo<SocketAddr>,
     Path((name, order)): Path<(String, String)>,
     wait: Result<Query<Wait>, QueryRejection>,
     headers: HeaderMap,
-    body: Result<Json<Body>, JsonRejection>,
+    body: Result<Json<Object<Body>>, JsonRejection>,
 ) -> Response {
     let prepared = change::check(&state.shared, peer.ip(), &headers, body)
         .and_then(|body| Ok((wait.map_err(|rejection| (rejection.status(), rejection.body_text()))?.0, body)));
@@ -81,22 +127,18 @@ async fn answer(state: &AdminState, name: &str, wait: &Wait, outcome: RolledBack
         RolledBack::Written(done) => done,
         RolledBack::Here(error) => {
             let error = format!("rolled back here; other instances are told as soon as that is possible: {error}");
-            return (StatusCode::ACCEPTED, Json(json!({"rolled_back_here": true, "error": error}))).into_response();
+            return (StatusCode::ACCEPTED, Json(RolledBackHere { rolled_back_here: true, error })).into_response();
         }
     };
     state.shared.has_record(name, record.number).await;
-    let body = json!({
-        "name": name,
-        "changed": has_changed,
-        "number": record.number,
-        "status": record.state.status.as_str(),
-        "percent": f64::from(record.state.percent.basis_points()) / 100.0,
-    });
-    match &state.shared.etcd {
-        // Nothing was written that others could be waited for.
-        Some(etcd) => wait.answer(&etcd.fleet, revision, body).await,
-        None => Json(body).into_response(),
-    }
+    let outcome = Outcome {
+        name: name.to_owned(),
+        changed: has_changed,
+        number: record.number,
+        status: record.state.status.as_str(),
+        percent: f64::from(record.state.percent.basis_points()) / 100.0,
+    };
+    wait.answer(state.shared.etcd.as_ref().map(|etcd| (&*etcd.fleet, revision)), outcome).await
 }
 
 fn command(order: &str, percent: Option<Percent>) -> Result<Command, Refusal> {

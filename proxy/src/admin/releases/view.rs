@@ -4,6 +4,7 @@ use routing_rules::release::{ReleaseRecord, ReleaseState};
 use routing_rules::rules::{Phase, Share};
 use routing_rules::table::{CompiledRelease, ReleaseId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::analysis::AnalysisView;
 use super::compared::{ComparedView, GroupsView};
@@ -13,7 +14,7 @@ use crate::server::Shared;
 use crate::snapshot::Snapshot;
 
 /// A release, and how far it is.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ReleaseView {
     name: String,
     stable: String,
@@ -49,7 +50,7 @@ pub(super) struct ReleaseView {
     analysis: AnalysisView,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct PhaseView {
     percent: f64,
     /// Seconds until the next one begins by itself.
@@ -57,7 +58,7 @@ struct PhaseView {
 }
 
 /// Something that was done.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ChangeView {
     action: String,
     by: String,
@@ -66,7 +67,7 @@ struct ChangeView {
 }
 
 /// A rule of an audience with its share now.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct RuleView {
     name: String,
     percent: f64,
@@ -76,7 +77,7 @@ struct RuleView {
 }
 
 /// An entry of history.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct EntryView {
     number: u64,
     #[serde(flatten)]
@@ -88,6 +89,7 @@ pub(super) struct EntryView {
     stable: String,
     canary: String,
     /// The release as written, where that was new.
+    #[schema(value_type = Option<Object>)]
     rules: Option<serde_json::Value>,
 }
 

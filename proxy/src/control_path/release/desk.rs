@@ -32,7 +32,7 @@ pub struct Done {
     pub record: Arc<ReleaseRecord>,
     /// Whether the order has changed anything.
     pub has_changed: bool,
-    /// The revision of the store that has it; 0 if nobody else follows.
+    /// The revision of the store that wrote it; 0 if nobody else follows.
     pub revision: i64,
 }
 
@@ -138,15 +138,17 @@ impl Desk {
         let mut tries = 0;
         loop {
             tries += 1;
-            let stored = self.store.newest(name).await.map_err(OrderError::Store)?.map(|entry| entry.record);
-            let (entry, is_first) = match stored {
-                Some(newest) if newest.is_of(rules) => match change(&newest)? {
-                    None => return Ok(Done { record: newest, has_changed: false, revision: 0 }),
+            let stored = self.store.newest(name).await.map_err(OrderError::Store)?;
+            let (entry, is_first) = match stored.map(|(entry, revision)| (entry.record, revision)) {
+                Some((newest, revision)) if newest.is_of(rules) => match change(&newest)? {
+                    // Whoever asks again wants to know, too, whether all have it.
+                    None => return Ok(Done { record: newest, has_changed: false, revision }),
                     Some(next) => (entry(rules, next, Some(&newest)), false),
                 },
                 other => {
                     let now_ms = moment::unix_ms();
-                    let first = ReleaseRecord::begin(rules, mark(rules), other.as_deref(), now_ms);
+                    let before = other.as_ref().map(|(newest, _)| &**newest);
+                    let first = ReleaseRecord::begin(rules, mark(rules), before, now_ms);
                     (entry(rules, first, None), true)
                 }
             };

@@ -39,8 +39,11 @@ impl FolderStore {
 }
 
 impl Store for FolderStore {
-    fn newest<'a>(&'a self, release: &'a Name) -> Answer<'a, Option<Entry>> {
-        Box::pin(async move { Ok(self.shared.histories().get(release).and_then(VecDeque::back).cloned()) })
+    fn newest<'a>(&'a self, release: &'a Name) -> Answer<'a, Option<(Entry, i64)>> {
+        Box::pin(async move {
+            let newest = self.shared.histories().get(release).and_then(VecDeque::back).cloned();
+            Ok(newest.map(|entry| (entry, 0)))
+        })
     }
 
     fn add<'a>(&'a self, release: &'a Name, entry: &'a Entry) -> Answer<'a, i64> {

@@ -92,8 +92,8 @@ impl EtcdStore {
 }
 
 impl Store for EtcdStore {
-    fn newest<'a>(&'a self, release: &'a Name) -> Answer<'a, Option<Entry>> {
-        Box::pin(async move { Ok(self.read(release).await?.map(|(entry, _)| entry)) })
+    fn newest<'a>(&'a self, release: &'a Name) -> Answer<'a, Option<(Entry, i64)>> {
+        Box::pin(self.read(release))
     }
 
     fn add<'a>(&'a self, release: &'a Name, entry: &'a Entry) -> Answer<'a, i64> {

@@ -15,8 +15,9 @@ pub(super) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError
 /// Records are numbered, and one with the number n is written only where n - 1 is the newest: whoever reads, decides and
 /// writes notices that somebody else was faster.
 pub trait Store: Send + Sync {
-    /// The newest entry of a release, as the store has it at this moment.
-    fn newest<'a>(&'a self, release: &'a Name) -> Answer<'a, Option<Entry>>;
+    /// The newest entry of a release, as the store has it at this moment, and at which revision that was written; 0 if nobody
+    /// else follows.
+    fn newest<'a>(&'a self, release: &'a Name) -> Answer<'a, Option<(Entry, i64)>>;
 
     /// Adds an entry behind the one whose number is lower by one. Returns at which revision of the store, for those that wait
     /// until all instances have it; 0 if there are no others.

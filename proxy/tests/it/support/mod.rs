@@ -13,9 +13,11 @@ pub(crate) mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serin_proxy::server::{ConnectionLimits, Server, StartOptions};
+use serin_proxy::snapshot::Snapshot;
 
 pub(crate) use client::{Client, Cut, Reply, get};
 pub(crate) use origin::{Origin, Then, Visit};
