@@ -11,7 +11,8 @@ use super::Shared;
 use super::rules::Inbox;
 use super::start::InEtcd;
 use crate::control_path::release::{
-    Desk, EtcdStore, Expected, FolderStore, Observer, OrderError, Reports, RolledBack, Steward, Store, Unwritten,
+    Desk, EtcdStore, Expected, FolderStore, Observer, OrderError, Reports, RolledBack, Steward, Store, TellWritten,
+    Unwritten,
 };
 use crate::control_path::state_dir::StateDir;
 use crate::moment;
@@ -21,15 +22,17 @@ pub(crate) struct Releases {
     pub(crate) desk: Desk,
     /// What analyses say.
     pub(crate) reports: Arc<Reports>,
-    roll_back_here: Box<dyn Fn(&Name, ReleaseRecord) + Send + Sync>,
+    roll_back_here: RollBackHere,
     unwritten: mpsc::UnboundedSender<Unwritten>,
 }
+
+type RollBackHere = Box<dyn Fn(&Name, ReleaseRecord) + Send + Sync>;
 
 /// What there is to make of releases before the threads start.
 pub(super) struct Books {
     folder: Arc<FolderStore>,
     observer: Observer,
-    tell_written: Box<dyn Fn(&Name, u64) + Send + Sync>,
+    tell_written: TellWritten,
     unwritten: mpsc::UnboundedReceiver<Unwritten>,
 }
 

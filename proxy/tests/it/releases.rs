@@ -115,7 +115,7 @@ fn the_same_through_etcd() {
     let Some(etcd) = Etcd::start() else { return };
     let (old, new) = (Origin::named("old"), Origin::named("new"));
     let serin = || Serin::serving(&format!("sources: {{etcd: {}}}\n{RULES}{}", etcd.source(), upstreams(&old, &new)));
-    etcd.put("/serin/releases/next", &written("[0, 50, 100]"));
+    etcd.put("/serin/releases/next", written("[0, 50, 100]"));
     let (a, b) = (serin(), serin());
     phases_by_order(&a);
     eventually(PATIENCE, "the other one follows", || stands(&b) == at("completed", 100.0));

@@ -23,6 +23,35 @@ pub(super) struct Release {
     pub(super) last: Option<Change>,
     pub(super) rolled_back_here: bool,
     pub(super) audience: Vec<Rule>,
+    pub(super) analysis: Analysis,
+}
+
+/// How its canary is judged.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Analysis {
+    pub(super) mode: String,
+    pub(super) report: Option<Report>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Report {
+    pub(super) verdict: String,
+    pub(super) text: String,
+    pub(super) evidence: f64,
+    pub(super) threshold: f64,
+    pub(super) metrics: Vec<Metric>,
+}
+
+/// What is judged.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Metric {
+    pub(super) canary: Count,
+    pub(super) control: Count,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Count {
+    pub(super) requests: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -45,6 +74,22 @@ pub(super) struct Rule {
     pub(super) name: String,
     pub(super) percent: f64,
     pub(super) follows_phase: bool,
+    pub(super) compared: Compared,
+}
+
+/// How those within a share fare, and those outside it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Compared {
+    pub(super) canary: Arm,
+    pub(super) control: Arm,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Arm {
+    pub(super) requests: u64,
+    pub(super) failed: u64,
+    pub(super) p50_ms: Option<f64>,
+    pub(super) p99_ms: Option<f64>,
 }
 
 /// An entry of history.

@@ -25,7 +25,7 @@ pub(crate) use document::time;
 pub use document::{Entry, StoredHistories, StoredRecords};
 pub use folder::FolderStore;
 pub use in_etcd::{EtcdStore, RECORDS};
-pub use steward::{Steward, Unwritten};
+pub use steward::{Steward, TellWritten, Unwritten};
 pub use store::{Store, StoreError};
 pub use then::{History, then};
 

@@ -34,8 +34,11 @@ pub struct Steward {
     /// Compares canaries with stable.
     pub observer: Observer,
     /// Told of the number under which a rollback that holds here only was written at last.
-    pub tell_written: Box<dyn Fn(&Name, u64) + Send + Sync>,
+    pub tell_written: TellWritten,
 }
+
+/// Tells that a rollback was written, and under which number.
+pub type TellWritten = Box<dyn Fn(&Name, u64) + Send + Sync>;
 
 /// A rollback that holds here, and that the store does not have yet.
 #[derive(Clone, Debug)]

@@ -16,14 +16,20 @@ fn release(changes: serde_json::Value) -> Release {
         "hold": null, "rolled_back_here": false,
         "last": {"action": "promote", "by": "anna@desk", "reason": "looks good", "at": "2026-05-01T12:00:00.000Z"},
         "audience": [
-            {"name": "office", "percent": 100.0, "follows_phase": false},
-            {"name": "campus iPhones", "percent": 12.5, "follows_phase": false},
-            {"name": "everyone", "percent": 20.0, "follows_phase": true},
+            {"name": "office", "percent": 100.0, "follows_phase": false, "compared": {"canary": arm(0), "control": arm(0)}},
+            {"name": "campus iPhones", "percent": 12.5, "follows_phase": false, "compared": {"canary": arm(0), "control": arm(0)}},
+            {"name": "everyone", "percent": 20.0, "follows_phase": true, "compared": {"canary": arm(0), "control": arm(0)}},
         ],
+        "analysis": {"mode": "guard", "report": null},
     });
     let changes = changes.as_object().unwrap().clone();
     value.as_object_mut().unwrap().extend(changes);
     read(value).unwrap()
+}
+
+fn arm(requests: u64) -> serde_json::Value {
+    let latency = |ms: f64| (requests > 0).then_some(ms);
+    json!({"requests": requests, "failed": requests / 50, "p50_ms": latency(1.5), "p99_ms": latency(12.25)})
 }
 
 fn now() -> SystemTime {
@@ -51,6 +57,28 @@ audience   office            100 %  ####################
            campus iPhones   12.5 %  ###.................
            everyone           20 %  ####................  follows the phases";
     assert_eq!(drawn(&release(json!({})), &alone()), expected);
+}
+
+#[test]
+fn what_was_found_is_shown_when_there_is_something_to_compare() {
+    let count = |requests: u64| json!({"events": requests / 50, "requests": requests});
+    let analysis = json!({"mode": "guard", "report": {
+        "verdict": "suspect", "text": "Errors: canary 2 %.", "evidence": 12.34, "threshold": 100.0,
+        "metrics": [{"name": "err", "canary": count(500), "control": count(4_500)}],
+    }});
+    let rule = json!({
+        "name": "everyone", "percent": 10.0, "follows_phase": true,
+        "compared": {"canary": arm(500), "control": arm(4_500)},
+    });
+    let drawn = drawn(&release(json!({"audience": [rule], "analysis": analysis})), &alone());
+    let expected = "\
+audience   everyone     10 %  ##..................  follows the phases
+compared   everyone
+             canary  500 requests, 2.00 % failed, half within 1.500 ms, 99 % within 12.250 ms
+             stable  4500 requests, 2.00 % failed, half within 1.500 ms, 99 % within 12.250 ms
+analysis   suspect (guard), evidence 12.3 of 100
+           Errors: canary 2 %.";
+    assert_eq!(&drawn[drawn.find("audience").unwrap()..], expected);
 }
 
 #[test]
