@@ -135,9 +135,17 @@ fn a_canary_that_falls_twice_is_rolled_back() {
     let ended = up.by_itself(&rules, Canary::Down, Pace::Clock, at(6)).unwrap();
     assert_eq!((ended.state.status, ended.hold, ended.since_ms), (Status::RolledBack, None, at(6)));
     assert_eq!(ended.by_itself(&rules, Canary::Down, Pace::Clock, at(7)), None);
+    assert_eq!((running.began, down.began, ended.began), (1, 1, 1));
     // Whoever resumes it has looked at it: it may fall once more.
     let resumed = ended.after(&by_anna(Command::Resume), &rules, at(8)).unwrap().unwrap();
     assert_eq!(resumed.by_itself(&rules, Canary::Down, Pace::Clock, at(9)).unwrap().state.status, Status::Running);
+    assert_eq!(resumed.began, resumed.number, "another run");
+    // So has whoever resumes one that has fallen, and runs.
+    let looked_at = down.after(&by_anna(Command::Resume), &rules, at(4)).unwrap().unwrap();
+    assert_eq!((looked_at.falls, looked_at.hold, looked_at.state, looked_at.began), (0, None, down.state, 1));
+    // One that falls again at once has not stood up.
+    let at_once = up.by_itself(&rules, Canary::Down, Pace::Clock, at(5) + 59_000).unwrap();
+    assert_eq!((at_once.falls, at_once.state.status), (1, Status::Running));
     // A paused one is held, too, and stays paused.
     let paused = running
         .after(&by_anna(Command::Pause), &rules, at(1))
@@ -219,7 +227,11 @@ fn growth_is_remembered() {
     let first = ReleaseRecord::begin(&rules, 7, None, 1_000);
     assert_eq!(grew(&first), Some((Percent::ZERO, 1)));
     let second = told(&first, Command::Promote, 2_000);
-    assert_eq!(grew(&second), Some((percent(10.0), 2)));
+    assert_eq!(grew(&second), Some((Percent::ZERO, 2)), "pages from before the first step may be open");
+    let third = told(&second, Command::Set(percent(90.0)), 601_000);
+    assert_eq!(grew(&third), Some((Percent::ZERO, 601)));
+    assert_eq!(grew(&told(&second, Command::Set(percent(90.0)), 602_000)), Some((percent(50.0), 602)));
+    assert_eq!(second.after(&by_anna(Command::Set(percent(50.0))), &rules, 3_000), Ok(None));
     let paused = told(&second, Command::Pause, 3_000);
     assert_eq!(grew(&paused), grew(&second), "it has not grown since");
     assert_eq!(grew(&told(&paused, Command::Set(percent(20.0)), 4_000)), None);

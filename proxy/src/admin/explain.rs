@@ -13,7 +13,6 @@ use super::{AdminState, aside};
 use crate::control_path::release::{History, then, time};
 use crate::explain::{BadQuestion, Explanation, Question, explain, explain_at};
 use crate::moment;
-use crate::snapshot::Snapshot;
 
 /// `GET /api/v1/explain?url=http://shop.example.com/&ip=10.8.0.1`
 #[derive(Deserialize, IntoParams)]
@@ -80,7 +79,7 @@ async fn before(state: &AdminState, question: &Question, at_ms: u64) -> Result<E
         let entries = entries.map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
         histories.push(History { release: release.clone(), entries });
     }
-    let snapshot: Snapshot = then(&now, &route, &histories, at_ms).map_err(|reason| (StatusCode::NOT_FOUND, reason))?;
+    let snapshot = then(&now, &route, &histories, at_ms).map_err(|reason| (StatusCode::NOT_FOUND, reason))?;
     explain_at(&snapshot, question, at_ms).map(|explanation| dated(explanation, at_ms)).map_err(bad)
 }
 

@@ -99,6 +99,12 @@ impl Assembler {
         Self { looks_up: false, ..self }
     }
 
+    /// If something was stored of releases that cannot be read, nobody is in the canary group of those of which nothing is known.
+    pub fn without_records(mut self, is_lost: bool) -> Self {
+        self.context.is_lost = is_lost;
+        self
+    }
+
     /// Where releases are from the next snapshot on. Returns whether that is news.
     pub fn set_records(&mut self, records: &Records) -> bool {
         let is_news = self.context.records != *records;

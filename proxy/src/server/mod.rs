@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::{AdminToken, Readiness};
 use crate::control_path::decode::Problem;
 use crate::control_path::publish::{Publisher, Status};
-use crate::control_path::release::FolderStore;
+use crate::control_path::release::{FolderStore, Unwritten};
 use crate::control_path::source::etcd::Seen;
 use crate::control_path::source::file::{FileSet, FileWatch};
 use crate::control_path::{discovery, environments, health};
@@ -45,7 +45,7 @@ use control::Control;
 use fleet::{Me, Membership};
 use listeners::{HeldSockets, WorkerListeners};
 use releases::{Books, Releases};
-use rules::{Inbox, RulesThread, Sources};
+use rules::{Here, Inbox, RulesThread, Sources};
 use start::{InEtcd, Start};
 use weights::WeightsThread;
 
@@ -209,6 +209,10 @@ impl Server {
         // A fleet keeps its releases in etcd, and here only what it would begin with.
         let releases_folder = state_dir.clone().filter(|_| settings.sources.etcd.is_none());
         let analyses_folder = releases_folder.clone();
+        let inbox = Inbox::new();
+        let folder = FolderStore::open(releases_folder, inbox.tell_records());
+        let unwritten = Arc::new(Unwritten::open(state_dir.clone()));
+        let assembler = assembler.without_records(folder.is_damaged());
         let saver = state_dir.and_then(|state_dir| start::saver(state_dir, tell_failure.clone()));
         let mut publisher = Publisher::new(settings.clone(), assembler, Arc::clone(&snapshots), listeners, saver);
         if let Some(catalog) = stored {
@@ -218,12 +222,12 @@ impl Server {
         // The watch begins before the first read, so that no change falls between them.
         let watch = FileWatch::new(files.clone());
         let (swaps, told) = watch::channel(());
-        let inbox = Inbox::new();
-        let folder = FolderStore::open(releases_folder, inbox.tell_records());
+        let here = unwritten.all().into_iter().map(|it| (it.release, Here::new(it.record))).collect();
         let mut sources = Sources {
             files: files.read(),
             keys: start::keys(&settings, records.clone()),
             records: folder.records(),
+            here,
             stored_at_s,
             ..Sources::default()
         };
@@ -234,7 +238,7 @@ impl Server {
         }
         let in_etcd = InEtcd::new(&settings, &me.id);
         let etcd = in_etcd.as_ref().map(|etcd| etcd.follow(records, inbox.tell_keys(), &tell_failure)).transpose()?;
-        let (releases, books) = Books::open(folder, analyses_folder, in_etcd.as_ref(), &inbox);
+        let (releases, books) = Books::open(folder, analyses_folder, unwritten, in_etcd.as_ref(), &inbox);
         inbox.take_keys(&mut publisher, &mut sources);
         let registries = in_etcd.as_ref().map(InEtcd::registries);
         let asked = registries.as_ref().map(|registries| registries.cluster.clone());
@@ -265,8 +269,8 @@ impl Server {
         let checks = health::run(Arc::clone(&shared.snapshots), told.clone());
         let health = thread::start_task("health", tell_failure.clone(), checks);
         let health = health.map_err(system("health thread"))?;
-        let (steward, rollbacks) = books.steward(&shared);
-        let steward = thread::start_task("releases", tell_failure.clone(), steward.run(told.clone(), rollbacks));
+        let steward = books.steward(&shared).run(told.clone());
+        let steward = thread::start_task("releases", tell_failure.clone(), steward);
         let steward = steward.map_err(system("releases thread"))?;
         let rules = RulesThread::start(publisher, inbox, sources, Arc::clone(&shared), swaps, tell_failure.clone());
         let rules = rules.map_err(system("rules thread"))?;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use routing_rules::release::{Command, ReleaseRecord, SignedCommand};
 use routing_rules::rules::{Name, Release};
-use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::Shared;
 use super::rules::Inbox;
 use super::start::InEtcd;
 use crate::control_path::release::{
-    Desk, EtcdStore, Expected, FolderStore, Observer, OrderError, Reports, RolledBack, Steward, Store, TellWritten,
-    Unwritten,
+    Desk, EtcdStore, Expected, FolderStore, Observer, OrderError, Reports, RolledBack, Steward, Store, StoreError,
+    TellWritten, Unwritten,
 };
 use crate::control_path::state_dir::StateDir;
 use crate::moment;
@@ -23,42 +23,42 @@ pub(crate) struct Releases {
     /// What analyses say.
     pub(crate) reports: Arc<Reports>,
     roll_back_here: RollBackHere,
-    unwritten: mpsc::UnboundedSender<Unwritten>,
+    unwritten: Arc<Unwritten>,
 }
 
-type RollBackHere = Box<dyn Fn(&Name, ReleaseRecord) + Send + Sync>;
+type RollBackHere = Box<dyn Fn(&Name, Arc<ReleaseRecord>) + Send + Sync>;
 
 /// What there is to make of releases before the threads start.
 pub(super) struct Books {
     folder: Arc<FolderStore>,
     observer: Observer,
     tell_written: TellWritten,
-    unwritten: mpsc::UnboundedReceiver<Unwritten>,
+    unwritten: Arc<Unwritten>,
 }
 
 impl Books {
     pub(super) fn open(
         folder: FolderStore,
         state_dir: Option<StateDir>,
+        unwritten: Arc<Unwritten>,
         etcd: Option<&InEtcd>,
         inbox: &Inbox,
     ) -> (Releases, Self) {
         let folder = Arc::new(folder);
         let reports = Arc::new(Reports::default());
         let observer = Observer::new(Arc::clone(&reports), state_dir);
-        let (tell, unwritten) = mpsc::unbounded_channel();
         let store: Arc<dyn Store> = match etcd {
             Some(etcd) => Arc::new(EtcdStore::new(etcd.cluster())),
             None => Arc::clone(&folder) as Arc<dyn Store>,
         };
         let roll_back_here = Box::new(inbox.tell_rolled_back());
         let tell_written = Box::new(inbox.tell_rollback_written());
-        let releases = Releases { desk: Desk::new(store), reports, roll_back_here, unwritten: tell };
+        let releases = Releases { desk: Desk::new(store), reports, roll_back_here, unwritten: Arc::clone(&unwritten) };
         (releases, Self { folder, observer, tell_written, unwritten })
     }
 
     /// Who looks after the releases of this process, and hears of rollbacks.
-    pub(super) fn steward(self, shared: &Shared) -> (Steward, mpsc::UnboundedReceiver<Unwritten>) {
+    pub(super) fn steward(self, shared: &Shared) -> Steward {
         let folder = self.folder as Arc<dyn Store>;
         let (store, rollbacks): (Arc<dyn Store>, Arc<dyn Store>) = match &shared.etcd {
             Some(etcd) => {
@@ -68,46 +68,48 @@ impl Books {
             None => (Arc::clone(&folder), folder),
         };
         let fleet = shared.etcd.as_ref().map(|etcd| Arc::clone(&etcd.fleet));
-        let steward = Steward {
+        Steward {
             snapshots: Arc::clone(&shared.snapshots),
             desk: Desk::new(store),
             rollbacks_desk: Desk::new(rollbacks),
             is_in_charge: Box::new(move || fleet.as_ref().is_none_or(|fleet| fleet.leads())),
             observer: self.observer,
+            unwritten: self.unwritten,
             tell_written: self.tell_written,
-        };
-        (steward, self.unwritten)
+        }
     }
 }
 
 impl Releases {
-    /// Takes everybody back to stable: in the store, or here at least.
+    /// Takes everybody back to stable: in the store, or here at least. Nobody has to wait long for it.
     ///
     /// # Errors
     /// Somebody has changed the release meanwhile.
     pub(crate) async fn roll_back(
         &self,
-        rules: &Release,
-        record: Option<&ReleaseRecord>,
+        rules: &Arc<Release>,
+        known: Option<Arc<ReleaseRecord>>,
         (by, reason): (&str, &str),
         expected: Expected,
     ) -> Result<RolledBack, OrderError> {
         let order = SignedCommand { command: Command::Rollback, by, reason };
-        let trouble = match self.desk.order(rules, &order, expected, true).await {
-            Ok(done) => return Ok(RolledBack::Written(done)),
-            Err(OrderError::Store(trouble)) => trouble,
-            Err(error) => return Err(error),
+        let written = self.desk.order(rules, known.as_deref(), &order, expected, true);
+        let trouble = match timeout(PATIENCE, written).await {
+            Ok(Ok(done)) => return Ok(RolledBack::Written(done)),
+            Ok(Err(OrderError::Store(trouble))) => trouble,
+            Ok(Err(error)) => return Err(error),
+            // Should it be written yet, it is written once more, which changes nothing.
+            Err(_) => StoreError::Unreachable(format!("no answer within {PATIENCE:?}")),
         };
         let now_ms = moment::unix_ms();
-        let first = || ReleaseRecord::begin(rules, 0, None, now_ms);
-        let newest = record.cloned().unwrap_or_else(first);
-        if let Ok(Some(next)) = newest.after(&order, rules, now_ms) {
-            tracing::error!(release = rules.name().as_str(), by, reason, %trouble, "rolled back here only");
-            (self.roll_back_here)(rules.name(), next);
-        }
-        let (release, by, reason) = (rules.name().clone(), by.to_owned(), reason.to_owned());
-        // Without a steward the process is ending.
-        let _ = self.unwritten.send(Unwritten { release, by, reason });
+        let newest = known.unwrap_or_else(|| Arc::new(ReleaseRecord::begin(rules, 0, None, now_ms)));
+        let next = newest.after(&order, rules, now_ms).ok().flatten().map_or(newest, Arc::new);
+        tracing::error!(release = rules.name().as_str(), by, reason, %trouble, "rolled back here only");
+        (self.roll_back_here)(rules.name(), Arc::clone(&next));
+        let (unwritten, release) = (Arc::clone(&self.unwritten), rules.name().clone());
+        // It holds already; a disk that hangs as well must not keep that from being told.
+        let kept = tokio::task::spawn_blocking(move || unwritten.add(&release, next));
+        let _ = timeout(PATIENCE, kept).await;
         Ok(RolledBack::Here(trouble))
     }
 }
@@ -131,6 +133,9 @@ impl Shared {
         let _ = tokio::time::timeout(COMES, comes).await;
     }
 }
+
+/// How long a rollback waits for its store, and for the disk.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long an order waits for its effect here.
 const COMES: Duration = Duration::from_secs(2);

@@ -60,8 +60,12 @@ impl Sources {
     /// Where releases are.
     pub(super) fn records(&mut self) -> Records {
         let mut records = self.records.clone().union(self.keys.records().clone());
-        let number = |name: &Name| records.get(name).map_or(0, |record| record.number);
-        self.here.retain(|name, here| here.until.is_none_or(|until| number(name) < until));
+        self.here.retain(|name, here| {
+            let stored = records.get(name);
+            let is_of_it = stored.is_none_or(|stored| (&stored.stable, &stored.canary) == here.pair());
+            let number = stored.map_or(0, |stored| stored.number);
+            is_of_it && here.until.is_none_or(|until| number < until)
+        });
         records.extend(self.here.iter().map(|(name, here)| (name.clone(), Arc::clone(&here.record))));
         records
     }
@@ -80,8 +84,19 @@ pub(super) type Overlay = BTreeMap<Name, Here>;
 #[derive(Clone)]
 pub(super) struct Here {
     record: Arc<ReleaseRecord>,
-    /// The number under which the store has it, once it does.
+    /// The number under which the store has it, once it does; 0 if that is void.
     until: Option<u64>,
+}
+
+impl Here {
+    /// One that holds until the store has it.
+    pub(super) fn new(record: Arc<ReleaseRecord>) -> Self {
+        Self { record, until: None }
+    }
+
+    fn pair(&self) -> (&Name, &Name) {
+        (&self.record.stable, &self.record.canary)
+    }
 }
 
 /// The way to the thread.
@@ -140,9 +155,9 @@ impl Inbox {
     }
 
     /// The way for who is told to roll a release back when the store cannot be.
-    pub(super) fn tell_rolled_back(&self) -> impl Fn(&Name, ReleaseRecord) + Send + Sync + 'static {
+    pub(super) fn tell_rolled_back(&self) -> impl Fn(&Name, Arc<ReleaseRecord>) + Send + Sync + 'static {
         let tell = self.tell_news();
-        move |release, record| tell(News::RolledBack(release.clone(), Arc::new(record)))
+        move |release, record| tell(News::RolledBack(release.clone(), record))
     }
 
     /// The way for who tells the store later.
@@ -326,7 +341,7 @@ impl Taken {
             News::Environments => self.has_environments = true,
             News::Records(records) => (sources.records, self.has_texts) = (records, true),
             News::RolledBack(release, record) => {
-                sources.here.insert(release, Here { record, until: None });
+                sources.here.insert(release, Here::new(record));
                 self.has_texts = true;
             }
             News::RollbackWritten(release, number) => {

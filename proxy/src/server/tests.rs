@@ -23,7 +23,7 @@ use super::weights::WeightsThread;
 use super::{Failure, Order, Server, Shared, StartOptions};
 use crate::control_path::assemble::Assembler;
 use crate::control_path::publish::{Listeners, Publisher};
-use crate::control_path::release::FolderStore;
+use crate::control_path::release::{FolderStore, Unwritten};
 use crate::control_path::source::file::{FileSet, FileWatch};
 use crate::control_path::source::{Text, TextKind};
 use crate::data_path::listener::OpenListener;
@@ -263,7 +263,8 @@ fn rules_thread(listeners: Slow) -> (Arc<Shared>, RulesThread, UnboundedReceiver
     let listeners = Box::new(listeners);
     let publisher = Publisher::new(Settings::default(), assembler, Arc::clone(&snapshots), listeners, None);
     let inbox = Inbox::new();
-    let (releases, _) = Books::open(FolderStore::open(None, |_| {}), None, None, &inbox);
+    let (releases, _) =
+        Books::open(FolderStore::open(None, |_| {}), None, Arc::new(Unwritten::open(None)), None, &inbox);
     let shared = Arc::new(Shared {
         snapshots,
         status: ArcSwap::from_pointee(publisher.status()),

@@ -93,7 +93,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("serin_proxy::explain", "serin_proxy::data_path", "it must run what a request runs, not something like it"),
     ("serin_proxy::diff", "serin_proxy::data_path", "it asks both versions as a request would"),
     ("serin_proxy::admin", "serin_proxy::server::Shared", "the API shows what the process shares"),
-    ("serin_proxy::admin", "serin_proxy::server::RolledBack", "a rollback that holds here only is told as such"),
     (
         "serin_proxy::admin",
         "serin_proxy::control_path::fleet",

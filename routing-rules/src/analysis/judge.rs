@@ -61,6 +61,18 @@ impl Analysis {
         self.state.edges.get_or_insert(edges);
     }
 
+    /// Control's failure rate as it usually is, from 0 to 1, where that was not known at the start.
+    pub fn fix_usual_failure_rate(&mut self, rate: f64) {
+        if self.state.usual_failure_rate >= UNKNOWN_RATE {
+            self.state.usual_failure_rate = rate.clamp(0.0, 1.0);
+        }
+    }
+
+    /// Judges by these from the next window on. What was found before stays.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// How unevenly events come, from the next window on: anew every five minutes.
     pub fn set_dispersion(&mut self, dispersion: Dispersion) {
         self.state.dispersion = dispersion;
@@ -79,6 +91,16 @@ impl Analysis {
         self.state.window = window;
         self.state.epoch = self.state.epoch.wrapping_add(1);
         self.state.forget_phase();
+        Ok(())
+    }
+
+    /// A window is not used, because what it has is of more than one state of the release.
+    ///
+    /// # Errors
+    /// The window is done with.
+    pub fn pass(&mut self, window: u64) -> Result<(), Refused> {
+        self.expect(window)?;
+        self.state.window = window;
         Ok(())
     }
 
@@ -213,6 +235,9 @@ impl Analysis {
         unix_s.saturating_sub(end_s)
     }
 }
+
+/// Nothing is more than usual.
+const UNKNOWN_RATE: f64 = 1.0;
 
 /// How long windows, or a proxy's records, may be missing, in seconds.
 const PATIENCE_S: u64 = 30;

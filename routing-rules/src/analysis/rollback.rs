@@ -30,7 +30,7 @@ impl Rollback {
     /// For a release with so many phases that have a control, at least one.
     pub fn new(phases: u32) -> Self {
         let winnings = PerMetric::new(|_| [f64::NEG_INFINITY; WORSE.len()]);
-        Self { phases: phases.max(1), series: 0, stakes: 0, reserve: 1.0, winnings }
+        Self { phases: phases.max(1), series: 1, stakes: 0, reserve: 1.0, winnings }
     }
 
     /// The phase with this number begins, counted from 1. If a later one began before, nothing changes.

@@ -49,7 +49,7 @@ pub struct Start {
     pub first: Phase,
     /// From control's past; none if there is none.
     pub edges: Option<Edges>,
-    /// Control's failure rate in the hour before, from 0 to 1.
+    /// Control's failure rate in the hour before, from 0 to 1; 1 if it is not known.
     pub usual_failure_rate: f64,
     /// The number of the window it begins in, which is not used.
     pub window: u64,

@@ -56,6 +56,11 @@ struct RuleShare {
 }
 
 impl RuleShare {
+    /// Whether it has grown so lately that pages may be open that another version served.
+    fn has_just_grown(&self, moment: &Moment) -> bool {
+        self.before.is_some_and(|(_, until_secs)| moment.unix_secs < until_secs)
+    }
+
     /// Whether a user of the share came in so lately that pages may be open that stable served.
     fn is_newcomer(&self, bucket: Bucket, moment: &Moment) -> bool {
         self.before.is_some_and(|(before, until_secs)| moment.unix_secs < until_secs && !before.takes(bucket))
@@ -150,7 +155,9 @@ impl Assigner {
         let to_set = CookiesToSet { pin: renewed, id: None };
         let facts = Facts::new(request);
         // Users of the control are those for whom this very rule decides, so these must be as well.
-        let is_compared = self.shares[index].cut.leaves_some() && self.first_rule(&facts) == Some(index);
+        let share = &self.shares[index];
+        let is_left_out = share.has_just_grown(moment) && is_of_a_page(request);
+        let is_compared = share.cut.leaves_some() && !is_left_out && self.first_rule(&facts) == Some(index);
         Some(Assignment {
             arm: is_compared.then_some(Arm::Canary),
             device: facts.known_device(),
@@ -191,8 +198,10 @@ impl Assigner {
             pin: (group == Group::Canary).then(|| self.pin(bucket, index, moment)).flatten(),
             id: self.ids.as_ref().zip(new_id),
         };
+        // What belongs to a page is left out on both sides, or newcomers would be compared without it.
+        let is_compared = cut.leaves_some() && !(self.shares[index].has_just_grown(moment) && is_of_a_page(request));
         Assignment {
-            arm: cut.leaves_some().then_some(Arm::of(group)),
+            arm: is_compared.then_some(Arm::of(group)),
             device: facts.known_device(),
             ..self.with_rule(index, group, Reason::Rule, Some(bucket), to_set)
         }

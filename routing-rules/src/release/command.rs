@@ -88,9 +88,9 @@ impl Command {
             (_, Status::Completed) => return Err(Refusal::Completed),
             (Self::Complete, _) => state.with_status(Status::Completed),
             (Self::Pause, _) => state.with_status(Status::Paused),
-            (Self::Set(percent), _) => {
-                state.with_percent(has_phases(rules).then_some(percent).ok_or(Refusal::NoPhases)?)
-            }
+            (Self::Set(_), _) if !has_phases(rules) => return Err(Refusal::NoPhases),
+            (Self::Set(percent), _) if percent == state.percent => state,
+            (Self::Set(percent), _) => state.with_percent(percent),
             (Self::Promote, _) => promoted(state, rules)?,
         };
         Ok((next != state).then_some(next))

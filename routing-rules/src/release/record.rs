@@ -33,6 +33,9 @@ pub struct ReleaseRecord {
     pub epoch: u32,
     /// Stands for the rules that say who is where. With others it was edited.
     pub rules: u64,
+    /// The number of the change since which users are in the canary group, or were last: what is found out about a canary is
+    /// of one such run.
+    pub began: u64,
     /// What led here.
     pub last: Change,
 }
@@ -144,13 +147,14 @@ impl ReleaseRecord {
             number: before.map_or(0, |before| before.number) + 1,
             stable: rules.stable().clone(),
             canary: rules.canary().clone(),
-            state: ReleaseState::initial(rules).grown_from(Percent::ZERO, None, now_ms),
+            state: ReleaseState::initial(rules).grown_from(ReleaseState::NOBODY, Duration::ZERO, now_ms),
             since_ms: now_ms,
             clock: Clock::running(now_ms),
             hold: None,
             falls: 0,
             epoch: 0,
             rules: mark,
+            began: before.map_or(0, |before| before.number) + 1,
             last: Change::own("begin", &reason, now_ms),
         }
     }
@@ -166,21 +170,25 @@ impl ReleaseRecord {
     /// It cannot be carried out now; the record stays.
     pub fn after(&self, order: &SignedCommand<'_>, rules: &Release, now_ms: u64) -> Result<Option<Self>, Refusal> {
         let command = order.command;
-        let Some(state) = command.applied(self.state, rules)? else { return Ok(None) };
-        let state = state.grown_from(self.state.share(), self.state.growth, now_ms);
-        let moves = (state.percent, state.is_active()) != (self.state.percent, self.state.is_active());
-        let clock = if moves { Clock::default() } else { self.clock };
         // Somebody has looked, and wants it to go on.
         let forgets = command.is_looked_after();
+        let state = match command.applied(self.state, rules)? {
+            Some(state) => state.grown_from(self.state, rules.sticky().page_life, now_ms),
+            None if forgets && (self.falls > 0 || self.hold.is_some()) => self.state,
+            None => return Ok(None),
+        };
+        let moves = (state.percent, state.is_active()) != (self.state.percent, self.state.is_active());
+        let clock = if moves { Clock::default() } else { self.clock };
         let hold = self.hold.filter(|_| !forgets && state.is_active());
         let runs = state.status == Status::Running && hold.is_none();
         Ok(Some(Self {
             number: self.number + 1,
             state,
-            since_ms: now_ms,
+            since_ms: if state == self.state { self.since_ms } else { now_ms },
             clock: if runs { clock.resumed(now_ms) } else { clock.stopped(now_ms) },
             hold,
             falls: if forgets { 0 } else { self.falls },
+            began: if state.is_active() && !self.state.is_active() { self.number + 1 } else { self.began },
             last: Change::new(command.as_str(), order.by, order.reason, now_ms),
             ..self.clone()
         }))
@@ -218,7 +226,9 @@ impl ReleaseRecord {
 
     /// Its canary has fallen. The second time that is the end.
     fn after_fall(&self, now_ms: u64) -> Self {
-        let falls = self.falls.saturating_add(1);
+        // One that has just got up has not stood yet, or was thought to by an instance that knew nothing of its fall.
+        let stood = &*self.last.action != CANARY_UP || now_ms.saturating_sub(self.last.at_ms) >= STANDS_MS;
+        let falls = self.falls.saturating_add(u8::from(stood));
         if falls < MOST_FALLS {
             let reason = "the breaker of the canary's upstream has opened";
             let last = Change::own(Hold::CanaryDown.as_str(), reason, now_ms);
@@ -250,8 +260,15 @@ impl ReleaseRecord {
     fn after_recovery(&self, now_ms: u64) -> Self {
         let runs = self.state.status == Status::Running;
         let clock = if runs { self.clock.resumed(now_ms) } else { self.clock };
-        let last = Change::own("canary_up", "the canary's upstream serves again", now_ms);
+        let last = Change::own(CANARY_UP, "the canary's upstream serves again", now_ms);
         Self { number: self.number + 1, hold: None, clock, last, ..self.clone() }
+    }
+
+    /// The store has lost it, and it is written again.
+    #[must_use]
+    pub fn after_loss(&self, now_ms: u64) -> Self {
+        let last = Change::own("restore", "the store had lost it", now_ms);
+        Self { number: self.number + 1, last, ..self.clone() }
     }
 
     /// Its rules are those with this mark now. `None` if they were.
@@ -287,11 +304,18 @@ impl ReleaseState {
         matches!(self.status, Status::Running | Status::Paused)
     }
 
-    /// The same state, as it follows a share at a time.
-    fn grown_from(self, before: Percent, growth: Option<Growth>, now_ms: u64) -> Self {
-        let growth = match self.share().cmp(&before) {
-            Ordering::Greater => Some(Growth { from: before, at_secs: now_ms / 1_000 }),
-            Ordering::Equal => growth,
+    /// Nobody is in the canary group.
+    const NOBODY: Self = Self { percent: Percent::ZERO, status: Status::Running, growth: None };
+
+    /// The same state, as it follows another one at a time. Pages live for so long that the growth before may matter yet.
+    fn grown_from(self, before: Self, page_life: Duration, now_ms: u64) -> Self {
+        let at_secs = now_ms / 1_000;
+        let growth = match self.share().cmp(&before.share()) {
+            Ordering::Greater => {
+                let open = before.growth.filter(|growth| at_secs < growth.at_secs.saturating_add(page_life.as_secs()));
+                Some(Growth { from: open.map_or(before.share(), |growth| growth.from), at_secs })
+            }
+            Ordering::Equal => before.growth,
             Ordering::Less => None,
         };
         Self { growth, ..self }
@@ -309,6 +333,11 @@ impl ReleaseState {
 
 /// Who does what nobody asked for.
 pub const ITSELF: &str = "serin";
+
+const CANARY_UP: &str = "canary_up";
+
+/// For so long a canary must be up before it can fall again.
+const STANDS_MS: u64 = 60_000;
 
 /// A canary that falls a second time is not good enough for anybody.
 const MOST_FALLS: u8 = 2;

@@ -110,6 +110,8 @@ pub struct ReleaseContext {
     pub secret: Secret,
     /// What is stored of releases, by name.
     pub records: OrdMap<Name, Arc<ReleaseRecord>>,
+    /// What is stored cannot be read: nobody is in the canary group of a release of which nothing is known.
+    pub is_lost: bool,
 }
 
 impl ReleaseContext {
@@ -120,6 +122,10 @@ impl ReleaseContext {
 
     /// The state of a release: the stored one, or where it begins.
     pub fn state(&self, rules: &Release) -> ReleaseState {
-        self.record(rules).map_or_else(|| ReleaseState::initial(rules), |record| record.state)
+        match self.record(rules) {
+            Some(record) => record.state,
+            None if self.is_lost => ReleaseState::initial(rules).with_status(Status::RolledBack),
+            None => ReleaseState::initial(rules),
+        }
     }
 }

@@ -37,9 +37,6 @@ struct ReportView {
     suspect_since: Option<String>,
     /// Between these the difference of the failure rates lies, in percentage points.
     difference: DifferenceView,
-    /// Users with a failure in one window of this phase: at least so many.
-    failing_users_canary: u64,
-    failing_users_control: u64,
     metrics: Vec<MetricView>,
 }
 
@@ -99,8 +96,6 @@ impl ReportView {
                 least: 100.0 * report.difference.lower,
                 most: 100.0 * report.difference.upper,
             },
-            failing_users_canary: report.failing_users_canary,
-            failing_users_control: report.failing_users_control,
             metrics: report.metrics.iter().map(MetricView::of).collect(),
         }
     }

@@ -94,7 +94,12 @@ pub(in crate::admin) async fn order(
         Err(refusal) => return refuse(refusal),
     };
     let Some(release) = find(&state, &name) else { return unknown(&name) };
-    match carry_out(&state, &release, &order, &headers, &body).await {
+    // Once it is given, it is carried out, whether or not somebody waits for the answer.
+    let given = state.clone();
+    let task = tokio::spawn(async move { carry_out(&given, &release, &order, &headers, &body).await });
+    let carried_out =
+        task.await.unwrap_or_else(|_| Err((StatusCode::INTERNAL_SERVER_ERROR, "that went wrong".to_owned())));
+    match carried_out {
         Ok(outcome) => answer(&state, &name, &wait, outcome).await,
         Err(refusal) => refuse(refusal),
     }
@@ -112,10 +117,14 @@ async fn carry_out(
     let (by, reason) = (said("by", body.by.as_deref(), MOST_BY)?, said("reason", body.reason.as_deref(), MOST_REASON)?);
     let (rules, releases) = (release.assigner.rules(), &state.shared.releases);
     let outcome = match command {
-        Command::Rollback => releases.roll_back(rules, release.record.as_deref(), (by, reason), expected).await,
+        Command::Rollback => releases.roll_back(rules, release.record.clone(), (by, reason), expected).await,
         _ => {
             let order = SignedCommand { command, by, reason };
-            releases.desk.order(rules, &order, expected, body.force).await.map(RolledBack::Written)
+            releases
+                .desk
+                .order(rules, release.record.as_deref(), &order, expected, body.force)
+                .await
+                .map(RolledBack::Written)
         }
     };
     outcome.map_err(|error| refusal(&error))
@@ -197,7 +206,7 @@ fn said<'b>(field: &str, text: Option<&'b str>, most: usize) -> Result<&'b str, 
 
 fn refusal(error: &OrderError) -> Refusal {
     let code = match error {
-        OrderError::Refused(_) | OrderError::ThrowsBack { .. } => StatusCode::CONFLICT,
+        OrderError::Refused(_) | OrderError::ThrowsBack { .. } | OrderError::Foreign { .. } => StatusCode::CONFLICT,
         OrderError::Overtaken { .. } => StatusCode::PRECONDITION_FAILED,
         OrderError::Store(error) => return trouble(error),
     };

@@ -26,7 +26,7 @@ pub struct StoredRecords(BTreeMap<String, Document>);
 
 /// All entries of each release, the earliest first, by name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct StoredHistories(BTreeMap<String, Vec<Document>>);
+pub struct StoredHistories(BTreeMap<String, Vec<serde_json::Value>>);
 
 /// Times as in RFC 3339, with milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,8 @@ struct Document {
     /// Hexadecimal: not every reader of JSON keeps 64 bits.
     rules_mark: String,
     falls: u8,
+    /// The number of the change that this run began with.
+    began: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hold: Option<String>,
     /// How long the phase has lasted when its clock was last stopped.
@@ -82,16 +84,25 @@ impl Entry {
 impl StoredHistories {
     /// What is to be stored.
     pub fn of<'e, E: IntoIterator<Item = &'e Entry>>(histories: impl IntoIterator<Item = (&'e Name, E)>) -> Self {
-        let documents = |entries: E| entries.into_iter().map(Entry::document).collect();
+        let document = |entry: &Entry| serde_json::to_value(entry.document()).unwrap_or_default();
+        let documents = |entries: E| entries.into_iter().map(document).collect();
         Self(histories.into_iter().map(|(name, entries)| (name.to_string(), documents(entries))).collect())
     }
 
-    /// What was stored, as far as it can be used.
-    pub fn histories(self) -> impl Iterator<Item = (Name, Vec<Entry>)> {
-        let entries = |documents: Vec<Document>| documents.into_iter().map(Document::entry).collect::<Result<_, _>>();
-        self.0.into_iter().filter_map(move |(name, documents)| {
-            usable(&name, Name::new(&name).and_then(|known| Ok((known, entries(documents)?))))
-        })
+    /// What was stored. Older entries that cannot be read, because another version wrote them, are left out.
+    ///
+    /// # Errors
+    /// The newest one of a release cannot be read: says which.
+    pub fn histories(self) -> Result<Vec<(Name, Vec<Entry>)>, String> {
+        let entry = |value| serde_json::from_value::<Document>(value).map_err(|error| error.to_string())?.entry();
+        let all = self.0.into_iter().map(|(name, values)| {
+            let wrong = |reason| format!("release `{name}`: {reason}");
+            let mut entries: Vec<Result<Entry, String>> = values.into_iter().map(entry).collect();
+            let newest = entries.pop().transpose().map_err(wrong)?;
+            let known = Name::new(&name).map_err(wrong)?;
+            Ok((known, entries.into_iter().flatten().chain(newest).collect()))
+        });
+        all.collect()
     }
 }
 
@@ -116,7 +127,8 @@ fn usable<T>(release: &str, read: Result<T, String>) -> Option<T> {
 
 impl Document {
     fn of(record: &ReleaseRecord) -> Self {
-        let ReleaseRecord { number, stable, canary, state, since_ms, clock, hold, falls, epoch, rules, last } = record;
+        let ReleaseRecord { number, stable, canary, state, since_ms, clock, hold, falls, epoch, rules, began, last } =
+            record;
         Self {
             number: *number,
             action: last.action.to_string(),
@@ -132,6 +144,7 @@ impl Document {
             epoch: *epoch,
             rules_mark: format!("{rules:016x}"),
             falls: *falls,
+            began: *began,
             hold: hold.map(|hold| hold.as_str().to_owned()),
             clock_ms: clock.ran_ms,
             clock_since: clock.running_since_ms.map(time),
@@ -164,6 +177,7 @@ impl Document {
             hold,
             falls: self.falls,
             epoch: self.epoch,
+            began: self.began,
             rules: u64::from_str_radix(&self.rules_mark, 16).map_err(|error| format!("rules_mark: {error}"))?,
             last: Change {
                 action: self.action.into(),

@@ -12,6 +12,7 @@ mod in_etcd;
 mod steward;
 mod store;
 mod then;
+mod unwritten;
 
 use std::sync::Arc;
 
@@ -25,9 +26,10 @@ pub(crate) use document::time;
 pub use document::{Entry, StoredHistories, StoredRecords};
 pub use folder::FolderStore;
 pub use in_etcd::{EtcdStore, RECORDS};
-pub use steward::{Steward, TellWritten, Unwritten};
+pub use steward::{Steward, TellWritten};
 pub use store::{Store, StoreError};
 pub use then::{History, then};
+pub use unwritten::{Rollback, Unwritten};
 
 /// The newest record of each release.
 pub type Records = OrdMap<Name, Arc<ReleaseRecord>>;

@@ -4,20 +4,20 @@
 //! In a fleet one instance does, the one that leads; while etcd is away nobody does, so nothing goes on then. A rollback is
 //! written by whoever was told of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use routing_rules::breaker;
-use routing_rules::release::{Canary, Command, ITSELF, Pace, ReleaseRecord, SignedCommand};
+use routing_rules::release::{Canary, Change, Command, ITSELF, Pace, ReleaseRecord, SignedCommand};
 use routing_rules::rules::{Name, Release};
 use routing_rules::table::CompiledRelease;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::analysis::Advice;
 use super::desk::mark;
-use super::{Desk, Done, Expected, Observer, OrderError, StoreError};
+use super::{Desk, Done, Expected, Observer, OrderError, Rollback, StoreError, Unwritten};
 use crate::moment;
 use crate::snapshot::{Snapshot, SnapshotCell};
 
@@ -33,61 +33,56 @@ pub struct Steward {
     pub is_in_charge: Box<dyn Fn() -> bool + Send + Sync>,
     /// Compares canaries with stable.
     pub observer: Observer,
-    /// Told of the number under which a rollback that holds here only was written at last.
+    /// Rollbacks that hold here only.
+    pub unwritten: Arc<Unwritten>,
+    /// Told of the number under which one of them was written at last; of 0 if it is void.
     pub tell_written: TellWritten,
 }
 
 /// Tells that a rollback was written, and under which number.
 pub type TellWritten = Box<dyn Fn(&Name, u64) + Send + Sync>;
 
-/// A rollback that holds here, and that the store does not have yet.
-#[derive(Clone, Debug)]
-pub struct Unwritten {
-    /// Of which release.
-    pub release: Name,
-    /// By whom.
-    pub by: String,
-    /// Why.
-    pub reason: String,
-}
-
 impl Steward {
     /// Looks after them until nobody is left to tell of swaps.
-    pub async fn run(mut self, mut swaps: watch::Receiver<()>, mut rollbacks: mpsc::UnboundedReceiver<Unwritten>) {
-        let (mut known, mut unwritten) = (Known::default(), BTreeMap::new());
+    pub async fn run(mut self, mut swaps: watch::Receiver<()>) {
+        let mut known = Known::default();
         let mut next_look = Instant::now();
         loop {
             tokio::select! {
                 told = swaps.changed() => if told.is_err() { return },
-                Some(rollback) = rollbacks.recv() => drop(unwritten.insert(rollback.release.clone(), rollback)),
                 () = sleep_until(next_look) => {}
             }
             next_look = Instant::now() + LOOK_AGAIN;
             self.observer.look(&self.snapshots.load_full(), moment::unix_ms() / 1_000);
-            self.write_rollbacks(&mut unwritten).await;
-            if (self.is_in_charge)() {
-                self.look(&mut known).await;
-            } else {
-                known.troubles.clear();
-            }
+            self.write_rollbacks().await;
+            self.look(&mut known, (self.is_in_charge)()).await;
         }
     }
 
-    async fn look(&self, known: &mut Known) {
+    /// Who is not in charge looks all the same, and does nothing: one day it may be, and must know what was there before.
+    async fn look(&self, known: &mut Known, is_in_charge: bool) {
         let snapshot = self.snapshots.load_full();
         known.forget(&snapshot);
         for (_, release) in snapshot.table.releases() {
             let rules = release.assigner.rules();
-            let (mark, canary) = (known.mark(rules), canary(&snapshot, release));
+            let (mark, canary) = (known.mark(rules), known.lasting(rules.name(), canary(&snapshot, release)));
+            let stored = snapshot.table.context().records.get(rules.name()).map(|record| &**record);
+            let may_replace = known.may_replace(rules, stored);
+            if !is_in_charge {
+                continue;
+            }
+            let known_record = release.record.as_deref();
             let advice = self.observer.advice(release, moment::unix_ms() / 1_000);
             let done = match &advice {
                 Advice::RollBack(reason) => {
                     let order = SignedCommand { command: Command::Rollback, by: ITSELF, reason };
-                    let number = release.record.as_ref().map_or(0, |record| record.number);
-                    self.desk.order(rules, &order, Expected::Number(number), true).await
+                    let number = known_record.map_or(0, |record| record.number);
+                    self.desk.order(rules, known_record, &order, Expected::Number(number), true).await
                 }
-                _ if is_due(release.record.as_deref(), rules, mark, canary, advice.pace()) => {
-                    self.desk.look_after(rules, canary, advice.pace()).await
+                // Another instance has other rules, and leads no longer: who is right, whoever wrote them knows.
+                _ if known_record.is_none() && stored.is_some() && !may_replace => continue,
+                _ if is_due(known_record, rules, mark, canary, advice.pace()) => {
+                    self.desk.look_after(rules, known_record, may_replace, canary, advice.pace()).await
                 }
                 _ => continue,
             };
@@ -95,25 +90,28 @@ impl Steward {
         }
     }
 
-    async fn write_rollbacks(&self, unwritten: &mut BTreeMap<Name, Unwritten>) {
+    async fn write_rollbacks(&self) {
         let snapshot = self.snapshots.load_full();
-        let mut written = Vec::new();
-        for (name, Unwritten { by, reason, .. }) in &*unwritten {
+        for Rollback { release: name, record } in self.unwritten.all() {
             let release = snapshot.table.release_id(name.as_str()).and_then(|id| snapshot.table.release(id));
-            // One that has gone has nobody to roll back.
-            let Some(release) = release else {
-                written.push((name.clone(), u64::MAX));
-                continue;
+            // One that has gone, or moves other versions by now, has nobody to roll back.
+            let release = release.filter(|release| record.is_of(release.assigner.rules()));
+            let written = match release {
+                None => 0,
+                Some(release) => {
+                    let Change { by, reason, .. } = &record.last;
+                    let order = SignedCommand { command: Command::Rollback, by, reason };
+                    let known = release.record.as_deref();
+                    let done = self.rollbacks_desk.order(release.assigner.rules(), known, &order, Expected::Any, true);
+                    match done.await {
+                        Ok(done) => done.record.number,
+                        Err(_) => continue,
+                    }
+                }
             };
-            let order = SignedCommand { command: Command::Rollback, by, reason };
-            if let Ok(done) = self.rollbacks_desk.order(release.assigner.rules(), &order, Expected::Any, true).await {
-                tracing::info!(release = name.as_str(), "the rollback is written");
-                written.push((name.clone(), done.record.number));
-            }
-        }
-        for (name, number) in written {
-            unwritten.remove(&name);
-            (self.tell_written)(&name, number);
+            tracing::info!(release = name.as_str(), "the rollback is written");
+            self.unwritten.remove(&name);
+            (self.tell_written)(&name, written);
         }
     }
 }
@@ -123,6 +121,10 @@ impl Steward {
 struct Known {
     /// What stands for its rules, by name. Rules that were edited are another value.
     marks: HashMap<Name, (Arc<Release>, u64)>,
+    /// Between which upstreams it moved users when that was what was stored, too.
+    pairs: HashMap<Name, (Name, Name)>,
+    /// Since when canaries have no endpoint.
+    absent: HashMap<Name, Instant>,
     /// What the store said last, so that it is logged once.
     troubles: HashMap<Name, OrderError>,
 }
@@ -131,7 +133,32 @@ impl Known {
     fn forget(&mut self, snapshot: &Snapshot) {
         let is_there = |name: &Name| snapshot.table.release_id(name.as_str()).is_some();
         self.marks.retain(|name, _| is_there(name));
+        self.pairs.retain(|name, _| is_there(name));
+        self.absent.retain(|name, _| is_there(name));
         self.troubles.retain(|name, _| is_there(name));
+    }
+
+    /// Whether a release of these rules may take the place of one of other versions: if the rules are new here, and not if the
+    /// record is.
+    fn may_replace(&mut self, rules: &Release, stored: Option<&ReleaseRecord>) -> bool {
+        let pair = (rules.stable().clone(), rules.canary().clone());
+        match stored {
+            Some(stored) if !stored.is_of(rules) => self.pairs.get(rules.name()) != Some(&pair),
+            _ => {
+                self.pairs.insert(rules.name().clone(), pair);
+                true
+            }
+        }
+    }
+
+    /// A canary whose endpoints go and come within seconds is not away.
+    fn lasting(&mut self, release: &Name, canary: Canary) -> Canary {
+        if canary != Canary::Absent {
+            self.absent.remove(release);
+            return canary;
+        }
+        let since = *self.absent.entry(release.clone()).or_insert_with(Instant::now);
+        if since.elapsed() < ABSENT { Canary::Up } else { canary }
     }
 
     fn mark(&mut self, rules: &Arc<Release>) -> u64 {
@@ -157,6 +184,8 @@ impl Known {
             }
             // Whoever is in charge does it.
             Err(OrderError::Store(StoreError::NotInCharge)) => {}
+            // It has moved on since this look began; the next one sees that.
+            Err(OrderError::Overtaken { .. }) => {}
             Err(error) => {
                 if self.troubles.get(release) != Some(&error) {
                     tracing::warn!(release = release.as_str(), %error, "a release stays where it is");
@@ -184,6 +213,9 @@ fn canary(snapshot: &Snapshot, release: &CompiledRelease) -> Canary {
         (true, true) => Canary::Up,
     }
 }
+
+/// After so long, a canary without endpoints holds its phase.
+const ABSENT: Duration = Duration::from_secs(5);
 
 /// Breakers and clocks do not say when it is time.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);

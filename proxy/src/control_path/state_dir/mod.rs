@@ -97,6 +97,15 @@ impl StateDir {
         ENDPOINTS.restore(&self.folder).unwrap_or_default()
     }
 
+    /// What is locked by who writes what became of releases.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn lock_file(&self) -> io::Result<fs::File> {
+        file::make(&self.folder)?;
+        fs::OpenOptions::new().create(true).truncate(false).write(true).open(self.folder.join("releases.lock"))
+    }
+
     /// Stores what became of releases.
     ///
     /// # Errors
@@ -105,16 +114,15 @@ impl StateDir {
         RELEASES.save(&self.folder, histories)
     }
 
-    /// What became of releases, as far as that can be used.
-    pub fn restore_histories(&self) -> StoredHistories {
-        match RELEASES.restore(&self.folder) {
-            Ok(histories) => histories,
-            Err(RestoreError::Io(..)) => StoredHistories::default(),
-            Err(error) => {
-                tracing::error!(%error, "releases begin anew: where they were cannot be read");
-                StoredHistories::default()
-            }
+    /// What became of releases. Nothing if nothing was ever stored.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn restore_histories(&self) -> Result<StoredHistories, RestoreError> {
+        if !self.folder.join(RELEASES.current).exists() && !self.folder.join(RELEASES.previous).exists() {
+            return Ok(StoredHistories::default());
         }
+        RELEASES.restore(&self.folder)
     }
 
     /// Stores what analyses know, by release.
@@ -130,11 +138,24 @@ impl StateDir {
         ANALYSES.restore(&self.folder).unwrap_or_default()
     }
 
+    /// Stores rollbacks that their store does not have yet.
+    ///
+    /// # Errors
+    /// As with rules.
+    pub fn save_rollbacks(&self, rollbacks: &StoredRecords) -> io::Result<()> {
+        ROLLBACKS.save(&self.folder, rollbacks)
+    }
+
+    /// Rollbacks that their store did not have yet.
+    pub fn restore_rollbacks(&self) -> StoredRecords {
+        ROLLBACKS.restore(&self.folder).unwrap_or_default()
+    }
+
     /// Takes damaged files out of the way, so that they do not replace the good ones before them with the next save.
     pub(super) fn set_damaged_aside(&self) {
         RULES.set_damaged_aside::<Stored>(&self.folder);
         ENDPOINTS.set_damaged_aside::<StoredEndpoints>(&self.folder);
-        RELEASES.set_damaged_aside::<StoredHistories>(&self.folder);
+        ROLLBACKS.set_damaged_aside::<StoredRecords>(&self.folder);
         ANALYSES.set_damaged_aside::<BTreeMap<String, StoredAnalysis>>(&self.folder);
     }
 
@@ -181,6 +202,8 @@ const RELEASES: Generations =
     Generations { current: "releases.json", previous: "releases.previous.json", damaged: "releases.damaged.json" };
 const ANALYSES: Generations =
     Generations { current: "analyses.json", previous: "analyses.previous.json", damaged: "analyses.damaged.json" };
+const ROLLBACKS: Generations =
+    Generations { current: "rollbacks.json", previous: "rollbacks.previous.json", damaged: "rollbacks.damaged.json" };
 const SECRET: &str = "secret";
 
 #[cfg(test)]

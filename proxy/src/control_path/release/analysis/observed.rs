@@ -44,16 +44,23 @@ impl Counted {
         if comparison.strata().iter().all(|stratum| stratum.is_idle()) {
             return seen;
         }
-        let users = failing(comparison, unix_s);
+        let mut users: Option<Vec<RecentUser>> = None;
         for (place, stratum) in comparison.strata().iter().enumerate().filter(|(_, stratum)| !stratum.is_idle()) {
             let totals = stratum.totals();
             let known = self.0.get(stratum.rule()).filter(|known| Arc::ptr_eq(&known.stratum, stratum));
             let since = known.map_or_else(|| totals.clone(), |known| totals.since(&known.totals));
             self.0.insert(stratum.rule().into(), Taken { stratum: Arc::clone(stratum), totals });
-            let of = |group| users.iter().filter(|user| user.rule == Some(place) && user.group == group).count() as u64;
+            let control = since.control();
+            let mut failing = |outcomes: &Outcomes, group| {
+                if outcomes.failed == 0 {
+                    return 0;
+                }
+                let users = users.get_or_insert_with(|| failing(comparison, unix_s));
+                users.iter().filter(|user| user.rule == Some(place) && user.group == group).count() as u64
+            };
             let record = Record {
-                canary: arm(&since.canary, of(Group::Canary)),
-                control: arm(&since.control(), of(Group::Stable)),
+                canary: arm(&since.canary, failing(&since.canary, Group::Canary)),
+                control: arm(&control, failing(&control, Group::Stable)),
             };
             seen.rules.push(SeenRule { name: stratum.rule().into(), record, totals: since });
         }

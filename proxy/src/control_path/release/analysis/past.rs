@@ -10,12 +10,17 @@ use crate::snapshot::{Outcomes, SIXTEEN};
 /// Control up to now, in steps of a window and, further back, of five minutes.
 #[derive(Default)]
 pub(super) struct Past {
-    /// The earliest first.
+    /// The earliest first; only those with requests.
     steps: VecDeque<Step>,
-    /// The five minutes that are under way, and those before.
-    block: Blocks,
-    windows_of_block: u64,
-    blocks: VecDeque<Blocks>,
+    /// When it was first looked at.
+    since: Option<u64>,
+    newest: u64,
+    /// The five minutes that are under way, if there was a request, and since when.
+    block: Option<Box<Sixteenths>>,
+    block_since: u64,
+    /// What came of those before, by the window they ended with.
+    by_user: VecDeque<(u64, Block)>,
+    by_endpoint: VecDeque<(u64, Block)>,
 }
 
 #[derive(Default)]
@@ -29,35 +34,49 @@ struct Step {
 }
 
 /// Control in sixteenths, as it was counted.
-#[derive(Clone, Default)]
-struct Blocks {
+#[derive(Default)]
+struct Sixteenths {
     users: [Outcomes; SIXTEEN],
     endpoints: [Outcomes; SIXTEEN],
     has_many_endpoints: bool,
 }
 
 impl Past {
-    /// Takes a window. Returns whether five minutes are full.
-    pub(super) fn take(&mut self, window: u64, seen: &Seen) -> bool {
+    /// Takes a window; what is slow in it, its edges say. Returns whether five minutes are full.
+    pub(super) fn take(&mut self, window: u64, seen: &Seen, edges: Option<Edges>) -> bool {
+        self.since.get_or_insert(window);
+        self.newest = window;
         let mut step = Step { window, windows: 1, ..Step::default() };
-        self.block.has_many_endpoints = seen.stable_endpoints >= MANY_ENDPOINTS;
         for rule in &seen.rules {
             let control = &rule.record.control;
+            if control.requests == 0 {
+                continue;
+            }
             step.requests += control.requests;
             step.failed += control.failed;
             step.latencies.add_all(&control.latencies);
-            self.block.add(&rule.totals.users, &rule.totals.endpoints);
+            let block = self.block.get_or_insert_default();
+            block.has_many_endpoints = seen.stable_endpoints >= MANY_ENDPOINTS;
+            block.add(&rule.totals.users, &rule.totals.endpoints);
         }
-        self.steps.push_back(step);
+        if step.requests > 0 {
+            self.steps.push_back(step);
+        }
         self.shorten(window);
-        self.windows_of_block += 1;
-        if self.windows_of_block < WINDOWS_OF_BLOCK {
+        if window.saturating_sub(self.block_since) < WINDOWS_OF_BLOCK {
             return false;
         }
-        self.windows_of_block = 0;
-        self.blocks.push_back(std::mem::take(&mut self.block));
-        while self.blocks.len() > MOST_BLOCKS {
-            self.blocks.pop_front();
+        self.block_since = window;
+        if let Some(full) = self.block.take() {
+            self.by_user.push_back((window, block(&full.users, edges.as_ref())));
+            if full.has_many_endpoints {
+                self.by_endpoint.push_back((window, block(&full.endpoints, edges.as_ref())));
+            }
+        }
+        for blocks in [&mut self.by_user, &mut self.by_endpoint] {
+            while blocks.front().is_some_and(|(ended, _)| window.saturating_sub(*ended) > LONGEST) {
+                blocks.pop_front();
+            }
         }
         true
     }
@@ -80,32 +99,30 @@ impl Past {
 
     /// The edges between quick and slow, as far as answers are known.
     pub(super) fn edges(&self) -> Option<Edges> {
-        let newest = self.steps.back()?.window;
-        let age_s = |step: &Step| WINDOW_S * newest.saturating_sub(step.window);
+        let age_s = |step: &Step| WINDOW_S * self.newest.saturating_sub(step.window);
         Edges::of_history(self.steps.iter().rev().map(|step| (age_s(step), &step.latencies)))
     }
 
     /// Whether there are enough answers to say what is slow.
     pub(super) fn knows_enough(&self) -> bool {
         let answers: u64 = self.steps.iter().map(|step| step.latencies.total()).sum();
-        answers >= ENOUGH_ANSWERS || self.steps.len() as u64 >= LATEST
+        let looked = self.newest.saturating_sub(self.since.unwrap_or(self.newest));
+        answers >= ENOUGH_ANSWERS || (answers > 0 && looked >= LATEST)
     }
 
     /// Control's failure rate in the last hour, from 0 to 1.
     pub(super) fn usual_failure_rate(&self) -> f64 {
-        let newest = self.steps.back().map_or(0, |step| step.window);
-        let hour = self.steps.iter().filter(|step| newest.saturating_sub(step.window) < HOUR);
+        let hour = self.steps.iter().filter(|step| self.newest.saturating_sub(step.window) < HOUR);
         let (requests, failed) =
             hour.fold((0, 0), |(requests, failed), step| (requests + step.requests, failed + step.failed));
         if requests == 0 { 0.0 } else { failed as f64 / requests as f64 }
     }
 
-    /// How unevenly control's events come, with these edges.
-    pub(super) fn dispersion(&self, edges: Option<&Edges>) -> Dispersion {
-        let by_user: Vec<Block> = self.blocks.iter().map(|blocks| block(&blocks.users, edges)).collect();
-        let many = self.blocks.iter().filter(|blocks| blocks.has_many_endpoints);
-        let by_endpoint: Vec<Block> = many.map(|blocks| block(&blocks.endpoints, edges)).collect();
-        Dispersion::of(&by_user, (!by_endpoint.is_empty()).then_some(&by_endpoint))
+    /// How unevenly control's events come.
+    pub(super) fn dispersion(&self) -> Dispersion {
+        let of = |blocks: &VecDeque<(u64, Block)>| blocks.iter().map(|(_, block)| block.clone()).collect::<Vec<_>>();
+        let by_endpoint = of(&self.by_endpoint);
+        Dispersion::of(&of(&self.by_user), (!by_endpoint.is_empty()).then_some(&by_endpoint))
     }
 }
 
@@ -119,7 +136,7 @@ impl Step {
     }
 }
 
-impl Blocks {
+impl Sixteenths {
     fn add(&mut self, users: &[Outcomes; SIXTEEN], endpoints: &[Outcomes; SIXTEEN]) {
         let sums = [(&mut self.users, users), (&mut self.endpoints, endpoints)];
         for (sums, more) in sums {
@@ -147,7 +164,6 @@ fn slower(outcomes: &Outcomes, edge: Latency) -> u64 {
 
 const WINDOWS_OF_BLOCK: u64 = 300 / WINDOW_S;
 /// Six hours.
-const MOST_BLOCKS: usize = 72;
 const LONGEST: u64 = 6 * 3_600 / WINDOW_S;
 /// Ten minutes.
 const LATEST: u64 = 600 / WINDOW_S;
