@@ -136,7 +136,7 @@ fn an_order_names_the_number_that_was_read_and_a_rollback_none() {
 /// A release, and what an order to it comes to.
 const STUB: &str = r#"{"name": "next", "stable": "a", "canary": "b", "status": "running", "percent": 1, "phases": [], "number": 7,
     "since": null, "phase_seconds": 0, "next_phase_in_seconds": null, "hold": null, "last": null, "rolled_back_here": false,
-    "audience": [], "changed": true}"#;
+    "audience": [], "analysis": {"mode": "observe", "report": null}, "changed": true}"#;
 
 #[test]
 fn wrong_words_are_usage_and_what_is_not_there_is_no() {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -399,4 +399,84 @@ fn history_tells_who_was_where() {
         assert_eq!(explained(&serin, Some(wrong)).0, 400, "{wrong}");
     }
     assert_eq!(explained(&serin, Some("-0s")).0, 200);
+}
+
+#[test]
+fn a_rollback_is_quick_where_etcd_hangs_and_outlives_a_restart() {
+    let Some(mut etcd) = Etcd::start() else { return };
+    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let rest = format!("{RULES}{}{}", upstreams(&old, &new), release("[100]"));
+    let shared = format!("sources: {{etcd: {}}}\n{rest}", etcd.source());
+    let text = format!("state_dir: \"{}\"\n{shared}", folder.path().display());
+    let (a, b) = (Serin::serving(&text), Serin::serving(&shared));
+    begun(&a);
+    eventually(PATIENCE, "both have it", || shown(&b)["number"] == 1);
+    etcd.signal(0, "STOP");
+    let began = Instant::now();
+    assert_eq!(post(&a, "next/rollback", "", &json!({"by": "anna"})).0, 202);
+    assert!(began.elapsed() < PATIENCE, "nobody waits for an etcd that hangs");
+    eventually(PATIENCE, "it holds here", || stands(&a).0 == "rolled_back");
+    assert_eq!((canary_users(&a), canary_users(&b)), (0, 200));
+    drop(a);
+    let head = "listeners: {web: {address: \"127.0.0.1:0\"}}\nadmin: {address: \"127.0.0.1:0\"}\n";
+    let a = Serin::start(&format!("{head}{text}"));
+    assert_eq!((stands(&a).0.as_str(), canary_users(&a)), ("rolled_back", 0), "also after a restart");
+    etcd.signal(0, "CONT");
+    eventually(Duration::from_secs(40), "the other one has it", || stands(&b).0 == "rolled_back");
+    eventually(PATIENCE, "it is written", || shown(&a)["rolled_back_here"] == false);
+    assert_eq!(shown(&b)["last"]["by"], "anna");
+    told(&b, "resume");
+    eventually(PATIENCE, "it may go on", || stands(&a).0 == "running");
+}
+
+#[test]
+fn processes_with_one_folder_do_not_undo_what_the_other_did() {
+    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let rest = format!("{RULES}{}{}", upstreams(&old, &new), release("[1, 50, 100]"));
+    let text = format!("state_dir: \"{}\"\n{rest}", folder.path().display());
+    let (first, second) = (Serin::serving(&text), Serin::serving(&text));
+    begun(&first);
+    told(&first, "rollback");
+    // The other one has not heard of it; what it is told comes after that all the same.
+    let (status, answer) = post(&second, "next/promote", "*", &json!({}));
+    assert_eq!(status, 409, "{answer}");
+    assert_eq!((stands(&first), stands(&second)), (at("rolled_back", 1.0), at("rolled_back", 1.0)));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_puts_nobody_into_the_canary_group() {
+    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let rest = format!("{RULES}{}{}", upstreams(&old, &new), release("[100]"));
+    let text = format!("state_dir: \"{}\"\n{rest}", folder.path().display());
+    for name in ["releases.json", "releases.previous.json"] {
+        fs::write(folder.path().join(name), "no record").expect("a file");
+    }
+    let serin = Serin::serving(&text);
+    assert_eq!((stands(&serin).0.as_str(), canary_users(&serin)), ("rolled_back", 0));
+    let (status, answer) = post(&serin, "next/resume", "*", &json!({}));
+    assert!(
+        status == 503 && answer["error"].as_str().is_some_and(|error| error.contains("cannot be read")),
+        "{answer}"
+    );
+    assert_eq!(fs::read_to_string(folder.path().join("releases.json")).expect("it is there"), "no record");
+}
+
+#[test]
+fn what_the_store_has_lost_is_written_again() {
+    let Some(etcd) = Etcd::start() else { return };
+    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let rest = format!("{RULES}{}{}", upstreams(&old, &new), release("[50, 100]"));
+    let serin = Serin::serving(&format!("sources: {{etcd: {}}}\n{rest}", etcd.source()));
+    begun(&serin);
+    told(&serin, "rollback");
+    etcd.delete("/serin/state/releases/next");
+    let (status, answer) = post(&serin, "next/promote", "*", &json!({}));
+    assert_eq!(status, 409, "{answer}");
+    assert_eq!(stands(&serin), at("rolled_back", 50.0));
+    assert!(etcd.get("/serin/state/releases/next").is_some_and(|text| text.contains("rolled_back")));
+    let actions: Vec<String> = history(&serin).into_iter().map(|(action, _)| action).collect();
+    assert_eq!(actions, ["restore", "rollback", "begin"]);
 }

@@ -226,9 +226,7 @@ impl ReleaseRecord {
 
     /// Its canary has fallen. The second time that is the end.
     fn after_fall(&self, now_ms: u64) -> Self {
-        // One that has just got up has not stood yet, or was thought to by an instance that knew nothing of its fall.
-        let stood = &*self.last.action != CANARY_UP || now_ms.saturating_sub(self.last.at_ms) >= STANDS_MS;
-        let falls = self.falls.saturating_add(u8::from(stood));
+        let falls = self.falls.saturating_add(1);
         if falls < MOST_FALLS {
             let reason = "the breaker of the canary's upstream has opened";
             let last = Change::own(Hold::CanaryDown.as_str(), reason, now_ms);
@@ -260,7 +258,7 @@ impl ReleaseRecord {
     fn after_recovery(&self, now_ms: u64) -> Self {
         let runs = self.state.status == Status::Running;
         let clock = if runs { self.clock.resumed(now_ms) } else { self.clock };
-        let last = Change::own(CANARY_UP, "the canary's upstream serves again", now_ms);
+        let last = Change::own("canary_up", "the canary's upstream serves again", now_ms);
         Self { number: self.number + 1, hold: None, clock, last, ..self.clone() }
     }
 
@@ -333,11 +331,6 @@ impl ReleaseState {
 
 /// Who does what nobody asked for.
 pub const ITSELF: &str = "serin";
-
-const CANARY_UP: &str = "canary_up";
-
-/// For so long a canary must be up before it can fall again.
-const STANDS_MS: u64 = 60_000;
 
 /// A canary that falls a second time is not good enough for anybody.
 const MOST_FALLS: u8 = 2;

@@ -1,6 +1,6 @@
 //! A release as the API shows it.
 
-use routing_rules::release::{ReleaseRecord, ReleaseState};
+use routing_rules::release::ReleaseRecord;
 use routing_rules::rules::{Phase, Share};
 use routing_rules::table::{CompiledRelease, ReleaseId};
 use serde::Serialize;
@@ -98,7 +98,7 @@ impl ReleaseView {
         let comparison = snapshot.traffic.comparison(id);
         let stratum = |place: usize| Some(&**comparison?.strata().get(place)?);
         let (rules, record) = (release.assigner.rules(), release.record.as_deref());
-        let state = record.map_or_else(|| ReleaseState::initial(rules), |record| record.state);
+        let state = snapshot.table.context().state(rules);
         let now_ms = moment::unix_ms();
         let audience = rules.audience().iter().enumerate().map(|(index, rule)| RuleView {
             name: rule.name.to_string(),

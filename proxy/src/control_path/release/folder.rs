@@ -109,7 +109,7 @@ impl Shared {
             None => self.histories().clone(),
         };
         let newest_number = next.get(&release).and_then(VecDeque::back).map_or(0, |newest| newest.record.number);
-        if entry.record.number != newest_number + 1 {
+        if newest_number != 0 && entry.record.number != newest_number + 1 {
             // Another process has written; from now on that is known here, too.
             self.take(next);
             return Err(StoreError::Overtaken);

@@ -47,7 +47,7 @@ impl EtcdStore {
         let number = entry.record.number;
         let before = self.read(release).await?;
         let (newest, revision) = before.map_or((0, 0), |(entry, revision)| (entry.record.number, revision));
-        if number != newest + 1 {
+        if newest != 0 && number != newest + 1 {
             return Err(StoreError::Overtaken);
         }
         let mut when = vec![Compare::mod_revision(self.key(release), CompareOp::Equal, revision)];

@@ -4,12 +4,12 @@
 //! In a fleet one instance does, the one that leads; while etcd is away nobody does, so nothing goes on then. A rollback is
 //! written by whoever was told of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use routing_rules::breaker;
-use routing_rules::release::{Canary, Change, Command, ITSELF, Pace, ReleaseRecord, SignedCommand};
+use routing_rules::release::{Canary, Change, Command, Hold, ITSELF, Pace, ReleaseRecord, SignedCommand};
 use routing_rules::rules::{Name, Release};
 use routing_rules::table::CompiledRelease;
 use tokio::sync::watch;
@@ -65,7 +65,7 @@ impl Steward {
         known.forget(&snapshot);
         for (_, release) in snapshot.table.releases() {
             let rules = release.assigner.rules();
-            let (mark, canary) = (known.mark(rules), known.lasting(rules.name(), canary(&snapshot, release)));
+            let (mark, canary) = (known.mark(rules), known.lasting(release, canary(&snapshot, release)));
             let stored = snapshot.table.context().records.get(rules.name()).map(|record| &**record);
             let may_replace = known.may_replace(rules, stored);
             if !is_in_charge {
@@ -123,6 +123,8 @@ struct Known {
     marks: HashMap<Name, (Arc<Release>, u64)>,
     /// Between which upstreams it moved users when that was what was stored, too.
     pairs: HashMap<Name, (Name, Name)>,
+    /// Those whose canary was seen to be down here.
+    down: HashSet<Name>,
     /// Since when canaries have no endpoint.
     absent: HashMap<Name, Instant>,
     /// What the store said last, so that it is logged once.
@@ -134,6 +136,7 @@ impl Known {
         let is_there = |name: &Name| snapshot.table.release_id(name.as_str()).is_some();
         self.marks.retain(|name, _| is_there(name));
         self.pairs.retain(|name, _| is_there(name));
+        self.down.retain(is_there);
         self.absent.retain(|name, _| is_there(name));
         self.troubles.retain(|name, _| is_there(name));
     }
@@ -151,14 +154,29 @@ impl Known {
         }
     }
 
-    /// A canary whose endpoints go and come within seconds is not away.
-    fn lasting(&mut self, release: &Name, canary: Canary) -> Canary {
-        if canary != Canary::Absent {
-            self.absent.remove(release);
-            return canary;
+    /// What there is to say of a canary, other than of this very moment: one whose endpoints go and come within seconds is not away;
+    /// and one that had fallen when this process, or this instance's turn, began has not stood up because nobody here has
+    /// tried it.
+    fn lasting(&mut self, release: &CompiledRelease, canary: Canary) -> Canary {
+        let name = release.assigner.rules().name();
+        match canary {
+            Canary::Down => drop(self.down.insert(name.clone())),
+            Canary::Absent => {
+                let since = *self.absent.entry(name.clone()).or_insert_with(Instant::now);
+                return if since.elapsed() < ABSENT { Canary::Up } else { canary };
+            }
+            Canary::Up => {
+                let fell = release.record.as_ref().filter(|record| record.hold == Some(Hold::CanaryDown));
+                let is_young = |at_ms: u64| moment::unix_ms().saturating_sub(at_ms) < TRIED_MS;
+                match fell {
+                    Some(record) if !self.down.contains(name) && is_young(record.last.at_ms) => return Canary::Down,
+                    Some(_) => {}
+                    None => drop(self.down.remove(name)),
+                }
+            }
         }
-        let since = *self.absent.entry(release.clone()).or_insert_with(Instant::now);
-        if since.elapsed() < ABSENT { Canary::Up } else { canary }
+        self.absent.remove(name);
+        canary
     }
 
     fn mark(&mut self, rules: &Arc<Release>) -> u64 {
@@ -213,6 +231,9 @@ fn canary(snapshot: &Snapshot, release: &CompiledRelease) -> Canary {
         (true, true) => Canary::Up,
     }
 }
+
+/// In so long a canary that is down shows that it is.
+const TRIED_MS: u64 = 60_000;
 
 /// After so long, a canary without endpoints holds its phase.
 const ABSENT: Duration = Duration::from_secs(5);

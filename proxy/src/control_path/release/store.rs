@@ -12,8 +12,8 @@ pub(super) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError
 
 /// Keeps the newest record of each release, and those before.
 ///
-/// Records are numbered, and one with the number n is written only where n - 1 is the newest: whoever reads, decides and
-/// writes notices that somebody else was faster.
+/// Records are numbered, and one with the number n is written only where n - 1 is the newest, or where there is none: whoever
+/// reads, decides and writes notices that somebody else was faster.
 pub trait Store: Send + Sync {
     /// The newest entry of a release, as the store has it at this moment, and at which revision that was written; 0 if nobody
     /// else follows.
