@@ -1,10 +1,12 @@
 //! Orders to releases: where they are written, and what holds here when that is not possible.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use routing_rules::release::{Command, ReleaseRecord, SignedCommand};
 use routing_rules::rules::{Name, Release};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Shared;
@@ -24,6 +26,8 @@ pub(crate) struct Releases {
     pub(crate) reports: Arc<Reports>,
     roll_back_here: RollBackHere,
     unwritten: Arc<Unwritten>,
+    /// Orders that are being carried out, whether or not somebody still waits for the answer.
+    orders: Mutex<JoinSet<()>>,
 }
 
 type RollBackHere = Box<dyn Fn(&Name, Arc<ReleaseRecord>) + Send + Sync>;
@@ -53,7 +57,13 @@ impl Books {
         };
         let roll_back_here = Box::new(inbox.tell_rolled_back());
         let tell_written = Box::new(inbox.tell_rollback_written());
-        let releases = Releases { desk: Desk::new(store), reports, roll_back_here, unwritten: Arc::clone(&unwritten) };
+        let releases = Releases {
+            desk: Desk::new(store),
+            reports,
+            roll_back_here,
+            unwritten: Arc::clone(&unwritten),
+            orders: Mutex::default(),
+        };
         (releases, Self { folder, observer, tell_written, unwritten })
     }
 
@@ -81,6 +91,21 @@ impl Books {
 }
 
 impl Releases {
+    /// Carries out what was ordered to its end, also if whoever ordered it goes away. `None` if it has panicked.
+    pub(crate) async fn to_its_end<T: Send + 'static>(
+        &self,
+        order: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (tell, told) = oneshot::channel();
+        {
+            // Spawning leaves nothing half done.
+            let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+            while orders.try_join_next().is_some() {}
+            orders.spawn(async move { drop(tell.send(order.await)) });
+        }
+        told.await.ok()
+    }
+
     /// Takes everybody back to stable: in the store, or here at least. Nobody has to wait long for it.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -362,6 +362,13 @@ fn explained(serin: &Serin, at: Option<&str>) -> (u16, Value) {
     (reply.status, serde_json::from_slice(&reply.body).expect("JSON"))
 }
 
+/// Until it is another millisecond: history tells times no finer.
+fn later() {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis();
+    let before = now();
+    eventually(PATIENCE, "time goes by", || now() > before);
+}
+
 #[test]
 fn history_tells_who_was_where() {
     let (old, new) = (Origin::named("old"), Origin::named("new"));
@@ -373,10 +380,14 @@ fn history_tells_who_was_where() {
     let state = format!("state_dir: \"{}\"\n", folder.path().display());
     let serin = Serin::serving(&format!("{state}{}", rules("[{name: everyone}]")));
     begun(&serin);
+    later();
     told(&serin, "promote");
+    later();
     told(&serin, "rollback");
+    later();
     serin.reload_serving(&format!("{state}{}", rules("[{name: nobody, ip: [192.0.2.0/24]}]")));
     eventually(PATIENCE, "the edit is written down", || history(&serin).len() == 4);
+    later();
     told(&serin, "resume");
     let entries = serin.admin_json("/api/v1/releases/next/history");
     let at = |place: usize| entries[place]["at"].as_str().expect("a time");

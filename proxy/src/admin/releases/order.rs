@@ -94,11 +94,10 @@ pub(in crate::admin) async fn order(
         Err(refusal) => return refuse(refusal),
     };
     let Some(release) = find(&state, &name) else { return unknown(&name) };
-    // Once it is given, it is carried out, whether or not somebody waits for the answer.
     let given = state.clone();
-    let task = tokio::spawn(async move { carry_out(&given, &release, &order, &headers, &body).await });
-    let carried_out =
-        task.await.unwrap_or_else(|_| Err((StatusCode::INTERNAL_SERVER_ERROR, "that went wrong".to_owned())));
+    let order = async move { carry_out(&given, &release, &order, &headers, &body).await };
+    let failed = || Err((StatusCode::INTERNAL_SERVER_ERROR, "that went wrong".to_owned()));
+    let carried_out = state.shared.releases.to_its_end(order).await.unwrap_or_else(failed);
     match carried_out {
         Ok(outcome) => answer(&state, &name, &wait, outcome).await,
         Err(refusal) => refuse(refusal),
