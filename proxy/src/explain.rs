@@ -8,7 +8,6 @@ mod text;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// Which table of devices decides; instances that differ may see one user differently.
 pub use routing_rules::release::DEVICE_TABLE_VERSION;
@@ -17,6 +16,7 @@ use routing_rules::request::RequestView;
 use routing_rules::rules::{Mirror, Target};
 use routing_rules::table::{CompiledTarget, RouteMatch};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::data_path::decide::{self, Placement, Placing};
 use crate::data_path::error::RequestError;
@@ -28,13 +28,17 @@ pub use listener::{ListenerExplanation, OtherListener};
 pub use question::{BadQuestion, Question};
 
 /// What a request meets.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Explanation {
+    /// The time for which it holds, if that is not now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// The canonical host.
     pub host: String,
     /// The canonical path.
     pub path: String,
     /// The client's address after trusted proxies.
+    #[schema(value_type = String)]
     pub client: IpAddr,
     /// The listener, where it may make a difference.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +75,7 @@ pub struct Explanation {
 }
 
 /// The copies of a route's requests.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct MirrorExplanation {
     /// The upstream that gets them.
     pub upstream: String,
@@ -80,13 +84,13 @@ pub struct MirrorExplanation {
 }
 
 /// The user's group, and why.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ReleaseExplanation {
     /// The release.
     pub name: String,
     /// `stable` or `canary`.
     pub group: &'static str,
-    /// A stable word: override, pin, rule, no_rule, no_key, inactive, canary_down.
+    /// A stable word: override, pin, rule, page, no_rule, no_key, inactive, canary_down.
     pub reason: &'static str,
     /// The same in words, with rule, percent and bucket.
     pub text: String,
@@ -104,7 +108,7 @@ pub struct ReleaseExplanation {
 }
 
 /// Why a pin was ignored.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct PinExplanation {
     /// A stable word: malformed, signature, no_secret, expired, future.
     pub reason: &'static str,
@@ -113,7 +117,7 @@ pub struct PinExplanation {
 }
 
 /// One upstream of a split and its share.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct UpstreamShare {
     /// The upstream.
     pub name: String,
@@ -122,7 +126,7 @@ pub struct UpstreamShare {
 }
 
 /// Where the endpoints of an upstream come from.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct DiscoveryExplanation {
     /// The upstream.
     pub upstream: String,
@@ -136,9 +140,10 @@ pub struct DiscoveryExplanation {
 }
 
 /// One endpoint and its share.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct EndpointShare {
     /// Its address.
+    #[schema(value_type = String)]
     pub address: std::net::SocketAddr,
     /// Its configured weight.
     pub weight: u16,
@@ -151,6 +156,14 @@ pub struct EndpointShare {
 /// # Errors
 /// The question is not a request that could exist, or names a listener that does not.
 pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, BadQuestion> {
+    explain_at(snapshot, question, crate::moment::unix_ms())
+}
+
+/// As [`explain`], with a clock that shows so many milliseconds since 1970.
+///
+/// # Errors
+/// As those of [`explain`].
+pub fn explain_at(snapshot: &Snapshot, question: &Question, now_ms: u64) -> Result<Explanation, BadQuestion> {
     let parts = question.parts()?;
     let head = Head::check(&parts).map_err(|error| BadQuestion(refusal(error)))?;
     let client =
@@ -168,6 +181,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     };
     let found = decide::find(snapshot, &view);
     let mut explanation = Explanation {
+        at: None,
         host: head.host.name().to_owned(),
         path: head.path.clone().into_owned(),
         client,
@@ -188,7 +202,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     explanation.answer = match found.map(|found| (found, answer_of_route(&found, &head, port))) {
         None => Some(refusal(RequestError::NoRoute)),
         Some((_, Some(answer))) => Some(answer),
-        Some((found, None)) => explanation.follow(snapshot, &found, &view),
+        Some((found, None)) => explanation.follow(snapshot, &found, &view, now_ms / 1_000),
     };
     Ok(explanation)
 }
@@ -218,9 +232,14 @@ fn refusal(error: RequestError) -> String {
 
 impl Explanation {
     /// From the route to the endpoints. Returns what the client gets instead of an endpoint's answer.
-    fn follow(&mut self, snapshot: &Snapshot, found: &RouteMatch<'_>, view: &RequestView<'_>) -> Option<String> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let moment = Moment { unix_secs: now.as_secs(), draw: [crate::random::seed(), crate::random::seed()] };
+    fn follow(
+        &mut self,
+        snapshot: &Snapshot,
+        found: &RouteMatch<'_>,
+        view: &RequestView<'_>,
+        unix_secs: u64,
+    ) -> Option<String> {
+        let moment = Moment { unix_secs, draw: [crate::random::seed(), crate::random::seed()] };
         let placement = decide::place(snapshot, found, view, &moment)?;
         self.release = placement.release.as_ref().map(|placing| ReleaseExplanation::new(snapshot, placing));
         if let Some(error) = self.divide(snapshot, found, &placement, view) {

@@ -32,6 +32,7 @@
 //! ```
 #![warn(missing_docs)]
 
+pub mod analysis;
 pub mod balance;
 pub mod breaker;
 pub mod discovery;

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use http::header::{COOKIE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use routing_rules::release::{
-    Assigner, Assignment, Bucket, Group, Moment, PinRefusal, Reason, ReleaseContext, ReleaseState, Salt, Secret, Status,
+    Assigner, Assignment, Bucket, Group, Growth, Moment, PinRefusal, Reason, ReleaseContext, ReleaseState, Salt,
+    Secret, Status,
 };
 use routing_rules::request::{GeoDatabase, Place, RequestView};
 use routing_rules::rules::{Name, Range, Release};
@@ -305,6 +306,50 @@ fn a_walk_through_the_phases() {
 }
 
 #[test]
+fn only_users_for_whom_a_rule_decides_are_compared() {
+    check(
+        r#"
+        phases 50
+        rule office ip=10.0.0.0/8 percent=100
+        rule lab ip=172.16.0.0/12 percent=0
+        rule campus ip=203.0.113.0/24 percent=70
+        rule everyone
+        key header=x-user cookie=uid
+        override header=x-group
+        arms
+        - GET 192.0.2.1 x-user=user-42 => canary rule "everyone": 50 %, bucket 3992; sets serin-pin-shop-v2; Canary of 3
+        - GET 192.0.2.1 x-user=user-1 => stable rule "everyone": 50 %, bucket 6411 is outside; Control of 3
+        - GET 203.0.113.1 x-user=user-1 => canary rule "campus": 70 %, bucket 6411; sets serin-pin-shop-v2; Canary of 2
+        # Nobody to compare with, nobody who could be told apart, and no rule that decides.
+        - GET 10.0.0.1 x-user=user-42 => canary rule "office": 100 %, bucket 3992; sets serin-pin-shop-v2
+        - GET 172.16.0.1 x-user=user-42 => stable rule "lab": 0 %, bucket 3992 is outside; Control of 1
+        - GET 192.0.2.1 => stable rule "everyone": 50 %, but the request has no sticky key
+        - GET 10.0.0.1 => canary rule "office": 100 %
+        - GET 192.0.2.1 x-user=user-42 x-group=canary => canary override
+        # A pinned user counts only where the pin's rule would decide without it.
+        ann GET 203.0.113.1 x-user=user-1 => canary rule "campus": 70 %, bucket 6411; sets serin-pin-shop-v2; Canary of 2
+        ann GET 203.0.113.1 x-user=user-42 => canary pin of rule "campus": 70 %, bucket 6411; Canary of 2
+        ann GET 192.0.2.1 x-user=user-1 => canary pin of rule "campus": 70 %, bucket 6411
+        ann GET 10.0.0.1 x-user=user-1 => canary pin of rule "campus": 70 %, bucket 6411
+        # Its conditions hold, but a rule before it decides.
+        audience
+        rule early ip=203.0.113.0/28 percent=10
+        rule campus ip=203.0.113.0/24 percent=70
+        ann GET 203.0.113.1 x-user=user-1 => canary pin of rule "campus": 70 %, bucket 6411
+        ann GET 203.0.113.99 x-user=user-1 => canary pin of rule "campus": 70 %, bucket 6411; Canary of 1
+        # The pin's rule has no room for its user any more, who is known all the same.
+        audience
+        rule campus ip=203.0.113.0/24 percent=60
+        ann GET 203.0.113.99 x-user=user-42 => stable rule "campus": 60 %, bucket 6411 is outside; Control of 0
+        rollback
+        ann GET 203.0.113.99 x-user=user-42 => stable the release is rolled back
+        complete
+        ann GET 203.0.113.99 x-user=user-42 => canary the release is completed
+        "#,
+    );
+}
+
+#[test]
 fn the_other_end_of_the_line() {
     check(
         r#"
@@ -449,13 +494,10 @@ fn state_begins_at_the_first_phase() {
     let rules = Story::new("phases 1 10 50\nrule everyone").rules();
     let context = ReleaseContext::default();
     let state = context.state(&rules);
-    assert_eq!(state, ReleaseState { percent: percent(1.0), status: Status::Running });
+    assert_eq!(state, ReleaseState { percent: percent(1.0), status: Status::Running, growth: None });
     let phases =
         [0.5, 1.0, 9.99, 10.0, 49.0, 50.0, 100.0].map(|points| state.with_percent(percent(points)).phase(&rules));
     assert_eq!(phases, [None, Some(0), Some(0), Some(1), Some(1), Some(2), Some(2)]);
-    let mut moved = context.clone();
-    moved.states.insert(rules.name().clone(), state.with_status(Status::Paused));
-    assert_eq!(moved.state(&rules).status, Status::Paused);
     assert_eq!(ReleaseState::initial(&Story::new("rule all percent=7").rules()).percent, Percent::ZERO);
     for status in [Status::Running, Status::Paused, Status::RolledBack, Status::Completed] {
         assert_eq!(status.as_str().parse(), Ok(status));
@@ -615,7 +657,7 @@ const SALTS: u32 = 200;
 ///
 /// A line is a piece of the release (`phases`, `rule`, `key`, `pin`, `salt`, `range`, `override`, `release`; `audience`
 /// begins a new one), something that happens (`set PERCENT`, `pause`, `resume`, `rollback`, `complete`, `secret`,
-/// `later`, `sooner`), or a request: who (with a browser that keeps cookies; `-` has none), method, address, headers.
+/// `later`, `sooner`), `arms` (from here on it is told how a request counts in comparisons), or a request: who (with a browser that keeps cookies; `-` has none), method, address, headers.
 #[track_caller]
 fn check(text: &str) {
     let mut story = Story::new("");
@@ -641,6 +683,7 @@ struct Story {
     unix_secs: u64,
     draws: u64,
     jars: BTreeMap<String, BTreeMap<String, String>>,
+    shows_arms: bool,
 }
 
 impl Story {
@@ -655,12 +698,14 @@ impl Story {
                 sticky: StickySpec { salt: Some("000102030405060708090a0b0c0d0e0f".into()), ..StickySpec::default() },
                 override_: None,
                 expose: false,
+                analysis: routing_rules::spec::AnalysisSpec::default(),
             },
             state: None,
             secret: Secret::from_bytes([1; 32]),
             unix_secs: START,
             draws: 0,
             jars: BTreeMap::new(),
+            shows_arms: false,
         };
         text.lines().for_each(|line| story.tell(line));
         story
@@ -688,7 +733,7 @@ impl Story {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
             "release" => self.name = rest.into(),
-            "phases" => self.spec.phases = rest.split(' ').map(|text| percent(text.parse().unwrap())).collect(),
+            "phases" => self.spec.phases = rest.split(' ').map(|text| percent(text.parse().unwrap()).into()).collect(),
             "audience" => self.spec.audience.clear(),
             "rule" => self.spec.audience.push(rule(rest)),
             "key" => self.spec.sticky.key = rest.split(' ').map(key_source).collect(),
@@ -709,6 +754,7 @@ impl Story {
             "complete" => self.state = Some(self.state().with_status(Status::Completed)),
             "secret" if rest == "none" => self.secret = Secret::default(),
             "secret" => self.secret = Secret::from_bytes([rest.parse().unwrap(); 32]),
+            "arms" => self.shows_arms = true,
             "later" => self.unix_secs += seconds(rest),
             "sooner" => self.unix_secs -= seconds(rest),
             _ => panic!("unknown line {line}"),
@@ -739,6 +785,9 @@ impl Story {
         let mut told = format!("{} {assignment}", assignment.group);
         if !set.is_empty() {
             told += &format!("; sets {}", set.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" "));
+        }
+        if let Some((arm, place)) = assignment.arm.zip(assignment.place).filter(|_| self.shows_arms) {
+            told += &format!("; {arm:?} of {place}");
         }
         if let Some(refusal) = assignment.pin_refused {
             told += &format!("; refused {}", refusal.as_str());
@@ -869,4 +918,65 @@ impl Random {
     fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
+}
+
+/// The group and the reason of requests of one page, by the time since the percent grew from 10 to 50.
+#[test]
+fn what_belongs_to_a_page_comes_from_where_the_page_came_from() {
+    let story = Story::new("phases 10 50\nrule office ip=10.0.0.0/8 percent=100\nrule everyone\nkey header=x-user");
+    let state = ReleaseState {
+        percent: percent(50.0),
+        status: Status::Running,
+        growth: Some(Growth { from: percent(10.0), at_secs: START }),
+    };
+    let assigner = Assigner::new(story.rules(), &state, &story.secret);
+    let salt = Salt::from_hex("000102030405060708090a0b0c0d0e0f").unwrap();
+    let user = |points: std::ops::Range<u16>| {
+        let mut users = (0..).map(|number| format!("user-{number}"));
+        users.find(|user| points.contains(&Bucket::of(&salt, user.as_bytes()).line())).unwrap()
+    };
+    let (early, newcomer, late) = (user(0..1_000), user(1_000..5_000), user(5_000..10_000));
+    let asked = |client: &str, after_s: u64, user: &str, fields: &str| {
+        let fields: Vec<_> =
+            fields.split(' ').filter(|field| !field.is_empty()).filter_map(|field| field.split_once('=')).collect();
+        let mut headers = headers(&fields);
+        headers.append("x-user", user.parse().unwrap());
+        let request = RequestView::new(&Method::GET, "shop.example.com", "/", &headers, client.parse().unwrap());
+        let assignment = assigner.assign(&request, &Moment { unix_secs: START + after_s, draw: [1, 2] });
+        let is_of_page = fields.iter().any(|(name, _)| *name == "sec-fetch-mode")
+            && !fields.iter().any(|(_, value)| ["navigate", "cross-site", "same-site"].contains(value));
+        let is_left_out = is_of_page && after_s < 600;
+        assert!(assignment.arm.is_none() || !is_left_out, "what belongs to a page is on no side: {assignment:?}");
+        let cookies: Vec<_> = assignment.cookies(true).map(|cookie| name_and_value(&cookie)).collect();
+        (format!("{} {}", assignment.group, assignment.reason.as_str()), cookies)
+    };
+    let told = |user: &str, fields: &str| asked("192.0.2.1", 599, user, fields).0;
+    let script = "sec-fetch-mode=no-cors sec-fetch-site=same-origin";
+    assert_eq!(told(&newcomer, script), "stable page");
+    assert_eq!(told(&newcomer, "referer=http://shop.example.com:8080/cart accept=*/*"), "stable page");
+    assert_eq!(told(&newcomer, "referer=http://Shop.example.com accept=*/*"), "stable page");
+    for no_page_of_this_site in [
+        "",
+        "sec-fetch-mode=navigate sec-fetch-site=same-origin",
+        "sec-fetch-mode=no-cors sec-fetch-site=cross-site",
+        "sec-fetch-mode=cors sec-fetch-site=same-site",
+        "referer=http://shop.example.com/ accept=text/html",
+        "referer=http://example.com/ accept=*/*",
+        "referer=shop.example.com accept=*/*",
+    ] {
+        assert_eq!(told(&newcomer, no_page_of_this_site), "canary rule", "{no_page_of_this_site}");
+    }
+    assert_eq!((told(&early, script), told(&late, script)), ("canary rule".to_owned(), "stable rule".to_owned()));
+    assert_eq!(asked("192.0.2.1", 600, &newcomer, script).0, "canary rule", "by then pages are taken to be closed");
+    assert_eq!(asked("10.0.0.1", 0, &newcomer, script).0, "canary rule", "the share of this rule has not grown");
+    // Whoever opens a page has a pin from then on, and all of the page follows.
+    let (_, cookies) = asked("192.0.2.1", 5, &newcomer, "sec-fetch-mode=navigate");
+    let pin = cookies
+        .iter()
+        .find(|(name, _)| name == "serin-pin-shop-v2")
+        .map(|(name, value)| format!("{name}={value}"))
+        .unwrap();
+    let with_pin = format!("{script} cookie={pin}");
+    assert_eq!(told(&newcomer, &with_pin), "canary pin");
+    assert_eq!(told(&newcomer, script), "stable page", "a page that was open before");
 }

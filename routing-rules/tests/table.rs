@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use routing_rules::release::ReleaseContext;
+use routing_rules::release::{Command, ReleaseContext, ReleaseRecord, SignedCommand};
 use routing_rules::request::{RequestView, canonical};
 use routing_rules::rules::{Kind, Object, Route, RuleSet};
 use routing_rules::spec::{
@@ -392,7 +392,10 @@ fn a_new_release_state_compiles_that_release_only() {
 
     let mut moved = context.clone();
     let release = rules.releases().next().unwrap();
-    moved.states.insert(release.name().clone(), context.state(release).with_percent(Percent::ALL));
+    let record = ReleaseRecord::begin(release, 7, None, 0);
+    let everybody = SignedCommand { command: Command::Set(Percent::ALL), by: "anna", reason: "" };
+    let record = record.after(&everybody, release, 0).unwrap().unwrap();
+    moved.records.insert(release.name().clone(), record.into());
     let next = table.update(&rules, &moved);
     let same = |id| std::sync::Arc::ptr_eq(table.release(id).unwrap(), next.release(id).unwrap());
     assert!(!same(one) && same(two));
@@ -779,10 +782,11 @@ fn release_spec(stable: &str, canary: &str, percent: u16) -> ReleaseSpec {
             percent: PercentSpec::Phase,
             ..AudienceRuleSpec::default()
         }],
-        phases: vec![percent],
+        phases: vec![percent.into()],
         sticky: StickySpec::default(),
         override_: None,
         expose: false,
+        analysis: routing_rules::spec::AnalysisSpec::default(),
     }
 }
 
@@ -997,9 +1001,11 @@ impl Random {
             match self.below(4) {
                 0 => {
                     let percent = Percent::from_basis_points(self.below(10_001) as u16).unwrap();
-                    context.states.insert(release.name().clone(), context.state(release).with_percent(percent));
+                    let mut record = ReleaseRecord::begin(release, 7, None, 0);
+                    record.state.percent = percent;
+                    context.records.insert(release.name().clone(), record.into());
                 }
-                1 => drop(context.states.remove(release.name())),
+                1 => drop(context.records.remove(release.name())),
                 _ => {}
             }
         }

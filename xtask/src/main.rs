@@ -15,6 +15,8 @@ mod bench;
 
 mod faults;
 
+mod simulate;
+
 mod ci;
 
 mod install;
@@ -34,6 +36,7 @@ cargo xtask COMMAND
   scenario [NAME…]      what users see while endpoints are slow, fail or go, behind Serin and others; --help shows more
   scenario overload     what they see while they ask for up to five times of what the endpoints can do
   faults etcd [NAME]    everything that may happen to etcd, one fault after the other, at full length
+  simulate analysis     how the analysis of canary releases judges hours of traffic, as a table
   ci                    everything a change must pass: .ci/run
 
 Commands that take no arguments of their own may stand in a row: `cargo xtask check test`.
@@ -63,6 +66,7 @@ fn run(args: &[String]) -> Outcome {
         "bench" => bench::bench(rest),
         "scenario" => bench::scenario(rest),
         "faults" => faults::faults(rest),
+        "simulate" => simulate::simulate(rest),
         "check" => {
             let parts = rest.iter().take_while(|arg| check::PARTS.iter().any(|(name, _)| name == arg)).count();
             check::check(&rest[..parts])?;

@@ -18,6 +18,9 @@ const PROGRAMS: [Needed; 6] = [
     ("nginx", "nginx-light"),
 ];
 
+/// Makes up requests to the admin API from its description.
+const SCHEMATHESIS: (&str, &str) = ("schemathesis", "4.32.5");
+
 /// Tells tests that a program that is missing is a failure.
 const REQUIRED: &str = "SERIN_TEST_PROGRAMS_REQUIRED";
 
@@ -25,6 +28,9 @@ const REQUIRED: &str = "SERIN_TEST_PROGRAMS_REQUIRED";
 pub(crate) fn test(args: &[String]) -> Outcome {
     install::to_build()?;
     install::packages(&PROGRAMS)?;
+    if let Err(reason) = install::from_pypi(SCHEMATHESIS.0, SCHEMATHESIS.1) {
+        say(&format!("{reason}; the one test that uses {} will fail", SCHEMATHESIS.0));
+    }
     let mut command = cargo(["test", "--workspace", "--no-fail-fast"]);
     command.args(args).env(REQUIRED, "1");
     #[expect(clippy::disallowed_types, reason = "a person waits in real time")]

@@ -11,6 +11,7 @@ use routing_rules::release::{Moment, ReleaseContext, Secret};
 use routing_rules::request::{RequestView, canonical};
 use routing_rules::table::RouteTable;
 use serin_micro::{Draws, SIZES, Target, rules, spec};
+use serin_proxy::snapshot::{Compared, Comparison, FirstAttempt};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -57,12 +58,10 @@ fn assign(criterion: &mut Criterion) {
     let (office, anywhere) = ([10, 8, 0, 7].into(), [198, 51, 100, 7].into());
     let campus = [203, 0, 113, 7].into();
 
-    let agent = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
-                 Version/18.1 Mobile/15E148 Safari/604.1";
     let mut signed_in = HeaderMap::new();
     signed_in.insert(COOKIE, HeaderValue::from_static("theme=dark; uid=4711; lang=en"));
     let mut phone = signed_in.clone();
-    phone.insert(USER_AGENT, HeaderValue::from_static(agent));
+    phone.insert(USER_AGENT, HeaderValue::from_static(IPHONE));
     let mut pinned = HeaderMap::new();
     let cookies = release.assigner.assign(&view(&signed_in, office), &moment);
     let pin = cookies.cookies(false).next().expect("the office is in the canary group");
@@ -86,6 +85,52 @@ fn assign(criterion: &mut Criterion) {
         bencher.iter(|| cookies.cookies(false).count());
     });
     group.finish();
+}
+
+/// What a request pays for being compared: `saw` when it is placed, `count` when its first attempt has ended.
+fn compare(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("compare");
+    let table = RouteTable::compile(&release_rules(), &ReleaseContext::default());
+    let (_, release) = table.releases().next().expect("there is a release");
+    let moment = Moment { unix_secs: 1_800_000_000, draw: [1, 2] };
+    let users: Vec<HeaderMap> = (0..10_000).map(of_user).collect();
+    let client = [198, 51, 100, 7].into();
+    let assignments: Vec<_> =
+        users.iter().map(|headers| release.assigner.assign(&view(headers, client), &moment)).collect();
+    let comparison = Comparison::new(release.assigner.rules(), 1);
+    let mut draws = Draws::new();
+    for (name, count) in [("saw: 100 users", 100), ("saw: 10,000 users", users.len())] {
+        let mut requests = 0_u64;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                requests += 1;
+                let user = draws.below(count);
+                // So many requests a second as a worker may serve.
+                let now = moment.unix_secs + requests / 30_000;
+                comparison.saw(0, black_box(&view(&users[user], client)), &assignments[user], now);
+            });
+        });
+    }
+    for (name, first) in [("count: answered", None), ("count: failed", Some(FirstAttempt::Failed))] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let user = draws.below(users.len());
+                let compared = Compared::new(&assignments[user]).expect("users have a bucket");
+                let after_us = Some(500 + draws.below(20_000) as u64);
+                let first = first.unwrap_or(FirstAttempt::Answered { after_us });
+                comparison.count(0, black_box(&compared), Some(user % 16), first);
+            });
+        });
+    }
+    group.bench_function("draws alone", |bencher| bencher.iter(|| draws.below(users.len()) + draws.below(20_000)));
+    group.finish();
+}
+
+fn of_user(number: usize) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(COOKIE, format!("uid={number}").parse().expect("a cookie is text"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(IPHONE));
+    headers
 }
 
 fn view<'a>(headers: &'a HeaderMap, client: std::net::IpAddr) -> RequestView<'a> {
@@ -151,6 +196,9 @@ fn canonical_forms(criterion: &mut Criterion) {
     group.finish();
 }
 
+const IPHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
+                      Version/18.1 Mobile/15E148 Safari/604.1";
+
 fn short() -> Criterion {
     Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2))
 }
@@ -158,6 +206,6 @@ fn short() -> Criterion {
 criterion_group! {
     name = request;
     config = short();
-    targets = find, assign, pick, canonical_forms
+    targets = find, assign, compare, pick, canonical_forms
 }
 criterion_main!(request);

@@ -8,13 +8,36 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::AdminState;
-use super::change::{Body, check, refuse};
-use super::wait::Wait;
+use super::change::{Body, Nothing, check, refuse};
+use super::openapi::ChangeRefusal;
+use super::wait::{Wait, Waited};
 
-/// Lets go what is held, here and in all instances.
+/// What was confirmed.
+#[derive(Serialize, ToSchema)]
+struct Confirmed {
+    /// How many objects and registrations were let go here.
+    confirmed: usize,
+}
+
+/// What holds here, though etcd could not be told.
+#[derive(Serialize, ToSchema)]
+struct ConfirmedHere {
+    /// How many objects and registrations were let go here.
+    confirmed: usize,
+    error: String,
+}
+
+/// Let go what is held because most of it went from etcd at once: it went on purpose. Here and in all instances.
+#[utoipa::path(post, operation_id = "confirm_etcd", path = "/api/v1/sources/etcd/confirm", tag = "fleet", params(Wait), request_body = Nothing,
+    security((), ("token" = [])),
+    responses(
+        (status = 200, description = "Done", body = Waited<Confirmed>), ChangeRefusal,
+        (status = 503, description = "Done here, but etcd could not be told; or etcd was never heard", body = ConfirmedHere),
+        (status = 504, description = "Done, but not all instances have applied it in time", body = Waited<Confirmed>)))]
 pub(super) async fn confirm(
     State(state): State<AdminState>,
     peer: ConnectInfo<SocketAddr>,
@@ -22,7 +45,7 @@ pub(super) async fn confirm(
     wait: Result<Query<Wait>, QueryRejection>,
     body: Body,
 ) -> Response {
-    if let Err(refusal) = check(peer.ip(), &headers, body) {
+    if let Err(refusal) = check(&state.shared, peer.ip(), &headers, body) {
         return refuse(refusal);
     }
     let wait = match wait {
@@ -42,12 +65,11 @@ pub(super) async fn confirm(
     // It holds here also where the others cannot be told.
     let confirmed = etcd.state.confirm().max(seen.held);
     match told {
-        Ok(revision) => wait.answer(&etcd.fleet, revision, json!({"confirmed": confirmed})).await,
+        Ok(revision) => wait.answer(Some((&etcd.fleet, revision)), Confirmed { confirmed }).await,
         Err(trouble) => {
             let error =
                 format!("done here, but etcd could not be told, so that other instances go on as before: {trouble}");
-            let body = json!({"error": error, "confirmed": confirmed});
-            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, Json(ConfirmedHere { confirmed, error })).into_response()
         }
     }
 }

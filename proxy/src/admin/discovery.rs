@@ -1,11 +1,12 @@
 //! What the API shows of endpoints that are discovered.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::snapshot::{Discovered, State};
 
 /// Where the endpoints of an upstream come from.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct DiscoveryView {
     /// What is asked, in words.
     asks: String,

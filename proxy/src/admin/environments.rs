@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use routing_rules::rules::{Environment, TemplateSet, UpstreamTemplate};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::snapshot::Snapshot;
 
 /// A template of upstreams, with its routes.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct TemplateView {
     upstream: String,
     prefix: String,
@@ -28,14 +29,14 @@ pub(super) struct TemplateView {
 }
 
 /// A template of routes.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct RouteTemplateView {
     name: String,
     hosts: Vec<String>,
 }
 
 /// An environment that is live.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct EnvironmentView {
     values: BTreeMap<String, String>,
     /// Its upstream, which `/api/v1/upstreams` shows.

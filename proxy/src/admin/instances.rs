@@ -6,13 +6,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::openapi::AnyRefusal;
 use super::{AdminState, aside};
 use crate::control_path::fleet::Listed;
 use crate::server::Shared;
 
 /// All instances that are known.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Instances)]
 struct List {
     instances: Vec<Shown>,
     /// Whether etcd is heard. If not, this is what it said last.
@@ -21,7 +24,9 @@ struct List {
     disagreements: Vec<String>,
 }
 
-#[derive(Serialize)]
+/// One of them.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListedInstance)]
 struct Shown {
     /// It answers this request.
     this: bool,
@@ -29,6 +34,9 @@ struct Shown {
     listed: Listed,
 }
 
+/// All instances that follow the same etcd.
+#[utoipa::path(get, operation_id = "instances", path = "/api/v1/instances", tag = "fleet",
+    responses((status = 200, description = "As far as this one knows", body = List), AnyRefusal))]
 pub(super) async fn list(State(state): State<AdminState>) -> Response {
     aside(move || Json(all(&state.shared)).into_response()).await
 }

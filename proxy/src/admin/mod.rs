@@ -1,16 +1,20 @@
-//! The admin API, on a listener of its own: health, metrics, the rules as they are. All it changes is which endpoints drain, and
-//! what is let go that went from etcd on purpose.
+//! The admin API, on a listener of its own: health, metrics, the rules as they are. It changes which endpoints drain,
+//! what is let go that went from etcd on purpose, and how far releases are.
 //!
 //! Browsers of people inside the network must not become a way in: requests with a foreign `Host` or `Origin` are
 //! refused, so neither a rebound DNS name nor another site's script reaches it. What changes something must be
-//! JSON, which no form sends, and come from this machine.
+//! JSON, which no form sends, and come from this machine or show a token.
 
 mod change;
 mod confirm;
 mod discovery;
 mod drain;
 mod environments;
+mod explain;
 mod instances;
+mod openapi;
+mod releases;
+mod token;
 mod views;
 mod wait;
 
@@ -19,18 +23,22 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
-use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use serde::Deserialize;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::explain::{Question, explain};
+use crate::control_path::decode::Problem;
 use crate::server::Shared;
 use crate::telemetry::metrics::{self, Facts};
+use change::refuse;
+use openapi::{AnyRefusal, Document, Refused};
+pub(crate) use token::AdminToken;
 
 /// Whether new requests are welcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,32 +68,60 @@ pub(crate) async fn serve(socket: std::net::TcpListener, state: AdminState) -> s
 }
 
 fn router(state: AdminState) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics_text))
-        .route("/api/v1/routes", get(routes))
-        .route("/api/v1/upstreams", get(upstreams))
-        .route("/api/v1/upstreams/{upstream}/endpoints/{endpoint}/drain", post(drain::set::<true>))
-        .route("/api/v1/upstreams/{upstream}/endpoints/{endpoint}/undrain", post(drain::set::<false>))
-        .route("/api/v1/environments", get(environments))
-        .route("/api/v1/releases", get(releases))
-        .route("/api/v1/rejected", get(rejected))
-        .route("/api/v1/sources/etcd/confirm", post(confirm::confirm))
-        .route("/api/v1/instances", get(instances::list))
-        .route("/api/v1/explain", post(explain_request).get(explain_url))
-        .fallback(|| async { (StatusCode::NOT_FOUND, Json(json!({"error": "no such resource"}))) })
+    Router::from(routes())
+        .fallback(|| async { refuse((StatusCode::NOT_FOUND, "no such resource".to_owned())) })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn(refuse_strangers))
+        .layer(map_response(in_json))
         .with_state(state)
+}
+
+/// All there is, and its description.
+fn routes() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(metrics_text))
+        .routes(routes!(openapi::openapi))
+        .routes(routes!(show_routes))
+        .routes(routes!(upstreams))
+        .routes(routes!(drain::drain))
+        .routes(routes!(drain::undrain))
+        .routes(routes!(templates))
+        .routes(routes!(releases::list))
+        .routes(routes!(releases::show))
+        .routes(routes!(releases::history))
+        .routes(routes!(releases::order))
+        .routes(routes!(rejected))
+        .routes(routes!(confirm::confirm))
+        .routes(routes!(instances::list))
+        .routes(routes!(explain::request, explain::url))
+}
+
+/// Whoever refuses a request, a part of axum or we, the answer is JSON and says why.
+async fn in_json(response: Response) -> Response {
+    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    let status = response.status();
+    if is_json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let said = axum::body::to_bytes(body, MAX_BODY).await.unwrap_or_default();
+    let error = match String::from_utf8_lossy(&said) {
+        nothing if nothing.is_empty() => status.canonical_reason().unwrap_or("refused").to_lowercase(),
+        reason => reason.into_owned(),
+    };
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.remove(CONTENT_TYPE);
+    let (kind, body) = Json(Refused { error }).into_response().into_parts();
+    head.headers.extend(kind.headers);
+    Response::from_parts(head, body)
 }
 
 async fn refuse_strangers(request: Request, next: Next) -> Response {
     match check_origin(request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(status) => {
-            (status, Json(json!({"error": "the Host or Origin of this request is not this API's"}))).into_response()
-        }
+        Err(status) => refuse((status, "the Host or Origin of this request is not this API's".to_owned())),
     }
 }
 
@@ -105,19 +141,41 @@ fn check_origin(headers: &HeaderMap) -> Result<(), StatusCode> {
     }
 }
 
+/// Whether it runs.
+#[utoipa::path(get, operation_id = "health", path = "/healthz", tag = "instance",
+    responses((status = 200, description = "It does: `ok`", body = String, content_type = "text/plain"), AnyRefusal))]
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Whether new requests are welcome.
+#[derive(Serialize, ToSchema)]
+struct ReadyView {
+    ready: bool,
+    /// Why not.
+    reasons: Vec<String>,
+    /// How many problems there are with what is written.
+    rejected: usize,
+    /// Whether the rules come from the state folder, because their sources could not be used.
+    stale: bool,
+}
+
+/// Whether new requests are welcome.
+#[utoipa::path(get, operation_id = "readiness", path = "/readyz", tag = "instance",
+    responses(
+        (status = 200, description = "They are", body = ReadyView), AnyRefusal,
+        (status = 503, description = "They are not", body = ReadyView)))]
 async fn readyz(State(state): State<AdminState>) -> Response {
     let reasons = state.shared.not_ready();
     let status = state.shared.status.load();
-    let body = json!({
-        "ready": reasons.is_empty(),
-        "reasons": reasons,
-        "stale": status.stale,
-        "rejected": status.problems.len(),
-    });
     let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(body)).into_response()
+    let (ready, rejected, stale) = (reasons.is_empty(), status.problems.len(), status.stale);
+    (code, Json(ReadyView { ready, reasons, rejected, stale })).into_response()
 }
 
+/// All metrics.
+#[utoipa::path(get, operation_id = "metrics", path = "/metrics", tag = "instance",
+    responses((status = 200, description = "As Prometheus reads them", body = String, content_type = "text/plain"), AnyRefusal))]
 async fn metrics_text(State(state): State<AdminState>) -> Response {
     aside(move || {
         let snapshot = state.shared.snapshots.load_full();
@@ -136,27 +194,46 @@ async fn metrics_text(State(state): State<AdminState>) -> Response {
     .await
 }
 
-async fn routes(State(state): State<AdminState>) -> Response {
+/// The routes in force.
+#[utoipa::path(get, operation_id = "routes", path = "/api/v1/routes", tag = "rules",
+    responses((status = 200, description = "By name", body = Vec<views::RouteView>), AnyRefusal))]
+async fn show_routes(State(state): State<AdminState>) -> Response {
     aside(move || Json(views::routes(&state.shared.snapshots.load()))).await
 }
 
+/// The upstreams, with their endpoints and how each is.
+#[utoipa::path(get, operation_id = "upstreams", path = "/api/v1/upstreams", tag = "upstreams",
+    responses((status = 200, description = "By name", body = Vec<views::UpstreamView>), AnyRefusal))]
 async fn upstreams(State(state): State<AdminState>) -> Response {
     aside(move || Json(views::upstreams(&state.shared.snapshots.load()))).await
 }
 
-async fn environments(State(state): State<AdminState>) -> Response {
+/// The templates, with the environments that are live.
+#[utoipa::path(get, operation_id = "environments", path = "/api/v1/environments", tag = "rules",
+    responses((status = 200, description = "By name", body = Vec<environments::TemplateView>), AnyRefusal))]
+async fn templates(State(state): State<AdminState>) -> Response {
     aside(move || Json(environments::templates(&state.shared.snapshots.load()))).await
 }
 
-async fn releases(State(state): State<AdminState>) -> Response {
-    aside(move || Json(views::releases(&state.shared.snapshots.load()))).await
+/// What is written and not in force.
+#[derive(Serialize, ToSchema)]
+struct RejectedView {
+    /// How many problems there are.
+    count: usize,
+    /// The first 1,000 of them.
+    problems: Vec<Problem>,
+    /// Whether the rules come from the state folder, because their sources could not be used.
+    stale: bool,
 }
 
+/// What is written and not in force, because it is wrong.
+#[utoipa::path(get, operation_id = "rejected", path = "/api/v1/rejected", tag = "rules",
+    responses((status = 200, description = "With the place of each problem", body = RejectedView), AnyRefusal))]
 async fn rejected(State(state): State<AdminState>) -> Response {
     aside(move || {
         let status = state.shared.status.load();
         let first = status.problems.get(..MOST_PROBLEMS).unwrap_or(&status.problems);
-        Json(json!({"stale": status.stale, "count": status.problems.len(), "problems": first}))
+        Json(RejectedView { count: status.problems.len(), problems: first.to_vec(), stale: status.stale })
     })
     .await
 }
@@ -166,30 +243,6 @@ async fn aside<A: IntoResponse>(answer: impl FnOnce() -> A + Send + 'static) -> 
     let written = tokio::task::spawn_blocking(move || answer().into_response()).await;
     // It can only have panicked, which is in the log.
     written.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
-}
-
-/// `GET /api/v1/explain?url=http://shop.example.com/&ip=10.8.0.1`
-#[derive(Deserialize)]
-struct UrlQuestion {
-    url: String,
-    ip: Option<std::net::IpAddr>,
-}
-
-async fn explain_url(State(state): State<AdminState>, Query(query): Query<UrlQuestion>) -> Response {
-    let ip = query.ip.unwrap_or_else(|| [127, 0, 0, 1].into());
-    let question = Question::get(query.url, ip);
-    aside(move || answer(&state, &question)).await
-}
-
-async fn explain_request(State(state): State<AdminState>, Json(question): Json<Question>) -> Response {
-    aside(move || answer(&state, &question)).await
-}
-
-fn answer(state: &AdminState, question: &Question) -> Response {
-    match explain(&state.shared.snapshots.load(), question) {
-        Ok(explanation) => Json(explanation).into_response(),
-        Err(error) => (StatusCode::BAD_REQUEST, Json(json!({"error": error.to_string()}))).into_response(),
-    }
 }
 
 /// Problems in one answer. Whoever may write keys can make very many.

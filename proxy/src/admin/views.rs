@@ -6,13 +6,14 @@ use routing_rules::balance::Evidence;
 use routing_rules::health::State;
 use routing_rules::rules::Target;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::discovery::DiscoveryView;
 use crate::moment;
 use crate::snapshot::{DoorTotals, Endpoint, Member, Snapshot, Upstream};
 
 /// A route.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct RouteView {
     name: String,
     hosts: Vec<String>,
@@ -25,21 +26,21 @@ pub(super) struct RouteView {
 }
 
 /// Where copies of requests go.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct MirrorView {
     upstream: String,
     percent: String,
 }
 
 /// A part of a split.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct SplitView {
     upstream: String,
     weight: u32,
 }
 
 /// An upstream.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct UpstreamView {
     name: String,
     balance: &'static str,
@@ -52,7 +53,7 @@ pub(super) struct UpstreamView {
 }
 
 /// The limits of an upstream, over all workers.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct LimitsView {
     in_flight: u32,
     /// How many may be in flight now, if that is limited.
@@ -65,8 +66,9 @@ struct LimitsView {
 }
 
 /// An endpoint.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct EndpointView {
+    #[schema(value_type = String)]
     address: SocketAddr,
     /// As configured.
     weight: u16,
@@ -90,7 +92,7 @@ struct EndpointView {
 }
 
 /// Where a breaker stands.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct BreakerView {
     /// `closed`, `open`, `probing` or `ramp`.
     state: String,
@@ -100,7 +102,7 @@ struct BreakerView {
 }
 
 /// What `dwrr` learned of an endpoint.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct LearnedView {
     /// 1 is the usual.
     weight: f64,
@@ -115,7 +117,7 @@ struct LearnedView {
 }
 
 /// What active checks found of an endpoint.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct HealthView {
     /// `up`, `down`, or `unknown` before the first result.
     state: &'static str,
@@ -126,7 +128,7 @@ struct HealthView {
 }
 
 /// Responses by status class.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Responses {
     #[serde(rename = "2xx")]
     success: u64,
@@ -136,25 +138,6 @@ struct Responses {
     client_error: u64,
     #[serde(rename = "5xx")]
     server_error: u64,
-}
-
-/// A release.
-#[derive(Serialize)]
-pub(super) struct ReleaseView {
-    name: String,
-    stable: String,
-    canary: String,
-    phases: Vec<String>,
-    audience: Vec<RuleView>,
-    salt: String,
-}
-
-/// A rule of an audience with its share now.
-#[derive(Serialize)]
-struct RuleView {
-    name: String,
-    percent: String,
-    follows_phase: bool,
 }
 
 pub(super) fn routes(snapshot: &Snapshot) -> Vec<RouteView> {
@@ -278,29 +261,4 @@ fn health(endpoint: &Endpoint) -> Option<HealthView> {
     };
     let since = humantime::format_rfc3339_millis(checked.since()).to_string();
     Some(HealthView { state, since, last: checked.last().to_owned() })
-}
-
-pub(super) fn releases(snapshot: &Snapshot) -> Vec<ReleaseView> {
-    let mut views: Vec<ReleaseView> = snapshot
-        .table
-        .releases()
-        .map(|(_, release)| {
-            let rules = release.assigner.rules();
-            let audience = rules.audience().iter().enumerate().map(|(index, rule)| RuleView {
-                name: rule.name.to_string(),
-                percent: release.assigner.share(index).to_string(),
-                follows_phase: rule.share == routing_rules::rules::Share::Phase,
-            });
-            ReleaseView {
-                name: rules.name().to_string(),
-                stable: rules.stable().to_string(),
-                canary: rules.canary().to_string(),
-                phases: rules.phases().iter().map(ToString::to_string).collect(),
-                audience: audience.collect(),
-                salt: rules.sticky().salt.to_string(),
-            }
-        })
-        .collect();
-    views.sort_by(|one, other| one.name.cmp(&other.name));
-    views
 }

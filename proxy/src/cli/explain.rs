@@ -49,6 +49,7 @@ pub(super) fn explain(args: &ExplainArgs) -> ExitCode {
         headers: args.header.clone(),
         ip: args.ip,
         listener: args.listener.clone(),
+        at: None,
     };
     match answer(&checked.snapshot, &question) {
         Ok(explanation) => {

@@ -6,9 +6,12 @@ mod diff;
 mod etcd;
 mod etcd_args;
 mod explain;
+mod http_client;
 mod instances;
 mod register;
+mod release;
 mod run;
+mod terminal;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -46,6 +49,8 @@ enum Command {
     Etcd(Box<etcd::EtcdCommand>),
     /// Say which instances follow etcd, what they have applied and which of them leads. Exit code 0: all are well, 1: not.
     Instances(Box<instances::InstancesArgs>),
+    /// Move a release, and see how far it is. Asks the admin API of an instance.
+    Release(Box<release::ReleaseCommand>),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -97,6 +102,7 @@ fn run_command(command: Command) -> ExitCode {
         Command::Register(args) => register::register(*args),
         Command::Etcd(command) => etcd::etcd(*command),
         Command::Instances(args) => instances::instances(*args),
+        Command::Release(command) => release::release(*command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "serin", &mut std::io::stdout());
             ExitCode::SUCCESS

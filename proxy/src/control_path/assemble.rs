@@ -11,6 +11,7 @@ use routing_rules::request::GeoDatabase;
 use routing_rules::rules::{self, AddressSet, Name, Object, RuleSet};
 use tokio::time::Instant;
 
+use super::release::Records;
 use super::state_dir::StoredEndpoints;
 use super::traffic::TrafficMemory;
 use super::{breakers, health, limits, weights};
@@ -96,6 +97,24 @@ impl Assembler {
     /// For snapshots of which only questions are asked: upstreams whose endpoints would be looked up are taken to have some.
     pub fn without_lookups(self) -> Self {
         Self { looks_up: false, ..self }
+    }
+
+    /// If something was stored of releases that cannot be read, nobody is in the canary group of those of which nothing is known.
+    pub fn without_records(mut self, is_lost: bool) -> Self {
+        self.context.is_lost = is_lost;
+        self
+    }
+
+    /// Where releases are from the next snapshot on. Returns whether that is news.
+    pub fn set_records(&mut self, records: &Records) -> bool {
+        let is_news = self.context.records != *records;
+        self.context.records.clone_from(records);
+        is_news
+    }
+
+    /// Where releases are.
+    pub fn records(&self) -> &Records {
+        &self.context.records
     }
 
     /// Believes the forwarding headers of these peers from the next snapshot on.

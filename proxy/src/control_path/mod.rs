@@ -16,6 +16,7 @@ pub mod geo;
 pub mod health;
 pub mod limits;
 pub mod publish;
+pub mod release;
 pub mod saver;
 pub mod secret;
 pub mod source;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use imbl::Vector;
 
 use super::catalog::Written;
+use super::release::{Records, StoredRecords};
 use super::state_dir::{StateDir, StoredEndpoints};
 use crate::settings::Settings;
 use crate::snapshot::Upstream;
@@ -36,7 +37,7 @@ struct State {
 /// What is to be stored.
 #[derive(Default)]
 struct Waiting {
-    rules: Option<(Settings, Written)>,
+    rules: Option<(Settings, Written, Records)>,
     endpoints: Option<Upstreams>,
 }
 
@@ -54,9 +55,9 @@ impl Saver {
         Ok(Self { shared })
     }
 
-    /// Stores these rules soon, unless newer ones follow.
-    pub(super) fn save(&self, settings: Settings, rules: Written) {
-        self.shared.state().waiting.rules = Some((settings, rules));
+    /// Stores these rules, and where releases are, soon, unless newer ones follow.
+    pub(super) fn save(&self, settings: Settings, rules: Written, records: Records) {
+        self.shared.state().waiting.rules = Some((settings, rules, records));
         self.shared.changed.notify_all();
     }
 
@@ -155,8 +156,8 @@ impl<'a> Disk<'a> {
 
     /// Stores all of it, and gives back what could not be.
     fn store(&mut self, mut waiting: Waiting) -> Waiting {
-        if let Some((settings, rules)) = &waiting.rules
-            && self.of_rules.is_over(self.state_dir.save(settings, rules.spec()))
+        if let Some((settings, rules, records)) = &waiting.rules
+            && self.of_rules.is_over(self.state_dir.save(settings, rules.spec(), StoredRecords::of(records)))
         {
             waiting.rules = None;
         }

@@ -45,6 +45,8 @@ pub(crate) struct Placement<'s> {
     /// The user's place from 0 to 9,999: an upstream that comes back lets the lower ones in first.
     pub(crate) line: u16,
     pub(crate) release: Option<Placing<'s>>,
+    /// What the other releases of the same stable upstream say, if none of all has a canary for the user: each compares it.
+    pub(crate) others: Vec<Placing<'s>>,
 }
 
 /// What a release says of a user.
@@ -108,7 +110,7 @@ pub(crate) fn place<'s>(
         CompiledTarget::Split { schedule, upstreams } => *upstreams.get(schedule.pick(moment.draw[1]))?,
         CompiledTarget::Redirect => return None,
     };
-    let mut first = None;
+    let mut first: Option<Placement<'_>> = None;
     for id in route.releases() {
         let Some(release) = snapshot.table.release(*id) else { continue };
         let assignment = release.assigner.assign(request, moment);
@@ -123,18 +125,25 @@ pub(crate) fn place<'s>(
                 instead: Some(release.stable),
                 line,
                 release: Some(placing),
+                // Those asked before say nothing of a user whom the canary of this one serves.
+                others: Vec::new(),
             });
         }
         // A canary that is down must not be its users' problem. With several releases the first one speaks for a
         // user whom none takes.
-        first.get_or_insert(Placement {
-            upstream: release.stable,
-            instead: None,
-            line,
-            release: Some(Placing { id: *id, assignment, canary_is_down: wants_canary }),
-        });
+        let placing = Placing { id: *id, assignment, canary_is_down: wants_canary };
+        match &mut first {
+            None => {
+                let (upstream, release) = (release.stable, Some(placing));
+                first = Some(Placement { upstream, instead: None, line, release, others: Vec::new() });
+            }
+            // The same stable upstream serves the users outside all of them.
+            Some(first) if first.upstream == release.stable => first.others.push(placing),
+            Some(_) => {}
+        }
     }
-    Some(first.unwrap_or(Placement { upstream: own, instead: None, line: drawn_line(moment), release: None }))
+    let line = drawn_line(moment);
+    Some(first.unwrap_or(Placement { upstream: own, instead: None, line, release: None, others: Vec::new() }))
 }
 
 /// A place from 0 to 9,999 for a request of nobody in particular.
@@ -208,6 +217,7 @@ impl Destination {
             Ok(pass) => (own, pass),
             // A fallback is asked for an endpoint and nothing else: its own fallback is not followed.
             Err(Shut { retry_after_s }) => {
+                stay.turn_away();
                 let fallback = placement.fallback(snapshot, own.shared());
                 (local(fallback.ok_or(RequestError::BreakerOpen(retry_after_s))?)?, None)
             }

@@ -1,14 +1,16 @@
 //! The request that somebody asks about.
 
 use std::net::IpAddr;
+use std::time::UNIX_EPOCH;
 
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A request to explain.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// The whole URL, for example `http://shop.example.com/cart?id=7`.
@@ -18,13 +20,18 @@ pub struct Question {
     pub method: String,
     /// Header fields in order.
     #[serde(default)]
+    #[schema(value_type = Vec<Vec<String>>)]
     pub headers: Vec<(String, String)>,
     /// The address the connection comes from.
     #[serde(default = "unspecified")]
+    #[schema(value_type = String)]
     pub ip: IpAddr,
     /// The listener it came through. Default: the first by name; where that matters, the answer says so.
     #[serde(default)]
     pub listener: String,
+    /// When, as in RFC 3339 or `-2h`: who was where then. Default: now. Only an instance that keeps history can tell.
+    #[serde(default)]
+    pub at: Option<String>,
 }
 
 fn get() -> String {
@@ -43,7 +50,30 @@ pub struct BadQuestion(pub(super) String);
 impl Question {
     /// A GET without headers.
     pub fn get(url: impl Into<String>, ip: IpAddr) -> Self {
-        Self { url: url.into(), method: get(), headers: Vec::new(), ip, listener: String::new() }
+        Self { url: url.into(), method: get(), headers: Vec::new(), ip, listener: String::new(), at: None }
+    }
+
+    /// For which time it asks, in milliseconds since 1970, if that is not `now_ms`.
+    ///
+    /// # Errors
+    /// It is no time, or not in the past.
+    pub fn at_ms(&self, now_ms: u64) -> Result<Option<u64>, BadQuestion> {
+        let Some(text) = &self.at else { return Ok(None) };
+        let wrong = || BadQuestion(format!("`{text}` is not a time such as 2026-11-28T10:00:00Z or -2h"));
+        let at_ms = match text.strip_prefix('-') {
+            Some(ago) => {
+                let ago = humantime::parse_duration(ago).map_err(|_| wrong())?;
+                u64::try_from(ago.as_millis()).ok().and_then(|ago| now_ms.checked_sub(ago)).ok_or_else(wrong)?
+            }
+            None => {
+                let at = humantime::parse_rfc3339_weak(text).map_err(|_| wrong())?;
+                at.duration_since(UNIX_EPOCH).map_err(|_| wrong())?.as_millis() as u64
+            }
+        };
+        if at_ms > now_ms {
+            return Err(BadQuestion(format!("`{text}` is in the future")));
+        }
+        Ok(Some(at_ms))
     }
 
     /// The head as hyper would have parsed it.

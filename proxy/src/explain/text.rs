@@ -7,6 +7,9 @@ use super::{DiscoveryExplanation, Explanation, ListenerExplanation};
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "request   {}{} from {}", self.host, self.path, self.client)?;
+        if let Some(at) = &self.at {
+            writeln!(f, "at        {at}")?;
+        }
         if let Some(listener) = &self.listener {
             writeln!(f, "listener  {listener}")?;
         }

@@ -29,9 +29,9 @@ pub(super) struct Control {
     pub(super) watch: FileWatch,
     pub(super) rules: RulesThread,
     pub(super) weights: WeightsThread,
-    /// Those that ask endpoints whether they are well, and name services where they are. They end when the rules thread no
+    /// Those that ask endpoints whether they are well, name services where they are, and look after releases. They end when the rules thread no
     /// longer tells of swaps.
-    pub(super) probing: [JoinHandle<()>; 2],
+    pub(super) probing: [JoinHandle<()>; 3],
     /// Who follows etcd, where there is one.
     pub(super) etcd: Option<Following>,
     pub(super) fleet: Membership,

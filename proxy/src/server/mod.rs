@@ -12,6 +12,8 @@ mod drain;
 
 mod fleet;
 
+mod releases;
+
 mod control;
 
 use std::net::SocketAddr;
@@ -22,9 +24,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::Readiness;
+use crate::admin::{AdminToken, Readiness};
 use crate::control_path::decode::Problem;
 use crate::control_path::publish::{Publisher, Status};
+use crate::control_path::release::{FolderStore, Unwritten};
 use crate::control_path::source::etcd::Seen;
 use crate::control_path::source::file::{FileSet, FileWatch};
 use crate::control_path::{discovery, environments, health};
@@ -41,7 +44,8 @@ use crate::worker::{Command, WorkerHandle, WorkerOptions};
 use control::Control;
 use fleet::{Me, Membership};
 use listeners::{HeldSockets, WorkerListeners};
-use rules::{Inbox, RulesThread, Sources};
+use releases::{Books, Releases};
+use rules::{Here, Inbox, RulesThread, Sources};
 use start::{InEtcd, Start};
 use weights::WeightsThread;
 
@@ -94,6 +98,11 @@ pub(crate) struct Shared {
     pub(crate) me: Me,
     /// Rules in etcd, if they are followed.
     pub(crate) etcd: Option<InEtcd>,
+    pub(crate) releases: Releases,
+    /// What changes must show, beside coming from where they may.
+    pub(crate) token: Option<AdminToken>,
+    /// Told whenever there may be a new snapshot.
+    pub(crate) swaps: watch::Receiver<()>,
     pub(crate) readiness: watch::Sender<Readiness>,
 }
 
@@ -162,7 +171,8 @@ impl Server {
     /// # Errors
     /// Nothing to serve: the main file cannot be used, and no rules are stored. Or the operating system gives too little.
     pub fn start(options: StartOptions) -> Result<Self, StartError> {
-        let Start { settings, stored, stored_at_s, main } = start::read(&options.config, options.state_dir.as_ref())?;
+        let Start { settings, stored, stored_at_s, records, main } =
+            start::read(&options.config, options.state_dir.as_ref())?;
         let state_dir = start::state_dir(&settings)?;
         let (tell_failure, failures) = mpsc::unbounded_channel();
         let log = start::access_log(&settings, &tell_failure)?;
@@ -171,6 +181,7 @@ impl Server {
         let me = Me::new(assembler.secret_fingerprint());
         let admin = settings.admin.as_ref().map(|admin| listener::bind(admin.address)).transpose();
         let admin = admin.map_err(system("admin address"))?;
+        let token = start::admin_token(&settings)?;
         let admin_address = admin.as_ref().and_then(|socket| socket.local_addr().ok());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(system("control thread"))?;
@@ -195,6 +206,13 @@ impl Server {
         let sockets = HeldSockets::default();
         let commands = workers.iter().map(WorkerHandle::sender).collect();
         let listeners = Box::new(WorkerListeners::new(commands, sockets.clone()));
+        // A fleet keeps its releases in etcd, and here only what it would begin with.
+        let releases_folder = state_dir.clone().filter(|_| settings.sources.etcd.is_none());
+        let analyses_folder = releases_folder.clone();
+        let inbox = Inbox::new();
+        let folder = FolderStore::open(releases_folder, inbox.tell_records());
+        let unwritten = Arc::new(Unwritten::open(state_dir.clone()));
+        let assembler = assembler.without_records(folder.is_damaged());
         let saver = state_dir.and_then(|state_dir| start::saver(state_dir, tell_failure.clone()));
         let mut publisher = Publisher::new(settings.clone(), assembler, Arc::clone(&snapshots), listeners, saver);
         if let Some(catalog) = stored {
@@ -204,15 +222,23 @@ impl Server {
         // The watch begins before the first read, so that no change falls between them.
         let watch = FileWatch::new(files.clone());
         let (swaps, told) = watch::channel(());
-        let inbox = Inbox::new();
-        let mut sources =
-            Sources { files: files.read(), keys: start::keys(&settings), stored_at_s, ..Sources::default() };
-        publisher.begin(sources.texts(), main);
+        let here = unwritten.all().into_iter().map(|it| (it.release, Here::new(it.record))).collect();
+        let mut sources = Sources {
+            files: files.read(),
+            keys: start::keys(&settings, records.clone()),
+            records: folder.records(),
+            here,
+            stored_at_s,
+            ..Sources::default()
+        };
+        let first = sources.records();
+        publisher.begin(sources.texts(), first, main);
         if settings.sources.etcd.is_some() {
             sources.stored_routes = publisher.stored_routes();
         }
         let in_etcd = InEtcd::new(&settings, &me.id);
-        let etcd = in_etcd.as_ref().map(|etcd| etcd.follow(inbox.tell_keys(), &tell_failure)).transpose()?;
+        let etcd = in_etcd.as_ref().map(|etcd| etcd.follow(records, inbox.tell_keys(), &tell_failure)).transpose()?;
+        let (releases, books) = Books::open(folder, analyses_folder, unwritten, in_etcd.as_ref(), &inbox);
         inbox.take_keys(&mut publisher, &mut sources);
         let registries = in_etcd.as_ref().map(InEtcd::registries);
         let asked = registries.as_ref().map(|registries| registries.cluster.clone());
@@ -235,11 +261,17 @@ impl Server {
             log,
             me,
             etcd: in_etcd,
+            releases,
+            token,
+            swaps: told.clone(),
             readiness: watch::Sender::default(),
         });
         let checks = health::run(Arc::clone(&shared.snapshots), told.clone());
         let health = thread::start_task("health", tell_failure.clone(), checks);
         let health = health.map_err(system("health thread"))?;
+        let steward = books.steward(&shared).run(told.clone());
+        let steward = thread::start_task("releases", tell_failure.clone(), steward);
+        let steward = steward.map_err(system("releases thread"))?;
         let rules = RulesThread::start(publisher, inbox, sources, Arc::clone(&shared), swaps, tell_failure.clone());
         let rules = rules.map_err(system("rules thread"))?;
         let weights = WeightsThread::start(Arc::clone(&shared.snapshots), tell_failure.clone());
@@ -252,7 +284,7 @@ impl Server {
             watch,
             rules,
             weights,
-            probing: [health, discovery],
+            probing: [health, discovery, steward],
             fleet: Membership::new(Arc::clone(&shared), told),
             etcd,
             sockets: held,

@@ -4,6 +4,7 @@
 //! path, and not the rest of the control path. Only the newest texts count; what came in between is passed over. Endpoints
 //! that were found meanwhile are taken at once, all together.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -11,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use routing_rules::limit::Rate;
+use routing_rules::release::ReleaseRecord;
 use routing_rules::rules::Name;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -19,6 +21,7 @@ use super::Shared;
 use crate::control_path::discovery::Tell;
 use crate::control_path::environments;
 use crate::control_path::publish::{Publisher, Status};
+use crate::control_path::release::Records;
 use crate::control_path::source::etcd::KeyTexts;
 use crate::control_path::source::{Text, Texts};
 use crate::moment;
@@ -30,6 +33,10 @@ use crate::thread::{self, Failures};
 pub(super) struct Sources {
     pub(super) files: Vec<Text>,
     pub(super) keys: KeyTexts,
+    /// Where releases are that no fleet shares.
+    pub(super) records: Records,
+    /// Releases that are rolled back here, though the store does not know it yet.
+    pub(super) here: Overlay,
     /// Routes that an earlier process had from etcd, until it is known what became of them.
     pub(super) stored_routes: usize,
     /// When it stored them, in seconds since 1970.
@@ -50,9 +57,45 @@ impl Sources {
         texts
     }
 
+    /// Where releases are.
+    pub(super) fn records(&mut self) -> Records {
+        let mut records = self.records.clone().union(self.keys.records().clone());
+        self.here.retain(|name, here| {
+            let stored = records.get(name);
+            let is_of_it = stored.is_none_or(|stored| (&stored.stable, &stored.canary) == here.pair());
+            let number = stored.map_or(0, |stored| stored.number);
+            is_of_it && here.until.is_none_or(|until| number < until)
+        });
+        records.extend(self.here.iter().map(|(name, here)| (name.clone(), Arc::clone(&here.record))));
+        records
+    }
+
     /// How things are now that they are applied.
     pub(super) fn status(&self, publisher: &Publisher) -> Status {
-        Status { applied: self.applied, ..publisher.status() }
+        let rolled_back_here = self.here.keys().cloned().collect();
+        Status { applied: self.applied, rolled_back_here, ..publisher.status() }
+    }
+}
+
+/// By release.
+pub(super) type Overlay = BTreeMap<Name, Here>;
+
+/// A rollback that holds here.
+#[derive(Clone)]
+pub(super) struct Here {
+    record: Arc<ReleaseRecord>,
+    /// The number under which the store has it, once it does; 0 if that is void.
+    until: Option<u64>,
+}
+
+impl Here {
+    /// One that holds until the store has it.
+    pub(super) fn new(record: Arc<ReleaseRecord>) -> Self {
+        Self { record, until: None }
+    }
+
+    fn pair(&self) -> (&Name, &Name) {
+        (&self.record.stable, &self.record.canary)
     }
 }
 
@@ -72,6 +115,12 @@ enum News {
     Found(Name),
     /// Templates have other environments.
     Environments,
+    /// Where releases are.
+    Records(Records),
+    /// A release is rolled back here.
+    RolledBack(Name, Arc<ReleaseRecord>),
+    /// The store has that now, under this number.
+    RollbackWritten(Name, u64),
 }
 
 /// News that nobody has read yet. It exists before the thread, because lookups begin before listeners open.
@@ -89,27 +138,44 @@ impl Inbox {
 
     /// The way for those who look names up.
     pub(super) fn tell(&self) -> Tell {
-        let sender = Arc::downgrade(&self.sender);
-        Arc::new(move |upstream| {
-            // A thread that has ended has said so.
-            let _ = sender.upgrade().map(|sender| sender.send(News::Found(upstream.clone())));
-        })
+        let tell = self.tell_news();
+        Arc::new(move |upstream| tell(News::Found(upstream.clone())))
     }
 
     /// The way for who follows etcd.
     pub(super) fn tell_keys(&self) -> impl Fn(KeyTexts) + Send + Sync + 'static {
+        let tell = self.tell_news();
+        move |texts| tell(News::Keys(Box::new(texts)))
+    }
+
+    /// The way for who stores where releases are.
+    pub(super) fn tell_records(&self) -> impl Fn(Records) + Send + Sync + 'static {
+        let tell = self.tell_news();
+        move |records| tell(News::Records(records))
+    }
+
+    /// The way for who is told to roll a release back when the store cannot be.
+    pub(super) fn tell_rolled_back(&self) -> impl Fn(&Name, Arc<ReleaseRecord>) + Send + Sync + 'static {
+        let tell = self.tell_news();
+        move |release, record| tell(News::RolledBack(release.clone(), record))
+    }
+
+    /// The way for who tells the store later.
+    pub(super) fn tell_rollback_written(&self) -> impl Fn(&Name, u64) + Send + Sync + 'static {
+        let tell = self.tell_news();
+        move |release, number| tell(News::RollbackWritten(release.clone(), number))
+    }
+
+    /// A thread that has ended has said so.
+    fn tell_news(&self) -> impl Fn(News) + Send + Sync + 'static {
         let sender = Arc::downgrade(&self.sender);
-        move |texts| {
-            let _ = sender.upgrade().map(|sender| sender.send(News::Keys(Box::new(texts))));
-        }
+        move |news| drop(sender.upgrade().map(|sender| sender.send(news)))
     }
 
     /// The way for who follows environments.
     pub(super) fn tell_environments(&self) -> environments::Tell {
-        let sender = Arc::downgrade(&self.sender);
-        Arc::new(move || {
-            let _ = sender.upgrade().map(|sender| sender.send(News::Environments));
-        })
+        let tell = self.tell_news();
+        Arc::new(move || tell(News::Environments))
     }
 
     /// Waits until etcd was heard, but not for long, and takes what it says.
@@ -273,6 +339,15 @@ impl Taken {
             News::Keys(keys) => (sources.keys, self.has_texts) = (*keys, true),
             News::Found(upstream) => self.found.push(upstream),
             News::Environments => self.has_environments = true,
+            News::Records(records) => (sources.records, self.has_texts) = (records, true),
+            News::RolledBack(release, record) => {
+                sources.here.insert(release, Here::new(record));
+                self.has_texts = true;
+            }
+            News::RollbackWritten(release, number) => {
+                sources.here.entry(release).and_modify(|here| here.until = Some(number));
+                self.has_texts = true;
+            }
         }
     }
 
@@ -290,8 +365,8 @@ impl Taken {
 /// What makes this panic is in a text, and would do so again after a restart: it is held back, and the others are taken. The
 /// publisher works on copies, so the next update finds everything as it was.
 fn update(publisher: &mut Publisher, sources: &mut Sources) {
-    let texts = sources.texts();
-    let is_applied = match catch_unwind(AssertUnwindSafe(|| publisher.update(texts))) {
+    let (texts, records) = (sources.texts(), sources.records());
+    let is_applied = match catch_unwind(AssertUnwindSafe(|| publisher.update(texts, records))) {
         Ok(()) => true,
         Err(panic) => {
             let around = catch_unwind(AssertUnwindSafe(|| publisher.take_around(thread::message(&*panic))));

@@ -7,6 +7,7 @@ use routing_rules::release::{ReleaseContext, Secret};
 use routing_rules::request::GeoDatabase;
 
 use super::{StartError, join, system};
+use crate::admin::AdminToken;
 use crate::control_path::assemble::Assembler;
 use crate::control_path::catalog::{Catalog, Document};
 use crate::control_path::check::check;
@@ -15,6 +16,7 @@ use crate::control_path::discovery::Registries;
 use crate::control_path::etcd::{Cluster, Pace};
 use crate::control_path::fleet::Fleet;
 use crate::control_path::geo::CityDatabase;
+use crate::control_path::release::Records;
 use crate::control_path::saver::Saver;
 use crate::control_path::secret;
 use crate::control_path::source;
@@ -31,6 +33,8 @@ pub(super) struct Start {
     pub(super) stored: Option<Catalog>,
     /// When that was stored, in seconds since 1970.
     pub(super) stored_at_s: u64,
+    /// Where releases were that a fleet shares.
+    pub(super) records: Records,
     /// The main file, so that it is parsed once.
     pub(super) main: Option<Document>,
 }
@@ -45,6 +49,7 @@ pub(super) fn read(main: &Path, state_dir: Option<&PathBuf>) -> Result<Start, St
     let stored = folder.as_ref().and_then(|folder| StateDir::open(folder).ok()?.restore().ok());
     let stored_at_s = stored.as_ref().map_or(0, |stored| stored.saved_at);
     let catalog = stored.as_ref().map(|stored| Catalog::restored(&stored.rules, &"stored rules".into()));
+    let records = stored.as_ref().map(|stored| stored.records.clone().records()).unwrap_or_default();
     let mut settings = match (settings, stored) {
         (Some(settings), _) => settings,
         (None, Some(stored)) => {
@@ -55,7 +60,7 @@ pub(super) fn read(main: &Path, state_dir: Option<&PathBuf>) -> Result<Start, St
         (None, None) => return Err(StartError::Rules(check(main).problems)),
     };
     settings.state_dir = folder;
-    Ok(Start { settings, stored: catalog, stored_at_s, main: document })
+    Ok(Start { settings, stored: catalog, stored_at_s, records, main: document })
 }
 
 fn settings_of(document: &Document, problems: &mut Vec<Problem>) -> Option<Settings> {
@@ -114,10 +119,17 @@ fn secret(settings: &Settings, state_dir: Option<&StateDir>) -> Result<Secret, S
     Ok(Secret::from_bytes(bytes))
 }
 
-/// What stands for the rules in etcd until it is heard. Nothing where there is none.
-pub(super) fn keys(settings: &Settings) -> KeyTexts {
-    let etcd = settings.sources.etcd.as_ref();
-    etcd.map(|etcd| KeyTexts::unheard(&etcd.endpoints.join(","), "it was just asked")).unwrap_or_default()
+/// What changes by the admin API have to show.
+pub(super) fn admin_token(settings: &Settings) -> Result<Option<AdminToken>, StartError> {
+    let Some(path) = settings.admin.as_ref().and_then(|admin| admin.token_file.as_ref()) else { return Ok(None) };
+    let text = std::fs::read_to_string(path).map_err(system("admin.token_file"))?;
+    AdminToken::new(&text).map(Some).map_err(std::io::Error::other).map_err(system("admin.token_file"))
+}
+
+/// What stands for the rules in etcd, and where releases were, until it is heard. Nothing where there is none.
+pub(super) fn keys(settings: &Settings, records: Records) -> KeyTexts {
+    let Some(etcd) = &settings.sources.etcd else { return KeyTexts::default() };
+    KeyTexts::unheard(&etcd.endpoints.join(","), "it was just asked").with_records(records)
 }
 
 /// Rules in etcd, and the fleet that follows them.
@@ -138,11 +150,12 @@ impl InEtcd {
     /// Follows the rules.
     pub(super) fn follow(
         &self,
+        records: Records,
         tell: impl Fn(KeyTexts) + Send + Sync + 'static,
         failures: &Failures,
     ) -> Result<Following, StartError> {
-        let follow =
-            source::etcd::run(self.cluster(), Pace::default(), Arc::clone(&self.state), Arc::clone(&self.fleet), tell);
+        let (state, fleet) = (Arc::clone(&self.state), Arc::clone(&self.fleet));
+        let follow = source::etcd::run(self.cluster(), Pace::default(), state, fleet, records, tell);
         Following::start("etcd", failures.clone(), follow).map_err(system("etcd thread"))
     }
 
@@ -151,7 +164,7 @@ impl InEtcd {
     }
 
     /// Each thread has a connection of its own, which lives with its event loop.
-    fn cluster(&self) -> Cluster {
+    pub(super) fn cluster(&self) -> Cluster {
         Cluster::new(self.settings.clone())
     }
 }

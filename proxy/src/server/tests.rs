@@ -17,11 +17,13 @@ use tokio::time::Instant;
 use super::control::Control;
 use super::fleet::{Me, Membership};
 use super::listeners::HeldSockets;
+use super::releases::Books;
 use super::rules::{Inbox, RulesThread, Sources};
 use super::weights::WeightsThread;
 use super::{Failure, Order, Server, Shared, StartOptions};
 use crate::control_path::assemble::Assembler;
 use crate::control_path::publish::{Listeners, Publisher};
+use crate::control_path::release::{FolderStore, Unwritten};
 use crate::control_path::source::file::{FileSet, FileWatch};
 use crate::control_path::source::{Text, TextKind};
 use crate::data_path::listener::OpenListener;
@@ -260,6 +262,9 @@ fn rules_thread(listeners: Slow) -> (Arc<Shared>, RulesThread, UnboundedReceiver
     let assembler = Assembler::new(1, ReleaseContext::default(), AddressSet::default(), None);
     let listeners = Box::new(listeners);
     let publisher = Publisher::new(Settings::default(), assembler, Arc::clone(&snapshots), listeners, None);
+    let inbox = Inbox::new();
+    let (releases, _) =
+        Books::open(FolderStore::open(None, |_| {}), None, Arc::new(Unwritten::open(None)), None, &inbox);
     let shared = Arc::new(Shared {
         snapshots,
         status: ArcSwap::from_pointee(publisher.status()),
@@ -267,12 +272,15 @@ fn rules_thread(listeners: Slow) -> (Arc<Shared>, RulesThread, UnboundedReceiver
         log: LogSink::off(),
         me: Me::new(String::new()),
         etcd: None,
+        releases,
+        token: None,
+        swaps: watch::channel(()).1,
         readiness: watch::Sender::default(),
     });
     let (failures, told) = unbounded_channel();
     let rules = RulesThread::start(
         publisher,
-        Inbox::new(),
+        inbox,
         Sources::default(),
         Arc::clone(&shared),
         watch::Sender::default(),
@@ -299,7 +307,7 @@ fn an_order_to_end_does_not_wait_for_files_that_are_being_read() {
         watch: FileWatch::new(FileSet::new(folder.path().join("serin.yaml"), &[])),
         rules,
         weights: WeightsThread::start(Arc::clone(&shared.snapshots), unbounded_channel().0).unwrap(),
-        probing: [(); 2].map(|()| std::thread::spawn(|| ())),
+        probing: [(); 3].map(|()| std::thread::spawn(|| ())),
         etcd: None,
         fleet: Membership::new(Arc::clone(&shared), watch::channel(()).1),
         sockets: HeldSockets::default(),

@@ -62,6 +62,10 @@ impl<'de> Deserialize<'de> for Elsewhere {
 pub struct AdminSettings {
     /// `IP:PORT`.
     pub address: SocketAddr,
+    /// A file with a token of at least 16 characters. With it, changes have to show it (`Authorization: Bearer TOKEN`) and may come
+    /// from other machines. Default: changes are taken from this machine only, and need no token.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
 }
 
 /// See [`Settings::sources`].
@@ -209,6 +213,7 @@ impl Settings {
         let absolute = |path: &mut PathBuf| *path = folder.join(&*path);
         self.state_dir.iter_mut().for_each(absolute);
         self.secret_file.iter_mut().for_each(absolute);
+        self.admin.iter_mut().flat_map(|admin| &mut admin.token_file).for_each(absolute);
         if let Some(etcd) = &mut self.sources.etcd {
             etcd.password_file.iter_mut().for_each(absolute);
             let tls = etcd.tls.iter_mut();

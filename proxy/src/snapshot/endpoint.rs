@@ -10,6 +10,7 @@ use routing_rules::breaker::Opening;
 use routing_rules::rules::Name;
 
 use super::evidence::SharedCounts;
+use super::stratum::sixteenth_of_endpoint;
 use super::{BreakerState, Checked, ConnectionCounters, ConnectionTotals, SharedGate};
 
 /// One endpoint of one upstream. Its identity is the pair of both: an address that two upstreams share is judged
@@ -17,6 +18,7 @@ use super::{BreakerState, Checked, ConnectionCounters, ConnectionTotals, SharedG
 pub struct Endpoint {
     upstream: Name,
     address: SocketAddr,
+    sixteenth: usize,
     workers: Box<[EndpointCounters]>,
     /// Requests of all workers, counted only where they are limited.
     places_taken: AtomicU32,
@@ -84,6 +86,7 @@ impl Endpoint {
         Self {
             upstream,
             address,
+            sixteenth: sixteenth_of_endpoint(address),
             workers,
             places_taken: AtomicU32::new(0),
             learned: Mutex::default(),
@@ -103,6 +106,11 @@ impl Endpoint {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// To which part of all endpoints it belongs where these are compared, from 0 to 15.
+    pub fn sixteenth(&self) -> usize {
+        self.sixteenth
     }
 
     /// The counters of one worker; `None` for a worker that does not exist.

@@ -1,18 +1,17 @@
 //! The counters that say how fast an endpoint is, written by one worker and read by whoever wants to.
 //!
-//! A sum and its count must be of one moment: half an update would look like a request as old as the process. So a
-//! version is odd while the writer writes, and a reader that saw an odd or another version reads again. Neither waits for
-//! the other.
+//! A sum and its count must be of one moment: half an update would look like a request as old as the process.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, fence};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use routing_rules::balance::{Counts, Sum};
+
+use super::version::Version;
 
 /// [`Counts`] that one thread writes.
 #[derive(Default)]
 pub(super) struct SharedCounts {
-    version: AtomicU64,
+    version: Version,
     cells: [AtomicU64; CELLS],
 }
 
@@ -21,24 +20,17 @@ impl SharedCounts {
     pub(super) fn update(&self, change: impl FnOnce(&mut Counts)) {
         let mut counts = self.load();
         change(&mut counts);
-        let version = self.version.load(Relaxed);
-        self.version.store(version.wrapping_add(1), Relaxed);
-        fence(Release);
-        for (cell, value) in self.cells.iter().zip(to_cells(&counts)) {
-            cell.store(value, Relaxed);
-        }
-        self.version.store(version.wrapping_add(2), Release);
+        self.version.change(|| {
+            for (cell, value) in self.cells.iter().zip(to_cells(&counts)) {
+                cell.store(value, Relaxed);
+            }
+        });
     }
 
     /// The counts of one moment. `None` if the writer was in between at every try, which takes a writer that was
     /// stopped in the middle of one.
     pub(super) fn read(&self) -> Option<Counts> {
-        (0..TRIES).find_map(|_| {
-            let version = self.version.load(Acquire);
-            let counts = self.load();
-            fence(Acquire);
-            (version.is_multiple_of(2) && self.version.load(Relaxed) == version).then_some(counts)
-        })
+        self.version.read(|| self.load())
     }
 
     fn load(&self) -> Counts {
@@ -55,9 +47,6 @@ fn to_cells(counts: &Counts) -> [u64; CELLS] {
 }
 
 const CELLS: usize = 11;
-
-/// An update takes some nanoseconds.
-const TRIES: usize = 100;
 
 #[cfg(test)]
 mod tests {

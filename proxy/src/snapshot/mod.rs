@@ -2,11 +2,13 @@
 //!
 //! Everything of a request is decided from one snapshot, so two parts of a decision can never disagree.
 //! Snapshots share what did not change. What an endpoint has learned (its counters) belongs to its identity and
-//! lives through every swap, because [`Endpoint`]s are shared between snapshots; so does the [`Traffic`] of a route.
+//! lives through every swap, because [`Endpoint`]s are shared between snapshots; so do the [`Traffic`] of a route and the
+//! [`Comparison`] of a release.
 
 mod activity;
 mod breaker;
 mod checked;
+mod comparison;
 mod connection;
 mod discovered;
 mod endpoint;
@@ -15,9 +17,12 @@ mod evidence;
 mod group;
 mod limit;
 mod mirrored;
+mod recent;
+mod stratum;
 mod tally;
 mod traffic;
 mod upstream;
+mod version;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -31,6 +36,7 @@ use routing_rules::table::{RouteTable, UpstreamId};
 pub use activity::{Activity, Look, Mark};
 pub use breaker::{Admitted, BreakerState, Results, SharedGate};
 pub use checked::Checked;
+pub use comparison::{Compared, Comparison};
 pub use connection::{ConnectionCounters, ConnectionEnd, ConnectionTotals};
 pub use discovered::{Discovered, Failed, Outcome, State};
 pub(crate) use endpoint::add;
@@ -40,6 +46,8 @@ pub use group::Group;
 pub use limit::{DoorTotals, RouteLimitIndex, RouteLimits, UpstreamDoor};
 pub(crate) use limit::{Entrance, RoutePlace, RouteRefusal, client_network, has_limits};
 pub use mirrored::{MirrorTally, Mirrored};
+pub use recent::RecentUser;
+pub use stratum::{FirstAttempt, Outcomes, SIXTEEN, Stratum, StratumTotals};
 pub use tally::{DURATION_BOUNDS, Ended, Tally, TallyTotals};
 pub use traffic::{Retired, RetiredTraffic, Traffic, TrafficIndex};
 pub use upstream::{Balancer, Member, Sticky, Upstream, Weighing};

@@ -9,7 +9,7 @@ use routing_rules::rules::Name;
 use routing_rules::table::{ReleaseId, RouteId};
 use tokio::time::Instant;
 
-use super::{Ended, MirrorTally, Mirrored, Tally, TallyTotals};
+use super::{Comparison, Ended, MirrorTally, Mirrored, Tally, TallyTotals};
 
 /// The requests of one route, or of one group of one release.
 pub struct Traffic {
@@ -30,18 +30,19 @@ pub struct TrafficIndex {
     pub stable: Vector<Option<Arc<Traffic>>>,
     /// By [`ReleaseId::index`]; a free slot is `None`.
     pub canary: Vector<Option<Arc<Traffic>>>,
+    /// By [`ReleaseId::index`]; a free slot is `None`.
+    pub comparisons: Vector<Option<Arc<Comparison>>>,
     /// What has gone lately, so that its last counts can still be read.
     pub retired: RetiredTraffic,
 }
 
 /// By name, and group if it is of a release. Persistent: snapshots share it.
-pub type RetiredTraffic = HashMap<(Option<Group>, Name), Retired>;
+pub type RetiredTraffic = HashMap<(Option<Group>, Name), Retired<Traffic>>;
 
-/// Traffic of a name that is no longer in the rules.
-#[derive(Clone)]
-pub struct Retired {
+/// What was counted for a name that is no longer in the rules.
+pub struct Retired<T> {
     /// The counts.
-    pub traffic: Arc<Traffic>,
+    pub counts: Arc<T>,
     /// When the name went.
     pub since: Instant,
 }
@@ -106,15 +107,26 @@ impl TrafficIndex {
         groups.get(id.index())?.as_ref()
     }
 
+    /// What is compared of a release.
+    pub fn comparison(&self, id: ReleaseId) -> Option<&Arc<Comparison>> {
+        self.comparisons.get(id.index())?.as_ref()
+    }
+
     /// The traffic of all that is here or has gone lately.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Traffic>> {
         let here = [&self.routes, &self.stable, &self.canary].into_iter().flatten().flatten();
         let gone = self.retired.values().filter(|retired| retired.is_remembered());
-        here.chain(gone.map(|retired| &retired.traffic))
+        here.chain(gone.map(|retired| &retired.counts))
     }
 }
 
-impl Retired {
+impl<T> Clone for Retired<T> {
+    fn clone(&self) -> Self {
+        Self { counts: Arc::clone(&self.counts), since: self.since }
+    }
+}
+
+impl<T> Retired<T> {
     /// Whether the counts are still to be shown, and taken up again should the name come back.
     pub fn is_remembered(&self) -> bool {
         self.since.elapsed() < REMEMBER
@@ -131,11 +143,11 @@ mod tests {
     #[test]
     fn what_has_gone_is_forgotten_after_a_while() {
         let retired = |name: &str, ago: Duration| Retired {
-            traffic: Arc::new(Traffic::new(Name::new(name).expect("a name"), None, 1)),
+            counts: Arc::new(Traffic::new(Name::new(name).expect("a name"), None, 1)),
             since: Instant::now().checked_sub(ago).expect("the machine has been up for so long"),
         };
         let gone = [retired("just-now", Duration::ZERO), retired("long-ago", REMEMBER)];
-        let gone = gone.into_iter().map(|retired| ((None, retired.traffic.name().clone()), retired));
+        let gone = gone.into_iter().map(|retired| ((None, retired.counts.name().clone()), retired));
         let index = TrafficIndex { retired: gone.collect(), ..TrafficIndex::default() };
         let names: Vec<&str> = index.all().map(|traffic| traffic.name().as_str()).collect();
         assert_eq!(names, ["just-now"]);

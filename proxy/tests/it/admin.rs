@@ -60,7 +60,7 @@ fn the_rules_in_force_are_shown() {
         assert!(upstreams.contains(part), "{part} in {upstreams}");
     }
     let releases = text(&serin, "/api/v1/releases");
-    for part in ["\"name\":\"next\"", "\"stable\":\"old\"", "\"canary\":\"new\"", "\"percent\":\"10"] {
+    for part in ["\"name\":\"next\"", "\"stable\":\"old\"", "\"canary\":\"new\"", "\"percent\":10"] {
         assert!(releases.contains(part), "{part} in {releases}");
     }
     let explained = text(&serin, "/api/v1/explain?url=http://shop.test/&ip=192.0.2.1");

@@ -210,7 +210,7 @@ fn completions_are_what_the_shell_understands() {
         let output = serin(&["completions", shell]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let script = stdout(&output);
-        for word in ["run", "check", "explain", "diff", "demo", "completions", "config", "state-dir"] {
+        for word in ["run", "check", "explain", "diff", "demo", "release", "completions", "config", "state-dir"] {
             assert!(script.contains(word), "{shell}: `{word}` is not completed");
         }
         let path = folder.path().join(shell);

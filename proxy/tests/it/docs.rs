@@ -113,6 +113,7 @@ fn known_commands(page: &str, line: usize, lines: &[&str]) {
         "curl -X POST ",
         "serin etcd ",
         "serin instances",
+        "serin release ",
     ];
     for command in lines.iter().filter(|command| !command.is_empty()) {
         assert!(known.iter().any(|start| command.starts_with(start)), "{page}:{line}: nothing tests `{command}`");

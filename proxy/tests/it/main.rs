@@ -33,9 +33,12 @@ mod reference;
 
 mod access_log;
 mod admin;
+
+mod analysis;
 mod blame;
 mod check;
 mod cli;
+mod comparison;
 mod demo;
 mod diff;
 mod discovery;
@@ -53,9 +56,13 @@ mod health;
 mod hedge;
 mod listeners;
 mod migrate;
+mod openapi;
 mod overload;
 mod register;
+
 mod rejected;
+mod release_cli;
+mod releases;
 mod reload;
 mod resilience;
 mod shortage;

@@ -86,22 +86,25 @@ fn metrics_page_is_current() {
 #[test]
 fn command_page_is_current() {
     let mut page = Page::new("Command line", Vec::new());
-    page.say("Exit codes: 0 good, 1 the answer is no, 2 wrong usage.");
+    page.say("Exit codes: 0 good, 1 the answer is no, 2 wrong usage, 3 what had to be asked did not answer.");
     page.say("The process logs to stderr: text on a terminal, else JSON. `SERIN_LOG=debug` says more, `SERIN_LOG=warn` less.");
     let top = help(&[]);
-    let commands: Vec<String> = top
-        .lines()
-        .skip_while(|line| *line != "Commands:")
-        .skip(1)
-        .map_while(|line| line.split_whitespace().next().map(str::to_owned))
-        .filter(|name| name != "help")
-        .collect();
-    assert!(commands.iter().any(|name| name == "run"), "no commands in:\n{top}");
+    assert!(commands(&top).contains(&"run"), "no commands in:\n{top}");
     page.block("serin", &top);
-    for command in &commands {
-        page.block(&format!("serin {command}"), &help(&[command]));
+    for command in commands(&top) {
+        let text = help(&[command]);
+        page.block(&format!("serin {command}"), &text);
+        for inner in commands(&text) {
+            page.block(&format!("serin {command} {inner}"), &help(&[command, inner]));
+        }
     }
     page.hold("cli.md");
+}
+
+/// The commands that a command's help names.
+fn commands(help: &str) -> Vec<&str> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    lines.map_while(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect()
 }
 
 /// The access log's fields have no doc comments, so this page is written by hand; it must name exactly the fields that

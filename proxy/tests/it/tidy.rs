@@ -37,7 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("serin_proxy::control_path", &[SNAPSHOT, CONNECT, RANDOM, MOMENT, THREAD, "routing_rules"]),
     // What both stand on knows neither.
-    (SNAPSHOT, &[TABLE, RELEASE, BALANCE, BREAKER, LIMIT, HEALTH, DISCOVERY, REQUEST]),
+    (SNAPSHOT, &[TABLE, RELEASE, BALANCE, BREAKER, LIMIT, HEALTH, DISCOVERY, REQUEST, ANALYSIS]),
     (CONNECT, &[]),
     (RANDOM, &[]),
     (MOMENT, &[]),
@@ -45,15 +45,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     (TELEMETRY, &[SNAPSHOT, THREAD, TABLE, HEALTH]),
     ("serin_proxy::settings", &["routing_rules::rules", "routing_rules::spec"]),
     // They answer questions: about the snapshot, or about files that might become one.
-    ("serin_proxy::explain", &[SNAPSHOT, RANDOM, "routing_rules"]),
+    ("serin_proxy::explain", &[SNAPSHOT, RANDOM, MOMENT, "routing_rules"]),
     ("serin_proxy::diff", &[SNAPSHOT, RANDOM, "serin_proxy::control_path", "serin_proxy::settings", "routing_rules"]),
     ("serin_proxy::admin", &[SNAPSHOT, MOMENT, "serin_proxy::explain", "routing_rules"]),
     // The brain reads like a compiler, never backwards; balance, breaker, health, limit, retry and analysis know none
     // of it.
-    // Rules read a breaker's condition and a limit's rate, which are right by construction.
+    // Rules read a breaker's condition, a limit's rate and what an analysis is told, which are right by construction.
     (TABLE, &[RELEASE, RULES, SPEC, REQUEST, BALANCE]),
     (RELEASE, &[RULES, SPEC, REQUEST]),
-    (RULES, &[SPEC, REQUEST, BREAKER, LIMIT, HEALTH]),
+    (RULES, &[SPEC, REQUEST, BREAKER, LIMIT, HEALTH, ANALYSIS]),
     (SPEC, &[]),
     (REQUEST, &[]),
     (BALANCE, &[]),
@@ -63,7 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (HEALTH, &[]),
     // What was found becomes endpoints as they are written.
     (DISCOVERY, &[RULES]),
-    ("routing_rules::analysis", &[]),
+    (ANALYSIS, &[]),
     ("routing_rules::error", &[]),
 ];
 
@@ -83,6 +83,7 @@ const BREAKER: &str = "routing_rules::breaker";
 const LIMIT: &str = "routing_rules::limit";
 const RETRY: &str = "routing_rules::retry";
 const HEALTH: &str = "routing_rules::health";
+const ANALYSIS: &str = "routing_rules::analysis";
 const DISCOVERY: &str = "routing_rules::discovery";
 
 /// Arrows against the table, each with its reason. One that is no longer drawn must go from the list.
@@ -96,6 +97,12 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "serin_proxy::admin",
         "serin_proxy::control_path::fleet",
         "what a change was written to is asked who has applied it",
+    ),
+    ("serin_proxy::admin", "serin_proxy::control_path::decode::Problem", "the API shows what is wrong as it was found"),
+    (
+        "serin_proxy::admin",
+        "serin_proxy::control_path::release",
+        "orders are carried out there; the API passes them on",
     ),
     ("serin_proxy::control_path", "serin_proxy::settings", "settings stand in the main file, which it reads"),
     ("serin_proxy::settings", "serin_proxy::control_path::decode", "the text format is known there only"),
@@ -135,6 +142,7 @@ const SERDE: &[&str] = &["serde", "serde_json"];
 /// Everything the brain is made of. None of it does I/O, tells the time or draws.
 const BRAIN_CRATES: &[&str] = &[
     "aho-corasick",
+    "base64",
     "foldhash",
     "hmac",
     "http",

@@ -7,8 +7,9 @@ use super::audience::Facts;
 use super::bucket::Cut;
 use super::device::DeviceClass;
 use super::key::{KeyMatch, UserIds};
+use super::page::is_of_a_page;
 use super::pin::{Pin, Pins, RuleTag};
-use super::{Assignment, Bucket, Group, Reason, ReleaseState, Secret, Status};
+use super::{Arm, Assignment, Bucket, Group, Growth, Reason, ReleaseState, Secret, Status};
 use crate::request::{RequestView, cookie};
 use crate::rules::{KeySource, Override, Release, Share};
 use crate::spec::Percent;
@@ -50,6 +51,20 @@ struct RuleShare {
     percent: Percent,
     cut: Cut,
     tag: RuleTag,
+    /// Who was in before it grew, and until when that matters.
+    before: Option<(Cut, u64)>,
+}
+
+impl RuleShare {
+    /// Whether it has grown so lately that pages may be open that another version served.
+    fn has_just_grown(&self, moment: &Moment) -> bool {
+        self.before.is_some_and(|(_, until_secs)| moment.unix_secs < until_secs)
+    }
+
+    /// Whether a user of the share came in so lately that pages may be open that stable served.
+    fn is_newcomer(&self, bucket: Bucket, moment: &Moment) -> bool {
+        self.before.is_some_and(|(before, until_secs)| moment.unix_secs < until_secs && !before.takes(bucket))
+    }
 }
 
 impl Assigner {
@@ -57,16 +72,18 @@ impl Assigner {
     pub fn new(rules: Arc<Release>, state: &ReleaseState, secret: &Secret) -> Self {
         let sticky = rules.sticky();
         let shares = rules.audience().iter().map(|rule| {
-            let percent = match rule.share {
-                Share::Phase => state.percent,
-                Share::Fixed(percent) => percent,
+            let (percent, growth) = match rule.share {
+                Share::Phase => (state.percent, state.growth),
+                Share::Fixed(percent) => (percent, None),
             };
-            RuleShare { percent, cut: Cut::new(percent, sticky.range), tag: RuleTag::of(&rule.name) }
+            let before = growth.filter(|_| sticky.pin).map(|Growth { from, at_secs }| {
+                (Cut::new(from, sticky.range), at_secs.saturating_add(sticky.page_life.as_secs()))
+            });
+            RuleShare { percent, cut: Cut::new(percent, sticky.range), tag: RuleTag::of(&rule.name), before }
         });
         let wants_ids = sticky.key.contains(&KeySource::SerinId);
-        if rules.audience().iter().any(|rule| !rule.conditions.device.is_empty()) {
-            DeviceClass::prepare();
-        }
+        // Also where no rule asks for devices: whoever keeps a record of users will, and requests must not wait for it.
+        DeviceClass::prepare();
         Self {
             status: state.status,
             shares: shares.collect(),
@@ -99,7 +116,8 @@ impl Assigner {
         match self.pins.as_ref().and_then(|pins| pins.read(request.headers, moment.unix_secs)) {
             None => self.by_rules(None, request, moment),
             Some(Ok(pin)) => {
-                self.by_pin(pin, moment).unwrap_or_else(|| self.by_rules(Some(pin.bucket), request, moment))
+                let by_pin = self.by_pin(pin, request, moment);
+                by_pin.unwrap_or_else(|| self.by_rules(Some(pin.bucket), request, moment))
             }
             Some(Err(refusal)) => Assignment { pin_refused: Some(refusal), ..self.by_rules(None, request, moment) },
         }
@@ -116,7 +134,7 @@ impl Assigner {
         // The time decides only about cookies, which are dropped.
         let moment = Moment { unix_secs: 0, draw: [0, 0] };
         let pinned = user.pinned_by.map(|rule| Pin::new(user.bucket, RuleTag::of(rule), moment.unix_secs));
-        let by_pin = pinned.and_then(|pin| self.by_pin(pin, &moment));
+        let by_pin = pinned.and_then(|pin| self.by_pin(pin, request, &moment));
         let assignment = by_pin.unwrap_or_else(|| self.by_rules(Some(user.bucket), request, &moment));
         Assignment { to_set: CookiesToSet::default(), ..assignment }
     }
@@ -131,18 +149,33 @@ impl Assigner {
 
     /// A user who came in through a rule stays in as long as the rule has room, even where its conditions no longer
     /// hold. `None`: there is no such rule any more, or its share has shrunk below the user.
-    fn by_pin(&self, pin: Pin, moment: &Moment) -> Option<Assignment<'_>> {
+    fn by_pin(&self, pin: Pin, request: &RequestView<'_>, moment: &Moment) -> Option<Assignment<'_>> {
         let index = self.shares.iter().position(|share| share.tag == pin.rule && share.cut.takes(pin.bucket))?;
         let renewed = pin.is_worn(moment.unix_secs).then(|| self.pin(pin.bucket, index, moment)).flatten();
         let to_set = CookiesToSet { pin: renewed, id: None };
-        Some(self.with_rule(index, Group::Canary, Reason::Pin, Some(pin.bucket), to_set))
+        let facts = Facts::new(request);
+        // Users of the control are those for whom this very rule decides, so these must be as well.
+        let share = &self.shares[index];
+        let is_left_out = share.has_just_grown(moment) && is_of_a_page(request);
+        let is_compared = share.cut.leaves_some() && !is_left_out && self.first_rule(&facts) == Some(index);
+        Some(Assignment {
+            arm: is_compared.then_some(Arm::Canary),
+            device: facts.known_device(),
+            ..self.with_rule(index, Group::Canary, Reason::Pin, Some(pin.bucket), to_set)
+        })
+    }
+
+    /// The place of the first rule whose conditions hold.
+    fn first_rule(&self, facts: &Facts<'_>) -> Option<usize> {
+        self.rules.audience().iter().position(|rule| facts.fulfil(&rule.conditions))
     }
 
     /// `pinned` is the bucket of a pin whose rule does not decide; it still says who the user is.
     fn by_rules<'r>(&'r self, pinned: Option<Bucket>, request: &RequestView<'_>, moment: &Moment) -> Assignment<'r> {
         let facts = Facts::new(request);
-        let Some(index) = self.rules.audience().iter().position(|rule| facts.fulfil(&rule.conditions)) else {
-            return Assignment { bucket: pinned, ..self.without_rule(Group::Stable, Reason::NoRule) };
+        let Some(index) = self.first_rule(&facts) else {
+            let device = facts.known_device();
+            return Assignment { bucket: pinned, device, ..self.without_rule(Group::Stable, Reason::NoRule) };
         };
         let cut = self.shares[index].cut;
         let key = match pinned {
@@ -156,12 +189,22 @@ impl Assigner {
             };
             return self.with_rule(index, group, reason, None, CookiesToSet::default());
         };
+        if cut.takes(bucket) && self.shares[index].is_newcomer(bucket, moment) && is_of_a_page(request) {
+            // The page had no pin, so stable served it before its user came in.
+            return self.with_rule(index, Group::Stable, Reason::Page, Some(bucket), CookiesToSet::default());
+        }
         let group = if cut.takes(bucket) { Group::Canary } else { Group::Stable };
         let to_set = CookiesToSet {
             pin: (group == Group::Canary).then(|| self.pin(bucket, index, moment)).flatten(),
             id: self.ids.as_ref().zip(new_id),
         };
-        self.with_rule(index, group, Reason::Rule, Some(bucket), to_set)
+        // What belongs to a page is left out on both sides, or newcomers would be compared without it.
+        let is_compared = cut.leaves_some() && !(self.shares[index].has_just_grown(moment) && is_of_a_page(request));
+        Assignment {
+            arm: is_compared.then_some(Arm::of(group)),
+            device: facts.known_device(),
+            ..self.with_rule(index, group, Reason::Rule, Some(bucket), to_set)
+        }
     }
 
     fn pin(&self, bucket: Bucket, index: usize, moment: &Moment) -> Option<(&Pins, Pin)> {
@@ -178,7 +221,18 @@ impl Assigner {
         to_set: CookiesToSet<'r>,
     ) -> Assignment<'r> {
         let rule = Some(&*self.rules.audience()[index].name);
-        Assignment { group, reason, bucket, rule, share: self.shares[index].percent, pin_refused: None, to_set }
+        Assignment {
+            group,
+            reason,
+            bucket,
+            rule,
+            place: Some(index),
+            arm: None,
+            share: self.shares[index].percent,
+            device: None,
+            pin_refused: None,
+            to_set,
+        }
     }
 
     fn without_rule(&self, group: Group, reason: Reason) -> Assignment<'_> {
@@ -191,7 +245,10 @@ impl Assigner {
             reason,
             bucket: None,
             rule: None,
+            place: None,
+            arm: None,
             share,
+            device: None,
             pin_refused: None,
             to_set: CookiesToSet::default(),
         }
@@ -220,9 +277,10 @@ mod tests {
             sticky: crate::spec::StickySpec::default(),
             override_: Some(crate::spec::OverrideSpec::Header("x-group".into())),
             expose: false,
+            analysis: crate::spec::AnalysisSpec::default(),
         };
         let rules = Release::new("r", &spec, &mut Vec::new()).unwrap();
-        let state = ReleaseState { percent: Percent::ZERO, status };
+        let state = ReleaseState { percent: Percent::ZERO, status, growth: None };
         Assigner::new(Arc::new(rules), &state, &Secret::default())
     }
 

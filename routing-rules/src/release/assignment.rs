@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use super::key::{ID_COOKIE, ID_LIFE_SECS, UserId, UserIds};
 use super::pin::{PIN_LIFE_SECS, Pin, PinRefusal, Pins};
-use super::{Bucket, Status};
+use super::{Bucket, DeviceClass, Status};
 use crate::spec::Percent;
 
 /// Which of its two upstreams a release chooses.
@@ -48,6 +48,25 @@ impl FromStr for Group {
     }
 }
 
+/// The side on which a request counts when the versions of a release are compared: users of one rule of the audience, all
+/// of whom the rule might have moved (specification of the analysis, §1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arm {
+    /// Within the rule's share.
+    Canary,
+    /// The rule decides for them too, and they lie outside its share.
+    Control,
+}
+
+impl Arm {
+    pub(super) fn of(group: Group) -> Self {
+        match group {
+            Group::Stable => Self::Control,
+            Group::Canary => Self::Canary,
+        }
+    }
+}
+
 /// A word that is not a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a group; one of stable, canary")]
@@ -62,6 +81,8 @@ pub enum Reason {
     Pin,
     /// The first rule whose conditions hold, by its share.
     Rule,
+    /// A rule's share takes its user since a short while, but the request is of a page that was served before: stable.
+    Page,
     /// No rule's conditions hold: stable.
     NoRule,
     /// A rule's conditions hold, but the request has nothing that identifies its user: stable.
@@ -77,6 +98,7 @@ impl Reason {
             Self::Override => "override",
             Self::Pin => "pin",
             Self::Rule => "rule",
+            Self::Page => "page",
             Self::NoRule => "no_rule",
             Self::NoKey => "no_key",
             Self::Inactive(_) => "inactive",
@@ -96,8 +118,16 @@ pub struct Assignment<'r> {
     pub bucket: Option<Bucket>,
     /// The name of the rule that decided, also when the user is outside its share.
     pub rule: Option<&'r str>,
+    /// That rule's place in the audience.
+    pub place: Option<usize>,
+    /// On which side the request counts when the groups of that rule are compared. `None` if it must not count: an override or
+    /// the release's status decided, nothing identifies the user, a pin of another rule than that whose conditions hold first,
+    /// or the rule's share is nobody or everybody.
+    pub arm: Option<Arm>,
     /// The share that was applied to the user: of the rule, or none or all where no rule decided.
     pub share: Percent,
+    /// What the user is holding, if some rule asked for that.
+    pub device: Option<DeviceClass>,
     /// Why the request's pin was ignored, if it had one that was not right.
     pub pin_refused: Option<PinRefusal>,
     pub(super) to_set: CookiesToSet<'r>,
@@ -128,6 +158,7 @@ impl fmt::Display for Assignment<'_> {
             Reason::Pin => write!(f, "pin of {rule}{bucket}"),
             Reason::Rule if self.group == Group::Canary => write!(f, "{rule}{bucket}"),
             Reason::Rule => write!(f, "{rule}{bucket} is outside"),
+            Reason::Page => write!(f, "{rule}{bucket} has come in, but the page it belongs to is of stable"),
             Reason::NoRule => f.write_str("no rule's conditions hold"),
             Reason::NoKey => write!(f, "{rule}, but the request has no sticky key"),
             Reason::Inactive(status) => write!(f, "the release is {}", status.as_str().replace('_', " ")),

@@ -33,6 +33,11 @@ impl<'a> Facts<'a> {
             && conditions.geo.as_ref().is_none_or(|pattern| self.place().is_some_and(|place| lies_in(place, pattern)))
     }
 
+    /// The device, if a condition asked for it.
+    pub(super) fn known_device(&self) -> Option<DeviceClass> {
+        self.device.get().copied()
+    }
+
     fn device(&self) -> DeviceClass {
         *self.device.get_or_init(|| DeviceClass::of(self.request.headers))
     }

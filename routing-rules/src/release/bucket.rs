@@ -82,6 +82,11 @@ impl Cut {
         self.everybody || from_end < self.threshold
     }
 
+    /// Whether some users are not taken: those are what the others are compared with, also before there are any.
+    pub(super) fn leaves_some(self) -> bool {
+        !self.everybody
+    }
+
     /// Whether users without a bucket are taken: at 100 % nobody needs a hash.
     pub(super) fn takes_everybody(self) -> bool {
         self.everybody
@@ -101,6 +106,7 @@ mod tests {
             assert_eq!(Cut::new(percent, Range::Low).threshold, threshold, "{points}");
         }
     }
+
     #[test]
     fn a_place_on_the_line_is_in_where_its_users_are() {
         for line in 0..10_000 {

@@ -5,7 +5,7 @@
 //! trusts what it is told, so a device condition chooses an audience and never protects anything.
 //!
 //! Invariants: no allocation, no panic on any bytes, and time linear in the agent, of which only the first 1,024 bytes are
-//! read. The automaton (1.2 MB) is built once in a process, in about two milliseconds, when the first rule with devices is
+//! read. The automaton (1.2 MB) is built once in a process, in about two milliseconds, when the first release is
 //! compiled. A needle or a rule that changes what real agents get moves users between groups, so it comes with a new
 //! [`DEVICE_TABLE_VERSION`].
 //!
@@ -101,7 +101,7 @@ impl DeviceClass {
         }
     }
 
-    /// Builds the automaton, if nothing has yet. Compiling a rule with devices does, so that no request waits for it.
+    /// Builds the automaton, if nothing has yet. Compiling a release does, so that no request waits for it.
     pub(super) fn prepare() {
         LazyLock::force(&NEEDLES);
     }

@@ -7,9 +7,9 @@
 use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv6Addr};
 
-use http::header::{ACCEPT, HeaderName};
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 
+use super::page::is_navigation;
 use super::seal::{Body, Seal, Secret};
 use super::{Bucket, Moment, Salt};
 use crate::request::{RequestView, cookie};
@@ -95,26 +95,6 @@ pub(super) const ID_COOKIE: &str = "serin_id";
 /// 400 days, the longest that browsers keep a cookie.
 pub(super) const ID_LIFE_SECS: u64 = 400 * 24 * 3_600;
 const ID_VERSION: u8 = 1;
-
-/// Whether a person opens a page: then the response reaches a browser that keeps the cookie it sets. Requests from
-/// within a page run side by side, and each would be given another id.
-fn is_navigation(request: &RequestView<'_>) -> bool {
-    if *request.method != Method::GET {
-        return false;
-    }
-    match request.headers.get(&SEC_FETCH_MODE) {
-        Some(mode) => mode == "navigate",
-        // Browsers before 2023, and all of them on plain HTTP, do not send the field.
-        None => request.headers.get_all(ACCEPT).iter().any(|accept| names_html(accept.as_bytes())),
-    }
-}
-
-fn names_html(accept: &[u8]) -> bool {
-    let html = b"text/html";
-    accept.windows(html.len()).any(|window| window.eq_ignore_ascii_case(html))
-}
-
-const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// A client address as key.
 struct AddressText {

@@ -5,7 +5,8 @@
 //! release's [`Salt`]. The user is in the canary group if the bucket lies below the percent's share of all numbers,
 //! so more percent only adds users and less only removes them (specification of the analysis, §9).
 //!
-//! What it does not do: choose an endpoint, count, or move through phases by itself. Time and random numbers come
+//! What it does not do: choose an endpoint, count, or move through phases by itself: a
+//! [`ReleaseRecord`] says what an order makes of a release, and others give orders. Time and random numbers come
 //! with each request as a [`Moment`]. Nothing on the way of a request allocates, unless a geo database is asked or the
 //! caller asks for the cookies to set.
 //!
@@ -14,6 +15,7 @@
 mod assign;
 mod audience;
 mod key;
+mod page;
 
 mod bucket;
 mod salt;
@@ -23,16 +25,20 @@ mod seal;
 mod session;
 
 mod assignment;
+mod command;
+mod record;
 mod state;
 
 mod device;
 
 pub use assign::{Assigner, KnownUser, Moment};
-pub use assignment::{Assignment, Group, Reason, UnknownGroup};
+pub use assignment::{Arm, Assignment, Group, Reason, UnknownGroup};
 pub use bucket::Bucket;
+pub use command::{Command, Refusal, SignedCommand};
 pub use device::{DEVICE_TABLE_VERSION, DeviceClass, UnknownDevice};
 pub use pin::PinRefusal;
+pub use record::{Canary, Change, Clock, Hold, ITSELF, Pace, ReleaseRecord};
 pub use salt::Salt;
 pub use seal::Secret;
 pub use session::{EndpointTag, Session, Sessions};
-pub use state::{ReleaseContext, ReleaseState, Status, UnknownStatus};
+pub use state::{Growth, ReleaseContext, ReleaseState, Status, UnknownStatus};

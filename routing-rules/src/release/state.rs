@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use super::Secret;
+use super::{ReleaseRecord, Secret};
 use crate::rules::{Name, Release};
 use crate::spec::Percent;
 
@@ -16,18 +17,33 @@ pub struct ReleaseState {
     pub percent: Percent,
     /// Whether the rules decide at all.
     pub status: Status,
+    /// When the percent grew to what it is, and from what.
+    pub growth: Option<Growth>,
+}
+
+/// A step up of the percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// The percent before.
+    pub from: Percent,
+    /// When, in seconds since 1970.
+    pub at_secs: u64,
 }
 
 impl ReleaseState {
     /// Where a release begins: running, in its first phase. Without phases every rule has a percent of its own.
     pub fn initial(rules: &Release) -> Self {
-        Self { percent: rules.phases().first().copied().unwrap_or(Percent::ZERO), status: Status::Running }
+        Self {
+            percent: rules.phases().first().map_or(Percent::ZERO, |phase| phase.percent),
+            status: Status::Running,
+            growth: None,
+        }
     }
 
-    /// The same state with another percent.
+    /// The same state with another percent, as if it had always been so.
     #[must_use]
     pub fn with_percent(self, percent: Percent) -> Self {
-        Self { percent, ..self }
+        Self { percent, growth: None, ..self }
     }
 
     /// The same state with another status. The percent stays, so that a release can be resumed where it was.
@@ -38,7 +54,7 @@ impl ReleaseState {
 
     /// The place among the rules' phases: the last one whose percent is reached. `None` before the first.
     pub fn phase(&self, rules: &Release) -> Option<usize> {
-        rules.phases().iter().rposition(|phase| *phase <= self.percent)
+        rules.phases().iter().rposition(|phase| phase.percent <= self.percent)
     }
 }
 
@@ -92,13 +108,24 @@ pub struct UnknownStatus;
 pub struct ReleaseContext {
     /// Signs pins and user ids.
     pub secret: Secret,
-    /// The stored states, by release.
-    pub states: OrdMap<Name, ReleaseState>,
+    /// What is stored of releases, by name.
+    pub records: OrdMap<Name, Arc<ReleaseRecord>>,
+    /// What is stored cannot be read: nobody is in the canary group of a release of which nothing is known.
+    pub is_lost: bool,
 }
 
 impl ReleaseContext {
+    /// What is stored of a release. Nothing if that is of another one with the same name.
+    pub fn record(&self, rules: &Release) -> Option<&Arc<ReleaseRecord>> {
+        self.records.get(rules.name()).filter(|record| record.is_of(rules))
+    }
+
     /// The state of a release: the stored one, or where it begins.
     pub fn state(&self, rules: &Release) -> ReleaseState {
-        self.states.get(rules.name()).copied().unwrap_or_else(|| ReleaseState::initial(rules))
+        match self.record(rules) {
+            Some(record) => record.state,
+            None if self.is_lost => ReleaseState::initial(rules).with_status(Status::RolledBack),
+            None => ReleaseState::initial(rules),
+        }
     }
 }

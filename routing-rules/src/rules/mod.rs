@@ -49,7 +49,10 @@ pub use mirror::Mirror;
 pub use name::Name;
 pub(crate) use path::canonical_pattern;
 pub use path::{PathPattern, RegexPattern};
-pub use release::{AudienceRule, Conditions, GeoPattern, KeySource, Override, Range, Release, Share, Sticky};
+pub use release::{
+    AnalysisMode, AudienceRule, Conditions, GeoPattern, KeySource, Override, Phase, Range, Release, ReleaseAnalysis,
+    Share, Sticky,
+};
 pub(crate) use route::RouteConditions;
 pub use route::{
     Filter, HeaderEdit, Redirect, ReplacePrefix, Route, Target, TextCondition, Timeouts, WeightedUpstream,
@@ -277,6 +280,25 @@ impl RuleSet {
             }
         };
         self.uses.change(old.as_ref(), Some(&new));
+    }
+
+    /// Puts an object in, and from another set whatever it names that is not here, and what that names.
+    pub fn insert_with(&mut self, object: Object, others: &Self) {
+        let mut missing = uses::uses_of(&object);
+        self.insert(object);
+        while let Some((kind, name)) = missing.pop() {
+            if let Some(object) = self.object(kind, name.as_str()) {
+                // What it names may be missing, if it was here from the beginning.
+                missing.extend(
+                    uses::uses_of(&object)
+                        .into_iter()
+                        .filter(|(kind, name)| self.object(*kind, name.as_str()).is_none()),
+                );
+            } else if let Some(object) = others.object(kind, name.as_str()) {
+                missing.extend(uses::uses_of(&object));
+                self.insert(object);
+            }
+        }
     }
 
     /// Takes an object out.

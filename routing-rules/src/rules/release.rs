@@ -1,6 +1,8 @@
 //! Releases: who may be in the canary group.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::HeaderName;
 
@@ -8,11 +10,12 @@ use super::address::parse_network;
 use super::route::{header_name, text_conditions};
 use super::{AddressSet, Name, TextCondition};
 use crate::RuleError;
+use crate::analysis::{self, OptionError};
 use crate::error::Problems;
 use crate::release::{DeviceClass, Salt};
 use crate::spec::{
-    AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, Percent, PercentSpec, ReleaseSpec, StickyRangeSpec,
-    StickySpec,
+    AnalysisModeSpec, AnalysisSpec, AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, Percent, PercentSpec,
+    PhaseSpec, ReleaseSpec, Span, StickyRangeSpec, StickySpec,
 };
 
 /// A release: stable, canary, audience, phases.
@@ -22,10 +25,21 @@ pub struct Release {
     stable: Name,
     canary: Name,
     audience: Box<[AudienceRule]>,
-    phases: Box<[Percent]>,
+    phases: Box<[Phase]>,
     sticky: Sticky,
     override_: Option<Override>,
     expose: bool,
+    analysis: ReleaseAnalysis,
+    written: Arc<ReleaseSpec>,
+}
+
+/// A step of the percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// The share of users in the canary group.
+    pub percent: Percent,
+    /// How long it lasts if nothing holds it; `None` for as long as nobody ends it.
+    pub lasts: Option<Duration>,
 }
 
 /// One rule of an audience.
@@ -74,6 +88,40 @@ pub enum Share {
     Fixed(Percent),
 }
 
+/// How the canary of a release is judged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReleaseAnalysis {
+    /// What may follow from it.
+    pub mode: AnalysisMode,
+    /// How strictly.
+    pub settings: analysis::Settings,
+}
+
+/// What may follow from an analysis. Each may do what those before may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AnalysisMode {
+    /// There is none.
+    Off,
+    /// It is shown.
+    Observe,
+    /// It may roll back, and keeps a phase from ending by itself.
+    Guard,
+    /// It may promote.
+    Drive,
+}
+
+impl AnalysisMode {
+    /// The mode as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::Guard => "guard",
+            Self::Drive => "drive",
+        }
+    }
+}
+
 /// What identifies a user and how users stay in their group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sticky {
@@ -85,6 +133,8 @@ pub struct Sticky {
     pub salt: Salt,
     /// Which end of the hash line the canary takes.
     pub range: Range,
+    /// How long pages that stable served are taken to be open after the percent has grown.
+    pub page_life: Duration,
 }
 
 /// Which end of the hash line a canary takes (specification of the analysis, §9).
@@ -131,6 +181,7 @@ impl Release {
         let audience = audience(&spec.audience, problems.at("audience"));
         let phases = phases(spec, &mut problems);
         let override_ = spec.override_.as_ref().map(|spec| problems.at("override").ok(override_source(spec)));
+        let analysis = analysis(&spec.analysis, problems.at("analysis"));
         let name = problems.ok(Name::new(name));
         let sticky = sticky(&spec.sticky, problems.at("sticky"), [name.as_ref(), stable.as_ref(), canary.as_ref()]);
         Some(Self {
@@ -145,7 +196,19 @@ impl Release {
                 None => None,
             },
             expose: spec.expose,
+            analysis: analysis?,
+            written: Arc::new(spec.clone()),
         })
+    }
+
+    /// How its canary is judged.
+    pub fn analysis(&self) -> &ReleaseAnalysis {
+        &self.analysis
+    }
+
+    /// As it was written: what history keeps.
+    pub fn written(&self) -> &Arc<ReleaseSpec> {
+        &self.written
     }
 
     /// The release's name.
@@ -169,7 +232,7 @@ impl Release {
     }
 
     /// The steps of the percent, growing.
-    pub fn phases(&self) -> &[Percent] {
+    pub fn phases(&self) -> &[Phase] {
         &self.phases
     }
 
@@ -259,7 +322,7 @@ fn geo(spec: &GeoSpec) -> Result<GeoPattern, String> {
     Ok(pattern)
 }
 
-fn phases(spec: &ReleaseSpec, problems: &mut Problems<'_>) -> Option<Vec<Percent>> {
+fn phases(spec: &ReleaseSpec, problems: &mut Problems<'_>) -> Option<Vec<Phase>> {
     let follows = spec.audience.iter().any(|rule| rule.percent == PercentSpec::Phase);
     if follows && spec.phases.is_empty() {
         problems
@@ -267,15 +330,36 @@ fn phases(spec: &ReleaseSpec, problems: &mut Problems<'_>) -> Option<Vec<Percent
             .report("a rule follows the phases, but there are none; write for example [1, 10, 50, 100]");
         return None;
     }
-    if let Some(index) = spec.phases.windows(2).position(|pair| pair[0] >= pair[1]) {
-        let (before, after) = (spec.phases[index], spec.phases[index + 1]);
+    if let Some(index) = spec.phases.windows(2).position(|pair| pair[0].percent >= pair[1].percent) {
+        let (before, after) = (spec.phases[index].percent, spec.phases[index + 1].percent);
         problems
             .at(format_args!("phases[{}]", index + 1))
             .report(format_args!("phases must grow, but {after} follows {before}"));
         return None;
     }
-    Some(spec.phases.clone())
+    let last = spec.phases.len().saturating_sub(1);
+    let phases = spec.phases.iter().enumerate().map(|(index, phase)| {
+        let lasts = lasts(phase, index == last);
+        let lasts = problems.at(format_args!("phases[{index}].lasts")).ok(lasts);
+        Some(Phase { percent: phase.percent, lasts: lasts? })
+    });
+    // All of them are looked at, whatever the first one says.
+    phases.collect::<Vec<_>>().into_iter().collect()
 }
+
+fn lasts(phase: &PhaseSpec, is_last: bool) -> Result<Option<Duration>, String> {
+    match phase.lasts {
+        None => Ok(None),
+        Some(_) if is_last && phase.percent < Percent::ALL => Err("no phase follows it".into()),
+        Some(span) if span.duration() < SHORTEST_PHASE => {
+            Err(format!("{span} is less than {}", Span::from(SHORTEST_PHASE)))
+        }
+        Some(span) => Ok(Some(span.duration())),
+    }
+}
+
+/// A shorter one is over before anybody has met it.
+const SHORTEST_PHASE: Duration = Duration::from_secs(1);
 
 fn sticky(spec: &StickySpec, mut problems: Problems<'_>, identity: [Option<&Name>; 3]) -> Option<Sticky> {
     let key = problems.at("key").each(&spec.key, |source| match source {
@@ -291,6 +375,11 @@ fn sticky(spec: &StickySpec, mut problems: Problems<'_>, identity: [Option<&Name
             _ => None,
         },
     };
+    let page_life = problems.at("page_life").ok(match spec.page_life {
+        None => Ok(PAGE_LIFE),
+        Some(span) if span.duration() <= LONGEST_PAGE_LIFE => Ok(span.duration()),
+        Some(span) => Err(format!("{span} is longer than {}", Span::from(LONGEST_PAGE_LIFE))),
+    });
     let mut key = key?;
     if key.is_empty() {
         key = vec![KeySource::SerinId, KeySource::ClientIp];
@@ -303,8 +392,45 @@ fn sticky(spec: &StickySpec, mut problems: Problems<'_>, identity: [Option<&Name
             StickyRangeSpec::Low => Range::Low,
             StickyRangeSpec::High => Range::High,
         },
+        page_life: page_life?,
     })
 }
+
+fn analysis(spec: &AnalysisSpec, mut problems: Problems<'_>) -> Option<ReleaseAnalysis> {
+    let usual = analysis::Options::default();
+    let seconds = |span: Option<Span>, usual: u32| {
+        span.map_or(usual, |span| u32::try_from(span.duration().as_secs()).unwrap_or(u32::MAX))
+    };
+    let (min_phase_s, max_phase_s) =
+        (seconds(spec.min_phase, usual.min_phase_s), seconds(spec.max_phase, usual.max_phase_s));
+    let options = analysis::Options {
+        alpha: spec.alpha.unwrap_or(usual.alpha),
+        beta: spec.beta.unwrap_or(usual.beta),
+        // Suspicion comes before the threshold, however low that is.
+        suspect: usual.suspect.min(spec.alpha.map_or(usual.suspect, |alpha| 1.0 / alpha)),
+        min_phase_s,
+        max_phase_s,
+        latency_after_s: usual.latency_after_s.min(max_phase_s),
+        ..usual
+    };
+    let settings = analysis::Settings::new(options).map_err(|OptionError { option, reason }| {
+        format!(
+            "{}: {reason}",
+            option.strip_suffix("_s").map_or_else(|| option.to_owned(), |span| format!("{span}, in seconds"))
+        )
+    });
+    let mode = match spec.mode {
+        AnalysisModeSpec::Off => AnalysisMode::Off,
+        AnalysisModeSpec::Observe => AnalysisMode::Observe,
+        AnalysisModeSpec::Guard => AnalysisMode::Guard,
+        AnalysisModeSpec::Drive => AnalysisMode::Drive,
+    };
+    Some(ReleaseAnalysis { mode, settings: problems.ok(settings)? })
+}
+
+/// What most pages live.
+const PAGE_LIFE: Duration = Duration::from_secs(10 * 60);
+const LONGEST_PAGE_LIFE: Duration = Duration::from_secs(24 * 3_600);
 
 fn override_source(spec: &OverrideSpec) -> Result<Override, String> {
     match spec {

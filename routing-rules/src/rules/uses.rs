@@ -45,7 +45,8 @@ impl Uses {
     }
 }
 
-fn uses_of(object: &Object) -> Vec<Id> {
+/// What an object names.
+pub(super) fn uses_of(object: &Object) -> Vec<Id> {
     match object {
         Object::Listener(_) => Vec::new(),
         Object::Route(route) => uses_of_route(route),

@@ -27,7 +27,10 @@ pub use discovery::{DiscoverySpec, DnsSpec, RegistrySpec};
 pub use health::HealthSpec;
 pub use limit::{HedgeSpec, InFlightPerKeySpec, LimitKeySpec, QueueSpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};
 pub use mirror::MirrorSpec;
-pub use release::{AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, ReleaseSpec, StickyRangeSpec, StickySpec};
+pub use release::{
+    AnalysisModeSpec, AnalysisSpec, AudienceRuleSpec, GeoSpec, KeySourceSpec, OverrideSpec, PhaseSpec, ReleaseSpec,
+    StickyRangeSpec, StickySpec,
+};
 pub use route::{
     EncodedSlashSpec, FilterSpec, LimitsSpec, PathSpec, RedirectSpec, ReplacePrefixSpec, RouteSpec, SplitSpec,
     TextMatchSpec, TimeoutsSpec,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::route::TextMatchSpec;
-use super::scalar::{Percent, PercentSpec};
+use super::scalar::{Percent, PercentSpec, Span};
 
 /// A release moves users of a route from its stable to its canary upstream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,9 +17,10 @@ pub struct ReleaseSpec {
     pub canary: String,
     /// Who may be in the canary group: the first rule whose conditions hold decides.
     pub audience: Vec<AudienceRuleSpec>,
-    /// The steps of the percent for rules that follow the phases. The release begins at the first.
+    /// The steps of the percent for rules that follow the phases: `10`, or `{percent: 10, lasts: 30m}` for one that is
+    /// over by itself. The release begins at the first.
     #[serde(default)]
-    pub phases: Vec<Percent>,
+    pub phases: Vec<PhaseSpec>,
     /// What identifies a user, and how users stay in their group.
     #[serde(default)]
     pub sticky: StickySpec,
@@ -29,6 +30,90 @@ pub struct ReleaseSpec {
     /// Tell clients their group in the response field `x-serin-group`. Default false.
     #[serde(default)]
     pub expose: bool,
+    /// How the canary is compared with stable, and what follows.
+    #[serde(default)]
+    pub analysis: AnalysisSpec,
+}
+
+/// How a canary is judged.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnalysisSpec {
+    /// What may follow from it: `observe` (default), `guard`, `drive` or `off`.
+    pub mode: AnalysisModeSpec,
+    /// The largest probability with which a canary is rolled back that is as good as it must be, over the whole release.
+    /// Default 0.01.
+    pub alpha: Option<f64>,
+    /// The largest probability with which a phase lets a canary pass that is worse than allowed. Default 0.05.
+    pub beta: Option<f64>,
+    /// The shortest time a phase lasts that `drive` ends, at least 5s. Default 2m.
+    pub min_phase: Option<Span>,
+    /// The time after which a phase that has shown neither is `inconclusive`, at most 30 days. Default 1h.
+    pub max_phase: Option<Span>,
+}
+
+/// See [`AnalysisSpec::mode`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnalysisModeSpec {
+    /// Nothing is compared.
+    Off,
+    /// It is shown, and nothing follows.
+    #[default]
+    Observe,
+    /// It may roll back, and keeps a phase from ending by itself.
+    Guard,
+    /// It may also promote.
+    Drive,
+}
+
+/// One phase.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "PhaseForm", into = "PhaseForm")]
+pub struct PhaseSpec {
+    /// The share of users in the canary group.
+    pub percent: Percent,
+    /// How long it lasts until the next one begins by itself. Default: until somebody promotes the release.
+    pub lasts: Option<Span>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PhaseFields {
+    percent: Percent,
+    lasts: Option<Span>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a percent from 0 to 100, or {percent: 10, lasts: 30m}")]
+enum PhaseForm {
+    Percent(Percent),
+    Fields(PhaseFields),
+}
+
+/// One without an end.
+impl From<Percent> for PhaseSpec {
+    fn from(percent: Percent) -> Self {
+        Self { percent, lasts: None }
+    }
+}
+
+impl From<PhaseForm> for PhaseSpec {
+    fn from(form: PhaseForm) -> Self {
+        match form {
+            PhaseForm::Percent(percent) => percent.into(),
+            PhaseForm::Fields(PhaseFields { percent, lasts }) => Self { percent, lasts },
+        }
+    }
+}
+
+impl From<PhaseSpec> for PhaseForm {
+    fn from(PhaseSpec { percent, lasts }: PhaseSpec) -> Self {
+        match lasts {
+            None => Self::Percent(percent),
+            Some(_) => Self::Fields(PhaseFields { percent, lasts }),
+        }
+    }
 }
 
 /// One rule of an audience. All of its conditions must hold; a list in a condition holds if one entry does.
@@ -78,6 +163,9 @@ pub struct StickySpec {
     /// Which end of the hash line the canary takes. Two releases of one route with the same `salt` take
     /// different users with `low` and `high`.
     pub range: StickyRangeSpec,
+    /// For how long after the percent has grown scripts, images and data of open pages still come from the version that
+    /// served the page. At most 24h; `0s` turns that off. Default 10m.
+    pub page_life: Option<Span>,
 }
 
 /// See [`StickySpec::range`].

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::slots::{ReleaseId, RouteId, Slots, UpstreamId};
 use crate::balance::Split;
-use crate::release::{Assigner, ReleaseContext};
+use crate::release::{Assigner, ReleaseContext, ReleaseRecord};
 use crate::rules::{Release, Route, Target, Upstream};
 
 /// A route and where it leads.
@@ -100,6 +100,8 @@ impl CompiledTarget {
 pub struct CompiledRelease {
     /// Decides the group of a request.
     pub assigner: Assigner,
+    /// What is stored of it; nothing as long as it is where it begins.
+    pub record: Option<Arc<ReleaseRecord>>,
     /// The upstream of the stable group.
     pub stable: UpstreamId,
     /// The upstream of the canary group.
@@ -117,6 +119,7 @@ impl CompiledRelease {
             stable: upstreams.index_of(rules.stable().as_str()).map(UpstreamId)?,
             canary: upstreams.index_of(rules.canary().as_str()).map(UpstreamId)?,
             assigner: Assigner::new(Arc::clone(rules), &context.state(rules), &context.secret),
+            record: context.record(rules).cloned(),
         })
     }
 }

@@ -93,6 +93,11 @@ impl RouteTable {
         &self.rules
     }
 
+    /// What releases were compiled with.
+    pub fn context(&self) -> &ReleaseContext {
+        &self.context
+    }
+
     /// One route.
     pub fn route(&self, id: RouteId) -> Option<&CompiledRoute> {
         self.routes.at(id.index()).map(|route| &**route)

@@ -53,9 +53,9 @@ impl<'a> Update<'a> {
         if before.secret != self.context.secret {
             self.releases.extend(self.rules.releases.keys().cloned());
         }
-        let states = before.states.diff(&self.context.states).map(|item| name_of(&item).clone());
-        // The store may still have states of releases that are gone.
-        self.releases.extend(states.filter(|name| self.rules.releases.contains_key(name)));
+        let records = before.records.diff(&self.context.records).map(|item| name_of(&item).clone());
+        // The store may still have records of releases that are gone.
+        self.releases.extend(records.filter(|name| self.rules.releases.contains_key(name)));
     }
 
     fn apply_listeners(&mut self) {

@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::super::http_client::Connection;
 use super::Trouble;
 use super::acts::{Act, RULES};
-use super::http_client::Connection;
 use super::ledger::Place;
 use super::stage::{CANARY, HOST, RELEASE};
 use super::users::User;
@@ -34,7 +34,7 @@ struct ReleaseAnswer {
 #[derive(Deserialize)]
 struct RuleAnswer {
     name: String,
-    percent: String,
+    percent: f64,
 }
 
 #[derive(Deserialize)]
@@ -103,7 +103,7 @@ impl Admin {
         let releases: Vec<ReleaseAnswer> = self.ask("/api/v1/releases", None).await?;
         let release = releases.into_iter().find(|release| release.name == RELEASE);
         let audience = release.map(|release| release.audience).unwrap_or_default();
-        let share = |name: &str| audience.iter().find(|rule| rule.name == name).map(|rule| rule.percent.clone());
+        let share = |name: &str| audience.iter().find(|rule| rule.name == name).map(|rule| rule.percent.to_string());
         Ok(RULES.iter().map(|rule| share(rule.name).unwrap_or_else(|| "?".into())).collect())
     }
 

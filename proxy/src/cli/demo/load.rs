@@ -13,8 +13,8 @@ use http_body_util::Full;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use super::super::http_client::{Connection, Reply};
 use super::endpoints::ENDPOINT;
-use super::http_client::{Connection, Reply};
 use super::ledger::{Answer, Ledger};
 use super::stage::HOST;
 use super::users::User;

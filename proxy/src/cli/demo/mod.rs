@@ -16,13 +16,9 @@ mod load;
 
 mod ledger;
 
-mod http_client;
-
 mod admin;
 
 mod view;
-
-mod terminal;
 
 use std::cell::RefCell;
 use std::io::IsTerminal;
@@ -34,6 +30,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
+use super::terminal::{Screen, Style};
 use super::{NO, complain, say};
 use acts::ACTS;
 use admin::Admin;
@@ -41,7 +38,6 @@ use endpoints::Endpoints;
 use ledger::Ledger;
 use load::Load;
 use stage::Stage;
-use terminal::{Screen, Style};
 use view::Scene;
 
 #[derive(clap::Args)]

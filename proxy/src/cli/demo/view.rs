@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::super::terminal::{Paint, Style};
 use super::acts::{ACTS, RULES};
 use super::ledger::{ActCounts, ActStage, Ledger, RECENT};
-use super::terminal::{Paint, Style};
 
 /// One moment.
 pub(super) struct Scene {
@@ -155,8 +155,18 @@ fn acts(scene: &Scene, style: &Style) -> Vec<String> {
     std::iter::once(acts_head(style)).chain(rows).collect()
 }
 
+fn mark(stage: ActStage, style: &Style) -> char {
+    match (stage, style.has_unicode()) {
+        (ActStage::Ahead, _) => ' ',
+        (ActStage::Now, true) => '▶',
+        (ActStage::Now, false) => '>',
+        (ActStage::Over, true) => '✓',
+        (ActStage::Over, false) => ' ',
+    }
+}
+
 fn act(index: usize, counts: &ActCounts, users: &[usize; RULES.len()], style: &Style) -> String {
-    let label = format!(" {} {:<9}", style.mark(counts.stage), ACTS[index].label);
+    let label = format!(" {} {:<9}", mark(counts.stage, style), ACTS[index].label);
     if counts.stage == ActStage::Ahead {
         return style.paint(Paint::Dim, label.trim_end());
     }

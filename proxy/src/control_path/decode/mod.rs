@@ -38,6 +38,7 @@ use std::fmt::{self, Display, Write};
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 pub use draft::{Doubts, Draft};
 pub use repair::{decode, draft};
@@ -50,10 +51,11 @@ pub const MAX_DEPTH: usize = 64;
 pub const MAX_KEY_BYTES: usize = 1024;
 
 /// One thing wrong in what an operator wrote, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
     /// File name or etcd key.
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
     pub source: Arc<str>,
     /// Counted from 1; 0 when unknown.
     pub line: u32,
@@ -61,6 +63,7 @@ pub struct Problem {
     pub column: u32,
     /// `routes.shop.hosts[1]`; empty when the problem is in the text as such.
     pub path: String,
+    /// What is wrong, and what would be right.
     pub reason: String,
     /// The revision of the store that wrote it, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use etcd_client::{
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::keys::Keys;
+use super::keys::{Keys, Value};
 use super::mirror::list;
 use crate::settings::EtcdSettings;
 
@@ -145,6 +145,21 @@ impl Cluster {
             let connection = self.connect_to_any(&mut left).await?;
             match list(&connection.client, prefix.as_bytes(), usize::MAX).await {
                 Ok(keys) => return Ok(keys),
+                Err(trouble) => self.go_on(&connection, trouble, left).await?,
+            }
+        }
+    }
+
+    /// What a key says at this moment, by the first member that knows.
+    ///
+    /// # Errors
+    /// None does.
+    pub async fn get(&self, key: &str) -> Result<Option<Value>, Trouble> {
+        let mut left = self.members();
+        loop {
+            let connection = self.connect_to_any(&mut left).await?;
+            match within(CALL, kv(&connection.client).get(key, None)).await {
+                Ok(answer) => return Ok(answer.kvs().first().map(Value::of)),
                 Err(trouble) => self.go_on(&connection, trouble, left).await?,
             }
         }

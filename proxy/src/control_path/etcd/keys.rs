@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use etcd_client::KeyValue;
 use imbl::OrdMap;
 
 /// What is known of a key.
@@ -36,6 +37,18 @@ pub(super) struct Step {
     /// Nothing if it is gone.
     pub(super) value: Option<Value>,
     pub(super) revision: i64,
+}
+
+impl Value {
+    /// As an answer has it.
+    pub(super) fn of(pair: &KeyValue) -> Self {
+        Self {
+            bytes: pair.value().into(),
+            mod_revision: pair.mod_revision(),
+            create_revision: pair.create_revision(),
+            lease: pair.lease(),
+        }
+    }
 }
 
 impl Keys {

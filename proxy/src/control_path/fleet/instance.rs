@@ -1,9 +1,10 @@
 //! What an instance says of itself.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What an instance says of itself. Fields that are missing or unknown are of another version.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Instance {
     /// The version of Serin.
@@ -27,7 +28,7 @@ pub struct Instance {
 }
 
 /// An instance as it is listed.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Listed {
     /// Its id.
     pub id: String,
@@ -39,7 +40,7 @@ pub struct Listed {
 }
 
 /// One problem.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Rejected {
     /// The key or the file.

@@ -8,6 +8,7 @@ use routing_rules::rules::Kind;
 use crate::control_path::assemble::Assembler;
 use crate::control_path::catalog::{Catalog, Document};
 use crate::control_path::decode::Problem;
+use crate::control_path::release::Records;
 use crate::control_path::source::Texts;
 use crate::settings::Settings;
 
@@ -44,9 +45,9 @@ impl Inputs {
         }
     }
 
-    /// Takes what the sources say now; the main file may have been parsed already. Returns whether it takes a new
-    /// snapshot.
-    pub(super) fn read(&mut self, texts: Texts, parsed: Option<Document>) -> bool {
+    /// Takes what the sources say now, and where releases are; the main file may have been parsed already. Returns whether it
+    /// takes a new snapshot.
+    pub(super) fn read(&mut self, texts: Texts, records: &Records, parsed: Option<Document>) -> bool {
         let main = texts.first().filter(|main| self.texts.first() != Some(main));
         let main = main.map(|main| parsed.filter(|parsed| parsed.is_of(main)).unwrap_or_else(|| Document::parse(main)));
         if let Some(main) = &main {
@@ -54,10 +55,11 @@ impl Inputs {
         }
         let trust_changed = main.as_ref().is_some_and(|main| self.read_settings(main));
         let rules_changed = self.catalog.update_texts(&texts, main) | self.expand();
+        let has_moved = self.assembler.set_records(records);
         let is_first = self.texts.is_empty();
         self.texts = texts;
         self.stale &= !(self.main_is_good && self.texts.is_heard());
-        rules_changed || trust_changed || is_first
+        rules_changed || trust_changed || has_moved || is_first
     }
 
     /// Makes what templates make of the environments that are known now. Returns whether it takes a new snapshot.

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::assemble::Assembler;
 use super::catalog::{Catalog, Document};
 use super::decode::Problem;
+use super::release::Records;
 use super::saver::Saver;
 use super::source::{Change, Texts};
 use crate::settings::Settings;
@@ -37,6 +38,8 @@ pub struct Publisher {
     inputs: Inputs,
     /// What the sources said last, whether or not it could be taken.
     texts: Texts,
+    /// And where releases are.
+    records: Records,
     snapshots: Arc<SnapshotCell>,
     listeners: OpenListeners,
     /// Whether listeners follow the rules already.
@@ -64,6 +67,8 @@ pub struct Status {
     pub listeners: Vec<(String, SocketAddr)>,
     /// The revision of etcd up to which all has been put in force or refused; 0: none.
     pub applied: i64,
+    /// Releases that are rolled back here only.
+    pub rolled_back_here: Vec<Name>,
 }
 
 impl Publisher {
@@ -78,6 +83,7 @@ impl Publisher {
         Self {
             inputs: Inputs::new(settings, assembler),
             texts: Texts::default(),
+            records: Records::new(),
             snapshots,
             listeners: OpenListeners::new(listeners),
             is_open: true,
@@ -103,11 +109,11 @@ impl Publisher {
         self.inputs.stale = true;
     }
 
-    /// Takes what the sources say now. Costs next to nothing if it is what they said before.
-    pub fn update(&mut self, texts: Texts) {
-        let changed = !texts.is_same(&self.texts);
+    /// Takes what the sources say now, and where releases are. Costs next to nothing if it is as before.
+    pub fn update(&mut self, texts: Texts, records: Records) {
+        let changed = !texts.is_same(&self.texts) || records != self.records;
         if changed {
-            self.texts = texts;
+            (self.texts, self.records) = (texts, records);
             self.failure = None;
             let good = self.good_texts();
             self.take(good, None);
@@ -120,9 +126,10 @@ impl Publisher {
 
     /// Takes what the sources say at first, of which the main file has been parsed already. No listener opens before
     /// [`Publisher::open`].
-    pub fn begin(&mut self, texts: Texts, main: Option<Document>) {
+    pub fn begin(&mut self, texts: Texts, records: Records, main: Option<Document>) {
         self.is_open = false;
         self.texts.clone_from(&texts);
+        self.records = records;
         self.take(texts, main);
         self.inputs.assembler.forget_stored();
     }
@@ -161,11 +168,12 @@ impl Publisher {
     }
 
     fn take(&mut self, texts: Texts, main: Option<Document>) {
-        self.take_inputs(|inputs| inputs.read(texts, main));
+        let records = self.records.clone();
+        self.take_inputs(|inputs| inputs.read(texts, &records, main));
         if !self.inputs.stale
             && let Some(saver) = &self.saver
         {
-            saver.save(self.inputs.written_settings.clone(), self.inputs.catalog.written());
+            saver.save(self.inputs.written_settings.clone(), self.inputs.catalog.written(), records);
         }
     }
 
@@ -219,7 +227,13 @@ impl Publisher {
     /// How things are, for whoever wants to know. Which revision that is, whoever reads sources knows.
     pub fn status(&self) -> Status {
         let listeners = self.listeners.iter().map(|(name, bound)| (name.to_string(), bound)).collect();
-        Status { problems: Arc::clone(&self.problems), stale: self.inputs.stale, listeners, applied: 0 }
+        Status {
+            problems: Arc::clone(&self.problems),
+            stale: self.inputs.stale,
+            listeners,
+            applied: 0,
+            rolled_back_here: Vec::new(),
+        }
     }
 
     /// Whether there are replaced snapshots that [`Publisher::free_replaced`] has to look at.

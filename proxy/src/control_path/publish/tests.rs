@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::{Listeners, Publisher};
 use crate::control_path::assemble::Assembler;
+use crate::control_path::release::Records;
 use crate::control_path::saver::Saver;
 use crate::control_path::source::{Text, TextKind};
 use crate::control_path::state_dir::StateDir;
@@ -69,7 +70,7 @@ impl Bench {
     /// What happened to listeners.
     fn update(&mut self, main: &str) -> String {
         let main = Text { name: "main".into(), content: Ok(main.into()), kind: TextKind::Main };
-        self.publisher.update(vec![main].into());
+        self.publisher.update(vec![main].into(), Records::new());
         std::mem::take(&mut *self.sketch.events.lock().unwrap()).join(" ")
     }
 
@@ -230,7 +231,7 @@ fn an_edit_that_makes_serin_panic_harms_no_later_one() {
     let upstream = |name: &str, port: u16| format!("upstreams: {{{name}: {{endpoints: [\"127.0.0.1:{port}\"]}}}}");
     let mut update = |first: &str, second: &str| {
         let texts = vec![text("main", ""), text("first", first), text("second", second)];
-        let updated = catch_unwind(AssertUnwindSafe(|| bench.publisher.update(texts.into())));
+        let updated = catch_unwind(AssertUnwindSafe(|| bench.publisher.update(texts.into(), Records::new())));
         let snapshot = bench.snapshots.load();
         let mut names: Vec<_> =
             snapshot.upstreams.iter().flatten().map(|upstream| upstream.name().to_string()).collect();
@@ -257,7 +258,7 @@ fn a_text_that_makes_serin_panic_is_held_back_and_no_other() {
     let trap =
         |text: Text| Text { content: text.content.map(|content| format!("{content} # the trap").into()), ..text };
     let mut update = |texts: Vec<Text>| {
-        let updated = catch_unwind(AssertUnwindSafe(|| bench.publisher.update(texts.into())));
+        let updated = catch_unwind(AssertUnwindSafe(|| bench.publisher.update(texts.into(), Records::new())));
         if let Err(panic) = updated {
             assert!(bench.publisher.take_around(thread::message(&*panic)));
         }
@@ -332,7 +333,7 @@ fn very_many_names_that_went_lately_do_not_slow_a_change_down() {
         let endpoints = format!("upstreams: {{u: {{endpoints: [\"127.0.0.1:{port}\"]}}}}");
         let texts = vec![text("main", String::new()), text("routes", routes.into()), text("endpoints", endpoints)];
         let began = Instant::now();
-        bench.publisher.update(texts.into());
+        bench.publisher.update(texts.into(), Records::new());
         began.elapsed()
     };
     let quickest = |bench: &mut Bench, change: &mut dyn FnMut(&mut Bench, &str) -> Duration| {
@@ -424,7 +425,7 @@ fn an_endpoint_among_very_many_routes_changes_quickly() {
     let mut change = |port: u16| {
         texts[2] = text("endpoints", &format!("upstreams: {{u: {{endpoints: [\"127.0.0.1:{port}\"]}}}}"));
         let began = Instant::now();
-        bench.publisher.update(texts.clone().into());
+        bench.publisher.update(texts.clone().into(), Records::new());
         began.elapsed()
     };
     let all = change(1);

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use imbl::OrdMap;
-use routing_rules::rules::Kind;
+use routing_rules::rules::{Kind, Name};
 use tokio::sync::{Notify, watch};
 
 use super::{Text, TextKind, Texts};
 use crate::control_path::etcd::{Cluster, Heard, Keys, Mirror, Pace, Value};
 use crate::control_path::fleet::{CONFIRMED, Fleet, LEADER};
+use crate::control_path::release::{Entry, RECORDS, Records};
 use crate::moment;
 
 /// What keys say, as texts. Cheap to clone, because all of them are handed on with every change.
@@ -23,6 +24,10 @@ pub struct KeyTexts {
     /// What the keys say.
     live: Texts,
     routes: usize,
+    /// Where releases are. What has gone stays: a release that is rolled back must not begin anew with its key.
+    records: Records,
+    /// What is there and cannot be read; what was read before stays.
+    unreadable: OrdMap<Arc<str>, Text>,
     /// What is in force: also what is held though it has gone.
     serving: Texts,
     /// Those that have gone within the last seconds, and when; where most routes have, all that have gone since.
@@ -108,17 +113,27 @@ enum Part<'k> {
     Object(Kind, &'k str),
     /// What was missing has gone on purpose.
     Confirmed,
+    /// Where a release is.
+    Record(&'k str),
     /// Serin's own, or registrations, which others read.
     Other,
     Unknown(&'static str),
 }
 
-/// Follows the rules under a prefix until it is dropped. `tell` gets all texts with every change, and a text that says why
+/// Follows the rules under a prefix until it is dropped. `records` is where releases were that etcd says nothing of. `tell` gets all texts with every change, and a text that says why
 /// there are none as long as nothing was heard; the fleet gets what its instances say.
-pub async fn run(cluster: Cluster, pace: Pace, state: Arc<EtcdState>, fleet: Arc<Fleet>, tell: impl Fn(KeyTexts)) {
+pub async fn run(
+    cluster: Cluster,
+    pace: Pace,
+    state: Arc<EtcdState>,
+    fleet: Arc<Fleet>,
+    records: Records,
+    tell: impl Fn(KeyTexts),
+) {
     let (prefix, name) = (cluster.prefix().to_owned(), cluster.name());
     let mirror = Mirror::new(cluster, prefix.as_bytes(), pace);
-    let source = Source { name, texts: KeyTexts::new(&prefix), state: Arc::clone(&state), fleet, tell };
+    let source =
+        Source { name, texts: KeyTexts::new(&prefix).with_records(records), state: Arc::clone(&state), fleet, tell };
     // Two parts of one task: nobody ever waits for it.
     let source = Mutex::new(source);
     let source = || source.lock().unwrap_or_else(PoisonError::into_inner);
@@ -203,7 +218,7 @@ impl<T: Fn(KeyTexts)> Source<T> {
             tracing::warn!(failures = times, reason, "etcd is not heard; what was heard last serves on");
         }
         if is_unheard {
-            (self.tell)(KeyTexts::unheard(&self.name, reason));
+            (self.tell)(KeyTexts::unheard(&self.name, reason).with_records(self.texts.records.clone()));
         }
     }
 
@@ -246,6 +261,17 @@ impl KeyTexts {
         self.unheard.is_some()
     }
 
+    /// Where releases are.
+    pub fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// Where releases were when they were stored, as long as etcd says nothing of them.
+    #[must_use]
+    pub fn with_records(self, records: Records) -> Self {
+        Self { records, ..self }
+    }
+
     /// The last revision of etcd that is in them.
     pub fn revision(&self) -> i64 {
         self.revision
@@ -266,6 +292,11 @@ impl KeyTexts {
                     // Who has heard nothing before holds nothing.
                     is_confirmed |= newer.is_some() && self.revision > 0;
                     self.confirmed = newer.unwrap_or(self.confirmed);
+                    continue;
+                }
+                Part::Record(release) => {
+                    is_of_concern = true;
+                    self.take_record(release, name, value);
                     continue;
                 }
                 Part::Object(kind, object) => value.map(|value| object_text(kind, object, &name, value)),
@@ -297,6 +328,16 @@ impl KeyTexts {
         }
         self.judge(keys.revision, is_confirmed, now_ms);
         is_of_concern || self.held() != held_before
+    }
+
+    fn take_record(&mut self, release: &str, key: Arc<str>, value: Option<&Value>) {
+        self.unreadable.remove(&key);
+        let Some(value) = value else { return };
+        let known = Name::new(release).and_then(|name| Ok((name, Entry::parse(&value.bytes)?.record)));
+        match known {
+            Ok((name, record)) => drop(self.records.insert(name, record)),
+            Err(reason) => drop(self.unreadable.insert(Arc::clone(&key), unknown_text(&reason, &key, value))),
+        }
     }
 
     /// Whether what has gone has gone on purpose.
@@ -353,6 +394,7 @@ impl KeyTexts {
     /// All texts, those that stay though their keys have gone among them.
     pub fn texts(&self) -> Texts {
         let (mut texts, held) = (self.serving.clone(), self.held());
+        self.unreadable.values().for_each(|text| texts.note(text.clone()));
         self.unheard.iter().for_each(|unheard| texts.note(unheard.clone()));
         if held > 0 {
             let reason = format!(
@@ -421,6 +463,9 @@ fn part(rest: &str) -> Part<'_> {
     let Some((folder, name)) = rest.split_once('/') else {
         return if rest == LEADER { Part::Other } else { Part::Unknown(NO_KIND) };
     };
+    if let Some(release) = rest.strip_prefix(RECORDS) {
+        return Part::Record(release);
+    }
     if ["endpoints", "state", "history", "aca", "instances", "leader"].contains(&folder) {
         return Part::Other;
     }
@@ -529,10 +574,10 @@ mod tests {
             Part::Object(Kind::Upstream, "a/b"),
             "whether it is a name is said elsewhere"
         );
-        for other in ["endpoints/shop/1", "state/releases/x", "history/releases/x/1", "instances/a", "leader", "aca/x"]
-        {
+        for other in ["endpoints/shop/1", "state/other/x", "history/releases/x/1", "instances/a", "leader", "aca/x"] {
             assert_eq!(part(other), Part::Other, "{other}");
         }
+        assert_eq!(part("state/releases/x"), Part::Record("x"));
         for unknown in ["", "routes", "routes/", "rotues/shop", "/routes/shop", "leaders"] {
             assert!(matches!(part(unknown), Part::Unknown(_)), "{unknown}");
         }

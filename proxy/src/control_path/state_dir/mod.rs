@@ -8,6 +8,7 @@ mod endpoints;
 
 mod file;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use routing_rules::spec::Spec;
 use serde::{Deserialize, Serialize};
 
+use super::release::{StoredAnalysis, StoredHistories, StoredRecords};
 use crate::settings::Settings;
 pub use endpoints::StoredEndpoints;
 use file::Generations;
@@ -35,6 +37,9 @@ pub struct Stored {
     pub settings: Settings,
     /// The rules in force.
     pub rules: Spec,
+    /// Where releases were that a fleet shares.
+    #[serde(default)]
+    pub records: StoredRecords,
 }
 
 /// Why there are no stored rules.
@@ -62,13 +67,13 @@ impl StateDir {
         Ok(state_dir)
     }
 
-    /// Stores rules. The previous ones stay beside them.
+    /// Stores rules, and where releases are. The previous ones stay beside them.
     ///
     /// # Errors
     /// The disk is full, for example. The stored rules are then what they were.
-    pub fn save(&self, settings: &Settings, rules: Spec) -> io::Result<()> {
+    pub fn save(&self, settings: &Settings, rules: Spec, records: StoredRecords) -> io::Result<()> {
         let saved_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        RULES.save(&self.folder, &Stored { saved_at, settings: settings.clone(), rules })
+        RULES.save(&self.folder, &Stored { saved_at, settings: settings.clone(), rules, records })
     }
 
     /// The stored rules; those before them if they are damaged.
@@ -92,10 +97,66 @@ impl StateDir {
         ENDPOINTS.restore(&self.folder).unwrap_or_default()
     }
 
+    /// What is locked by who writes what became of releases.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn lock_file(&self) -> io::Result<fs::File> {
+        file::make(&self.folder)?;
+        fs::OpenOptions::new().create(true).truncate(false).write(true).open(self.folder.join("releases.lock"))
+    }
+
+    /// Stores what became of releases.
+    ///
+    /// # Errors
+    /// As with rules.
+    pub fn save_histories(&self, histories: &StoredHistories) -> io::Result<()> {
+        RELEASES.save(&self.folder, histories)
+    }
+
+    /// What became of releases. Nothing if nothing was ever stored.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn restore_histories(&self) -> Result<StoredHistories, RestoreError> {
+        if !self.folder.join(RELEASES.current).exists() && !self.folder.join(RELEASES.previous).exists() {
+            return Ok(StoredHistories::default());
+        }
+        RELEASES.restore(&self.folder)
+    }
+
+    /// Stores what analyses know, by release.
+    ///
+    /// # Errors
+    /// As with rules.
+    pub fn save_analyses(&self, analyses: &BTreeMap<String, StoredAnalysis>) -> io::Result<()> {
+        ANALYSES.save(&self.folder, analyses)
+    }
+
+    /// What analyses knew, as far as that can be used. Without it they begin anew.
+    pub fn restore_analyses(&self) -> BTreeMap<String, StoredAnalysis> {
+        ANALYSES.restore(&self.folder).unwrap_or_default()
+    }
+
+    /// Stores rollbacks that their store does not have yet.
+    ///
+    /// # Errors
+    /// As with rules.
+    pub fn save_rollbacks(&self, rollbacks: &StoredRecords) -> io::Result<()> {
+        ROLLBACKS.save(&self.folder, rollbacks)
+    }
+
+    /// Rollbacks that their store did not have yet.
+    pub fn restore_rollbacks(&self) -> StoredRecords {
+        ROLLBACKS.restore(&self.folder).unwrap_or_default()
+    }
+
     /// Takes damaged files out of the way, so that they do not replace the good ones before them with the next save.
     pub(super) fn set_damaged_aside(&self) {
         RULES.set_damaged_aside::<Stored>(&self.folder);
         ENDPOINTS.set_damaged_aside::<StoredEndpoints>(&self.folder);
+        ROLLBACKS.set_damaged_aside::<StoredRecords>(&self.folder);
+        ANALYSES.set_damaged_aside::<BTreeMap<String, StoredAnalysis>>(&self.folder);
     }
 
     /// The secret of a folder, if there is one: for whoever only looks.
@@ -137,6 +198,12 @@ const RULES: Generations =
     Generations { current: "rules.json", previous: "rules.previous.json", damaged: "rules.damaged.json" };
 const ENDPOINTS: Generations =
     Generations { current: "endpoints.json", previous: "endpoints.previous.json", damaged: "endpoints.damaged.json" };
+const RELEASES: Generations =
+    Generations { current: "releases.json", previous: "releases.previous.json", damaged: "releases.damaged.json" };
+const ANALYSES: Generations =
+    Generations { current: "analyses.json", previous: "analyses.previous.json", damaged: "analyses.damaged.json" };
+const ROLLBACKS: Generations =
+    Generations { current: "rollbacks.json", previous: "rollbacks.previous.json", damaged: "rollbacks.damaged.json" };
 const SECRET: &str = "secret";
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use routing_rules::spec::{Spec, UpstreamSpec};
 use tempfile::TempDir;
 
 use super::{ENDPOINTS, RULES, RestoreError, SECRET, StateDir, StoredEndpoints};
+use crate::control_path::release::StoredRecords;
 use crate::settings::Settings;
 use crate::snapshot::Discovered;
 
@@ -32,8 +33,8 @@ fn what_is_saved_comes_back_and_is_for_nobody_else() {
     assert!(matches!(state_dir.restore(), Err(RestoreError::Io(..))));
     let mut settings = Settings::default();
     settings.workers = Some(3);
-    state_dir.save(&settings, rules("one")).unwrap();
-    state_dir.save(&settings, rules("two")).unwrap();
+    state_dir.save(&settings, rules("one"), StoredRecords::default()).unwrap();
+    state_dir.save(&settings, rules("two"), StoredRecords::default()).unwrap();
     assert_eq!(state_dir.restore().unwrap().settings, settings);
     assert_eq!(stored(&state_dir), "two");
     state_dir.secret().unwrap();
@@ -50,8 +51,8 @@ fn what_is_saved_comes_back_and_is_for_nobody_else() {
 #[test]
 fn any_damage_is_noticed_and_the_previous_generation_is_used() {
     let (_folder, state_dir) = open();
-    state_dir.save(&Settings::default(), rules("one")).unwrap();
-    state_dir.save(&Settings::default(), rules("two")).unwrap();
+    state_dir.save(&Settings::default(), rules("one"), StoredRecords::default()).unwrap();
+    state_dir.save(&Settings::default(), rules("two"), StoredRecords::default()).unwrap();
     let path = state_dir.folder.join(RULES.current);
     let whole = fs::read(&path).unwrap();
     for damage in 0..whole.len() {
@@ -69,12 +70,12 @@ fn any_damage_is_noticed_and_the_previous_generation_is_used() {
 #[test]
 fn a_damaged_file_does_not_push_out_the_good_one_before_it() {
     let (_folder, state_dir) = open();
-    state_dir.save(&Settings::default(), rules("one")).unwrap();
-    state_dir.save(&Settings::default(), rules("two")).unwrap();
+    state_dir.save(&Settings::default(), rules("one"), StoredRecords::default()).unwrap();
+    state_dir.save(&Settings::default(), rules("two"), StoredRecords::default()).unwrap();
     fs::write(state_dir.folder.join(RULES.current), "junk").unwrap();
     state_dir.set_damaged_aside();
     assert_eq!(fs::read(state_dir.folder.join(RULES.damaged)).unwrap(), b"junk");
-    state_dir.save(&Settings::default(), rules("three")).unwrap();
+    state_dir.save(&Settings::default(), rules("three"), StoredRecords::default()).unwrap();
     assert_eq!(stored(&state_dir), "three");
     fs::write(state_dir.folder.join(RULES.current), "junk").unwrap();
     assert_eq!(stored(&state_dir), "one");
@@ -83,7 +84,7 @@ fn a_damaged_file_does_not_push_out_the_good_one_before_it() {
 #[test]
 fn a_newer_format_is_left_alone_and_not_misread() {
     let (_folder, state_dir) = open();
-    state_dir.save(&Settings::default(), rules("one")).unwrap();
+    state_dir.save(&Settings::default(), rules("one"), StoredRecords::default()).unwrap();
     let path = state_dir.folder.join(RULES.current);
     let text = fs::read_to_string(&path).unwrap().replacen("\"format\":1", "\"format\":2", 1);
     fs::write(&path, text).unwrap();
@@ -96,21 +97,21 @@ fn a_folder_that_cannot_be_made_fails_the_save_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), "").unwrap();
     let state_dir = StateDir::open(&folder.path().join("file/state")).unwrap();
-    assert!(state_dir.save(&Settings::default(), rules("one")).is_err());
+    assert!(state_dir.save(&Settings::default(), rules("one"), StoredRecords::default()).is_err());
     assert_ne!(state_dir.secret().unwrap(), [0; 32]);
     // As soon as it can be made, it is.
     fs::remove_file(folder.path().join("file")).unwrap();
-    state_dir.save(&Settings::default(), rules("one")).unwrap();
+    state_dir.save(&Settings::default(), rules("one"), StoredRecords::default()).unwrap();
     assert_eq!(stored(&state_dir), "one");
 }
 
 #[test]
 fn what_cannot_be_written_changes_nothing() {
     let (_folder, state_dir) = open();
-    state_dir.save(&Settings::default(), rules("one")).unwrap();
+    state_dir.save(&Settings::default(), rules("one"), StoredRecords::default()).unwrap();
     // A folder in the place of the temporary file: it cannot be written, whoever tries.
     fs::create_dir_all(state_dir.folder.join("rules.json.tmp/x")).unwrap();
-    assert!(state_dir.save(&Settings::default(), rules("two")).is_err());
+    assert!(state_dir.save(&Settings::default(), rules("two"), StoredRecords::default()).is_err());
     assert_eq!(stored(&state_dir), "one");
     assert!(!state_dir.folder.join(RULES.previous).exists());
 }

@@ -16,6 +16,7 @@ use routing_rules::release::Group;
 use routing_rules::rules::Timeouts;
 use routing_rules::table::{ReleaseId, RouteId};
 
+use super::comparing::Comparing;
 use super::timing::Timing;
 use crate::data_path::deadline::Registered;
 use crate::data_path::error::RequestError;
@@ -46,6 +47,7 @@ pub(crate) struct Exchange {
     route: RefCell<Option<(Rc<HeldSnapshot>, RouteId)>>,
     /// The release and group that say who serves.
     group: Cell<Option<(ReleaseId, Group)>>,
+    comparing: Comparing,
     /// Its place among those of the route that are in flight.
     route_place: RefCell<Option<RoutePlace>>,
     record: RefCell<Record>,
@@ -80,6 +82,7 @@ impl Life {
             request_id: RefCell::new(worker.next_request_id()),
             route: RefCell::new(None),
             group: Cell::new(None),
+            comparing: Comparing::default(),
             route_place: RefCell::new(None),
             record: RefCell::new(Record::begin(&worker.log, request, connection.peer)),
         });
@@ -148,6 +151,11 @@ impl Exchange {
         self.group.set(Some((release, group)));
     }
 
+    /// Where it is yet to count.
+    pub(crate) fn comparing(&self) -> &Comparing {
+        &self.comparing
+    }
+
     /// It counts as one of the route's in flight until it is over.
     pub(crate) fn set_route_place(&self, place: Option<RoutePlace>) {
         *self.route_place.borrow_mut() = place;
@@ -162,6 +170,9 @@ impl Exchange {
     /// It gets an upstream, and an endpoint unless it waits for one.
     pub(crate) fn enter<T>(&self, enter: impl FnOnce(&mut Stay) -> T) -> T {
         let entered = enter(&mut self.stay.borrow_mut());
+        if self.stay.borrow().was_turned_away() {
+            self.comparing.turned_away();
+        }
         self.begin();
         entered
     }
@@ -200,8 +211,9 @@ impl Exchange {
 
     /// The second endpoint serves, and the first is let go, or had failed by a fault of its own.
     pub(crate) fn hedge_serves(&self, first_failed: Option<RequestError>) {
-        if let Some(error) = first_failed {
-            self.endpoint_failed(error);
+        match first_failed {
+            Some(error) => self.endpoint_failed(error),
+            None => self.comparing.let_go(self.with_attempt(|attempt| attempt.took_us(moment::now_us())).flatten()),
         }
         self.stay.borrow_mut().hedge_serves();
         self.with_attempt(|attempt| self.record().endpoint(attempt.endpoint()));
@@ -230,12 +242,15 @@ impl Exchange {
 
     /// The endpoint answered with a valid head.
     pub(crate) fn endpoint_answered(&self, status: StatusCode) {
-        self.head_time_us.set(self.stay.borrow_mut().answered(status, moment::now_us()));
+        let took_us = self.stay.borrow_mut().answered(status, moment::now_us());
+        self.head_time_us.set(took_us);
+        self.comparing.answered(|| self.endpoint(), status, took_us);
     }
 
     /// It came to nothing at its endpoint, or broke off there.
     pub(crate) fn endpoint_failed(&self, error: RequestError) {
         self.with_attempt(|attempt| attempt.failed(error, moment::now_us()));
+        self.comparing.failed(|| self.endpoint(), error);
     }
 
     /// A kept connection had been closed, for which nobody is to blame.
@@ -386,6 +401,9 @@ impl Exchange {
 
     fn finish(&self) {
         let now_ms = self.now_ms();
+        if let Some(error) = self.error.get() {
+            self.comparing.failed(|| None, error);
+        }
         self.endpoint_done();
         self.set_route_place(None);
         // Behind an unfinished body there is no next request to wait for: the connection is about to end.

@@ -5,6 +5,7 @@
 
 mod admission;
 mod body;
+mod comparing;
 mod exchange;
 mod head;
 mod hedge;
@@ -236,6 +237,7 @@ fn plan(
     if let Some(placing) = &placement.release {
         exchange.record().placing(placing, || placing.name(&snapshot));
         exchange.set_group(placing.id, placing.group());
+        exchange.comparing().begin(worker, &snapshot, &view, &placement);
     }
     exchange.set_limits(route.timeouts());
     let id = found.id();

@@ -19,12 +19,23 @@ pub(crate) struct Stay {
     place: Option<UpstreamPlace>,
     pass: Option<GroupPass>,
     leaves_no_sample: bool,
+    turned_away: bool,
 }
 
 impl Stay {
     /// It is made to wait by design: how long it takes will say nothing of anybody.
     pub(crate) fn leave_no_sample(&mut self) {
         self.leaves_no_sample = true;
+    }
+
+    /// The upstream that was meant for it let it not pass.
+    pub(crate) fn turn_away(&mut self) {
+        self.turned_away = true;
+    }
+
+    /// Whether it is at another upstream, if at any, because that which was meant for it let it not pass.
+    pub(crate) fn was_turned_away(&self) -> bool {
+        self.turned_away
     }
 
     /// It has this pass, if one is needed, and no endpoint yet.

@@ -110,7 +110,11 @@ impl Session {
     }
 
     fn serin(&self, arguments: &[&str]) -> String {
-        let output = command(self.folder.path()).args(arguments).output().expect("serin runs");
+        let mut command = command(self.folder.path());
+        if let Some((_, admin)) = self.addresses.iter().find(|(shown, _)| shown == ADMIN) {
+            command.env("SERIN_ADMIN", format!("http://{admin}"));
+        }
+        let output = command.args(arguments).output().expect("serin runs");
         self.to_shown(&(String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr)))
     }
 
@@ -176,7 +180,8 @@ impl Session {
             if is_as_shown(&printed, expected) {
                 return;
             }
-            let is_asking_a_server = command.starts_with("curl");
+            let asks = ["curl", "serin release status", "serin release history"];
+            let is_asking_a_server = asks.iter().any(|start| command.starts_with(start));
             if !is_asking_a_server {
                 break;
             }
@@ -210,6 +215,7 @@ impl Drop for Session {
 fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_serin"));
     command.current_dir(folder).env_remove("SERIN_CONFIG").env_remove("SERIN_STATE_DIR").stdin(Stdio::null());
+    command.env_remove("SERIN_TOKEN_FILE").env("USER", "anna");
     command
 }
 
@@ -291,6 +297,9 @@ fn parts<'l>(lines: &[&'l str]) -> Vec<Vec<&'l str>> {
     }
     parts
 }
+
+/// Where commands look for the admin API if nobody says otherwise.
+const ADMIN: &str = "127.0.0.1:9900";
 
 /// How often, and how long apart, a server is asked until it says what is shown: ten seconds.
 const ATTEMPTS: usize = 200;

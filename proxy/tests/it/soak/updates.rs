@@ -9,6 +9,7 @@ use routing_rules::release::ReleaseContext;
 use routing_rules::rules::AddressSet;
 use serin_proxy::control_path::assemble::Assembler;
 use serin_proxy::control_path::publish::{Listeners, Publisher};
+use serin_proxy::control_path::release::Records;
 use serin_proxy::control_path::source::{Text, TextKind};
 use serin_proxy::snapshot::{Snapshot, SnapshotCell};
 
@@ -70,7 +71,7 @@ impl Updates {
             let main = Text { name: "main".into(), content: Ok(content), kind: TextKind::Main };
             let more =
                 Text { name: "more".into(), content: Ok(format!("# {round}").as_str().into()), kind: TextKind::Rules };
-            self.publisher.update(vec![main, more].into());
+            self.publisher.update(vec![main, more].into(), Records::new());
         }
         let problems = self.publisher.status().problems;
         assert!(problems.is_empty(), "{problems:?}");

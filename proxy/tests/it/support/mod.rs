@@ -13,9 +13,11 @@ pub(crate) mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serin_proxy::server::{ConnectionLimits, Server, StartOptions};
+use serin_proxy::snapshot::Snapshot;
 
 pub(crate) use client::{Client, Cut, Reply, get};
 pub(crate) use origin::{Origin, Then, Visit};
@@ -152,9 +154,10 @@ impl Serin {
 
     /// Replaces the main file, and waits until its rules are in force.
     pub(crate) fn reload(&self, main: &str) {
-        let generation = self.metric("serin_rules_generation");
+        let before = self.server().snapshot();
         control::replace(&self.config(), main);
-        eventually(PATIENCE, "new rules", || self.metric("serin_rules_generation") > generation);
+        // A release that goes on is another snapshot, too.
+        eventually(PATIENCE, "new rules", || has_other_rules(&before, &self.server().snapshot()));
         assert!(self.server().problems().is_empty(), "{:?}", self.server().problems());
     }
 
@@ -166,6 +169,15 @@ impl Serin {
     pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("serin.yaml")
     }
+}
+
+fn has_other_rules(before: &Snapshot, now: &Snapshot) -> bool {
+    let (old, new) = (before.table.rules(), now.table.rules());
+    let is_other_object = old.changed_routes(new).next().is_some()
+        || old.changed_upstreams(new).next().is_some()
+        || old.changed_releases(new).next().is_some()
+        || !old.listeners().eq(new.listeners());
+    is_other_object || !Arc::ptr_eq(&before.trusted_proxies, &now.trusted_proxies)
 }
 
 /// Waits until something holds; fails when it does not in time.

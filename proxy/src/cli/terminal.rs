@@ -3,8 +3,6 @@
 use std::io::{IsTerminal, Write};
 use std::process::{Command, Stdio};
 
-use super::ledger::ActStage;
-
 /// How text looks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Style {
@@ -29,6 +27,11 @@ impl Style {
     /// For scripts and files: no colours, 80 columns. Bars of ASCII.
     pub(super) fn plain() -> Self {
         Self { color: false, unicode: false, width: 80 }
+    }
+
+    /// As this process's terminal shows it, whatever its size.
+    pub(super) fn of_this_terminal() -> Self {
+        Self::of_terminal(size().map_or(80, |(_, columns)| columns))
     }
 
     fn of_terminal(width: usize) -> Self {
@@ -66,14 +69,9 @@ impl Style {
         format!("{filled}{}", self.paint(Paint::Dim, &rest.repeat(room - full)))
     }
 
-    pub(super) fn mark(&self, stage: ActStage) -> char {
-        match (stage, self.unicode) {
-            (ActStage::Ahead, _) => ' ',
-            (ActStage::Now, true) => '▶',
-            (ActStage::Now, false) => '>',
-            (ActStage::Over, true) => '✓',
-            (ActStage::Over, false) => ' ',
-        }
+    /// Whether the terminal shows letters beyond ASCII.
+    pub(super) fn has_unicode(&self) -> bool {
+        self.unicode
     }
 }
 
@@ -90,6 +88,8 @@ fn has_unicode() -> bool {
 /// A terminal in which lines are drawn over. Its cursor comes back when dropped.
 pub(super) struct Screen {
     style: Style,
+    rows: usize,
+    columns: usize,
     drawn: usize,
 }
 
@@ -104,23 +104,27 @@ impl Screen {
             return None;
         }
         write(HIDE_CURSOR);
-        Some(Self { style: Style::of_terminal(columns), drawn: 0 })
+        Some(Self { style: Style::of_terminal(columns), rows, columns, drawn: 0 })
     }
 
     pub(super) fn style(&self) -> &Style {
         &self.style
     }
 
-    /// Draws lines over those of before.
+    /// Draws lines over those of before: as many as there is room for, and as much of each.
     pub(super) fn draw(&mut self, lines: &[String]) {
         let mut text = String::new();
         if self.drawn > 0 {
             text.push_str(&format!("\x1b[{}A\r", self.drawn));
         }
+        // The cursor stands below the last one.
+        let lines = lines.get(..self.rows - 1).unwrap_or(lines);
         for line in lines {
-            text.push_str(line);
+            text.push_str(&clipped(line, self.columns - 1));
             text.push_str("\x1b[K\n");
         }
+        // What was below, if there were more lines.
+        text.push_str("\x1b[J");
         self.drawn = lines.len();
         // All at once, or the eye sees the parts.
         write(&text);
@@ -131,6 +135,23 @@ impl Drop for Screen {
     fn drop(&mut self) {
         write(SHOW_CURSOR);
     }
+}
+
+/// So many columns of a line. Colours take none.
+fn clipped(line: &str, columns: usize) -> String {
+    let mut room = columns;
+    let mut is_code = false;
+    let fits = |letter: &char| {
+        let was_code = is_code;
+        is_code = if is_code { *letter != 'm' } else { *letter == '\x1b' };
+        if was_code || is_code {
+            return true;
+        }
+        let fits = room > 0;
+        room = room.saturating_sub(1);
+        fits
+    };
+    line.chars().filter(fits).collect()
 }
 
 /// Rows and columns. `stty` is wherever a terminal is; asking the system oneself takes unsafe code.
@@ -153,3 +174,15 @@ fn write(text: &str) {
 
 const HIDE_CURSOR: &str = "\x1b[?25l";
 const SHOW_CURSOR: &str = "\x1b[?25h";
+
+#[cfg(test)]
+mod tests {
+    use super::clipped;
+
+    #[test]
+    fn a_line_that_is_too_long_keeps_its_colours() {
+        assert_eq!(clipped("\x1b[1mabc\x1b[0m─d", 5), "\x1b[1mabc\x1b[0m─d");
+        assert_eq!(clipped("\x1b[1mabc\x1b[0m─d", 2), "\x1b[1mab\x1b[0m");
+        assert_eq!(clipped("", 2), "");
+    }
+}

@@ -1,0 +1,58 @@
+//! How the groups of a release have fared since the start, as the API shows it.
+
+use routing_rules::release::Group;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::snapshot::{Comparison, Outcomes, Stratum};
+
+/// Users by the group they are assigned to.
+#[derive(Default, Serialize, ToSchema)]
+pub(super) struct GroupsView {
+    stable: usize,
+    canary: usize,
+}
+
+/// Those within the share of a rule, and those outside it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ComparedView {
+    canary: ArmView,
+    control: ArmView,
+}
+
+/// Requests by how their first attempt ended.
+#[derive(Serialize, ToSchema)]
+struct ArmView {
+    requests: u64,
+    failed: u64,
+    mean_ms: Option<f64>,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+}
+
+impl GroupsView {
+    pub(super) fn of(comparison: &Comparison) -> Self {
+        let users = comparison.recent_users();
+        let canary = users.iter().filter(|user| user.group == Group::Canary).count();
+        Self { stable: users.len() - canary, canary }
+    }
+}
+
+impl ComparedView {
+    pub(super) fn of(stratum: Option<&Stratum>) -> Self {
+        let totals = stratum.map(Stratum::totals).unwrap_or_default();
+        Self { canary: ArmView::of(&totals.canary), control: ArmView::of(&totals.control()) }
+    }
+}
+
+impl ArmView {
+    fn of(outcomes: &Outcomes) -> Self {
+        Self {
+            requests: outcomes.requests(),
+            failed: outcomes.failed,
+            mean_ms: outcomes.mean_ms(),
+            p50_ms: outcomes.quantile_ms(0.5),
+            p99_ms: outcomes.quantile_ms(0.99),
+        }
+    }
+}

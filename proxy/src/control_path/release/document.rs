@@ -1,0 +1,254 @@
+//! Records as they are stored: JSON that people can read, and a later version can, too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use routing_rules::release::{Change, Clock, Growth, Hold, ReleaseRecord, ReleaseState, Status};
+use routing_rules::rules::Name;
+use routing_rules::spec::{Percent, ReleaseSpec};
+use serde::{Deserialize, Serialize};
+
+use super::Records;
+
+/// A record, and the rules it began with or was edited to. What history is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The record after the change.
+    pub record: Arc<ReleaseRecord>,
+    /// The release as it was written from then on, if that is new.
+    pub rules: Option<Arc<ReleaseSpec>>,
+}
+
+/// The newest records, by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StoredRecords(BTreeMap<String, Document>);
+
+/// All entries of each release, the earliest first, by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StoredHistories(BTreeMap<String, Vec<serde_json::Value>>);
+
+/// Times as in RFC 3339, with milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Document {
+    number: u64,
+    action: String,
+    by: String,
+    at: String,
+    reason: String,
+    status: String,
+    percent: Percent,
+    /// From what the percent grew last, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grown_from: Option<(Percent, String)>,
+    since: String,
+    stable: String,
+    canary: String,
+    epoch: u32,
+    /// Hexadecimal: not every reader of JSON keeps 64 bits.
+    rules_mark: String,
+    falls: u8,
+    /// The number of the change that this run began with.
+    began: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hold: Option<String>,
+    /// How long the phase has lasted when its clock was last stopped.
+    clock_ms: u64,
+    /// Since when it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    clock_since: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rules: Option<Arc<ReleaseSpec>>,
+}
+
+impl Entry {
+    /// As it is stored.
+    pub fn text(&self) -> String {
+        serde_json::to_string(&self.document()).expect("a map of texts and numbers is JSON")
+    }
+
+    /// What a text says.
+    ///
+    /// # Errors
+    /// It was not written by a version like this one; says what is wrong.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        let document: Document = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        document.entry()
+    }
+
+    fn document(&self) -> Document {
+        Document { rules: self.rules.clone(), ..Document::of(&self.record) }
+    }
+}
+
+impl StoredHistories {
+    /// What is to be stored.
+    pub fn of<'e, E: IntoIterator<Item = &'e Entry>>(histories: impl IntoIterator<Item = (&'e Name, E)>) -> Self {
+        let document = |entry: &Entry| serde_json::to_value(entry.document()).unwrap_or_default();
+        let documents = |entries: E| entries.into_iter().map(document).collect();
+        Self(histories.into_iter().map(|(name, entries)| (name.to_string(), documents(entries))).collect())
+    }
+
+    /// What was stored. Older entries that cannot be read, because another version wrote them, are left out.
+    ///
+    /// # Errors
+    /// The newest one of a release cannot be read: says which.
+    pub fn histories(self) -> Result<Vec<(Name, Vec<Entry>)>, String> {
+        let entry = |value| serde_json::from_value::<Document>(value).map_err(|error| error.to_string())?.entry();
+        let all = self.0.into_iter().map(|(name, values)| {
+            let wrong = |reason| format!("release `{name}`: {reason}");
+            let mut entries: Vec<Result<Entry, String>> = values.into_iter().map(entry).collect();
+            let newest = entries.pop().transpose().map_err(wrong)?;
+            let known = Name::new(&name).map_err(wrong)?;
+            Ok((known, entries.into_iter().flatten().chain(newest).collect()))
+        });
+        all.collect()
+    }
+}
+
+impl StoredRecords {
+    /// What is to be stored.
+    pub fn of(records: &Records) -> Self {
+        Self(records.iter().map(|(name, record)| (name.to_string(), Document::of(record))).collect())
+    }
+
+    /// What was stored, as far as it can be used.
+    pub fn records(self) -> Records {
+        let records = self.0.into_iter().filter_map(|(name, document)| {
+            usable(&name, Name::new(&name).and_then(|known| Ok((known, Arc::new(document.record()?)))))
+        });
+        records.collect()
+    }
+}
+
+fn usable<T>(release: &str, read: Result<T, String>) -> Option<T> {
+    read.inspect_err(|reason| tracing::error!(release, reason, "what is stored of a release cannot be used")).ok()
+}
+
+impl Document {
+    fn of(record: &ReleaseRecord) -> Self {
+        let ReleaseRecord { number, stable, canary, state, since_ms, clock, hold, falls, epoch, rules, began, last } =
+            record;
+        Self {
+            number: *number,
+            action: last.action.to_string(),
+            by: last.by.to_string(),
+            at: time(last.at_ms),
+            reason: last.reason.to_string(),
+            status: state.status.to_string(),
+            percent: state.percent,
+            grown_from: state.growth.map(|growth| (growth.from, time(1_000 * growth.at_secs))),
+            since: time(*since_ms),
+            stable: stable.to_string(),
+            canary: canary.to_string(),
+            epoch: *epoch,
+            rules_mark: format!("{rules:016x}"),
+            falls: *falls,
+            began: *began,
+            hold: hold.map(|hold| hold.as_str().to_owned()),
+            clock_ms: clock.ran_ms,
+            clock_since: clock.running_since_ms.map(time),
+            rules: None,
+        }
+    }
+
+    fn entry(mut self) -> Result<Entry, String> {
+        let rules = self.rules.take();
+        Ok(Entry { record: Arc::new(self.record()?), rules })
+    }
+
+    fn record(self) -> Result<ReleaseRecord, String> {
+        let in_field = |field: &'static str| move |reason: String| format!("{field}: {reason}");
+        let status: Status = self.status.parse().map_err(|error| format!("status: `{}` is {error}", self.status))?;
+        let hold =
+            self.hold.map(|text| Hold::parse(&text).ok_or_else(|| format!("hold: `{text}` is none"))).transpose()?;
+        let growth = |(from, at): (Percent, String)| Ok(Growth { from, at_secs: ms(&at)? / 1_000 });
+        let growth = self.grown_from.map(growth).transpose().map_err(in_field("grown_from"))?;
+        Ok(ReleaseRecord {
+            number: self.number,
+            stable: Name::new(&self.stable).map_err(in_field("stable"))?,
+            canary: Name::new(&self.canary).map_err(in_field("canary"))?,
+            state: ReleaseState { percent: self.percent, status, growth },
+            since_ms: ms(&self.since).map_err(in_field("since"))?,
+            clock: Clock {
+                ran_ms: self.clock_ms,
+                running_since_ms: self.clock_since.as_deref().map(ms).transpose().map_err(in_field("clock_since"))?,
+            },
+            hold,
+            falls: self.falls,
+            epoch: self.epoch,
+            began: self.began,
+            rules: u64::from_str_radix(&self.rules_mark, 16).map_err(|error| format!("rules_mark: {error}"))?,
+            last: Change {
+                action: self.action.into(),
+                by: self.by.into(),
+                reason: self.reason.into(),
+                at_ms: ms(&self.at).map_err(in_field("at"))?,
+            },
+        })
+    }
+}
+
+/// A time as people read it; the last one that can be written if it is beyond that.
+pub(crate) fn time(ms: u64) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms.min(LAST_MS))).to_string()
+}
+
+fn ms(text: &str) -> Result<u64, String> {
+    let at: SystemTime = humantime::parse_rfc3339(text).map_err(|error| format!("`{text}`: {error}"))?;
+    let since = at.duration_since(UNIX_EPOCH).map_err(|_| format!("`{text}` is before 1970"))?;
+    u64::try_from(since.as_millis()).map_err(|_| format!("`{text}` is too late"))
+}
+
+/// The end of the year 9999.
+const LAST_MS: u64 = 253_402_300_799_999;
+
+#[cfg(test)]
+mod tests {
+    use routing_rules::release::{Canary, Command, Pace, SignedCommand};
+    use routing_rules::rules::Release;
+
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_read_again() {
+        let text = r#"{"stable": "a", "canary": "b", "audience": [{"name": "all"}], "phases": [1, {"percent": 12.5, "lasts": "10m"}]}"#;
+        let spec: ReleaseSpec = serde_json::from_str(text).unwrap();
+        let rules = Release::new("r", &spec, &mut Vec::new()).unwrap();
+        let first = ReleaseRecord::begin(&rules, 7, None, 1_800_000_000_123);
+        let order = SignedCommand { command: Command::Promote, by: "anna", reason: "looks \"good\"" };
+        let second = first.after(&order, &rules, 1_800_000_060_000).unwrap().unwrap();
+        let fallen = second.by_itself(&rules, Canary::Down, Pace::Clock, 1_800_000_061_000).unwrap();
+        let paused = second.after(&SignedCommand { command: Command::Pause, ..order }, &rules, 0).unwrap().unwrap();
+        for record in [first, second, fallen, paused].map(Arc::new) {
+            let entry = Entry { record: Arc::clone(&record), rules: None };
+            assert_eq!(Entry::parse(entry.text().as_bytes()), Ok(entry));
+            let entry = Entry { record: Arc::clone(&record), rules: Some(Arc::new(spec.clone())) };
+            assert_eq!(Entry::parse(entry.text().as_bytes()), Ok(entry));
+            let records: Records = [(rules.name().clone(), record)].into_iter().collect();
+            let stored = serde_json::to_string(&StoredRecords::of(&records)).unwrap();
+            assert_eq!(serde_json::from_str::<StoredRecords>(&stored).unwrap().records(), records);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        let rules = r#"{"stable": "a", "canary": "b", "audience": [{"name": "all"}], "phases": [1]}"#;
+        let rules = Release::new("r", &serde_json::from_str(rules).unwrap(), &mut Vec::new()).unwrap();
+        let good = Entry { record: ReleaseRecord::begin(&rules, 7, None, 0).into(), rules: None }.text();
+        for (from, to, reason) in [
+            ("\"running\"", "\"runing\"", "status: `runing` is not a status"),
+            ("\"percent\":1", "\"percent\":101", "percent 101 is above 100"),
+            ("\"stable\":\"a\"", "\"stable\":\"a b\"", "stable: "),
+            ("\"since\":\"1970", "\"since\":\"1969", "since: "),
+            ("\"number\":1", "\"number\":-1", "invalid value"),
+            ("\"falls\":0", "\"falls\":0,\"hold\":\"breath\"", "hold: `breath` is none"),
+        ] {
+            let bad = good.replace(from, to);
+            assert_ne!(bad, good, "{from}");
+            let said = Entry::parse(bad.as_bytes()).unwrap_err();
+            assert!(said.contains(reason), "{said}");
+        }
+        assert_eq!(time(u64::MAX), "9999-12-31T23:59:59.999Z");
+    }
+}

@@ -1,0 +1,114 @@
+//! Records that all instances of a fleet follow: `state/releases/<name>` for the newest, `history/releases/<name>/<number>` for
+//! each. What is written comes back by the watch of the source, here as elsewhere.
+
+use etcd_client::{Compare, CompareOp, Txn, TxnOp};
+use routing_rules::rules::Name;
+
+use super::store::{Answer, MOST_ENTRIES};
+use super::{Entry, Store, StoreError};
+use crate::control_path::etcd::{Cluster, Trouble};
+use crate::control_path::fleet::LEADER;
+
+/// Keeps records in etcd.
+pub struct EtcdStore {
+    cluster: Cluster,
+    /// Writes only as long as this instance leads.
+    leader: Option<Box<str>>,
+}
+
+impl EtcdStore {
+    /// For orders, which anybody may give anywhere.
+    pub fn new(cluster: Cluster) -> Self {
+        Self { cluster, leader: None }
+    }
+
+    /// For what happens by itself, and only once: as the instance of this id, while it leads.
+    pub fn of_leader(cluster: Cluster, id: &str) -> Self {
+        Self { cluster, leader: Some(id.into()) }
+    }
+
+    fn key(&self, release: &Name) -> String {
+        format!("{}{RECORDS}{release}", self.cluster.prefix())
+    }
+
+    /// Numbers with leading zeros, so that keys are in their order.
+    fn history_key(&self, release: &Name, number: u64) -> String {
+        format!("{}{HISTORY}{release}/{number:010}", self.cluster.prefix())
+    }
+
+    async fn read(&self, release: &Name) -> Result<Option<(Entry, i64)>, StoreError> {
+        let value = self.cluster.get(&self.key(release)).await.map_err(unreachable)?;
+        let Some(value) = value else { return Ok(None) };
+        let entry = Entry::parse(&value.bytes).map_err(StoreError::Damaged)?;
+        Ok(Some((entry, value.mod_revision)))
+    }
+
+    async fn write(&self, release: &Name, entry: &Entry) -> Result<i64, StoreError> {
+        let number = entry.record.number;
+        let before = self.read(release).await?;
+        let (newest, revision) = before.map_or((0, 0), |(entry, revision)| (entry.record.number, revision));
+        if newest != 0 && number != newest + 1 {
+            return Err(StoreError::Overtaken);
+        }
+        let mut when = vec![Compare::mod_revision(self.key(release), CompareOp::Equal, revision)];
+        if let Some(id) = &self.leader {
+            when.push(Compare::value(format!("{}{LEADER}", self.cluster.prefix()), CompareOp::Equal, &**id));
+        }
+        let newest = Entry { record: entry.record.clone(), rules: None };
+        let mut writes = vec![
+            TxnOp::put(self.key(release), newest.text(), None),
+            TxnOp::put(self.history_key(release, number), entry.text(), None),
+        ];
+        if number > MOST_ENTRIES {
+            writes.push(TxnOp::delete(self.history_key(release, number - MOST_ENTRIES), None));
+        }
+        let connection = self.cluster.connect().await.map_err(unreachable)?;
+        let answer = match connection.transact(Txn::new().when(when).and_then(writes)).await {
+            Ok(answer) => answer,
+            Err(trouble) => {
+                self.cluster.turn_away(&connection).await;
+                return Err(unreachable(trouble));
+            }
+        };
+        match answer.succeeded() {
+            true => Ok(answer.header().map_or(0, |header| header.revision())),
+            false if self.leads().await? => Err(StoreError::Overtaken),
+            false => Err(StoreError::NotInCharge),
+        }
+    }
+
+    async fn leads(&self) -> Result<bool, StoreError> {
+        let Some(id) = &self.leader else { return Ok(true) };
+        let leader = self.cluster.get(&format!("{}{LEADER}", self.cluster.prefix())).await.map_err(unreachable)?;
+        Ok(leader.is_some_and(|leader| *leader.bytes == *id.as_bytes()))
+    }
+
+    async fn list(&self, release: &Name, most: usize) -> Result<Vec<Entry>, StoreError> {
+        let prefix = format!("{}{HISTORY}{release}/", self.cluster.prefix());
+        let keys = self.cluster.list(&prefix).await.map_err(unreachable)?;
+        let newest = keys.entries.iter().rev().take(most);
+        newest.map(|(_, value)| Entry::parse(&value.bytes).map_err(StoreError::Damaged)).collect()
+    }
+}
+
+impl Store for EtcdStore {
+    fn newest<'a>(&'a self, release: &'a Name) -> Answer<'a, Option<(Entry, i64)>> {
+        Box::pin(self.read(release))
+    }
+
+    fn add<'a>(&'a self, release: &'a Name, entry: &'a Entry) -> Answer<'a, i64> {
+        Box::pin(self.write(release, entry))
+    }
+
+    fn history<'a>(&'a self, release: &'a Name, most: usize) -> Answer<'a, Vec<Entry>> {
+        Box::pin(self.list(release, most))
+    }
+}
+
+fn unreachable(trouble: Trouble) -> StoreError {
+    StoreError::Unreachable(trouble.to_string())
+}
+
+/// What keys of records begin with, behind the prefix.
+pub const RECORDS: &str = "state/releases/";
+const HISTORY: &str = "history/releases/";

@@ -1,0 +1,35 @@
+//! How far releases have come: where that is stored, how orders are carried out, and what happens by itself.
+//!
+//! What decides is the brain's ([`ReleaseRecord`]); here each record is written so that it follows the one before, whoever
+//! else writes meanwhile. The data path reads none of this: records are part of the rules thread's inputs, and come into
+//! force with a swap.
+
+mod analysis;
+mod desk;
+mod document;
+mod folder;
+mod in_etcd;
+mod steward;
+mod store;
+mod then;
+mod unwritten;
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use routing_rules::release::ReleaseRecord;
+use routing_rules::rules::Name;
+
+pub use analysis::{Observer, Reports, StoredAnalysis};
+pub use desk::{Desk, Done, Expected, OrderError, RolledBack};
+pub(crate) use document::time;
+pub use document::{Entry, StoredHistories, StoredRecords};
+pub use folder::FolderStore;
+pub use in_etcd::{EtcdStore, RECORDS};
+pub use steward::{Steward, TellWritten};
+pub use store::{Store, StoreError};
+pub use then::{History, then};
+pub use unwritten::{Rollback, Unwritten};
+
+/// The newest record of each release.
+pub type Records = OrdMap<Name, Arc<ReleaseRecord>>;

@@ -1,0 +1,166 @@
+//! Orders to releases: where they are written, and what holds here when that is not possible.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use routing_rules::release::{Command, ReleaseRecord, SignedCommand};
+use routing_rules::rules::{Name, Release};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::Shared;
+use super::rules::Inbox;
+use super::start::InEtcd;
+use crate::control_path::release::{
+    Desk, EtcdStore, Expected, FolderStore, Observer, OrderError, Reports, RolledBack, Steward, Store, StoreError,
+    TellWritten, Unwritten,
+};
+use crate::control_path::state_dir::StateDir;
+use crate::moment;
+
+/// Takes orders.
+pub(crate) struct Releases {
+    pub(crate) desk: Desk,
+    /// What analyses say.
+    pub(crate) reports: Arc<Reports>,
+    roll_back_here: RollBackHere,
+    unwritten: Arc<Unwritten>,
+    /// Orders that are being carried out, whether or not somebody still waits for the answer.
+    orders: Mutex<JoinSet<()>>,
+}
+
+type RollBackHere = Box<dyn Fn(&Name, Arc<ReleaseRecord>) + Send + Sync>;
+
+/// What there is to make of releases before the threads start.
+pub(super) struct Books {
+    folder: Arc<FolderStore>,
+    observer: Observer,
+    tell_written: TellWritten,
+    unwritten: Arc<Unwritten>,
+}
+
+impl Books {
+    pub(super) fn open(
+        folder: FolderStore,
+        state_dir: Option<StateDir>,
+        unwritten: Arc<Unwritten>,
+        etcd: Option<&InEtcd>,
+        inbox: &Inbox,
+    ) -> (Releases, Self) {
+        let folder = Arc::new(folder);
+        let reports = Arc::new(Reports::default());
+        let observer = Observer::new(Arc::clone(&reports), state_dir);
+        let store: Arc<dyn Store> = match etcd {
+            Some(etcd) => Arc::new(EtcdStore::new(etcd.cluster())),
+            None => Arc::clone(&folder) as Arc<dyn Store>,
+        };
+        let roll_back_here = Box::new(inbox.tell_rolled_back());
+        let tell_written = Box::new(inbox.tell_rollback_written());
+        let releases = Releases {
+            desk: Desk::new(store),
+            reports,
+            roll_back_here,
+            unwritten: Arc::clone(&unwritten),
+            orders: Mutex::default(),
+        };
+        (releases, Self { folder, observer, tell_written, unwritten })
+    }
+
+    /// Who looks after the releases of this process, and hears of rollbacks.
+    pub(super) fn steward(self, shared: &Shared) -> Steward {
+        let folder = self.folder as Arc<dyn Store>;
+        let (store, rollbacks): (Arc<dyn Store>, Arc<dyn Store>) = match &shared.etcd {
+            Some(etcd) => {
+                let of_leader = EtcdStore::of_leader(etcd.cluster(), etcd.fleet.id());
+                (Arc::new(of_leader), Arc::new(EtcdStore::new(etcd.cluster())))
+            }
+            None => (Arc::clone(&folder), folder),
+        };
+        let fleet = shared.etcd.as_ref().map(|etcd| Arc::clone(&etcd.fleet));
+        Steward {
+            snapshots: Arc::clone(&shared.snapshots),
+            desk: Desk::new(store),
+            rollbacks_desk: Desk::new(rollbacks),
+            is_in_charge: Box::new(move || fleet.as_ref().is_none_or(|fleet| fleet.leads())),
+            observer: self.observer,
+            unwritten: self.unwritten,
+            tell_written: self.tell_written,
+        }
+    }
+}
+
+impl Releases {
+    /// Carries out what was ordered to its end, also if whoever ordered it goes away. `None` if it has panicked.
+    pub(crate) async fn to_its_end<T: Send + 'static>(
+        &self,
+        order: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (tell, told) = oneshot::channel();
+        {
+            // Spawning leaves nothing half done.
+            let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+            while orders.try_join_next().is_some() {}
+            orders.spawn(async move { drop(tell.send(order.await)) });
+        }
+        told.await.ok()
+    }
+
+    /// Takes everybody back to stable: in the store, or here at least. Nobody has to wait long for it.
+    ///
+    /// # Errors
+    /// Somebody has changed the release meanwhile.
+    pub(crate) async fn roll_back(
+        &self,
+        rules: &Arc<Release>,
+        known: Option<Arc<ReleaseRecord>>,
+        (by, reason): (&str, &str),
+        expected: Expected,
+    ) -> Result<RolledBack, OrderError> {
+        let order = SignedCommand { command: Command::Rollback, by, reason };
+        let written = self.desk.order(rules, known.as_deref(), &order, expected, true);
+        let trouble = match timeout(PATIENCE, written).await {
+            Ok(Ok(done)) => return Ok(RolledBack::Written(done)),
+            Ok(Err(OrderError::Store(trouble))) => trouble,
+            Ok(Err(error)) => return Err(error),
+            // Should it be written yet, it is written once more, which changes nothing.
+            Err(_) => StoreError::Unreachable(format!("no answer within {PATIENCE:?}")),
+        };
+        let now_ms = moment::unix_ms();
+        let newest = known.unwrap_or_else(|| Arc::new(ReleaseRecord::begin(rules, 0, None, now_ms)));
+        let next = newest.after(&order, rules, now_ms).ok().flatten().map_or(newest, Arc::new);
+        tracing::error!(release = rules.name().as_str(), by, reason, %trouble, "rolled back here only");
+        (self.roll_back_here)(rules.name(), Arc::clone(&next));
+        let (unwritten, release) = (Arc::clone(&self.unwritten), rules.name().clone());
+        // It holds already; a disk that hangs as well must not keep that from being told.
+        let kept = tokio::task::spawn_blocking(move || unwritten.add(&release, next));
+        let _ = timeout(PATIENCE, kept).await;
+        Ok(RolledBack::Here(trouble))
+    }
+}
+
+impl Shared {
+    /// Whether a release is rolled back here, and the store does not know it yet.
+    pub(crate) fn is_rolled_back_here(&self, release: &Name) -> bool {
+        self.status.load().rolled_back_here.contains(release)
+    }
+
+    /// Waits until the rules in force have a record of a release, or a later one, but not for long: whoever asks next is to see
+    /// what was done.
+    pub(crate) async fn has_record(&self, release: &str, number: u64) {
+        let is_there = || {
+            let snapshot = self.snapshots.load();
+            let found = snapshot.table.release_id(release).and_then(|id| snapshot.table.release(id));
+            found.is_none_or(|release| release.record.as_ref().is_some_and(|record| record.number >= number))
+        };
+        let mut swaps = self.swaps.clone();
+        let comes = swaps.wait_for(|()| is_there());
+        let _ = tokio::time::timeout(COMES, comes).await;
+    }
+}
+
+/// How long a rollback waits for its store, and for the disk.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long an order waits for its effect here.
+const COMES: Duration = Duration::from_secs(2);

@@ -1,0 +1,217 @@
+//! What the data path counts of one release: for every rule of its audience, and of the users who came lately.
+//!
+//! A rule is known to requests by its place in one version of the audience. What was counted belongs to its name, so the next
+//! version finds it wherever the rule is by then, and a request that ends later counts where it began.
+
+use std::sync::Arc;
+
+use routing_rules::release::{Arm, Assignment, Bucket, DeviceClass};
+use routing_rules::request::RequestView;
+use routing_rules::rules::{Release, Sticky};
+
+use super::recent::{NO_RULE, RecentUsers, Visit};
+use super::{FirstAttempt, RecentUser, Stratum};
+
+/// The counts of one version of a release. Versions share what they have in common.
+pub struct Comparison {
+    workers: usize,
+    /// By the places of the audience's rules.
+    strata: Box<[Arc<Stratum>]>,
+    recent: Arc<RecentUsers>,
+    /// What the rules are called in the tables of recent users, by place.
+    numbers: Box<[u16]>,
+    /// The first number that no rule has had.
+    next_number: u16,
+    /// What a bucket means.
+    sticky: Sticky,
+}
+
+/// A user's request, as far as it is compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared {
+    user: Bucket,
+    stratum: Option<(Arm, usize)>,
+}
+
+impl Compared {
+    /// The request of this assignment. `None` if nothing identifies its user.
+    pub fn new(assignment: &Assignment<'_>) -> Option<Self> {
+        Some(Self { user: assignment.bucket?, stratum: assignment.arm.zip(assignment.place) })
+    }
+}
+
+impl Comparison {
+    /// Nothing yet.
+    pub fn new(rules: &Release, workers: usize) -> Self {
+        let rule_count = u16::try_from(rules.audience().len()).unwrap_or(NO_RULE);
+        Self {
+            workers,
+            strata: rules.audience().iter().map(|rule| Arc::new(Stratum::new(&rule.name, workers))).collect(),
+            recent: Arc::new(RecentUsers::new(workers)),
+            numbers: (0..rules.audience().len()).map(|place| place.try_into().unwrap_or(NO_RULE)).collect(),
+            next_number: rule_count,
+            sticky: rules.sticky().clone(),
+        }
+    }
+
+    /// What follows when the release becomes this.
+    pub fn next(&self, rules: &Release) -> Self {
+        let fresh = Self::new(rules, self.workers);
+        let places: Vec<Option<usize>> = rules.audience().iter().map(|rule| self.place(&rule.name)).collect();
+        let strata = places.iter().zip(&fresh.strata).map(|(place, fresh)| match place {
+            Some(place) => Arc::clone(&self.strata[*place]),
+            None => Arc::clone(fresh),
+        });
+        let strata = strata.collect();
+        let mut next_number = self.next_number;
+        let numbers = places.iter().map(|place| match place {
+            Some(place) => self.numbers[*place],
+            None => {
+                let number = next_number;
+                next_number = number.saturating_add(1);
+                number
+            }
+        });
+        let numbers = numbers.collect();
+        let is_same_user = (&self.sticky.salt, &self.sticky.key) == (&fresh.sticky.salt, &fresh.sticky.key);
+        if !is_same_user || next_number == NO_RULE {
+            return Self { strata, ..fresh };
+        }
+        Self { strata, recent: Arc::clone(&self.recent), numbers, next_number, ..fresh }
+    }
+
+    /// The counts of the rules, by place.
+    pub fn strata(&self) -> &[Arc<Stratum>] {
+        &self.strata
+    }
+
+    /// A sample of those who came lately, each once.
+    pub fn recent_users(&self) -> Vec<RecentUser> {
+        self.recent.all(&self.numbers)
+    }
+
+    /// A worker has a request of a user. `now` is in seconds since 1970.
+    pub fn saw(&self, worker: usize, request: &RequestView<'_>, assignment: &Assignment<'_>, now: u64) {
+        let Some(bucket) = assignment.bucket else { return };
+        let number = assignment.place.and_then(|place| self.numbers.get(place));
+        let visit = Visit {
+            bucket,
+            rule: number.copied().unwrap_or(NO_RULE),
+            group: assignment.group,
+            client: request.client,
+            now,
+            device: assignment.device,
+        };
+        self.recent.saw(worker, &visit, || DeviceClass::of(request.headers));
+    }
+
+    /// It is known how the first attempt to serve the request ended, and at an endpoint of which sixteenth, if it came to one.
+    pub fn count(&self, worker: usize, compared: &Compared, endpoint: Option<usize>, first: FirstAttempt) {
+        let stratum = compared.stratum.and_then(|(arm, place)| Some((arm, self.strata.get(place)?)));
+        if let Some((arm, stratum)) = stratum {
+            stratum.count(worker, arm, compared.user, endpoint, first);
+        }
+        if first == FirstAttempt::Failed {
+            self.recent.failed(worker, compared.user);
+        }
+    }
+
+    fn place(&self, rule: &str) -> Option<usize> {
+        self.strata.iter().position(|stratum| stratum.rule() == rule)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+    use routing_rules::release::{Assigner, Moment, ReleaseState, Secret};
+    use routing_rules::spec::ReleaseSpec;
+
+    use super::*;
+
+    fn release(audience: &str, salt: u8) -> Arc<Release> {
+        let text = format!(
+            "{{\"stable\": \"a\", \"canary\": \"b\", \"audience\": [{audience}], \
+             \"sticky\": {{\"key\": [\"client_ip\"], \"salt\": \"{salt:032x}\"}}}}"
+        );
+        let spec: ReleaseSpec = serde_json::from_str(&text).expect("a release");
+        Arc::new(Release::new("r", &spec, &mut Vec::new()).expect("it is right"))
+    }
+
+    /// A request from this address that fails.
+    fn fail(comparison: &Comparison, rules: &Arc<Release>, client: [u8; 4]) {
+        let assigner = Assigner::new(Arc::clone(rules), &ReleaseState::initial(rules), &Secret::default());
+        let headers = HeaderMap::new();
+        let request = RequestView::new(&Method::GET, "h", "/", &headers, client.into());
+        let assignment = assigner.assign(&request, &Moment { unix_secs: 1_000, draw: [1, 2] });
+        comparison.saw(0, &request, &assignment, 1_000);
+        comparison.count(0, &Compared::new(&assignment).expect("a user"), None, FirstAttempt::Failed);
+    }
+
+    fn failed(comparison: &Comparison) -> Vec<(&str, u64)> {
+        let strata = comparison.strata().iter();
+        strata
+            .map(|stratum| (stratum.rule(), stratum.totals().canary.failed + stratum.totals().control().failed))
+            .collect()
+    }
+
+    fn seen(comparison: &Comparison) -> Vec<Option<usize>> {
+        let mut places: Vec<_> = comparison.recent_users().iter().map(|user| user.rule).collect();
+        places.sort();
+        places
+    }
+
+    const OFFICE: &str = r#"{"name": "office", "ip": ["10.0.0.0/8"], "percent": 50}"#;
+    const LAB: &str = r#"{"name": "lab", "ip": ["172.16.0.0/12"], "percent": 50}"#;
+    const ALL: &str = r#"{"name": "all", "percent": 10}"#;
+
+    #[test]
+    fn what_was_counted_belongs_to_the_rules_name() {
+        let before = release(&format!("{OFFICE}, {ALL}"), 1);
+        let first = Comparison::new(&before, 1);
+        fail(&first, &before, [10, 0, 0, 1]);
+        fail(&first, &before, [192, 0, 2, 1]);
+        fail(&first, &before, [192, 0, 2, 2]);
+        assert_eq!(failed(&first), [("office", 1), ("all", 2)]);
+        assert_eq!(seen(&first), [Some(0), Some(1), Some(1)]);
+
+        let rules = release(&format!("{LAB}, {ALL}"), 1);
+        let second = first.next(&rules);
+        assert_eq!(failed(&second), [("lab", 0), ("all", 2)]);
+        assert_eq!(seen(&second), [None, Some(1), Some(1)]);
+        fail(&second, &rules, [172, 16, 0, 1]);
+        // A request that is under way during the change counts where it began.
+        fail(&first, &before, [192, 0, 2, 3]);
+        assert_eq!(failed(&second), [("lab", 1), ("all", 3)]);
+        assert_eq!(seen(&second), [None, Some(0), Some(1), Some(1), Some(1)]);
+
+        // A rule that comes back is another one: who met the first may not meet it.
+        let third = second.next(&release(&format!("{ALL}, {LAB}, {OFFICE}"), 1));
+        assert_eq!(failed(&third), [("all", 3), ("lab", 1), ("office", 0)]);
+        assert_eq!(seen(&third), [None, Some(0), Some(0), Some(0), Some(1)]);
+    }
+
+    #[test]
+    fn buckets_of_another_salt_are_nobodys() {
+        let first = Comparison::new(&release(ALL, 1), 1);
+        fail(&first, &release(ALL, 1), [192, 0, 2, 1]);
+        assert!(first.recent_users().iter().all(|user| user.has_failed));
+        let second = first.next(&release(ALL, 2));
+        assert_eq!((failed(&second), seen(&second)), (vec![("all", 1)], vec![]));
+    }
+
+    #[test]
+    fn names_do_not_run_out() {
+        let mut comparison = Comparison::new(&release(OFFICE, 1), 1);
+        for number in 0..70_000_u32 {
+            let text = format!(r#"{{"name": "rule {number}", "percent": 10}}"#);
+            let rules = release(&text, 1);
+            comparison = comparison.next(&rules);
+            if number % 1_000 == 0 {
+                fail(&comparison, &rules, [192, 0, (number / 1_000) as u8, 1]);
+                let users = comparison.recent_users();
+                assert_eq!(users.iter().filter(|user| user.rule == Some(0)).count(), 1, "{number}");
+            }
+        }
+    }
+}

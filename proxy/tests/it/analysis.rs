@@ -1,0 +1,120 @@
+//! Canaries that are judged while they serve: by real requests through real sockets, in real windows of five seconds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Origin, Serin, eventually};
+
+/// Longer than any verdict here takes on a busy machine.
+const VERDICT: Duration = Duration::from_secs(240);
+
+/// A canary of which so many requests in a hundred fail.
+fn failing(percent: u32) -> Origin {
+    let count = AtomicU32::new(0);
+    Origin::start(move |visit| {
+        let fails = count.fetch_add(1, Relaxed) % 100 < percent;
+        visit.answer(if fails { 500 } else { 200 }, &[], b"new")
+    })
+}
+
+fn serving(old: &Origin, new: &Origin, more: &str) -> Serin {
+    let (old, new) = (old.address(), new.address());
+    Serin::serving(&format!(
+        "routes: {{all: {{upstream: old, release: next}}}}\n\
+         upstreams:\n  old: {{endpoints: [\"{old}\"]}}\n  new: {{endpoints: [\"{new}\"], breaker: false}}\n\
+         releases:\n  next: {{stable: old, canary: new, audience: [{{name: everyone}}], sticky: {{key: [{{header: x-user}}]}}, {more}}}\n"
+    ))
+}
+
+fn shown(serin: &Serin) -> Value {
+    serin.admin_json("/api/v1/releases/next")
+}
+
+/// Ends the load.
+struct Ends(Arc<AtomicBool>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Requests of 500 users, about 400 a second, until `is_over`; meanwhile nobody may come back from the canary, unless it is
+/// rolled back.
+fn until(serin: &Serin, what: &str, is_over: impl Fn(&Value) -> bool) -> Value {
+    let is_done = Arc::new(AtomicBool::new(false));
+    thread::scope(|scope| {
+        for part in 0..4_u32 {
+            let is_done = Arc::clone(&is_done);
+            scope.spawn(move || {
+                let mut client = serin.client();
+                for round in 0_u32.. {
+                    let user = (round * 4 + part) % 500;
+                    client.request("GET", "/", &[("x-user", &user.to_string())], b"");
+                    if is_done.load(Relaxed) {
+                        return;
+                    }
+                    thread::sleep(Duration::from_millis(10));
+                }
+            });
+        }
+        // Also when it does not come: nobody waits for the load then.
+        let _ends = Ends(is_done);
+        eventually(VERDICT, what, || is_over(&shown(serin)));
+    });
+    shown(serin)
+}
+
+#[test]
+fn a_canary_that_fails_is_rolled_back_and_told_why() {
+    let (old, new) = (Origin::named("old"), failing(20));
+    let serin = serving(&old, &new, "phases: [20, 50], analysis: {mode: guard}");
+    let after = until(&serin, "a rollback", |shown| shown["status"] == "rolled_back");
+    assert_eq!(
+        (&after["last"]["by"], &after["analysis"]["report"]["verdict"]),
+        (&"serin".into(), &"rolled_back".into())
+    );
+    let reason = after["last"]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("Errors: canary ") && reason.contains("a false alarm has probability"), "{reason}");
+    assert_eq!(after["analysis"]["report"]["trigger"], "err");
+    assert!(after["analysis"]["report"]["evidence"].as_f64() >= Some(100.0), "{after}");
+}
+
+#[test]
+fn an_observer_rolls_nothing_back() {
+    let (old, new) = (Origin::named("old"), failing(30));
+    let serin = serving(&old, &new, "phases: [20, 50]");
+    let after = until(&serin, "a verdict", |shown| shown["analysis"]["report"]["verdict"] == "rolled_back");
+    assert_eq!((&after["analysis"]["mode"], &after["status"]), (&"observe".into(), &"running".into()));
+}
+
+#[test]
+fn a_good_canary_is_promoted_when_it_is_shown_to_be_good() {
+    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let serin = serving(&old, &new, "phases: [50, 100], analysis: {mode: drive, min_phase: 10s, beta: 0.3}");
+    let after = until(&serin, "a promotion", |shown| shown["percent"] == 100.0);
+    assert_eq!((&after["last"]["action"], &after["last"]["by"]), (&"promote".into(), &"serin".into()));
+    let reason = after["last"]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("Shown safe for 100 %"), "{reason}");
+}
+
+#[test]
+fn a_phase_does_not_end_while_its_canary_is_suspected() {
+    let (old, new) = (Origin::named("old"), failing(100));
+    let serin = serving(&old, &new, "phases: [{percent: 20, lasts: 20s}, 50], analysis: {mode: guard}");
+    let after = until(&serin, "a rollback", |shown| shown["status"] == "rolled_back");
+    assert_eq!(after["percent"], 20.0, "it never got to the second phase");
+}
+
+#[test]
+fn off_is_off() {
+    let (old, new) = (Origin::named("old"), failing(100));
+    let serin = serving(&old, &new, "phases: [20, 50], analysis: {mode: \"off\"}");
+    let after =
+        until(&serin, "requests", |shown| shown["audience"][0]["compared"]["canary"]["failed"].as_u64() > Some(50));
+    assert_eq!(after["analysis"], serde_json::json!({"mode": "off", "report": null}));
+}

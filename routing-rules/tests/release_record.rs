@@ -1,0 +1,256 @@
+//! Releases on their way: what orders, time and a falling canary make of a record.
+
+use std::time::Duration;
+
+use routing_rules::release::{
+    Canary, Command, Hold, Pace, ReleaseContext, ReleaseRecord, ReleaseState, SignedCommand, Status,
+};
+use routing_rules::rules::Release;
+use routing_rules::spec::{Percent, ReleaseSpec};
+
+const START_MS: u64 = 1_800_000_000_000;
+const MINUTE_MS: u64 = 60_000;
+
+fn release(extra: &str) -> Release {
+    let text = format!(r#"{{"stable": "shop", "canary": "shop-v2", "audience": [{{"name": "everyone"}}], {extra}}}"#);
+    let spec: ReleaseSpec = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let mut problems = Vec::new();
+    Release::new("next", &spec, &mut problems).unwrap_or_else(|| panic!("{problems:?}"))
+}
+
+fn percent(points: f64) -> Percent {
+    Percent::from_basis_points((points * 100.0).round() as u16).unwrap()
+}
+
+fn by_anna(command: Command) -> SignedCommand<'static> {
+    SignedCommand { command, by: "anna", reason: "why not" }
+}
+
+/// A release, told orders a minute apart. What each makes of it: status and percent, `=` if nothing changes, or why not.
+fn tell(rules: &Release, orders: &[Command]) -> Vec<String> {
+    let mut record = ReleaseRecord::begin(rules, 7, None, START_MS);
+    let mut now_ms = START_MS;
+    let say = |state: ReleaseState| format!("{} {}", state.status, state.percent);
+    orders
+        .iter()
+        .map(|order| {
+            now_ms += MINUTE_MS;
+            match record.after(&by_anna(*order), rules, now_ms) {
+                Ok(Some(next)) => {
+                    assert_eq!(next.number, record.number + 1);
+                    assert_eq!(next.since_ms, now_ms);
+                    let last = (&*next.last.action, &*next.last.by, &*next.last.reason, next.last.at_ms);
+                    assert_eq!(last, (order.as_str(), "anna", "why not", now_ms));
+                    record = next;
+                    say(record.state)
+                }
+                Ok(None) => "=".into(),
+                Err(refusal) => refusal.to_string().split(':').next().unwrap_or_default().into(),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn orders() {
+    use Command::{Complete, Pause, Promote, Resume, Rollback, Set, Start};
+    let rules = release(r#""phases": [1, 10, 100]"#);
+    let told = |orders: &[Command]| tell(&rules, orders).join(", ");
+    assert_eq!(told(&[Promote, Promote, Promote, Promote]), "running 10, running 100, completed 100, it is completed");
+    assert_eq!(
+        told(&[Pause, Pause, Promote, Set(percent(12.5)), Promote, Resume, Resume]),
+        "paused 1, =, paused 10, paused 12.5, paused 100, running 100, ="
+    );
+    assert_eq!(
+        told(&[Promote, Rollback, Rollback, Promote, Pause, Complete, Set(percent(1.0)), Resume]),
+        "running 10, rolled_back 10, =, it is rolled back, it is rolled back, it is rolled back, it is rolled back, running 10"
+    );
+    assert_eq!(told(&[Promote, Rollback, Start, Start]), "running 10, rolled_back 10, running 1, it has been started");
+    assert_eq!(
+        told(&[Promote, Complete, Complete, Resume, Rollback, Resume]),
+        "running 10, completed 10, =, it is completed, rolled_back 10, running 10"
+    );
+    assert_eq!(told(&[Complete, Start]), "completed 1, running 1");
+
+    let ends_early = release(r#""phases": [1, 10]"#);
+    assert_eq!(
+        tell(&ends_early, &[Promote, Promote, Set(Percent::ALL), Promote]).join(", "),
+        "running 10, 10 % is its last phase, running 100, completed 100"
+    );
+    let fixed = release(r#""phases": [1]"#);
+    assert_eq!(tell(&fixed, &[Set(Percent::ZERO), Promote]).join(", "), "running 0, running 1");
+    let text = r#"{"stable": "a", "canary": "b", "audience": [{"name": "all", "percent": 5}]}"#;
+    let without = Release::new("r", &serde_json::from_str(text).unwrap(), &mut Vec::new()).unwrap();
+    assert_eq!(
+        tell(&without, &[Promote, Set(percent(1.0)), Pause, Rollback]).join(", "),
+        "no rule of its audience follows the phases, no rule of its audience follows the phases, paused 0, rolled_back 0"
+    );
+}
+
+#[test]
+fn a_phase_lasts_while_its_clock_runs() {
+    let rules = release(r#""phases": [1, {"percent": 10, "lasts": "10m"}, {"percent": 100, "lasts": "1h"}]"#);
+    let minutes = |count: u64| START_MS + count * MINUTE_MS;
+    let left = |record: &ReleaseRecord, at: u64| record.time_left(&rules, minutes(at)).map(|left| left.as_secs() / 60);
+    let then = |record: &ReleaseRecord, order, at| record.after(&by_anna(order), &rules, minutes(at)).unwrap().unwrap();
+    let first = ReleaseRecord::begin(&rules, 7, None, START_MS);
+    assert_eq!(left(&first, 99), None, "it has no end");
+    let second = then(&first, Command::Promote, 100);
+    assert_eq!([100, 104, 110, 999].map(|at| left(&second, at)), [Some(10), Some(6), Some(0), Some(0)]);
+    assert_eq!(left(&second, 0), Some(10), "a clock that was set back");
+    let paused = then(&second, Command::Pause, 104);
+    assert_eq!(left(&paused, 999), None);
+    let resumed = then(&paused, Command::Resume, 200);
+    assert_eq!([200, 206].map(|at| left(&resumed, at)), [Some(6), Some(0)]);
+    let between = then(&resumed, Command::Set(percent(20.0)), 201);
+    assert_eq!(left(&between, 999), None, "20 % is no phase");
+    let back = then(&between, Command::Set(percent(10.0)), 202);
+    assert_eq!(left(&back, 202), Some(10), "it begins anew");
+    let last = then(&back, Command::Promote, 203);
+    assert_eq!(left(&last, 203), Some(60));
+    assert_eq!(then(&last, Command::Promote, 300).state.status, Status::Completed);
+    assert_eq!(second.by_itself(&rules, Canary::Up, Pace::Clock, minutes(110) - 1), None);
+    let by_itself = second.by_itself(&rules, Canary::Up, Pace::Clock, minutes(110)).unwrap();
+    assert_eq!((by_itself.state.percent, &*by_itself.last.by), (last.state.percent, "serin"));
+    assert_eq!(&*by_itself.last.reason, "10 % has lasted 600s");
+    assert_eq!(first.by_itself(&rules, Canary::Up, Pace::Clock, minutes(999)), None);
+    assert_eq!(last.by_itself(&rules, Canary::Up, Pace::Clock, minutes(263)).unwrap().state.status, Status::Completed);
+}
+
+#[test]
+fn a_canary_that_falls_twice_is_rolled_back() {
+    let rules = release(r#""phases": [1, {"percent": 10, "lasts": "10m"}, 100]"#);
+    let at = |minute: u64| START_MS + minute * MINUTE_MS;
+    let running =
+        ReleaseRecord::begin(&rules, 7, None, at(0)).after(&by_anna(Command::Promote), &rules, at(0)).unwrap().unwrap();
+    assert_eq!(running.by_itself(&rules, Canary::Up, Pace::Clock, at(1)), None, "nothing has happened");
+    let down = running.by_itself(&rules, Canary::Down, Pace::Clock, at(3)).unwrap();
+    assert_eq!((down.hold, down.state, down.since_ms), (Some(Hold::CanaryDown), running.state, running.since_ms));
+    assert_eq!(
+        (down.time_left(&rules, at(99)), down.by_itself(&rules, Canary::Down, Pace::Clock, at(4))),
+        (None, None)
+    );
+    let up = down.by_itself(&rules, Canary::Up, Pace::Clock, at(5)).unwrap();
+    assert_eq!(up.time_left(&rules, at(5)), Some(Duration::from_secs(7 * 60)), "the time it was down does not count");
+    let ended = up.by_itself(&rules, Canary::Down, Pace::Clock, at(6)).unwrap();
+    assert_eq!((ended.state.status, ended.hold, ended.since_ms), (Status::RolledBack, None, at(6)));
+    assert_eq!(ended.by_itself(&rules, Canary::Down, Pace::Clock, at(7)), None);
+    assert_eq!((running.began, down.began, ended.began), (1, 1, 1));
+    // Whoever resumes it has looked at it: it may fall once more.
+    let resumed = ended.after(&by_anna(Command::Resume), &rules, at(8)).unwrap().unwrap();
+    assert_eq!(resumed.by_itself(&rules, Canary::Down, Pace::Clock, at(9)).unwrap().state.status, Status::Running);
+    assert_eq!(resumed.began, resumed.number, "another run");
+    // So has whoever resumes one that has fallen, and runs.
+    let looked_at = down.after(&by_anna(Command::Resume), &rules, at(4)).unwrap().unwrap();
+    assert_eq!((looked_at.falls, looked_at.hold, looked_at.state, looked_at.began), (0, None, down.state, 1));
+    // A paused one is held, too, and stays paused.
+    let paused = running
+        .after(&by_anna(Command::Pause), &rules, at(1))
+        .unwrap()
+        .unwrap()
+        .by_itself(&rules, Canary::Down, Pace::Clock, at(2))
+        .unwrap();
+    let up = paused.by_itself(&rules, Canary::Up, Pace::Clock, at(3)).unwrap();
+    assert_eq!((up.state.status, up.clock.running_since_ms), (Status::Paused, None));
+    // One without endpoints has not fallen.
+    let away = running.by_itself(&rules, Canary::Absent, Pace::Clock, at(3)).unwrap();
+    assert_eq!((away.hold, away.falls, away.time_left(&rules, at(99))), (Some(Hold::CanaryAbsent), 0, None));
+    assert_eq!(away.by_itself(&rules, Canary::Absent, Pace::Clock, at(4)), None);
+    assert_eq!(
+        away.by_itself(&rules, Canary::Up, Pace::Clock, at(5)).unwrap().time_left(&rules, at(5)),
+        Some(Duration::from_secs(7 * 60))
+    );
+    assert_eq!(away.by_itself(&rules, Canary::Down, Pace::Clock, at(5)).unwrap().hold, Some(Hold::CanaryDown));
+    assert_eq!(down.by_itself(&rules, Canary::Absent, Pace::Clock, at(5)), None);
+    // While it is down it can be resumed by hand, and be told that nothing is down any more.
+    let by_hand = down.after(&by_anna(Command::Set(percent(5.0))), &rules, at(4)).unwrap().unwrap();
+    assert_eq!((by_hand.hold, by_hand.clock.running_since_ms), (Some(Hold::CanaryDown), None));
+}
+
+#[test]
+fn who_would_be_thrown_back() {
+    let rules = release(r#""phases": [10, 50]"#);
+    let record = ReleaseRecord::begin(&rules, 7, None, 0);
+    let after = |record: &ReleaseRecord, order| record.after(&by_anna(order), &rules, 1).unwrap().unwrap();
+    assert!(!record.throws_back(&after(&record, Command::Promote)));
+    assert!(record.throws_back(&after(&record, Command::Set(percent(9.99)))));
+    assert!(!record.throws_back(&after(&record, Command::Pause)));
+    let completed = after(&record, Command::Complete);
+    assert!(completed.throws_back(&after(&completed, Command::Start)));
+    let rolled_back = after(&completed, Command::Rollback);
+    assert!(!rolled_back.throws_back(&after(&rolled_back, Command::Start)));
+}
+
+#[test]
+fn a_record_is_of_one_pair_of_versions() {
+    let rules = release(r#""phases": [1, 100]"#);
+    let mut context = ReleaseContext::default();
+    let record =
+        ReleaseRecord::begin(&rules, 7, None, 0).after(&by_anna(Command::Rollback), &rules, 1).unwrap().unwrap();
+    context.records.insert(rules.name().clone(), record.clone().into());
+    assert_eq!(context.state(&rules).status, Status::RolledBack);
+    let text = r#"{"stable": "shop", "canary": "shop-v3", "audience": [{"name": "everyone"}], "phases": [5]}"#;
+    let next = Release::new("next", &serde_json::from_str(text).unwrap(), &mut Vec::new()).unwrap();
+    assert_eq!(context.state(&next), ReleaseState::initial(&next), "the next version begins anew");
+    let begun = ReleaseRecord::begin(&next, 7, Some(&record), 2);
+    assert_eq!(begun.after_edit(7, 3), None);
+    let edited = begun.after_edit(8, 3).unwrap();
+    assert_eq!((edited.number, edited.epoch, edited.state), (begun.number + 1, 1, begun.state));
+    assert_eq!((begun.number, begun.epoch, begun.state.percent), (record.number + 1, 0, percent(5.0)));
+}
+
+#[test]
+fn phases_that_end_by_themselves_are_checked() {
+    let problems = |phases: &str| {
+        let text = format!(r#"{{"stable": "a", "canary": "b", "audience": [{{"name": "all"}}], "phases": {phases}}}"#);
+        let spec: ReleaseSpec = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::from_str::<ReleaseSpec>(&serde_json::to_string(&spec).unwrap()).unwrap(), spec);
+        let mut problems = Vec::new();
+        Release::new("r", &spec, &mut problems);
+        problems.iter().map(|problem| format!("{}: {}", problem.at, problem.reason)).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(problems(r#"[{"percent": 1, "lasts": "1s"}, {"percent": 50}, {"percent": 100, "lasts": "1h"}]"#), "");
+    assert_eq!(
+        problems(r#"[{"percent": 1, "lasts": "999ms"}, {"percent": 50, "lasts": "1h"}]"#),
+        "releases.r.phases[0].lasts: 999ms is less than 1s\nreleases.r.phases[1].lasts: no phase follows it"
+    );
+}
+
+#[test]
+fn growth_is_remembered() {
+    let rules = release(r#""phases": [10, 50]"#);
+    let told = |record: &ReleaseRecord, order, at_ms| record.after(&by_anna(order), &rules, at_ms).unwrap().unwrap();
+    let grew = |record: &ReleaseRecord| record.state.growth.map(|growth| (growth.from, growth.at_secs));
+    let first = ReleaseRecord::begin(&rules, 7, None, 1_000);
+    assert_eq!(grew(&first), Some((Percent::ZERO, 1)));
+    let second = told(&first, Command::Promote, 2_000);
+    assert_eq!(grew(&second), Some((Percent::ZERO, 2)), "pages from before the first step may be open");
+    let third = told(&second, Command::Set(percent(90.0)), 601_000);
+    assert_eq!(grew(&third), Some((Percent::ZERO, 601)));
+    assert_eq!(grew(&told(&second, Command::Set(percent(90.0)), 602_000)), Some((percent(50.0), 602)));
+    assert_eq!(second.after(&by_anna(Command::Set(percent(50.0))), &rules, 3_000), Ok(None));
+    let paused = told(&second, Command::Pause, 3_000);
+    assert_eq!(grew(&paused), grew(&second), "it has not grown since");
+    assert_eq!(grew(&told(&paused, Command::Set(percent(20.0)), 4_000)), None);
+    let back = told(&paused, Command::Rollback, 5_000);
+    assert_eq!(grew(&back), None);
+    assert_eq!(grew(&told(&back, Command::Resume, 6_000)), Some((Percent::ZERO, 6)), "everybody was at stable");
+}
+
+#[test]
+fn an_analysis_holds_phases_or_ends_them() {
+    let rules = release(r#""phases": [1, {"percent": 10, "lasts": "10m"}, 50]"#);
+    let at = |minute: u64| START_MS + minute * MINUTE_MS;
+    let next = |record: &ReleaseRecord, pace, minute| record.by_itself(&rules, Canary::Up, pace, at(minute));
+    let promoted = Pace::Promoted("it is good");
+    let first = ReleaseRecord::begin(&rules, 7, None, at(0));
+    assert_eq!((next(&first, Pace::Clock, 99), next(&first, Pace::Held, 99)), (None, None));
+    let second = next(&first, promoted, 3).unwrap();
+    assert_eq!((second.state.percent, &*second.last.reason), (percent(10.0), "it is good"));
+    assert_eq!(next(&second, promoted, 12), None, "it has a time of its own");
+    assert_eq!(next(&second, Pace::Held, 99), None);
+    let third = next(&second, promoted, 13).unwrap();
+    assert_eq!(next(&third, promoted, 99), None, "it is the last one, and not of everybody");
+    let paused = second.after(&by_anna(Command::Pause), &rules, at(4)).unwrap().unwrap();
+    assert_eq!(next(&paused, promoted, 99), None);
+}
