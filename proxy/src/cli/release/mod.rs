@@ -50,7 +50,7 @@ async fn carry_out(api: &Api, what: What, json: bool) -> Result<ExitCode, Troubl
 async fn list(api: &Api, json: bool) -> Result<ExitCode, Trouble> {
     let answer = api.get("").await?;
     if json {
-        say(&answer);
+        say(json_text(&answer));
         return Ok(ExitCode::SUCCESS);
     }
     let releases: Vec<Release> = answer::read(answer)?;
@@ -61,7 +61,7 @@ async fn list(api: &Api, json: bool) -> Result<ExitCode, Trouble> {
 async fn status(api: &Api, name: &str, json: bool) -> Result<ExitCode, Trouble> {
     let answer = api.get(&path(name, "")).await?;
     if json {
-        say(&answer);
+        say(json_text(&answer));
         return Ok(ExitCode::SUCCESS);
     }
     let release: Release = answer::read(answer)?;
@@ -73,7 +73,7 @@ async fn status(api: &Api, name: &str, json: bool) -> Result<ExitCode, Trouble> 
 async fn history(api: &Api, args: &HistoryArgs, json: bool) -> Result<ExitCode, Trouble> {
     let answer = api.get(&path(&args.name, &format!("/history?most={}", args.most))).await?;
     if json {
-        say(&answer);
+        say(json_text(&answer));
         return Ok(ExitCode::SUCCESS);
     }
     let entries: Vec<Entry> = answer::read(answer)?;
@@ -100,6 +100,20 @@ fn path(name: &str, rest: &str) -> String {
 /// As the terminal has it; for scripts and files without colours, in ASCII.
 fn style() -> Style {
     if std::io::stdout().is_terminal() { Style::of_this_terminal() } else { Style::plain() }
+}
+
+/// JSON that changes nothing about a terminal: names and reasons are other people's.
+fn json_text(answer: &serde_json::Value) -> String {
+    let is_control = |letter: char| ('\u{7f}'..='\u{9f}').contains(&letter);
+    let text = answer.to_string();
+    if !text.contains(is_control) {
+        return text;
+    }
+    let written = |letter: char| match is_control(letter) {
+        true => format!("\\u{:04x}", u32::from(letter)),
+        false => letter.to_string(),
+    };
+    text.chars().map(written).collect()
 }
 
 /// What the API says went wrong.

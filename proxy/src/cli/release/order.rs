@@ -50,7 +50,7 @@ async fn number(api: &Api, name: &str) -> Result<u64, Trouble> {
 }
 
 fn in_json(answer: &Answer) -> ExitCode {
-    say(&answer.body);
+    say(super::json_text(&answer.body));
     match answer.status {
         StatusCode::OK => ExitCode::SUCCESS,
         _ => ExitCode::from(answer.trouble().code()),

@@ -66,7 +66,7 @@ async fn tell(api: &Api, name: &str, json: bool) -> Result<ExitCode, Trouble> {
         match patience.judge(news(api, name, told).await)? {
             Ok((release, news)) => {
                 for (entry, whole) in &news {
-                    say(if json { whole.to_string() } else { text::entry(entry) });
+                    say(if json { super::json_text(whole) } else { text::entry(entry) });
                 }
                 told = news.last().map(|(entry, _)| entry.number).or(told);
                 is_silent = false;
@@ -89,16 +89,23 @@ async fn news(api: &Api, name: &str, told: Option<u64>) -> Result<(Release, Vec<
     let release: Release = answer::read(api.get(&path(name, "")).await?)?;
     let most = match told {
         None => 1,
-        // No more are kept.
-        Some(told) => release.number.saturating_sub(told).min(500),
+        Some(told) if release.number <= told => return Ok((release, Vec::new())),
+        // More may come before the answer. No more than 500 are kept.
+        Some(told) => (release.number - told + SPARE).min(500),
     };
-    if most == 0 {
-        return Ok((release, Vec::new()));
-    }
-    let whole: Vec<serde_json::Value> = answer::read(api.get(&path(name, &format!("/history?most={most}"))).await?)?;
-    let mut news = Vec::new();
+    let history = api.get(&path(name, &format!("/history?most={most}"))).await;
+    let whole: Vec<serde_json::Value> = match history {
+        Ok(history) => answer::read(history)?,
+        // How it ends is known all the same.
+        Err(_) if end(&release.status).is_some() => Vec::new(),
+        Err(trouble) => return Err(trouble),
+    };
+    let mut news: Vec<(Entry, serde_json::Value)> = Vec::new();
     for value in whole.into_iter().rev() {
-        news.push((answer::read(value.clone())?, value));
+        let entry: Entry = answer::read(value.clone())?;
+        if told.is_none_or(|told| entry.number > told) {
+            news.push((entry, value));
+        }
     }
     Ok((release, news))
 }
@@ -136,6 +143,9 @@ impl Patience {
         }
     }
 }
+
+/// Changes that may come while history is asked for.
+const SPARE: u64 = 10;
 
 /// Between two looks.
 const BETWEEN: Duration = Duration::from_secs(1);
