@@ -221,8 +221,12 @@ fn nobody_waits_for_an_answer_of_the_admin_api_that_takes_long() {
     assert!(slow.join().unwrap().starts_with("HTTP/1.1 200"));
 }
 
-/// The rules in force with another database.
+/// The rules in force with another database. Whatever would put others in force has been done before.
 fn put_in_force(server: &Server, geo: Arc<dyn GeoDatabase>) {
+    eventually("releases are written down", || {
+        let snapshot = server.snapshot();
+        snapshot.table.releases().all(|(_, release)| release.record.is_some()).then_some(())
+    });
     let now = server.snapshot();
     server.shared.snapshots.store(Arc::new(Snapshot {
         generation: now.generation + 1,

@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_read_again() {
-        let text = r#"{"stable": "a", "canary": "b", "audience": [{"name": "all"}], "phases": [1, {"percent": 12.5, "lasts": "10m"}]}"#;
+        let text = r#"{"stable": "a", "canary": "b", "audience": [{"name": "all"}], "phases": [1, {"percent": 12.5, "lasts": "10m"}, 100]}"#;
         let spec: ReleaseSpec = serde_json::from_str(text).unwrap();
         let rules = Release::new("r", &spec, &mut Vec::new()).unwrap();
         let first = ReleaseRecord::begin(&rules, 7, None, 1_800_000_000_123);
@@ -238,7 +238,7 @@ mod tests {
         let good = Entry { record: ReleaseRecord::begin(&rules, 7, None, 0).into(), rules: None }.text();
         for (from, to, reason) in [
             ("\"running\"", "\"runing\"", "status: `runing` is not a status"),
-            ("\"percent\":1", "\"percent\":101", "percent 101 is above 100"),
+            ("\"percent\":\"1\"", "\"percent\":\"101\"", "percent 101 is above 100"),
             ("\"stable\":\"a\"", "\"stable\":\"a b\"", "stable: "),
             ("\"since\":\"1970", "\"since\":\"1969", "since: "),
             ("\"number\":1", "\"number\":-1", "invalid value"),
