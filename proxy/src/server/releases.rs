@@ -106,7 +106,8 @@ impl Releases {
         told.await.ok()
     }
 
-    /// Takes everybody back to stable: in the store, or here at least. Nobody has to wait long for it.
+    /// Takes everybody back to stable: in the store, or here at least. Nobody has to wait long for it. `known` is what came from the
+    /// store last, of whichever versions.
     ///
     /// # Errors
     /// Somebody has changed the release meanwhile.
@@ -122,12 +123,14 @@ impl Releases {
         let trouble = match timeout(PATIENCE, written).await {
             Ok(Ok(done)) => return Ok(RolledBack::Written(done)),
             Ok(Err(OrderError::Store(trouble))) => trouble,
+            Ok(Err(error @ OrderError::Foreign { .. })) => StoreError::Unreachable(error.to_string()),
             Ok(Err(error)) => return Err(error),
             // Should it be written yet, it is written once more, which changes nothing.
             Err(_) => StoreError::Unreachable(format!("no answer within {PATIENCE:?}")),
         };
         let now_ms = moment::unix_ms();
-        let newest = known.unwrap_or_else(|| Arc::new(ReleaseRecord::begin(rules, 0, None, now_ms)));
+        let begun = || Arc::new(ReleaseRecord::begin(rules, 0, known.as_deref(), now_ms));
+        let newest = known.clone().filter(|known| known.is_of(rules)).unwrap_or_else(begun);
         let next = newest.after(&order, rules, now_ms).ok().flatten().map_or(newest, Arc::new);
         tracing::error!(release = rules.name().as_str(), by, reason, %trouble, "rolled back here only");
         (self.roll_back_here)(rules.name(), Arc::clone(&next));

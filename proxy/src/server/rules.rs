@@ -62,9 +62,10 @@ impl Sources {
         let mut records = self.records.clone().union(self.keys.records().clone());
         self.here.retain(|name, here| {
             let stored = records.get(name);
-            let is_of_it = stored.is_none_or(|stored| (&stored.stable, &stored.canary) == here.pair());
             let number = stored.map_or(0, |stored| stored.number);
-            is_of_it && here.until.is_none_or(|until| number < until)
+            let is_of_it = stored.is_none_or(|stored| (&stored.stable, &stored.canary) == here.pair());
+            // Another pair of versions that was begun later has nothing to do with it.
+            (is_of_it || number < here.record.number) && here.until.is_none_or(|until| number < until)
         });
         records.extend(self.here.iter().map(|(name, here)| (name.clone(), Arc::clone(&here.record))));
         records
@@ -119,8 +120,8 @@ enum News {
     Records(Records),
     /// A release is rolled back here.
     RolledBack(Name, Arc<ReleaseRecord>),
-    /// The store has that now, under this number.
-    RollbackWritten(Name, u64),
+    /// The store has that with this number now, under another one.
+    RollbackWritten { release: Name, number: u64, written: u64 },
 }
 
 /// News that nobody has read yet. It exists before the thread, because lookups begin before listeners open.
@@ -161,9 +162,9 @@ impl Inbox {
     }
 
     /// The way for who tells the store later.
-    pub(super) fn tell_rollback_written(&self) -> impl Fn(&Name, u64) + Send + Sync + 'static {
+    pub(super) fn tell_rollback_written(&self) -> impl Fn(&Name, u64, u64) + Send + Sync + 'static {
         let tell = self.tell_news();
-        move |release, number| tell(News::RollbackWritten(release.clone(), number))
+        move |release, number, written| tell(News::RollbackWritten { release: release.clone(), number, written })
     }
 
     /// A thread that has ended has said so.
@@ -344,8 +345,9 @@ impl Taken {
                 sources.here.insert(release, Here::new(record));
                 self.has_texts = true;
             }
-            News::RollbackWritten(release, number) => {
-                sources.here.entry(release).and_modify(|here| here.until = Some(number));
+            News::RollbackWritten { release, number, written } => {
+                let here = sources.here.get_mut(&release).filter(|here| here.record.number == number);
+                here.into_iter().for_each(|here| here.until = Some(written));
                 self.has_texts = true;
             }
         }

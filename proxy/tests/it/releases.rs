@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::support::etcd::Etcd;
+use crate::support::link::{Link, Weather};
 use crate::support::{Client, Origin, PATIENCE, Serin, eventually};
 
 const RULES: &str = "routes: {all: {upstream: old, release: next}}\n";
@@ -490,4 +491,49 @@ fn what_the_store_has_lost_is_written_again() {
     assert!(etcd.get("/serin/state/releases/next").is_some_and(|text| text.contains("rolled_back")));
     let actions: Vec<String> = history(&serin).into_iter().map(|(action, _)| action).collect();
     assert_eq!(actions, ["restore", "rollback", "begin"]);
+}
+
+#[test]
+fn a_rollback_that_others_have_gone_beyond_is_void() {
+    let Some(etcd) = Etcd::start() else { return };
+    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let rest = format!("{RULES}{}{}", upstreams(&old, &new), release("[100]"));
+    let link = Link::to(&etcd.address(0));
+    let text = |source: &str| format!("sources: {{etcd: {source}}}\n{rest}");
+    let cut_off = Serin::serving(&text(&format!("{{endpoints: [\"http://{}\"]}}", link.address())));
+    let other = Serin::serving(&text(&etcd.source()));
+    begun(&cut_off);
+    eventually(PATIENCE, "both have it", || shown(&other)["number"] == 1);
+    link.set(Weather::Silent);
+    assert_eq!(post(&cut_off, "next/rollback", "", &json!({"by": "anna"})).0, 202);
+    eventually(PATIENCE, "it holds here", || stands(&cut_off).0 == "rolled_back");
+    told(&other, "rollback");
+    told(&other, "resume");
+    link.reset();
+    link.set(Weather::Fair);
+    eventually(Duration::from_secs(40), "it follows the others", || shown(&cut_off)["number"] == 3);
+    eventually(PATIENCE, "its own rollback is void", || stands(&cut_off).0 == "running");
+    assert_eq!((stands(&other).0.as_str(), shown(&other)["number"].as_u64()), ("running", Some(3)));
+    assert_eq!(shown(&cut_off)["rolled_back_here"], false);
+}
+
+#[test]
+fn what_a_folder_has_lost_is_known_as_long_as_the_process_runs() {
+    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let another = written("[1, 100]").replace("canary: new", "canary: third");
+    let third = format!("  third: {{endpoints: [\"{}\"]}}\n", new.address());
+    let releases = format!("releases:\n  next: {}\n  another: {another}\n", written("[1, 100]"));
+    let rest = format!("{RULES}{}{third}{releases}", upstreams(&old, &new));
+    let serin = Serin::serving(&format!("state_dir: \"{}\"\n{rest}", state.display()));
+    begun(&serin);
+    eventually(PATIENCE, "both are written down", || {
+        serin.admin_json("/api/v1/releases/another")["number"].as_u64() > Some(0)
+    });
+    told(&serin, "rollback");
+    fs::remove_dir_all(&state).expect("the folder goes");
+    assert_eq!(post(&serin, "another/promote", "*", &json!({})).0, 200);
+    assert_eq!(stands(&serin), at("rolled_back", 1.0));
+    assert!(fs::read_to_string(state.join("releases.json")).is_ok_and(|text| text.contains("rolled_back")));
 }

@@ -115,8 +115,9 @@ async fn carry_out(
     let expected = expected(headers, command, release)?;
     let (by, reason) = (said("by", body.by.as_deref(), MOST_BY)?, said("reason", body.reason.as_deref(), MOST_REASON)?);
     let (rules, releases) = (release.assigner.rules(), &state.shared.releases);
+    let stored = state.shared.snapshots.load().table.context().records.get(rules.name()).cloned();
     let outcome = match command {
-        Command::Rollback => releases.roll_back(rules, release.record.clone(), (by, reason), expected).await,
+        Command::Rollback => releases.roll_back(rules, stored, (by, reason), expected).await,
         _ => {
             let order = SignedCommand { command, by, reason };
             releases

@@ -1,9 +1,10 @@
 //! Where orders to releases are carried out: read, decide, write, and again if somebody else was faster.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use routing_rules::release::{Canary, Command, Pace, Refusal, ReleaseRecord, SignedCommand};
+use routing_rules::release::{Canary, Change, Command, Pace, Refusal, ReleaseRecord, SignedCommand};
 use routing_rules::rules::{Name, Release};
 use routing_rules::spec::{Percent, ReleaseSpec};
 use sha2::{Digest, Sha256};
@@ -126,14 +127,33 @@ impl Desk {
             }
             Ok(next)
         };
-        // Who looks after releases is about to begin the one that was just written.
-        let deadline = Instant::now() + BEGINS;
+        // Who looks after releases is about to begin the one that was just written. A rollback waits for nobody.
+        let waits = order.command != Command::Rollback;
+        let deadline = Instant::now() + if waits { BEGINS } else { Duration::ZERO };
         loop {
             match self.change(rules, known, false, change).await {
                 Err(OrderError::Foreign { .. }) if Instant::now() < deadline => sleep(LOOK_AGAIN).await,
                 done => return done,
             }
         }
+    }
+
+    /// Writes a rollback that has held elsewhere since it was ordered, unless a later run was begun meanwhile. Returns the
+    /// newest number; 0 if the rollback is void.
+    ///
+    /// # Errors
+    /// The store did not take it.
+    pub async fn write_rollback(&self, rules: &Release, rollback: &ReleaseRecord) -> Result<u64, OrderError> {
+        let Change { by, reason, at_ms, .. } = &rollback.last;
+        let order = SignedCommand { command: Command::Rollback, by, reason };
+        let is_void = |newest: &ReleaseRecord| newest.began > rollback.began && newest.last.at_ms > *at_ms;
+        let voided = AtomicBool::new(false);
+        let change = |newest: &ReleaseRecord| {
+            voided.store(is_void(newest), Relaxed);
+            if voided.load(Relaxed) { Ok(None) } else { Ok(newest.after(&order, rules, moment::unix_ms())?) }
+        };
+        let done = self.change(rules, Some(rollback), false, change).await?;
+        Ok(if voided.load(Relaxed) { 0 } else { done.record.number })
     }
 
     /// Writes what becomes of a release by itself, if anything does. The first time it is written down; over one of other

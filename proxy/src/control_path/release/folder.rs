@@ -106,9 +106,18 @@ impl Shared {
         let _locked = locked.map_err(|error| StoreError::Unreachable(error.to_string()))?;
         let mut next = match &self.state_dir {
             Some(state_dir) => read(Some(state_dir)).map_err(StoreError::Damaged)?,
-            None => self.histories().clone(),
+            None => Histories::new(),
         };
-        let newest_number = next.get(&release).and_then(VecDeque::back).map_or(0, |newest| newest.record.number);
+        // What the file has lost is not lost as long as it is known here.
+        let number = |histories: &Histories, name: &Name| {
+            histories.get(name).and_then(VecDeque::back).map_or(0, |newest| newest.record.number)
+        };
+        for (name, entries) in &*self.histories() {
+            if number(&next, name) < entries.back().map_or(0, |newest| newest.record.number) {
+                next.insert(name.clone(), entries.clone());
+            }
+        }
+        let newest_number = number(&next, &release);
         if newest_number != 0 && entry.record.number != newest_number + 1 {
             // Another process has written; from now on that is known here, too.
             self.take(next);

@@ -86,8 +86,8 @@ impl EtcdStore {
     async fn list(&self, release: &Name, most: usize) -> Result<Vec<Entry>, StoreError> {
         let prefix = format!("{}{HISTORY}{release}/", self.cluster.prefix());
         let keys = self.cluster.list(&prefix).await.map_err(unreachable)?;
-        let newest = keys.entries.iter().rev().take(most);
-        newest.map(|(_, value)| Entry::parse(&value.bytes).map_err(StoreError::Damaged)).collect()
+        // Those of another version that cannot be read here are left out.
+        Ok(keys.entries.iter().rev().take(most).filter_map(|(_, value)| Entry::parse(&value.bytes).ok()).collect())
     }
 }
 

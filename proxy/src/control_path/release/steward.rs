@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use routing_rules::breaker;
-use routing_rules::release::{Canary, Change, Command, Hold, ITSELF, Pace, ReleaseRecord, SignedCommand};
+use routing_rules::release::{Canary, Command, Hold, ITSELF, Pace, ReleaseRecord, SignedCommand};
 use routing_rules::rules::{Name, Release};
 use routing_rules::table::CompiledRelease;
 use tokio::sync::watch;
@@ -35,12 +35,12 @@ pub struct Steward {
     pub observer: Observer,
     /// Rollbacks that hold here only.
     pub unwritten: Arc<Unwritten>,
-    /// Told of the number under which one of them was written at last; of 0 if it is void.
+    /// Told of the number of such a record, and of that under which it was written at last; of 0 if it is void.
     pub tell_written: TellWritten,
 }
 
-/// Tells that a rollback was written, and under which number.
-pub type TellWritten = Box<dyn Fn(&Name, u64) + Send + Sync>;
+/// Tells that a rollback with a number was written, and under which one.
+pub type TellWritten = Box<dyn Fn(&Name, u64, u64) + Send + Sync>;
 
 impl Steward {
     /// Looks after them until nobody is left to tell of swaps.
@@ -98,20 +98,18 @@ impl Steward {
             let release = release.filter(|release| record.is_of(release.assigner.rules()));
             let written = match release {
                 None => 0,
-                Some(release) => {
-                    let Change { by, reason, .. } = &record.last;
-                    let order = SignedCommand { command: Command::Rollback, by, reason };
-                    let known = release.record.as_deref();
-                    let done = self.rollbacks_desk.order(release.assigner.rules(), known, &order, Expected::Any, true);
-                    match done.await {
-                        Ok(done) => done.record.number,
-                        Err(_) => continue,
-                    }
-                }
+                Some(release) => match self.rollbacks_desk.write_rollback(release.assigner.rules(), &record).await {
+                    Ok(number) => number,
+                    Err(OrderError::Foreign { .. }) => 0,
+                    Err(_) => continue,
+                },
             };
-            tracing::info!(release = name.as_str(), "the rollback is written");
-            self.unwritten.remove(&name);
-            (self.tell_written)(&name, written);
+            let outcome = if written > 0 { "written" } else { "void" };
+            tracing::info!(release = name.as_str(), outcome, "a rollback that held here only");
+            (self.tell_written)(&name, record.number, written);
+            let unwritten = Arc::clone(&self.unwritten);
+            // A disk that hangs holds up nobody who looks after releases.
+            drop(tokio::task::spawn_blocking(move || unwritten.remove(&name, &record)));
         }
     }
 }
@@ -163,7 +161,12 @@ impl Known {
             Canary::Down => drop(self.down.insert(name.clone())),
             Canary::Absent => {
                 let since = *self.absent.entry(name.clone()).or_insert_with(Instant::now);
-                return if since.elapsed() < ABSENT { Canary::Up } else { canary };
+                let hold = release.record.as_ref().and_then(|record| record.hold);
+                return match hold {
+                    None if since.elapsed() < ABSENT => Canary::Up,
+                    Some(Hold::CanaryDown) => Canary::Down,
+                    None | Some(Hold::CanaryAbsent) => canary,
+                };
             }
             Canary::Up => {
                 let fell = release.record.as_ref().filter(|record| record.hold == Some(Hold::CanaryDown));

@@ -14,6 +14,8 @@ use crate::control_path::state_dir::StateDir;
 pub struct Unwritten {
     state_dir: Option<StateDir>,
     rollbacks: Mutex<BTreeMap<Name, Arc<ReleaseRecord>>>,
+    /// Held by who writes to the disk.
+    saving: Mutex<()>,
 }
 
 /// One that waits for the store.
@@ -28,7 +30,8 @@ impl Unwritten {
     /// Those of an earlier process.
     pub fn open(state_dir: Option<StateDir>) -> Self {
         let stored = state_dir.as_ref().map(StateDir::restore_rollbacks).unwrap_or_default();
-        Self { state_dir, rollbacks: Mutex::new(stored.records().into_iter().collect()) }
+        let rollbacks = Mutex::new(stored.records().into_iter().collect());
+        Self { state_dir, rollbacks, saving: Mutex::default() }
     }
 
     /// Those that wait.
@@ -41,23 +44,27 @@ impl Unwritten {
 
     /// Adds one. Blocks until it is kept, as far as that is possible.
     pub fn add(&self, release: &Name, record: Arc<ReleaseRecord>) {
-        let mut rollbacks = self.rollbacks();
-        rollbacks.insert(release.clone(), record);
-        self.keep(&rollbacks);
+        self.rollbacks().insert(release.clone(), record);
+        self.keep();
     }
 
-    /// It is written, or void.
-    pub fn remove(&self, release: &Name) {
+    /// This one is written, or void. Blocks until that is kept.
+    pub fn remove(&self, release: &Name, record: &Arc<ReleaseRecord>) {
         let mut rollbacks = self.rollbacks();
-        rollbacks.remove(release);
-        self.keep(&rollbacks);
+        if rollbacks.get(release).is_some_and(|waiting| Arc::ptr_eq(waiting, record)) {
+            rollbacks.remove(release);
+        }
+        drop(rollbacks);
+        self.keep();
     }
 
-    fn keep(&self, rollbacks: &BTreeMap<Name, Arc<ReleaseRecord>>) {
-        let all: Records = rollbacks.iter().map(|(name, record)| (name.clone(), Arc::clone(record))).collect();
-        let kept = self.state_dir.as_ref().map_or(Ok(()), |folder| folder.save_rollbacks(&StoredRecords::of(&all)));
-        if let Err(error) = kept {
-            tracing::error!(%error, "a rollback that waits for its store cannot be kept: a restart would forget it");
+    /// Whoever comes later keeps what is newest; nobody who asks waits for the disk.
+    fn keep(&self) {
+        let Some(state_dir) = &self.state_dir else { return };
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: Records = self.rollbacks().iter().map(|(name, record)| (name.clone(), Arc::clone(record))).collect();
+        if let Err(error) = state_dir.save_rollbacks(&StoredRecords::of(&all)) {
+            tracing::error!(%error, "rollbacks that wait for their store cannot be kept: a restart would know older ones");
         }
     }
 

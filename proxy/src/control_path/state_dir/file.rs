@@ -54,6 +54,14 @@ impl Generations {
         Ok(previous)
     }
 
+    /// The stored document, and no older one: the one before only where there is no other, as when a save was cut short.
+    /// Nothing if there never was one.
+    pub(super) fn restore_newest<T: DeserializeOwned>(&self, folder: &Path) -> Result<Option<T>, RestoreError> {
+        let is_there = |name: &&&str| folder.join(name).exists();
+        let newest = [&self.current, &self.previous].into_iter().find(is_there);
+        newest.map(|name| read(&folder.join(name))).transpose()
+    }
+
     /// Takes a damaged file out of the way, so that it does not replace the good one before it with the next save.
     pub(super) fn set_damaged_aside<T: DeserializeOwned>(&self, folder: &Path) {
         let current = folder.join(self.current);

@@ -119,10 +119,7 @@ impl StateDir {
     /// # Errors
     /// It cannot be read.
     pub fn restore_histories(&self) -> Result<StoredHistories, RestoreError> {
-        if !self.folder.join(RELEASES.current).exists() && !self.folder.join(RELEASES.previous).exists() {
-            return Ok(StoredHistories::default());
-        }
-        RELEASES.restore(&self.folder)
+        RELEASES.restore_newest(&self.folder).map(Option::unwrap_or_default)
     }
 
     /// Stores what analyses know, by release.
