@@ -263,3 +263,49 @@ const RETELL: u64 = 100;
 
 /// Whoever is overtaken so often meets something that never rests.
 const TRIES: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control_path::release::FolderStore;
+
+    fn rules() -> Release {
+        let text = r#"{"stable": "a", "canary": "b", "audience": [{"name": "all"}], "phases": [1, 10, 50, 100]}"#;
+        Release::new("r", &serde_json::from_str(text).unwrap(), &mut Vec::new()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_verdict_promotes_from_the_phase_it_is_about_and_no_other() {
+        let desk = Desk::new(Arc::new(FolderStore::open(None, |_| {})));
+        let rules = rules();
+        let begun = desk.look_after(&rules, None, true, Canary::Up, Pace::Held).await.unwrap().record;
+        let promoted = Pace::Promoted("it is good");
+        let look = async |known: &ReleaseRecord| {
+            desk.look_after(&rules, Some(known), true, Canary::Up, promoted).await.unwrap().record
+        };
+        let at_ten = look(&begun).await;
+        assert_eq!((at_ten.number, at_ten.state.percent.basis_points()), (2, 1_000));
+        assert_eq!(look(&begun).await, at_ten, "the same verdict, told once more before the first has come into force");
+        assert_eq!(look(&at_ten).await.state.percent.basis_points(), 5_000);
+    }
+
+    #[tokio::test]
+    async fn a_rollback_that_waited_is_void_once_a_later_run_has_begun() {
+        let desk = Desk::new(Arc::new(FolderStore::open(None, |_| {})));
+        let rules = rules();
+        let begun = desk.look_after(&rules, None, true, Canary::Up, Pace::Held).await.unwrap().record;
+        let order = |command, by| SignedCommand { command, by, reason: "" };
+        let waiting = begun.after(&order(Command::Rollback, "anna"), &rules, begun.last.at_ms).unwrap().unwrap();
+        let newest = async |command| {
+            let done = desk.order(&rules, None, &order(command, "ben"), Expected::Any, true).await.unwrap();
+            done.record
+        };
+        newest(Command::Promote).await;
+        assert_eq!(desk.write_rollback(&rules, &waiting).await, Ok(3), "of the same run");
+        let earlier =
+            ReleaseRecord { last: Change { at_ms: waiting.last.at_ms - 1, ..waiting.last.clone() }, ..waiting };
+        newest(Command::Resume).await;
+        assert_eq!(desk.write_rollback(&rules, &earlier).await, Ok(0));
+        assert_eq!(newest(Command::Pause).await.number, 5, "nothing was written");
+    }
+}
