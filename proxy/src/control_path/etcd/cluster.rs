@@ -140,14 +140,7 @@ impl Cluster {
     /// # Errors
     /// None does.
     pub async fn list(&self, prefix: &str) -> Result<Keys, Trouble> {
-        let mut left = self.members();
-        loop {
-            let connection = self.connect_to_any(&mut left).await?;
-            match list(&connection.client, prefix.as_bytes(), usize::MAX).await {
-                Ok(keys) => return Ok(keys),
-                Err(trouble) => self.go_on(&connection, trouble, left).await?,
-            }
-        }
+        self.ask(|client| async move { list(&client, prefix.as_bytes(), usize::MAX).await }).await
     }
 
     /// What a key says at this moment, by the first member that knows.
@@ -155,14 +148,8 @@ impl Cluster {
     /// # Errors
     /// None does.
     pub async fn get(&self, key: &str) -> Result<Option<Value>, Trouble> {
-        let mut left = self.members();
-        loop {
-            let connection = self.connect_to_any(&mut left).await?;
-            match within(CALL, kv(&connection.client).get(key, None)).await {
-                Ok(answer) => return Ok(answer.kvs().first().map(Value::of)),
-                Err(trouble) => self.go_on(&connection, trouble, left).await?,
-            }
-        }
+        let answer = self.ask(|client| async move { within(CALL, kv(&client).get(key, None)).await }).await?;
+        Ok(answer.kvs().first().map(|pair| Value::of(pair, usize::MAX)))
     }
 
     /// Writes a key, at the first member that takes it. Returns the revision.
@@ -170,11 +157,17 @@ impl Cluster {
     /// # Errors
     /// None does. One whose answer was lost may have.
     pub async fn put(&self, key: &str, value: &str) -> Result<i64, Trouble> {
+        let answer = self.ask(|client| async move { within(CALL, kv(&client).put(key, value, None)).await }).await?;
+        Ok(answer.header().map_or(0, ResponseHeader::revision))
+    }
+
+    /// Asks each member once, until one answers.
+    async fn ask<T, F: Future<Output = Result<T, Trouble>>>(&self, ask: impl Fn(Client) -> F) -> Result<T, Trouble> {
         let mut left = self.members();
         loop {
             let connection = self.connect_to_any(&mut left).await?;
-            match within(CALL, kv(&connection.client).put(key, value, None)).await {
-                Ok(answer) => return Ok(answer.header().map_or(0, ResponseHeader::revision)),
+            match ask(connection.client.clone()).await {
+                Ok(answer) => return Ok(answer),
                 Err(trouble) => self.go_on(&connection, trouble, left).await?,
             }
         }

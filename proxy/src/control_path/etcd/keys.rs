@@ -40,15 +40,20 @@ pub(super) struct Step {
 }
 
 impl Value {
-    /// As an answer has it.
-    pub(super) fn of(pair: &KeyValue) -> Self {
+    /// As an answer has it, with the first so many bytes of what it says.
+    pub(super) fn of(pair: &KeyValue, most_bytes: usize) -> Self {
         Self {
-            bytes: pair.value().into(),
+            bytes: first(pair.value(), most_bytes),
             mod_revision: pair.mod_revision(),
             create_revision: pair.create_revision(),
             lease: pair.lease(),
         }
     }
+}
+
+/// The first bytes of a value.
+pub(super) fn first(value: &[u8], most_bytes: usize) -> Arc<[u8]> {
+    value.get(..most_bytes).unwrap_or(value).into()
 }
 
 impl Keys {

@@ -16,7 +16,7 @@ use etcd_client::{Client, GetOptions, WatchOptions, WatchResponse, WatchStream};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cluster::{CALL, Cluster, Trouble, kv, watch, within};
-use super::keys::{Keys, Step, Value};
+use super::keys::{Keys, Step, Value, first};
 use super::pause::{pause, unit};
 
 /// The copy of a prefix.
@@ -300,12 +300,7 @@ pub(super) async fn list(client: &Client, prefix: &[u8], most_bytes: usize) -> R
         }
         let more = answer.more();
         for pair in answer.take_kvs() {
-            let value = Value {
-                bytes: first(pair.value(), most_bytes),
-                mod_revision: pair.mod_revision(),
-                create_revision: pair.create_revision(),
-                lease: pair.lease(),
-            };
+            let value = Value::of(&pair, most_bytes);
             let key: Arc<[u8]> = pair.key().into();
             // The next key there can be.
             from = [&key, &[0][..]].concat();
@@ -315,11 +310,6 @@ pub(super) async fn list(client: &Client, prefix: &[u8], most_bytes: usize) -> R
             return Ok(keys);
         }
     }
-}
-
-/// The first bytes of a value.
-fn first(value: &[u8], most_bytes: usize) -> Arc<[u8]> {
-    value.get(..most_bytes).unwrap_or(value).into()
 }
 
 /// What a watch says of one key. A kind of event that is not known yet says nothing.
