@@ -120,11 +120,8 @@ async fn carry_out(
         Command::Rollback => releases.roll_back(rules, stored, (by, reason), expected).await,
         _ => {
             let order = SignedCommand { command, by, reason };
-            releases
-                .desk
-                .order(rules, release.record.as_deref(), &order, expected, body.force)
-                .await
-                .map(RolledBack::Written)
+            let done = releases.desk.order(rules, stored.as_deref(), &order, expected, body.force).await;
+            done.map(RolledBack::Written)
         }
     };
     outcome.map_err(|error| refusal(&error))

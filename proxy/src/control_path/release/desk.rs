@@ -1,7 +1,6 @@
 //! Where orders to releases are carried out: read, decide, write, and again if somebody else was faster.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use routing_rules::release::{Canary, Change, Command, Pace, Refusal, ReleaseRecord, SignedCommand};
@@ -147,13 +146,12 @@ impl Desk {
         let Change { by, reason, at_ms, .. } = &rollback.last;
         let order = SignedCommand { command: Command::Rollback, by, reason };
         let is_void = |newest: &ReleaseRecord| newest.began > rollback.began && newest.last.at_ms > *at_ms;
-        let voided = AtomicBool::new(false);
-        let change = |newest: &ReleaseRecord| {
-            voided.store(is_void(newest), Relaxed);
-            if voided.load(Relaxed) { Ok(None) } else { Ok(newest.after(&order, rules, moment::unix_ms())?) }
+        let change = |newest: &ReleaseRecord| match is_void(newest) {
+            true => Ok(None),
+            false => Ok(newest.after(&order, rules, moment::unix_ms())?),
         };
-        let done = self.change(rules, Some(rollback), false, change).await?;
-        Ok(if voided.load(Relaxed) { 0 } else { done.record.number })
+        let Done { record: newest, has_changed, .. } = self.change(rules, Some(rollback), false, change).await?;
+        Ok(if !has_changed && is_void(&newest) { 0 } else { newest.number })
     }
 
     /// Writes what becomes of a release by itself, if anything does. The first time it is written down; over one of other
@@ -193,16 +191,15 @@ impl Desk {
             tries += 1;
             let now_ms = moment::unix_ms();
             let stored = self.store.newest(name).await.map_err(OrderError::Store)?;
-            let (next, before) = match stored.map(|(entry, revision)| (entry.record, revision)) {
-                Some((newest, revision)) if newest.is_of(rules) => match change(&newest)? {
+            let revision = stored.as_ref().map_or(0, |(_, revision)| *revision);
+            let (next, before) = match stored.map(|(entry, _)| entry.record) {
+                Some(newest) if newest.is_of(rules) => match change(&newest)? {
                     // Whoever asks again wants to know, too, whether all have it.
                     None => return Ok(Done { record: newest, has_changed: false, revision }),
                     Some(next) => (next, Some(newest)),
                 },
-                Some((newest, _)) if may_replace => {
-                    (ReleaseRecord::begin(rules, mark(rules), Some(&newest), now_ms), None)
-                }
-                Some((newest, _)) => return Err(foreign(&newest)),
+                Some(newest) if may_replace => (ReleaseRecord::begin(rules, mark(rules), Some(&newest), now_ms), None),
+                Some(newest) => return Err(foreign(&newest)),
                 // What is known must not begin anew because its store has lost it.
                 None => match known {
                     Some(known) => (known.after_loss(now_ms), None),
@@ -211,7 +208,7 @@ impl Desk {
             };
             let is_first = before.is_none();
             let entry = entry(rules, next, before.as_deref());
-            match self.store.add(name, &entry).await {
+            match self.store.add(name, &entry, revision).await {
                 Ok(_) if is_first => tries = 0,
                 Ok(revision) => return Ok(Done { record: entry.record, has_changed: true, revision }),
                 Err(StoreError::Overtaken) if tries < TRIES => {}

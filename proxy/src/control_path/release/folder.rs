@@ -73,7 +73,7 @@ impl Store for FolderStore {
         })
     }
 
-    fn add<'a>(&'a self, release: &'a Name, entry: &'a Entry) -> Answer<'a, i64> {
+    fn add<'a>(&'a self, release: &'a Name, entry: &'a Entry, _behind: i64) -> Answer<'a, i64> {
         let (shared, release, entry) = (Arc::clone(&self.shared), release.clone(), entry.clone());
         Box::pin(async move {
             self.is_readable()?;

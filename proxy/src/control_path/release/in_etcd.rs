@@ -43,14 +43,10 @@ impl EtcdStore {
         Ok(Some((entry, value.mod_revision)))
     }
 
-    async fn write(&self, release: &Name, entry: &Entry) -> Result<i64, StoreError> {
+    async fn write(&self, release: &Name, entry: &Entry, behind: i64) -> Result<i64, StoreError> {
         let number = entry.record.number;
-        let before = self.read(release).await?;
-        let (newest, revision) = before.map_or((0, 0), |(entry, revision)| (entry.record.number, revision));
-        if newest != 0 && number != newest + 1 {
-            return Err(StoreError::Overtaken);
-        }
-        let mut when = vec![Compare::mod_revision(self.key(release), CompareOp::Equal, revision)];
+        // A key that is not there has the revision 0.
+        let mut when = vec![Compare::mod_revision(self.key(release), CompareOp::Equal, behind)];
         if let Some(id) = &self.leader {
             when.push(Compare::value(format!("{}{LEADER}", self.cluster.prefix()), CompareOp::Equal, &**id));
         }
@@ -96,8 +92,8 @@ impl Store for EtcdStore {
         Box::pin(self.read(release))
     }
 
-    fn add<'a>(&'a self, release: &'a Name, entry: &'a Entry) -> Answer<'a, i64> {
-        Box::pin(self.write(release, entry))
+    fn add<'a>(&'a self, release: &'a Name, entry: &'a Entry, behind: i64) -> Answer<'a, i64> {
+        Box::pin(self.write(release, entry, behind))
     }
 
     fn history<'a>(&'a self, release: &'a Name, most: usize) -> Answer<'a, Vec<Entry>> {

@@ -19,9 +19,9 @@ pub trait Store: Send + Sync {
     /// else follows.
     fn newest<'a>(&'a self, release: &'a Name) -> Answer<'a, Option<(Entry, i64)>>;
 
-    /// Adds an entry behind the one whose number is lower by one. Returns at which revision of the store, for those that wait
-    /// until all instances have it; 0 if there are no others.
-    fn add<'a>(&'a self, release: &'a Name, entry: &'a Entry) -> Answer<'a, i64>;
+    /// Adds an entry behind the one whose number is lower by one, which was written at that revision. Returns at which revision of
+    /// the store, for those that wait until all instances have it; 0 if there are no others.
+    fn add<'a>(&'a self, release: &'a Name, entry: &'a Entry, behind: i64) -> Answer<'a, i64>;
 
     /// The last entries of a release, the newest first: no more than so many.
     fn history<'a>(&'a self, release: &'a Name, most: usize) -> Answer<'a, Vec<Entry>>;
