@@ -82,18 +82,19 @@ impl Course {
     fn judge(&mut self, rules: &Release, record: &ReleaseRecord, phase: analysis::Phase, window: u64, seen: &Seen) {
         let settings = &rules.analysis().settings;
         self.go_on(settings, record);
-        let edges = self.past.edges().filter(|_| self.past.knows_enough());
+        let past = &self.past;
+        let edges = || if past.knows_enough() { past.edges() } else { None };
         let Some(run) = self.run.as_mut().filter(|run| run.began == record.began) else {
-            let usual_failure_rate = if self.past.knows_enough() { self.past.usual_failure_rate() } else { UNKNOWN };
+            let usual_failure_rate = if past.knows_enough() { past.usual_failure_rate() } else { UNKNOWN };
             let start = Start {
                 phases: u32::try_from(compared_phases(rules).count()).unwrap_or(u32::MAX),
                 first: phase,
-                edges,
+                edges: edges(),
                 usual_failure_rate,
                 window,
             };
             let mut analysis = Analysis::new(settings.clone(), start);
-            analysis.set_dispersion(self.past.dispersion());
+            analysis.set_dispersion(past.dispersion());
             let (began, percent, epoch) = (record.began, record.state.percent, record.epoch);
             self.run = Some(Run { analysis, began, percent, epoch });
             return;
@@ -108,7 +109,7 @@ impl Course {
         let is_gap = window > run.analysis.state().window() + LONGEST_GAP;
         if run.percent != record.state.percent || run.analysis.state().phase() != phase || is_gap {
             run.percent = record.state.percent;
-            run.analysis.begin_phase(phase, edges);
+            run.analysis.begin_phase(phase, edges());
             // Not used, because both shares were in force in it; but it has been.
             let _ = run.analysis.pass(window);
             return;
