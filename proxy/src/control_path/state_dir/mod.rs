@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use routing_rules::spec::Spec;
 use serde::{Deserialize, Serialize};
 
 use super::release::{StoredAnalysis, StoredHistories, StoredRecords};
+use crate::moment;
 use crate::settings::Settings;
 pub use endpoints::StoredEndpoints;
 use file::Generations;
@@ -72,7 +72,7 @@ impl StateDir {
     /// # Errors
     /// The disk is full, for example. The stored rules are then what they were.
     pub fn save(&self, settings: &Settings, rules: Spec, records: StoredRecords) -> io::Result<()> {
-        let saved_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let saved_at = moment::unix_ms() / 1_000;
         RULES.save(&self.folder, &Stored { saved_at, settings: settings.clone(), rules, records })
     }
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::activity::Activity;
 use super::{Content, FileSet, Listed, Stamp, read};
 use crate::control_path::source::Text;
+use crate::moment;
 
 /// Watches a set of files.
 pub struct FileWatch {
@@ -248,7 +249,7 @@ fn look_at(file: &Listed, known: Option<&Sighting>) -> Sighting {
 }
 
 fn is_old(stamp: Stamp) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = moment::unix_ms() / 1_000;
     let newest = stamp.modified.0.max(stamp.changed.0);
     i64::try_from(now).is_ok_and(|now| now - newest >= 2)
 }
