@@ -19,5 +19,5 @@ mod traffic;
 
 mod parallel;
 
-#[path = "../balance/random.rs"]
+#[path = "../simulation/random.rs"]
 mod random;

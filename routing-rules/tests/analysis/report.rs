@@ -1,22 +1,14 @@
 //! What people read.
 
 use routing_rules::analysis::{
-    Analysis, Arm, Dispersion, Edges, Histogram, Latency, Limits, Metric, Options, PerMetric, Phase, Record, Settings,
-    Start, Verdict, Window,
+    Analysis, Arm, Dispersion, Edges, Histogram, Latency, PerMetric, Phase, Record, Settings, Start, Verdict, Window,
 };
+
+use crate::vectors::errors_only;
 
 type Row = [u64; 4];
 
 const QUIET: Row = [0, 50, 2, 450];
-
-fn errors_only() -> Settings {
-    let mut options = Options::default();
-    options.metrics = PerMetric::new(|metric| Limits {
-        weight: if metric == Metric::Errors { 1.0 } else { 0.0 },
-        ..options.metrics[metric]
-    });
-    Settings::new(options).unwrap()
-}
 
 fn analysis(settings: Settings) -> Analysis {
     let history: Histogram = [(Latency::at(40), 1_000)].into_iter().collect();

@@ -263,24 +263,10 @@ fn normal(z: f64) -> f64 {
 }
 
 impl Random {
-    /// Even over (0, 1].
-    pub(crate) fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
-    }
-
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        ((u128::from(self.next()) * end as u128) >> 64) as usize
-    }
-
-    pub(crate) fn exponential(&mut self, mean: f64) -> f64 {
-        -mean * self.unit().ln()
-    }
-
     /// How many independent events there are. Many are about normally distributed.
     pub(crate) fn poisson(&mut self, mean: f64) -> u64 {
         if mean > 300.0 {
-            let normal = (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos();
-            return (mean + mean.sqrt() * normal).round().max(0.0) as u64;
+            return (mean + mean.sqrt() * self.normal()).round().max(0.0) as u64;
         }
         let end = (-mean).exp();
         let (mut product, mut events) = (self.unit(), 0);

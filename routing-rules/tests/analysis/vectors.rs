@@ -171,7 +171,8 @@ fn played(
     windows.into_iter().enumerate().map(play).collect()
 }
 
-fn errors_only() -> Settings {
+/// With errors alone to judge by.
+pub(crate) fn errors_only() -> Settings {
     let mut options = Options::default();
     options.metrics = PerMetric::new(|metric| Limits {
         weight: if metric == Metric::Errors { 1.0 } else { 0.0 },

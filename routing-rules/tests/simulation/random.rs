@@ -20,10 +20,9 @@ impl Random {
         -mean * self.unit().ln()
     }
 
-    /// The exponential of a normal distribution, by Box and Muller.
-    pub(crate) fn lognormal(&mut self, mean: f64, sigma: f64) -> f64 {
+    /// A normal distribution around 0, by Box and Muller.
+    pub(crate) fn normal(&mut self) -> f64 {
         let radius = (-2.0 * self.unit().ln()).sqrt();
-        let normal = radius * (std::f64::consts::TAU * self.unit()).cos();
-        mean * (sigma * normal - sigma * sigma / 2.0).exp()
+        radius * (std::f64::consts::TAU * self.unit()).cos()
     }
 }

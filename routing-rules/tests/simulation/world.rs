@@ -151,7 +151,7 @@ impl<'s> World<'s> {
 
     fn serve(&mut self, now_us: u64, place: usize) {
         let is_long = self.scenario.long > 0.0 && self.random.unit() <= self.scenario.long;
-        let service_s = if is_long { 5.0 } else { self.random.lognormal(MEAN_S, 0.8) };
+        let service_s = if is_long { 5.0 } else { lognormal(&mut self.random, MEAN_S, 0.8) };
         let endpoint = &self.endpoints[self.requests[place].endpoint];
         let work_us = ((service_s * endpoint.slowdown * 1e6) as u64).max(1);
         let done_us = endpoint.clock_us(now_us) + work_us;
@@ -257,3 +257,8 @@ impl<'s> World<'s> {
 const BREAKER_TICK_US: u64 = SECOND / 10;
 /// How long it takes to say no.
 const REFUSAL_US: u64 = 500;
+
+/// The exponential of a normal distribution.
+fn lognormal(random: &mut Random, mean: f64, sigma: f64) -> f64 {
+    mean * (sigma * random.normal() - sigma * sigma / 2.0).exp()
+}
