@@ -1,6 +1,6 @@
 //! Records as they are stored: JSON that people can read, and a later version can, too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,6 +8,7 @@ use routing_rules::release::{Change, Clock, Growth, Hold, ReleaseRecord, Release
 use routing_rules::rules::Name;
 use routing_rules::spec::{Percent, ReleaseSpec};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::Records;
 
@@ -25,8 +26,11 @@ pub struct Entry {
 pub struct StoredRecords(BTreeMap<String, Document>);
 
 /// All entries of each release, the earliest first, by name.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct StoredHistories(BTreeMap<String, Vec<serde_json::Value>>);
+///
+/// Entries stay the text that they were written as: there are hundreds, and all but the newest are read only when somebody asks.
+/// Those of another version that cannot be read here are kept, too.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StoredHistories(BTreeMap<String, VecDeque<Box<RawValue>>>);
 
 /// Times as in RFC 3339, with milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,27 +86,36 @@ impl Entry {
 }
 
 impl StoredHistories {
-    /// What is to be stored.
-    pub fn of<'e, E: IntoIterator<Item = &'e Entry>>(histories: impl IntoIterator<Item = (&'e Name, E)>) -> Self {
-        let document = |entry: &Entry| serde_json::to_value(entry.document()).unwrap_or_default();
-        let documents = |entries: E| entries.into_iter().map(document).collect();
-        Self(histories.into_iter().map(|(name, entries)| (name.to_string(), documents(entries))).collect())
-    }
-
-    /// What was stored. Older entries that cannot be read, because another version wrote them, are left out.
+    /// The newest entry of each release.
     ///
     /// # Errors
-    /// The newest one of a release cannot be read: says which.
-    pub fn histories(self) -> Result<Vec<(Name, Vec<Entry>)>, String> {
-        let entry = |value| serde_json::from_value::<Document>(value).map_err(|error| error.to_string())?.entry();
-        let all = self.0.into_iter().map(|(name, values)| {
-            let wrong = |reason| format!("release `{name}`: {reason}");
-            let mut entries: Vec<Result<Entry, String>> = values.into_iter().map(entry).collect();
-            let newest = entries.pop().transpose().map_err(wrong)?;
-            let known = Name::new(&name).map_err(wrong)?;
-            Ok((known, entries.into_iter().flatten().chain(newest).collect()))
-        });
-        all.collect()
+    /// One cannot be read: says which.
+    pub fn newest(&self) -> Result<BTreeMap<Name, Entry>, String> {
+        let newest = self.0.iter().filter_map(|(name, entries)| Some((name, entries.back()?)));
+        let read = |(name, text): (&String, &Box<RawValue>)| {
+            let both = Name::new(name).and_then(|known| Ok((known, Entry::parse(text.get().as_bytes())?)));
+            both.map_err(|reason| format!("release `{name}`: {reason}"))
+        };
+        newest.map(read).collect()
+    }
+
+    /// The last entries of a release that can be read, the newest first: no more than so many.
+    pub fn last(&self, release: &Name, most: usize) -> Vec<Entry> {
+        let entries = self.0.get(release.as_str()).into_iter().flatten().rev();
+        entries.filter_map(|text| Entry::parse(text.get().as_bytes()).ok()).take(most).collect()
+    }
+
+    /// Adds the newest entry of a release, and forgets the earliest beyond so many.
+    pub fn add(&mut self, release: &Name, entry: &Entry, most: usize) {
+        let text = serde_json::value::to_raw_value(&entry.document()).expect("a map of texts and numbers is JSON");
+        let entries = self.0.entry(release.to_string()).or_default();
+        entries.push_back(text);
+        entries.drain(..entries.len().saturating_sub(most));
+    }
+
+    /// The history of a release becomes what it is there.
+    pub fn copy(&mut self, release: &Name, from: &Self) {
+        self.0.extend(from.0.get_key_value(release.as_str()).map(|(name, entries)| (name.clone(), entries.clone())));
     }
 }
 

@@ -3,7 +3,7 @@
 //! Processes that share the folder, such as one that ends and its successor, do not undo what the other did: whoever writes
 //! reads before, and nobody else writes meanwhile. What is there and cannot be read is left alone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -30,8 +30,12 @@ struct Shared {
     tell: Box<dyn Fn(Records) + Send + Sync>,
 }
 
-/// The entries of each release, the newest last.
-type Histories = BTreeMap<Name, VecDeque<Entry>>;
+/// What has become of releases.
+#[derive(Default)]
+struct Histories {
+    stored: StoredHistories,
+    newest: BTreeMap<Name, Entry>,
+}
 
 impl FolderStore {
     /// Reads what is stored, and tells whenever it is something else.
@@ -43,7 +47,7 @@ impl FolderStore {
                     reason,
                     "where releases were cannot be read: nobody is in a canary group until that is mended"
                 );
-                (Histories::new(), Some(reason))
+                (Histories::default(), Some(reason))
             }
         };
         let (histories, writing, tell) = (Mutex::new(histories), Mutex::new(()), Box::new(tell));
@@ -52,7 +56,7 @@ impl FolderStore {
 
     /// The newest records.
     pub fn records(&self) -> Records {
-        newest(&self.shared.histories())
+        self.shared.histories().records()
     }
 
     /// Whether something was stored and cannot be read.
@@ -69,7 +73,7 @@ impl Store for FolderStore {
     fn newest<'a>(&'a self, release: &'a Name) -> Answer<'a, Option<(Entry, i64)>> {
         Box::pin(async move {
             self.is_readable()?;
-            Ok(self.shared.histories().get(release).and_then(VecDeque::back).map(|entry| (entry.clone(), 0)))
+            Ok(self.shared.histories().newest.get(release).map(|entry| (entry.clone(), 0)))
         })
     }
 
@@ -86,9 +90,7 @@ impl Store for FolderStore {
     fn history<'a>(&'a self, release: &'a Name, most: usize) -> Answer<'a, Vec<Entry>> {
         Box::pin(async move {
             self.is_readable()?;
-            let histories = self.shared.histories();
-            let entries = histories.get(release).into_iter().flat_map(|entries| entries.iter().rev());
-            Ok(entries.take(most).cloned().collect())
+            Ok(self.shared.histories().stored.last(release, most))
         })
     }
 }
@@ -106,30 +108,20 @@ impl Shared {
         let _locked = locked.map_err(|error| StoreError::Unreachable(error.to_string()))?;
         let mut next = match &self.state_dir {
             Some(state_dir) => read(Some(state_dir)).map_err(StoreError::Damaged)?,
-            None => Histories::new(),
+            None => Histories::default(),
         };
         // What the file has lost is not lost as long as it is known here.
-        let number = |histories: &Histories, name: &Name| {
-            histories.get(name).and_then(VecDeque::back).map_or(0, |newest| newest.record.number)
-        };
-        for (name, entries) in &*self.histories() {
-            if number(&next, name) < entries.back().map_or(0, |newest| newest.record.number) {
-                next.insert(name.clone(), entries.clone());
-            }
-        }
-        let newest_number = number(&next, &release);
+        next.catch_up(&self.histories());
+        let newest_number = next.number(&release);
         if newest_number != 0 && entry.record.number != newest_number + 1 {
             // Another process has written; from now on that is known here, too.
             self.take(next);
             return Err(StoreError::Overtaken);
         }
-        let entries = next.entry(release).or_default();
-        entries.push_back(entry);
-        while entries.len() as u64 > MOST_ENTRIES {
-            entries.pop_front();
-        }
+        next.stored.add(&release, &entry, MOST_ENTRIES);
+        next.newest.insert(release, entry);
         if let Some(state_dir) = &self.state_dir {
-            let saved = state_dir.save_histories(&StoredHistories::of(&next));
+            let saved = state_dir.save_histories(&next.stored);
             saved.map_err(|error| StoreError::Unreachable(error.to_string()))?;
         }
         self.take(next);
@@ -137,7 +129,7 @@ impl Shared {
     }
 
     fn take(&self, next: Histories) {
-        let records = newest(&next);
+        let records = next.records();
         *self.histories() = next;
         (self.tell)(records);
     }
@@ -152,12 +144,27 @@ fn lock(state_dir: &StateDir) -> std::io::Result<File> {
 
 fn read(state_dir: Option<&StateDir>) -> Result<Histories, String> {
     let stored = state_dir.map(StateDir::restore_histories).transpose().map_err(|error| error.to_string())?;
-    let histories = stored.unwrap_or_default().histories()?;
-    Ok(histories.into_iter().map(|(name, entries)| (name, entries.into())).collect())
+    let stored = stored.unwrap_or_default();
+    Ok(Histories { newest: stored.newest()?, stored })
 }
 
-fn newest(histories: &Histories) -> Records {
-    let newest =
-        histories.iter().filter_map(|(name, entries)| Some((name.clone(), Arc::clone(&entries.back()?.record))));
-    newest.collect()
+impl Histories {
+    fn records(&self) -> Records {
+        self.newest.iter().map(|(name, entry)| (name.clone(), Arc::clone(&entry.record))).collect()
+    }
+
+    /// The number of a release's newest entry; 0 if there is none.
+    fn number(&self, release: &Name) -> u64 {
+        self.newest.get(release).map_or(0, |entry| entry.record.number)
+    }
+
+    /// Takes over the histories that go further there.
+    fn catch_up(&mut self, other: &Self) {
+        for (name, entry) in &other.newest {
+            if self.number(name) < entry.record.number {
+                self.stored.copy(name, &other.stored);
+                self.newest.insert(name.clone(), entry.clone());
+            }
+        }
+    }
 }

@@ -55,8 +55,8 @@ impl EtcdStore {
             TxnOp::put(self.key(release), newest.text(), None),
             TxnOp::put(self.history_key(release, number), entry.text(), None),
         ];
-        if number > MOST_ENTRIES {
-            writes.push(TxnOp::delete(self.history_key(release, number - MOST_ENTRIES), None));
+        if let Some(too_old) = number.checked_sub(MOST_ENTRIES as u64) {
+            writes.push(TxnOp::delete(self.history_key(release, too_old), None));
         }
         let connection = self.cluster.connect().await.map_err(unreachable)?;
         let answer = match connection.transact(Txn::new().when(when).and_then(writes)).await {

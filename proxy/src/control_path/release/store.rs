@@ -52,4 +52,4 @@ impl fmt::Display for StoreError {
 }
 
 /// Entries of one release that are kept.
-pub(super) const MOST_ENTRIES: u64 = 500;
+pub(super) const MOST_ENTRIES: usize = 500;
