@@ -12,7 +12,7 @@ use http::header::{HeaderName, HeaderValue};
 use routing_rules::release::{Assignment, Bucket, Group, Moment};
 use routing_rules::request::RequestView;
 use routing_rules::rules::{Override, Route};
-use routing_rules::table::{CompiledTarget, ReleaseId, RouteId, RouteMatch, UpstreamId};
+use routing_rules::table::{CompiledRelease, CompiledTarget, ReleaseId, RouteId, RouteMatch, UpstreamId};
 
 use super::error::RequestError;
 use super::upstream::{Admission, Attempt, GroupPass, LocalUpstream, Shut, Stay, Ticket, UpstreamPlace, Wants};
@@ -111,14 +111,21 @@ pub(crate) fn place<'s>(
         CompiledTarget::Redirect => return None,
     };
     let mut first: Option<Placement<'_>> = None;
-    for id in route.releases() {
+    let mut releases = route.releases();
+    while let [id, later @ ..] = releases {
+        releases = later;
         let Some(release) = snapshot.table.release(*id) else { continue };
-        let assignment = release.assigner.assign(request, moment);
+        let mut assignment = release.assigner.assign(request, moment);
         let wants_canary = assignment.group == Group::Canary;
         let line = assignment.bucket.map_or_else(|| drawn_line(moment), Bucket::line);
         let canary = snapshot.upstream(release.canary).filter(|_| wants_canary);
         if canary.is_some_and(|canary| canary.takes_requests() && canary.lets_in(line, request.method.is_idempotent()))
         {
+            let is_wanted =
+                |later| snapshot.table.release(later).is_some_and(|later| wants(later, release, request, moment));
+            if assignment.arm.is_some() && later.iter().any(|later| is_wanted(*later)) {
+                assignment.arm = None;
+            }
             let placing = Placing { id: *id, assignment, canary_is_down: false };
             return Some(Placement {
                 upstream: release.canary,
@@ -138,12 +145,24 @@ pub(crate) fn place<'s>(
                 first = Some(Placement { upstream, instead: None, line, release, others: Vec::new() });
             }
             // The same stable upstream serves the users outside all of them.
-            Some(first) if first.upstream == release.stable => first.others.push(placing),
+            Some(first) if first.upstream == release.stable => {
+                if wants_canary {
+                    let earlier = first.release.iter_mut().chain(&mut first.others);
+                    earlier.for_each(|earlier| earlier.assignment.arm = None);
+                }
+                first.others.push(placing);
+            }
             Some(_) => {}
         }
     }
     let line = drawn_line(moment);
     Some(first.unwrap_or(Placement { upstream: own, instead: None, line, release: None, others: Vec::new() }))
+}
+
+/// Whether the user would be in the canary group of a later release of the same stable upstream. The control of an earlier one
+/// lacks those, so its canary must as well when the two are compared.
+fn wants(later: &CompiledRelease, earlier: &CompiledRelease, request: &RequestView<'_>, moment: &Moment) -> bool {
+    later.stable == earlier.stable && later.assigner.assign(request, moment).group == Group::Canary
 }
 
 /// A place from 0 to 9,999 for a request of nobody in particular.

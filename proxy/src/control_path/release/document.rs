@@ -91,9 +91,9 @@ impl StoredHistories {
     /// # Errors
     /// One cannot be read: says which.
     pub fn newest(&self) -> Result<BTreeMap<Name, Entry>, String> {
-        let newest = self.0.iter().filter_map(|(name, entries)| Some((name, entries.back()?)));
-        let read = |(name, text): (&String, &Box<RawValue>)| {
-            let both = Name::new(name).and_then(|known| Ok((known, Entry::parse(text.get().as_bytes())?)));
+        let newest = self.0.iter().filter_map(|(name, entries)| Some((name, entries.back()?.get())));
+        let read = |(name, text): (&String, &str)| {
+            let both = Name::new(name).and_then(|known| Ok((known, Entry::parse(text.as_bytes())?)));
             both.map_err(|reason| format!("release `{name}`: {reason}"))
         };
         newest.map(read).collect()
