@@ -254,3 +254,48 @@ fn an_analysis_holds_phases_or_ends_them() {
     let paused = second.after(&by_anna(Command::Pause), &rules, at(4)).unwrap().unwrap();
     assert_eq!(next(&paused, promoted, 99), None);
 }
+
+#[test]
+fn others_may_be_the_first_before_anybody_is() {
+    let rules = release(r#""phases": [{"percent": 0, "lasts": "10m"}, 1, 100]"#);
+    let first = ReleaseRecord::begin(&rules, 7, None, START_MS);
+    assert_eq!(first.state.preflight(&rules), Some(percent(1.0)));
+    let now_ms = START_MS + 9 * MINUTE_MS;
+    let second = first.by_itself(&rules, Canary::Up, Pace::Reshuffled("uneven"), now_ms).unwrap();
+    assert_eq!(
+        (second.number, second.salts, &*second.last.action, &*second.last.reason),
+        (2, 1, "reshuffle", "uneven")
+    );
+    assert_eq!((second.state, second.began, second.epoch), (first.state, first.began, first.epoch));
+    assert_eq!(second.time_left(&rules, now_ms), Some(Duration::from_secs(600)), "the phase begins anew");
+    let paused = first.after(&by_anna(Command::Pause), &rules, now_ms).unwrap().unwrap();
+    let third = paused.by_itself(&rules, Canary::Up, Pace::Reshuffled("uneven"), now_ms).unwrap();
+    assert_eq!((third.salts, third.clock.running_since_ms), (1, None));
+
+    // Never once somebody is in, nor against a salt that was written, nor where a rule has divided users already.
+    let begun = first.after(&by_anna(Command::Promote), &rules, now_ms).unwrap().unwrap();
+    assert_eq!(begun.state.preflight(&rules), None);
+    assert_eq!(begun.by_itself(&rules, Canary::Up, Pace::Reshuffled("uneven"), now_ms), None);
+    for (extra, may) in [
+        (r#""phases": [0, 1], "sticky": {"salt": "000102030405060708090a0b0c0d0e0f"}"#, false),
+        (r#""phases": [0, 100]"#, false),
+        (r#""phases": [1, 10]"#, false),
+        (r#""phases": [0, 1]"#, true),
+    ] {
+        let rules = release(extra);
+        let record = ReleaseRecord::begin(&rules, 7, None, START_MS);
+        assert_eq!(record.by_itself(&rules, Canary::Up, Pace::Reshuffled(""), now_ms).is_some(), may, "{extra}");
+    }
+    for (rule, may) in [("50", false), ("100", true), ("0", true)] {
+        let text = format!(
+            r#"{{"stable": "a", "canary": "b", "phases": [0, 1], "audience": [{{"name": "office", "ip": ["10.0.0.0/8"], "percent": {rule}}}, {{"name": "all"}}]}}"#
+        );
+        let rules = Release::new("r", &serde_json::from_str(&text).unwrap(), &mut Vec::new()).unwrap();
+        assert_eq!(rules.may_have_another_salt(), may, "{rule}");
+    }
+    assert_eq!(rules.with_another_salt(0), rules);
+    let salts: std::collections::HashSet<_> =
+        (0..4).map(|number| rules.with_another_salt(number).sticky().salt).collect();
+    assert_eq!(salts.len(), 4);
+    assert_eq!(rules.with_another_salt(2).with_another_salt(1), rules.with_another_salt(1));
+}

@@ -79,10 +79,9 @@ impl TrafficMemory {
         for (name, place) in changes.iter().filter_map(|change| Some((change.name, change.now?))) {
             let id = table.release_id(name.as_str());
             let Some(release) = id.and_then(|id| table.release(id)) else { continue };
-            let rules = release.assigner.rules();
             let known = self.comparisons.recall(name);
-            let fresh = || Comparison::new(rules, self.workers);
-            let comparison = known.map_or_else(fresh, |known| known.next(rules));
+            let fresh = || Comparison::new(&release.assigner, self.workers);
+            let comparison = known.map_or_else(fresh, |known| known.next(&release.assigner));
             put(places, place, Arc::new(comparison));
         }
     }

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use routing_rules::release::{Arm, Assignment, Bucket, DeviceClass};
+use routing_rules::release::{Arm, Assigner, Assignment, Bucket, DeviceClass};
 use routing_rules::request::RequestView;
-use routing_rules::rules::{Release, Sticky};
+use routing_rules::rules::Sticky;
+use routing_rules::spec::Percent;
 
 use super::recent::{NO_RULE, RecentUsers, Visit};
 use super::{FirstAttempt, RecentUser, Stratum};
@@ -24,6 +25,8 @@ pub struct Comparison {
     next_number: u16,
     /// What a bucket means.
     sticky: Sticky,
+    /// The share that is compared before it comes in, if it is.
+    preflight: Option<Percent>,
 }
 
 /// A user's request, as far as it is compared.
@@ -42,7 +45,8 @@ impl Compared {
 
 impl Comparison {
     /// Nothing yet.
-    pub fn new(rules: &Release, workers: usize) -> Self {
+    pub fn new(assigner: &Assigner, workers: usize) -> Self {
+        let rules = assigner.rules();
         let rule_count = u16::try_from(rules.audience().len()).unwrap_or(NO_RULE);
         Self {
             workers,
@@ -51,16 +55,20 @@ impl Comparison {
             numbers: (0..rules.audience().len()).map(|place| place.try_into().unwrap_or(NO_RULE)).collect(),
             next_number: rule_count,
             sticky: rules.sticky().clone(),
+            preflight: assigner.preflight(),
         }
     }
 
     /// What follows when the release becomes this.
-    pub fn next(&self, rules: &Release) -> Self {
-        let fresh = Self::new(rules, self.workers);
+    pub fn next(&self, assigner: &Assigner) -> Self {
+        let (rules, fresh) = (assigner.rules(), Self::new(assigner, self.workers));
+        let is_same_salt = self.sticky.salt == fresh.sticky.salt;
+        // The sides of before a release are others, and each salt has its own.
+        let are_same_sides = self.preflight == fresh.preflight && (self.preflight.is_none() || is_same_salt);
         let places: Vec<Option<usize>> = rules.audience().iter().map(|rule| self.place(&rule.name)).collect();
         let strata = places.iter().zip(&fresh.strata).map(|(place, fresh)| match place {
-            Some(place) => Arc::clone(&self.strata[*place]),
-            None => Arc::clone(fresh),
+            Some(place) if are_same_sides => Arc::clone(&self.strata[*place]),
+            _ => Arc::clone(fresh),
         });
         let strata = strata.collect();
         let mut next_number = self.next_number;
@@ -73,7 +81,7 @@ impl Comparison {
             }
         });
         let numbers = numbers.collect();
-        let is_same_user = (&self.sticky.salt, &self.sticky.key) == (&fresh.sticky.salt, &fresh.sticky.key);
+        let is_same_user = is_same_salt && self.sticky.key == fresh.sticky.key;
         if !is_same_user || next_number == NO_RULE {
             return Self { strata, ..fresh };
         }
@@ -124,23 +132,24 @@ impl Comparison {
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, Method};
-    use routing_rules::release::{Assigner, Moment, ReleaseState, Secret};
+    use routing_rules::release::{Group, Moment, ReleaseState, Secret};
+    use routing_rules::rules::Release;
     use routing_rules::spec::ReleaseSpec;
 
     use super::*;
 
-    fn release(audience: &str, salt: u8) -> Arc<Release> {
+    fn release(audience: &str, salt: u8) -> Assigner {
         let text = format!(
             "{{\"stable\": \"a\", \"canary\": \"b\", \"audience\": [{audience}], \
              \"sticky\": {{\"key\": [\"client_ip\"], \"salt\": \"{salt:032x}\"}}}}"
         );
         let spec: ReleaseSpec = serde_json::from_str(&text).expect("a release");
-        Arc::new(Release::new("r", &spec, &mut Vec::new()).expect("it is right"))
+        let rules = Release::new("r", &spec, &mut Vec::new()).expect("it is right");
+        Assigner::new(Arc::new(rules.clone()), &ReleaseState::initial(&rules), &Secret::default())
     }
 
     /// A request from this address that fails.
-    fn fail(comparison: &Comparison, rules: &Arc<Release>, client: [u8; 4]) {
-        let assigner = Assigner::new(Arc::clone(rules), &ReleaseState::initial(rules), &Secret::default());
+    fn fail(comparison: &Comparison, assigner: &Assigner, client: [u8; 4]) {
         let headers = HeaderMap::new();
         let request = RequestView::new(&Method::GET, "h", "/", &headers, client.into());
         let assignment = assigner.assign(&request, &Moment { unix_secs: 1_000, draw: [1, 2] });
@@ -213,5 +222,41 @@ mod tests {
                 assert_eq!(users.iter().filter(|user| user.rule == Some(0)).count(), 1, "{number}");
             }
         }
+    }
+
+    #[test]
+    fn before_a_release_those_who_come_first_are_compared_on_their_own() {
+        let text = r#"{"stable": "a", "canary": "b", "audience": [{"name": "all"}], "phases": [0, 50, 100],
+            "sticky": {"key": ["client_ip"]}}"#;
+        let rules = Release::new("r", &serde_json::from_str(text).unwrap(), &mut Vec::new()).unwrap();
+        let in_phase = |points, salts| {
+            let state = ReleaseState::initial(&rules).with_percent(Percent::from_basis_points(points).unwrap());
+            Assigner::new(Arc::new(rules.with_another_salt(salts)), &state, &Secret::default())
+        };
+        let sides = |comparison: &Comparison| {
+            let totals = comparison.strata()[0].totals();
+            [totals.canary.failed, totals.control().failed]
+        };
+        let fail_all = |comparison: &Comparison, assigner: &Assigner| {
+            (1..=40).for_each(|host| fail(comparison, assigner, [192, 0, 2, host]));
+        };
+        let assigner = in_phase(0, 0);
+        let before = Comparison::new(&assigner, 1);
+        fail_all(&before, &assigner);
+        let [first, others] = sides(&before);
+        assert!(first > 5 && others > 5 && first + others == 40, "{first} {others}");
+        assert!(
+            before.recent_users().iter().all(|user| user.group == Group::Stable),
+            "nobody is in the canary group yet"
+        );
+
+        let reshuffled = before.next(&in_phase(0, 1));
+        assert_eq!((sides(&reshuffled), reshuffled.recent_users().len()), ([0, 0], 0));
+        let assigner = in_phase(5_000, 0);
+        let begun = before.next(&assigner);
+        assert_eq!(sides(&begun), [0, 0]);
+        fail_all(&begun, &assigner);
+        assert_eq!(sides(&begun), [first, others], "those who were compared before are those who come in");
+        assert_eq!(sides(&begun.next(&in_phase(6_000, 0))), [first, others]);
     }
 }

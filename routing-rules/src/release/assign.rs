@@ -37,6 +37,7 @@ pub struct KnownUser<'a> {
 pub struct Assigner {
     rules: Arc<Release>,
     status: Status,
+    preflight: Option<Percent>,
     /// One for each rule of the audience, in its order.
     shares: Box<[RuleShare]>,
     /// Absent if the release does not pin.
@@ -50,6 +51,8 @@ pub struct Assigner {
 struct RuleShare {
     percent: Percent,
     cut: Cut,
+    /// Who is compared with those outside: those it takes; before it takes anybody, those whom it will take first.
+    compared: Cut,
     tag: RuleTag,
     /// Who was in before it grew, and until when that matters.
     before: Option<(Cut, u64)>,
@@ -71,21 +74,24 @@ impl Assigner {
     /// Compiles a release.
     pub fn new(rules: Arc<Release>, state: &ReleaseState, secret: &Secret) -> Self {
         let sticky = rules.sticky();
+        let preflight = state.preflight(&rules);
         let shares = rules.audience().iter().map(|rule| {
-            let (percent, growth) = match rule.share {
-                Share::Phase => (state.percent, state.growth),
-                Share::Fixed(percent) => (percent, None),
+            let (percent, growth, preflight) = match rule.share {
+                Share::Phase => (state.percent, state.growth, preflight),
+                Share::Fixed(percent) => (percent, None, None),
             };
             let before = growth.filter(|_| sticky.pin).map(|Growth { from, at_secs }| {
                 (Cut::new(from, sticky.range), at_secs.saturating_add(sticky.page_life.as_secs()))
             });
-            RuleShare { percent, cut: Cut::new(percent, sticky.range), tag: RuleTag::of(&rule.name), before }
+            let compared = Cut::new(preflight.unwrap_or(percent), sticky.range);
+            RuleShare { percent, cut: Cut::new(percent, sticky.range), compared, tag: RuleTag::of(&rule.name), before }
         });
         let wants_ids = sticky.key.contains(&KeySource::SerinId);
         // Also where no rule asks for devices: whoever keeps a record of users will, and requests must not wait for it.
         DeviceClass::prepare();
         Self {
             status: state.status,
+            preflight,
             shares: shares.collect(),
             pins: sticky.pin.then(|| Pins::new(&rules, secret)),
             ids: wants_ids.then(|| UserIds::new(secret)).flatten(),
@@ -96,6 +102,11 @@ impl Assigner {
     /// The release as validated.
     pub fn rules(&self) -> &Arc<Release> {
         &self.rules
+    }
+
+    /// The share whose users are compared with all others before they come in, if that is so now ([`ReleaseState::preflight`]).
+    pub fn preflight(&self) -> Option<Percent> {
+        self.preflight
     }
 
     /// The share that a rule of the audience has now, by its place; nobody's for a place that does not exist.
@@ -198,10 +209,12 @@ impl Assigner {
             pin: (group == Group::Canary).then(|| self.pin(bucket, index, moment)).flatten(),
             id: self.ids.as_ref().zip(new_id),
         };
+        let RuleShare { compared, .. } = self.shares[index];
         // What belongs to a page is left out on both sides, or newcomers would be compared without it.
-        let is_compared = cut.leaves_some() && !(self.shares[index].has_just_grown(moment) && is_of_a_page(request));
+        let is_compared =
+            compared.leaves_some() && !(self.shares[index].has_just_grown(moment) && is_of_a_page(request));
         Assignment {
-            arm: is_compared.then_some(Arm::of(group)),
+            arm: is_compared.then_some(if compared.takes(bucket) { Arm::Canary } else { Arm::Control }),
             device: facts.known_device(),
             ..self.with_rule(index, group, Reason::Rule, Some(bucket), to_set)
         }

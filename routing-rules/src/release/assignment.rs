@@ -52,19 +52,10 @@ impl FromStr for Group {
 /// of whom the rule might have moved (specification of the analysis, §1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arm {
-    /// Within the rule's share.
+    /// Within the rule's share; before a release, within the first share that it will have.
     Canary,
     /// The rule decides for them too, and they lie outside its share.
     Control,
-}
-
-impl Arm {
-    pub(super) fn of(group: Group) -> Self {
-        match group {
-            Group::Stable => Self::Control,
-            Group::Canary => Self::Canary,
-        }
-    }
 }
 
 /// A word that is not a group.

@@ -129,7 +129,7 @@ pub(super) struct Pins {
 
 impl Pins {
     pub(super) fn new(rules: &Release, secret: &Secret) -> Self {
-        let purpose = [b"serin pin".as_slice(), rules.name().as_str().as_bytes(), rules.sticky().salt.as_bytes()];
+        let purpose = [b"serin pin".as_slice(), rules.name().as_str().as_bytes(), rules.sticky().pin_salt.as_bytes()];
         Self { cookie_name: format!("serin-pin-{}", rules.name()).into(), seal: Seal::new(secret, &purpose) }
     }
 

@@ -36,6 +36,8 @@ pub struct ReleaseRecord {
     /// The number of the change since which users are in the canary group, or were last: what is found out about a canary is
     /// of one such run.
     pub began: u64,
+    /// How many other salts it was given, because the users whom the first phase would have taken were unlike the others.
+    pub salts: u8,
     /// What led here.
     pub last: Change,
 }
@@ -91,6 +93,8 @@ pub enum Pace<'a> {
     Held,
     /// This one may end, for this reason; not before its time is over, if it has one.
     Promoted(&'a str),
+    /// None ends, and before anybody comes in others are to be the first, for this reason.
+    Reshuffled(&'a str),
 }
 
 impl Hold {
@@ -155,6 +159,7 @@ impl ReleaseRecord {
             epoch: 0,
             rules: mark,
             began: before.map_or(0, |before| before.number) + 1,
+            salts: 0,
             last: Change::own("begin", &reason, now_ms),
         }
     }
@@ -204,7 +209,10 @@ impl ReleaseRecord {
                 Some(self.held(Hold::CanaryAbsent, last))
             }
             (Some(Canary::Up), Some(_)) => Some(self.after_recovery(now_ms)),
-            (Some(Canary::Up), None) => self.after_phase(rules, pace, now_ms),
+            (Some(Canary::Up), None) => match pace {
+                Pace::Reshuffled(reason) => self.after_reshuffle(rules, reason, now_ms),
+                _ => self.after_phase(rules, pace, now_ms),
+            },
             (None, _) | (Some(Canary::Down | Canary::Absent), Some(_)) => None,
         }
     }
@@ -213,7 +221,7 @@ impl ReleaseRecord {
         let lasts = self.phase(rules).and_then(|phase| phase.lasts);
         let is_over = self.time_left(rules, now_ms).is_some_and(|left| left.is_zero());
         let reason = match (pace, lasts) {
-            (Pace::Held, _) => return None,
+            (Pace::Held | Pace::Reshuffled(_), _) => return None,
             (_, Some(_)) if !is_over => return None,
             (Pace::Promoted(reason), _) => reason.to_owned(),
             (Pace::Clock, Some(lasts)) => format!("{} % has lasted {}", self.state.percent, Span::from(lasts)),
@@ -222,6 +230,16 @@ impl ReleaseRecord {
         let order = SignedCommand { command: Command::Promote, by: ITSELF, reason: &reason };
         // Where nothing comes next, it stays.
         self.after(&order, rules, now_ms).ok().flatten().filter(|_| self.state.status == Status::Running)
+    }
+
+    /// Others will come in first. The phase begins anew with them.
+    fn after_reshuffle(&self, rules: &Release, reason: &str, now_ms: u64) -> Option<Self> {
+        let may = self.state.preflight(rules).is_some() && rules.may_have_another_salt();
+        let salts = self.salts.checked_add(1).filter(|_| may)?;
+        let runs = self.state.status == Status::Running;
+        let clock = if runs { Clock::running(now_ms) } else { Clock::default() };
+        let last = Change::own("reshuffle", reason, now_ms);
+        Some(Self { number: self.number + 1, salts, clock, last, ..self.clone() })
     }
 
     /// Its canary has fallen. The second time that is the end.

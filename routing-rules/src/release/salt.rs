@@ -41,6 +41,18 @@ impl Salt {
         Self(salt)
     }
 
+    /// Another salt, to be tried instead of this one: the same on every instance for the same number.
+    #[must_use]
+    pub fn another(&self, number: u8) -> Self {
+        let mut hash = Sha256::new_with_prefix(b"serin another salt v1");
+        hash.update(self.0);
+        hash.update([number]);
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut salt = [0; 16];
+        salt.copy_from_slice(&digest[..16]);
+        Self(salt)
+    }
+
     /// The salt's bytes, in the order in which they are written.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0

@@ -40,6 +40,14 @@ impl ReleaseState {
         }
     }
 
+    /// The share that comes next, while nobody is in the canary group yet by the phases: its users can be compared with all others
+    /// before.
+    pub fn preflight(&self, rules: &Release) -> Option<Percent> {
+        let waits = matches!(self.status, Status::Running | Status::Paused) && self.percent == Percent::ZERO;
+        let next = rules.phases().get(1).map(|phase| phase.percent).filter(|next| *next < Percent::ALL)?;
+        (waits && rules.phases()[0].percent == Percent::ZERO).then_some(next)
+    }
+
     /// The same state with another percent, as if it had always been so.
     #[must_use]
     pub fn with_percent(self, percent: Percent) -> Self {

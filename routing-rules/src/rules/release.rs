@@ -131,6 +131,8 @@ pub struct Sticky {
     pub pin: bool,
     /// Which users come first.
     pub salt: Salt,
+    /// What pins are signed for: the salt as the rules have it, so that users stay where they are while others are tried.
+    pub pin_salt: Salt,
     /// Which end of the hash line the canary takes.
     pub range: Range,
     /// How long pages that stable served are taken to be open after the percent has grown.
@@ -239,6 +241,24 @@ impl Release {
     /// Sticky key, pin and salt.
     pub fn sticky(&self) -> &Sticky {
         &self.sticky
+    }
+
+    /// The same release after so many other salts were tried.
+    #[must_use]
+    pub fn with_another_salt(&self, number: u8) -> Self {
+        let salt = if number == 0 { self.sticky.pin_salt } else { self.sticky.pin_salt.another(number) };
+        Self { sticky: Sticky { salt, ..self.sticky.clone() }, ..self.clone() }
+    }
+
+    /// Whether another salt moves nobody as long as nobody is in the canary group by the phases, and is not against what was
+    /// written: two releases that share a salt divide users between them.
+    pub fn may_have_another_salt(&self) -> bool {
+        let fixed = |rule: &AudienceRule| match rule.share {
+            Share::Phase => None,
+            Share::Fixed(percent) => Some(percent),
+        };
+        let divides = |percent| percent != Percent::ZERO && percent != Percent::ALL;
+        self.written.sticky.salt.is_none() && !self.audience.iter().filter_map(fixed).any(divides)
     }
 
     /// The override, if there is one.
@@ -384,10 +404,12 @@ fn sticky(spec: &StickySpec, mut problems: Problems<'_>, identity: [Option<&Name
     if key.is_empty() {
         key = vec![KeySource::SerinId, KeySource::ClientIp];
     }
+    let salt = salt?;
     Some(Sticky {
         key: key.into(),
         pin: spec.pin.unwrap_or(true),
-        salt: salt?,
+        salt,
+        pin_salt: salt,
         range: match spec.range {
             StickyRangeSpec::Low => Range::Low,
             StickyRangeSpec::High => Range::High,

@@ -115,11 +115,17 @@ impl CompiledRelease {
         upstreams: &Slots<Arc<Upstream>>,
         context: &ReleaseContext,
     ) -> Option<Self> {
+        let record = context.record(rules).cloned();
+        let state = context.state(rules);
+        let rules = match record.as_ref().map_or(0, |record| record.salts) {
+            0 => Arc::clone(rules),
+            number => Arc::new(rules.with_another_salt(number)),
+        };
         Some(Self {
             stable: upstreams.index_of(rules.stable().as_str()).map(UpstreamId)?,
             canary: upstreams.index_of(rules.canary().as_str()).map(UpstreamId)?,
-            assigner: Assigner::new(Arc::clone(rules), &context.state(rules), &context.secret),
-            record: context.record(rules).cloned(),
+            assigner: Assigner::new(rules, &state, &context.secret),
+            record,
         })
     }
 }

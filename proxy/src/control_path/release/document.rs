@@ -54,6 +54,9 @@ struct Document {
     falls: u8,
     /// The number of the change that this run began with.
     began: u64,
+    /// How many other salts it was given.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    salts: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hold: Option<String>,
     /// How long the phase has lasted when its clock was last stopped.
@@ -140,8 +143,21 @@ fn usable<T>(release: &str, read: Result<T, String>) -> Option<T> {
 
 impl Document {
     fn of(record: &ReleaseRecord) -> Self {
-        let ReleaseRecord { number, stable, canary, state, since_ms, clock, hold, falls, epoch, rules, began, last } =
-            record;
+        let ReleaseRecord {
+            number,
+            stable,
+            canary,
+            state,
+            since_ms,
+            clock,
+            hold,
+            falls,
+            epoch,
+            rules,
+            began,
+            salts,
+            last,
+        } = record;
         Self {
             number: *number,
             action: last.action.to_string(),
@@ -158,6 +174,7 @@ impl Document {
             rules_mark: format!("{rules:016x}"),
             falls: *falls,
             began: *began,
+            salts: *salts,
             hold: hold.map(|hold| hold.as_str().to_owned()),
             clock_ms: clock.ran_ms,
             clock_since: clock.running_since_ms.map(time),
@@ -191,6 +208,7 @@ impl Document {
             falls: self.falls,
             epoch: self.epoch,
             began: self.began,
+            salts: self.salts,
             rules: u64::from_str_radix(&self.rules_mark, 16).map_err(|error| format!("rules_mark: {error}"))?,
             last: Change {
                 action: self.action.into(),
@@ -200,6 +218,10 @@ impl Document {
             },
         })
     }
+}
+
+fn is_none_yet(salts: &u8) -> bool {
+    *salts == 0
 }
 
 /// A time as people read it; the last one that can be written if it is beyond that.
