@@ -97,7 +97,7 @@ fn compare(criterion: &mut Criterion) {
     let client = [198, 51, 100, 7].into();
     let assignments: Vec<_> =
         users.iter().map(|headers| release.assigner.assign(&view(headers, client), &moment)).collect();
-    let comparison = Comparison::new(release.assigner.rules(), 1);
+    let comparison = Comparison::new(&release.assigner, 1);
     let mut draws = Draws::new();
     for (name, count) in [("saw: 100 users", 100), ("saw: 10,000 users", users.len())] {
         let mut requests = 0_u64;
