@@ -36,6 +36,7 @@ cargo xtask COMMAND
   scenario [NAME…]      what users see while endpoints are slow, fail or go, behind Serin and others; --help shows more
   scenario overload     what they see while they ask for up to five times of what the endpoints can do
   faults etcd [NAME]    everything that may happen to etcd, one fault after the other, at full length
+  rollout [NAME]        releases of good and bad canaries that take their way by themselves, with real users
   simulate analysis     how the analysis of canary releases judges hours of traffic, as a table
   ci                    everything a change must pass: .ci/run
 
@@ -66,6 +67,7 @@ fn run(args: &[String]) -> Outcome {
         "bench" => bench::bench(rest),
         "scenario" => bench::scenario(rest),
         "faults" => faults::faults(rest),
+        "rollout" => faults::rollout(rest),
         "simulate" => simulate::simulate(rest),
         "check" => {
             let parts = rest.iter().take_while(|arg| check::PARTS.iter().any(|(name, _)| name == arg)).count();

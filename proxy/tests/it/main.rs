@@ -65,6 +65,7 @@ mod release_cli;
 mod releases;
 mod reload;
 mod resilience;
+mod rollout;
 mod shortage;
 mod soak;
 mod state;

@@ -199,7 +199,7 @@ pub(crate) fn echoing_endpoint(field: &'static str) -> SocketAddr {
 }
 
 /// Requests have no body.
-fn serve_tirelessly(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> SocketAddr {
+pub(crate) fn serve_tirelessly(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
     let address = listener.local_addr().expect("a bound listener has an address");
     let answer = Arc::new(answer);
