@@ -8,7 +8,6 @@ use std::sync::Arc;
 use routing_rules::release::{Arm, Assigner, Assignment, Bucket, DeviceClass};
 use routing_rules::request::RequestView;
 use routing_rules::rules::Sticky;
-use routing_rules::spec::Percent;
 
 use super::recent::{NO_RULE, RecentUsers, Visit};
 use super::{FirstAttempt, RecentUser, Stratum};
@@ -25,8 +24,8 @@ pub struct Comparison {
     next_number: u16,
     /// What a bucket means.
     sticky: Sticky,
-    /// The share that is compared before it comes in, if it is.
-    preflight: Option<Percent>,
+    /// The share that is compared before it comes in, if it is; in hundredths of a percent.
+    preflight: Option<u16>,
 }
 
 /// A user's request, as far as it is compared.
@@ -55,7 +54,7 @@ impl Comparison {
             numbers: (0..rules.audience().len()).map(|place| place.try_into().unwrap_or(NO_RULE)).collect(),
             next_number: rule_count,
             sticky: rules.sticky().clone(),
-            preflight: assigner.preflight(),
+            preflight: assigner.preflight().map(|share| share.basis_points()),
         }
     }
 
@@ -134,7 +133,7 @@ mod tests {
     use http::{HeaderMap, Method};
     use routing_rules::release::{Group, Moment, ReleaseState, Secret};
     use routing_rules::rules::Release;
-    use routing_rules::spec::ReleaseSpec;
+    use routing_rules::spec::{Percent, ReleaseSpec};
 
     use super::*;
 
