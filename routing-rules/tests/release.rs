@@ -434,7 +434,7 @@ fn pins_of_others_are_ignored() {
         let request = RequestView::new(&Method::GET, "h", "/", &headers, Ipv4Addr::LOCALHOST.into());
         value_of(&ids.assign(&request, &moment(0)), "serin_id").unwrap()
     };
-    assert_eq!(with_pin(&here, &id_as_pin).2, Some(PinRefusal::Signature));
+    assert_eq!(with_pin(&here, &id_as_pin).2, Some(PinRefusal::Malformed));
     let deaf = story("secret none");
     assert_eq!(with_pin(&deaf, pin_of(&here, "user-42")).2, Some(PinRefusal::NoSecret));
     assert_eq!(try_pin_of(&deaf, "user-42"), None);

@@ -101,7 +101,8 @@ pub(super) fn assembler(
     let geo =
         settings.geo.as_ref().map(|geo| CityDatabase::open(&geo.database)).transpose().map_err(StartError::Geo)?;
     let geo = geo.map(|geo| Arc::new(geo) as Arc<dyn GeoDatabase>);
-    let context = ReleaseContext { secret: secret(settings, state_dir)?, ..ReleaseContext::default() };
+    let is_shared = settings.sources.etcd.is_some();
+    let context = ReleaseContext { secret: secret(settings, state_dir)?, is_shared, ..ReleaseContext::default() };
     let stored = state_dir.map(StateDir::restore_endpoints).unwrap_or_default();
     Ok(Assembler::new(workers, context, settings.trusted(), geo).with_stored(stored))
 }

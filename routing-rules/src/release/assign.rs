@@ -37,6 +37,8 @@ pub struct KnownUser<'a> {
 pub struct Assigner {
     rules: Arc<Release>,
     status: Status,
+    /// The number of its record, where other instances may know a later one.
+    shared_number: Option<u64>,
     preflight: Option<Percent>,
     /// One for each rule of the audience, in its order.
     shares: Box<[RuleShare]>,
@@ -91,12 +93,20 @@ impl Assigner {
         DeviceClass::prepare();
         Self {
             status: state.status,
+            shared_number: None,
             preflight,
             shares: shares.collect(),
             pins: sticky.pin.then(|| Pins::new(&rules, secret)),
             ids: wants_ids.then(|| UserIds::new(secret)).flatten(),
             rules,
         }
+    }
+
+    /// Of a record with this number, which other instances share. One of them may know a later record: canary users whom it
+    /// has let in stay there.
+    #[must_use]
+    pub fn sharing(self, number: u64) -> Self {
+        Self { shared_number: Some(number), ..self }
     }
 
     /// The release as validated.
@@ -159,16 +169,21 @@ impl Assigner {
     }
 
     /// A user who came in through a rule stays in as long as the rule has room, even where its conditions no longer
-    /// hold. `None`: there is no such rule any more, or its share has shrunk below the user.
+    /// hold. `None`: there is no such rule any more, or its share has shrunk below the user. If the pin is of a later record than
+    /// this one, that share has grown.
     fn by_pin(&self, pin: Pin, request: &RequestView<'_>, moment: &Moment) -> Option<Assignment<'_>> {
-        let index = self.shares.iter().position(|share| share.tag == pin.rule && share.cut.takes(pin.bucket))?;
-        let renewed = pin.is_worn(moment.unix_secs).then(|| self.pin(pin.bucket, index, moment)).flatten();
+        let is_ahead = self.shared_number.is_some_and(|number| u64::from(pin.number) > number);
+        let takes = |share: &RuleShare| share.tag == pin.rule && (is_ahead || share.cut.takes(pin.bucket));
+        let index = self.shares.iter().position(takes)?;
+        let is_worn = pin.is_worn(moment.unix_secs) && !is_ahead;
+        let renewed = is_worn.then(|| self.pin(pin.bucket, index, moment)).flatten();
         let to_set = CookiesToSet { pin: renewed, id: None };
         let facts = Facts::new(request);
         // Users of the control are those for whom this very rule decides, so these must be as well.
         let share = &self.shares[index];
         let is_left_out = share.has_just_grown(moment) && is_of_a_page(request);
-        let is_compared = share.cut.leaves_some() && !is_left_out && self.first_rule(&facts) == Some(index);
+        let is_in = share.cut.leaves_some() && share.cut.takes(pin.bucket);
+        let is_compared = is_in && !is_left_out && self.first_rule(&facts) == Some(index);
         Some(Assignment {
             arm: is_compared.then_some(Arm::Canary),
             device: facts.known_device(),
@@ -222,7 +237,8 @@ impl Assigner {
 
     fn pin(&self, bucket: Bucket, index: usize, moment: &Moment) -> Option<(&Pins, Pin)> {
         let pins = self.pins.as_ref()?;
-        Some((pins, Pin::new(bucket, self.shares[index].tag, moment.unix_secs)))
+        let pin = Pin::new(bucket, self.shares[index].tag, moment.unix_secs);
+        Some((pins, pin.under(self.shared_number.unwrap_or_default())))
     }
 
     fn with_rule<'r>(
@@ -295,6 +311,53 @@ mod tests {
         let rules = Release::new("r", &spec, &mut Vec::new()).unwrap();
         let state = ReleaseState { percent: Percent::ZERO, status, growth: None };
         Assigner::new(Arc::new(rules), &state, &Secret::default())
+    }
+
+    #[test]
+    fn who_knows_less_than_a_pin_believes_it() {
+        let secret = Secret::from_bytes([7; 32]);
+        let text = r#"{"stable": "a", "canary": "b", "audience": [{"name": "all"}], "phases": [10, 50, 100],
+            "sticky": {"key": [{"header": "x-user"}]}}"#;
+        let rules = Arc::new(Release::new("r", &serde_json::from_str(text).unwrap(), &mut Vec::new()).unwrap());
+        let at = |points, status, number: Option<u64>| {
+            let percent = Percent::from_basis_points(points).unwrap();
+            let assigner = Assigner::new(Arc::clone(&rules), &ReleaseState { percent, status, growth: None }, &secret);
+            match number {
+                Some(number) => assigner.sharing(number),
+                None => assigner,
+            }
+        };
+        let mut headers = HeaderMap::new();
+        // Bucket 3,000 or so: in at 50 %, and out at 10 %.
+        let user = (0..).map(|user| format!("user-{user}")).find(|user| {
+            let line = Bucket::of(&rules.sticky().salt, user.as_bytes()).line();
+            (2_000..4_000).contains(&line)
+        });
+        headers.insert("x-user", HeaderValue::from_str(&user.unwrap()).unwrap());
+        let moment = Moment { unix_secs: 1_800_000_000, draw: [1, 2] };
+        let cookies = |assigner: &Assigner, headers: &HeaderMap| {
+            let request = RequestView::new(&Method::GET, "h", "/", headers, [192, 0, 2, 1].into());
+            let assignment = assigner.assign(&request, &moment);
+            let cookies: Vec<_> = assignment.cookies(true).collect();
+            (assignment.group, assignment.reason, assignment.arm, cookies)
+        };
+        let behind = at(1_000, Status::Running, Some(4));
+        assert_eq!(cookies(&behind, &headers).0, Group::Stable);
+        let (group, _, _, set) = cookies(&at(5_000, Status::Running, Some(5)), &headers);
+        assert_eq!(group, Group::Canary);
+        let pin = set[0].to_str().unwrap().split(';').next().unwrap().to_owned();
+        headers.insert("cookie", HeaderValue::from_str(&pin).unwrap());
+        // There it is not of those whose share this is, so it is not compared.
+        assert_eq!(cookies(&behind, &headers), (Group::Canary, Reason::Pin, None, Vec::new()));
+        // Who knows as much or more, or of nobody who might, goes by its own percent; and a rollback goes before any pin.
+        for (number, status) in [
+            (Some(5), Status::Running),
+            (Some(6), Status::Paused),
+            (None, Status::Running),
+            (Some(4), Status::RolledBack),
+        ] {
+            assert_eq!(cookies(&at(1_000, status, number), &headers).0, Group::Stable, "{number:?} {status}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use http::HeaderMap;
 
 use super::page::is_navigation;
-use super::seal::{Body, Seal, Secret};
+use super::seal::{Seal, Secret};
 use super::{Bucket, Moment, Salt};
 use crate::request::{RequestView, cookie};
 use crate::rules::{KeySource, Sticky};
@@ -77,14 +77,14 @@ impl UserIds {
 
     /// The cookie value of an id.
     pub(super) fn close(&self, id: &UserId) -> String {
-        let mut body: Body = [0; _];
+        let mut body = [0; 17];
         body[0] = ID_VERSION;
         body[1..].copy_from_slice(&id.0);
         self.0.close(&body)
     }
 
     fn read(&self, headers: &HeaderMap) -> Option<UserId> {
-        let body = self.0.open(cookie(headers, ID_COOKIE)?).ok()?;
+        let body: [u8; 17] = self.0.open(cookie(headers, ID_COOKIE)?).ok()?;
         let (version, id) = body.split_first()?;
         (*version == ID_VERSION).then(|| id.try_into().map(UserId).ok()).flatten()
     }

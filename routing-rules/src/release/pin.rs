@@ -2,6 +2,8 @@
 //!
 //! A pin says which bucket its user has and through which rule the user came in. It says nothing about the group:
 //! that follows from the rule's percent of today, so lowering the percent and rolling back reach pinned users too.
+//! It also says under which record of the release it was issued: an instance that has not heard of that one yet takes the
+//! pin's word for what it would know itself.
 //! A pin that is not right is ignored and the reason is told; it never costs the user more than a new assignment.
 
 use std::fmt;
@@ -10,7 +12,7 @@ use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
 use super::Bucket;
-use super::seal::{Body, Broken, Seal, Secret};
+use super::seal::{Broken, Seal, Secret};
 use crate::request::cookie;
 use crate::rules::Release;
 
@@ -71,11 +73,18 @@ pub(super) struct Pin {
     pub(super) rule: RuleTag,
     /// Minutes since 1970.
     pub(super) issued: u32,
+    /// The number of the release's record by then, up to 2^24 - 1.
+    pub(super) number: u32,
 }
 
 impl Pin {
     pub(super) fn new(bucket: Bucket, rule: RuleTag, unix_secs: u64) -> Self {
-        Self { bucket, rule, issued: minutes(unix_secs) }
+        Self { bucket, rule, issued: minutes(unix_secs), number: 0 }
+    }
+
+    /// Under the record of this number.
+    pub(super) fn under(self, number: u64) -> Self {
+        Self { number: u32::try_from(number).unwrap_or(u32::MAX).min(MOST_NUMBER), ..self }
     }
 
     /// Whether so much of its life is over that its user should have a new one: then whoever comes at least every
@@ -88,22 +97,25 @@ impl Pin {
         i64::from(minutes(unix_secs)) - i64::from(self.issued)
     }
 
-    fn body(&self) -> Body {
-        let mut body = [0; _];
+    fn body(&self) -> [u8; BODY_BYTES] {
+        let mut body = [0; BODY_BYTES];
         body[0] = VERSION;
         body[1..9].copy_from_slice(&self.bucket.hash().to_be_bytes());
         body[9..13].copy_from_slice(&self.rule.0);
-        body[13..].copy_from_slice(&self.issued.to_be_bytes());
+        body[13..17].copy_from_slice(&self.issued.to_be_bytes());
+        body[17..].copy_from_slice(&self.number.to_be_bytes()[1..]);
         body
     }
 
-    fn from_body(body: &Body) -> Option<Self> {
+    fn from_body(body: &[u8; BODY_BYTES]) -> Option<Self> {
         let (version, rest) = body.split_first()?;
         let (hash, rest) = rest.split_first_chunk()?;
         let (rule, rest) = rest.split_first_chunk()?;
-        let issued = u32::from_be_bytes(rest.try_into().ok()?);
+        let (issued, rest) = rest.split_first_chunk()?;
+        let number: [u8; 3] = rest.try_into().ok()?;
         let bucket = Bucket::from_hash(u64::from_be_bytes(*hash));
-        (*version == VERSION).then_some(Self { bucket, rule: RuleTag(*rule), issued })
+        let (issued, number) = (u32::from_be_bytes(*issued), u32::from_be_bytes([0, number[0], number[1], number[2]]));
+        (*version == VERSION).then_some(Self { bucket, rule: RuleTag(*rule), issued, number })
     }
 }
 
@@ -163,7 +175,9 @@ pub(super) fn minutes(unix_secs: u64) -> u32 {
     u32::try_from(unix_secs / 60).unwrap_or(u32::MAX)
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const BODY_BYTES: usize = 20;
+const MOST_NUMBER: u32 = (1 << 24) - 1;
 const LIFE_MINUTES: i64 = 30 * 24 * 60;
 /// Instances whose clocks differ by this much accept each other's pins.
 pub(super) const SKEW_MINUTES: i64 = 5;

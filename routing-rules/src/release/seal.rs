@@ -1,4 +1,4 @@
-//! Signed cookie values: 17 bytes and their signature, as text.
+//! Signed cookie values: some bytes and their signature, as text.
 //!
 //! One HMAC checks a value. What the signature is good for (a purpose, a release, its salt) is part of the key, which is
 //! derived when rules are compiled. So a value of another release or of an older salt fails like a forged one, and
@@ -40,9 +40,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What is signed. The first byte is the version of the rest.
-pub(super) type Body = [u8; BODY_BYTES];
-
 /// Signs and checks values for one purpose.
 #[derive(Clone)]
 pub(super) struct Seal(Hmac<Sha256>);
@@ -58,13 +55,14 @@ impl Seal {
         Some(Self(keyed(&derivation.finalize().into_bytes().into())))
     }
 
-    /// The value to send.
-    pub(super) fn close(&self, body: &Body) -> String {
+    /// The value to send. The first byte of a body is the version of the rest.
+    pub(super) fn close<const N: usize>(&self, body: &[u8; N]) -> String {
+        let mut buffer = [0; MOST_TOKEN_BYTES];
+        let token = token::<N>(&mut buffer);
         let signature = self.0.clone().chain_update(body).finalize().into_bytes();
-        let mut token = [0; TOKEN_BYTES];
-        token[..BODY_BYTES].copy_from_slice(body);
-        token[BODY_BYTES..].copy_from_slice(&signature[..SIGNATURE_BYTES]);
-        encode(&token)
+        token[..N].copy_from_slice(body);
+        token[N..].copy_from_slice(&signature[..SIGNATURE_BYTES]);
+        encode(token)
     }
 
     /// What stands for a text for those who do not know the secret.
@@ -74,12 +72,14 @@ impl Seal {
     }
 
     /// What a received value says, if the signature is right.
-    pub(super) fn open(&self, value: &[u8]) -> Result<Body, Broken> {
-        let token = decode(value).ok_or(Broken::Malformed)?;
-        let mut body = [0; BODY_BYTES];
-        body.copy_from_slice(&token[..BODY_BYTES]);
+    pub(super) fn open<const N: usize>(&self, value: &[u8]) -> Result<[u8; N], Broken> {
+        let mut buffer = [0; MOST_TOKEN_BYTES];
+        let token = token::<N>(&mut buffer);
+        decode(value, token).ok_or(Broken::Malformed)?;
+        let mut body = [0; N];
+        body.copy_from_slice(&token[..N]);
         // Takes the same time wherever the first wrong byte is.
-        let genuine = self.0.clone().chain_update(body).verify_truncated_left(&token[BODY_BYTES..]);
+        let genuine = self.0.clone().chain_update(body).verify_truncated_left(&token[N..]);
         genuine.map(|()| body).map_err(|_| Broken::Signature)
     }
 }
@@ -103,16 +103,21 @@ fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes keys of every length")
 }
 
-const BODY_BYTES: usize = 17;
 /// 128 bits: nobody guesses them, and the cookie stays short.
 const SIGNATURE_BYTES: usize = 16;
-/// A multiple of three, so base64 needs no padding and has no unused bits.
-const TOKEN_BYTES: usize = BODY_BYTES + SIGNATURE_BYTES;
-const TEXT_BYTES: usize = TOKEN_BYTES / 3 * 4;
+/// Enough for all bodies.
+const MOST_TOKEN_BYTES: usize = 36;
+
+/// Room for a body of so many bytes and its signature: a multiple of three, so that base64 needs no padding and has no unused
+/// bits.
+fn token<const N: usize>(buffer: &mut [u8; MOST_TOKEN_BYTES]) -> &mut [u8] {
+    const { assert!(N + SIGNATURE_BYTES <= MOST_TOKEN_BYTES && (N + SIGNATURE_BYTES).is_multiple_of(3)) };
+    &mut buffer[..N + SIGNATURE_BYTES]
+}
 
 /// base64url (RFC 4648 §5) without padding.
-fn encode(token: &[u8; TOKEN_BYTES]) -> String {
-    let mut text = String::with_capacity(TEXT_BYTES);
+fn encode(token: &[u8]) -> String {
+    let mut text = String::with_capacity(token.len() / 3 * 4);
     for chunk in token.chunks_exact(3) {
         let bits = u32::from_be_bytes([0, chunk[0], chunk[1], chunk[2]]);
         text.extend([18, 12, 6, 0].map(|shift| char::from(ALPHABET[(bits >> shift) as usize & 63])));
@@ -120,11 +125,11 @@ fn encode(token: &[u8; TOKEN_BYTES]) -> String {
     text
 }
 
-fn decode(text: &[u8]) -> Option<[u8; TOKEN_BYTES]> {
-    if text.len() != TEXT_BYTES {
+/// `None` unless the text is just what is to be encoded so.
+fn decode(text: &[u8], token: &mut [u8]) -> Option<()> {
+    if text.len() != token.len() / 3 * 4 {
         return None;
     }
-    let mut token = [0; TOKEN_BYTES];
     for (bytes, digits) in token.chunks_exact_mut(3).zip(text.chunks_exact(4)) {
         let mut bits = 0;
         for &digit in digits {
@@ -136,7 +141,7 @@ fn decode(text: &[u8]) -> Option<[u8; TOKEN_BYTES]> {
         }
         bytes.copy_from_slice(&bits.to_be_bytes()[1..]);
     }
-    Some(token)
+    Some(())
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -157,21 +162,23 @@ mod tests {
 
     #[test]
     fn text_is_base64url() {
-        let token: [u8; TOKEN_BYTES] = std::array::from_fn(|index| 255 - 7 * index as u8);
+        let token: [u8; 33] = std::array::from_fn(|index| 255 - 7 * index as u8);
         let text = encode(&token);
         assert_eq!(text, "__jx6uPc1c7HwLmyq6Sdlo-IgXpzbGVeV1BJQjs0LSYf");
-        assert_eq!(decode(text.as_bytes()), Some(token));
-        assert_eq!(decode(&text.as_bytes()[1..]), None);
-        assert_eq!(decode(text.replace('_', "/").as_bytes()), None);
+        let mut read = [0; 33];
+        assert_eq!((decode(text.as_bytes(), &mut read), read), (Some(()), token));
+        assert_eq!(decode(&text.as_bytes()[1..], &mut read), None);
+        assert_eq!(decode(text.replace('_', "/").as_bytes(), &mut read), None);
     }
 
     #[test]
     fn purposes_do_not_run_into_each_other() {
         let secret = Secret::from_bytes([7; 32]);
         let seal = |purpose: &[&[u8]]| Seal::new(&secret, purpose).unwrap();
-        let value = seal(&[b"ab", b"c"]).close(&[1; BODY_BYTES]);
-        assert_eq!(seal(&[b"ab", b"c"]).open(value.as_bytes()), Ok([1; BODY_BYTES]));
-        assert_eq!(seal(&[b"a", b"bc"]).open(value.as_bytes()), Err(Broken::Signature));
+        let value = seal(&[b"ab", b"c"]).close(&[1; 17]);
+        assert_eq!(seal(&[b"ab", b"c"]).open(value.as_bytes()), Ok([1; 17]));
+        assert_eq!(seal(&[b"a", b"bc"]).open::<17>(value.as_bytes()), Err(Broken::Signature));
+        assert_eq!(seal(&[b"ab", b"c"]).open::<20>(value.as_bytes()), Err(Broken::Malformed));
         assert!(Seal::new(&Secret::default(), &[b"ab"]).is_none());
     }
 

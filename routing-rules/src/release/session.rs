@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::assignment::set_cookie;
 use super::pin::{SKEW_MINUTES, minutes};
-use super::seal::{Body, Seal, Secret};
+use super::seal::{Seal, Secret};
 use crate::request::cookie;
 use crate::rules::Name;
 
@@ -62,7 +62,7 @@ impl Sessions {
 
     /// The session of a request, if it has one that is right.
     pub fn read(&self, headers: &HeaderMap, unix_secs: u64) -> Option<Session> {
-        let body = self.seal.open(cookie(headers, &self.cookie_name)?).ok()?;
+        let body: [u8; 17] = self.seal.open(cookie(headers, &self.cookie_name)?).ok()?;
         let (version, rest) = body.split_first()?;
         let (tag, issued) = rest.split_first_chunk()?;
         let issued = u32::from_be_bytes(issued.try_into().ok()?);
@@ -79,7 +79,7 @@ impl Sessions {
     }
 
     fn close(&self, endpoint: EndpointTag, unix_secs: u64) -> String {
-        let mut body: Body = [0; _];
+        let mut body = [0; 17];
         body[0] = VERSION;
         body[1..=TAG_BYTES].copy_from_slice(&endpoint.0);
         body[1 + TAG_BYTES..].copy_from_slice(&minutes(unix_secs).to_be_bytes());

@@ -118,6 +118,8 @@ pub struct ReleaseContext {
     pub secret: Secret,
     /// What is stored of releases, by name.
     pub records: OrdMap<Name, Arc<ReleaseRecord>>,
+    /// Other instances share what is stored, and may know of a later record already.
+    pub is_shared: bool,
     /// What is stored cannot be read: nobody is in the canary group of a release of which nothing is known.
     pub is_lost: bool,
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::slots::{ReleaseId, RouteId, Slots, UpstreamId};
 use crate::balance::Split;
 use crate::release::{Assigner, ReleaseContext, ReleaseRecord};
-use crate::rules::{Release, Route, Target, Upstream};
+use crate::rules::{Name, Release, Route, Target, Upstream};
 
 /// A route and where it leads.
 #[derive(Debug)]
@@ -116,15 +116,18 @@ impl CompiledRelease {
         context: &ReleaseContext,
     ) -> Option<Self> {
         let record = context.record(rules).cloned();
-        let state = context.state(rules);
+        let (state, number) = (context.state(rules), record.as_ref().map_or(0, |record| record.number));
         let rules = match record.as_ref().map_or(0, |record| record.salts) {
             0 => Arc::clone(rules),
             number => Arc::new(rules.with_another_salt(number)),
         };
+        let upstream = |name: &Name| upstreams.index_of(name.as_str()).map(UpstreamId);
+        let (stable, canary) = (upstream(rules.stable())?, upstream(rules.canary())?);
+        let assigner = Assigner::new(rules, &state, &context.secret);
         Some(Self {
-            stable: upstreams.index_of(rules.stable().as_str()).map(UpstreamId)?,
-            canary: upstreams.index_of(rules.canary().as_str()).map(UpstreamId)?,
-            assigner: Assigner::new(rules, &state, &context.secret),
+            stable,
+            canary,
+            assigner: if context.is_shared { assigner.sharing(number) } else { assigner },
             record,
         })
     }
