@@ -92,6 +92,7 @@ fn routes() -> OpenApiRouter<AdminState> {
         .routes(routes!(releases::list))
         .routes(routes!(releases::show))
         .routes(routes!(releases::history))
+        .routes(routes!(releases::verdict))
         .routes(routes!(releases::order))
         .routes(routes!(webhooks::list))
         .routes(routes!(rejected))

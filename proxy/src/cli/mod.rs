@@ -1,5 +1,6 @@
 //! Commands and flags.
 
+mod api;
 mod check;
 mod demo;
 mod diff;

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::api::Trouble;
+use crate::cli::api::Trouble;
 
 /// A release, and how far it is.
 #[derive(Clone, Debug, Deserialize)]
@@ -100,6 +100,18 @@ pub(super) struct Entry {
     pub(super) change: Change,
     pub(super) status: String,
     pub(super) percent: f64,
+}
+
+/// Whether a release may go on.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Verdict {
+    pub(super) release: String,
+    pub(super) verdict: String,
+    pub(super) decided: bool,
+    pub(super) reason: String,
+    pub(super) status: String,
+    pub(super) percent: f64,
+    pub(super) number: u64,
 }
 
 /// What an order came to.

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::answer::{Arm, Change, Entry, Fleet, Instance, Outcome, Phase, Release, Report, Rule};
+use super::answer::{
+    Arm, Change, Entry, Fleet, Instance, Outcome, Phase, Release, Report, Rule, Verdict,
+};
 use super::shown;
 use crate::cli::terminal::{Paint, Style};
 
@@ -59,6 +61,13 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
     let already = if *changed { "" } else { "already " };
     let stands = stands(&shown(status), &percent.to_string());
     format!("{} is {already}{stands}, number {number}", shown(name))
+}
+
+/// Whether a release may go on.
+pub(super) fn verdict(verdict: &Verdict) -> String {
+    let Verdict { release, verdict: word, reason, status, percent, number, .. } = verdict;
+    let stands = stands(&shown(status), &percent.to_string());
+    format!("{}: {}, {stands}, number {number}\n{}", shown(release), shown(word), shown(reason))
 }
 
 /// How many instances have applied an order.
