@@ -90,6 +90,8 @@ impl ReleaseView {
     pub(super) fn of(shared: &Shared, snapshot: &Snapshot, id: ReleaseId, release: &CompiledRelease) -> Self {
         let comparison = snapshot.traffic.comparison(id);
         let stratum = |place: usize| Some(&**comparison?.strata().get(place)?);
+        let users = comparison.map(|comparison| comparison.recent_users()).unwrap_or_default();
+        let reports = shared.releases.reports.load();
         let (rules, record) = (release.assigner.rules(), release.record.as_deref());
         let state = snapshot.table.context().state(rules);
         let now_ms = moment::unix_ms();
@@ -119,8 +121,8 @@ impl ReleaseView {
             rolled_back_here: shared.is_rolled_back_here(rules.name()),
             audience: audience.collect(),
             salt: rules.sticky().salt.to_string(),
-            recent_users: comparison.map(|comparison| GroupsView::of(comparison)).unwrap_or_default(),
-            analysis: AnalysisView::of(rules, shared.releases.reports.load().get(rules.name()).map(|report| &**report)),
+            recent_users: GroupsView::of(&users),
+            analysis: AnalysisView::of(rules, reports.get(rules.name()).map(|report| &**report), &users),
         }
     }
 

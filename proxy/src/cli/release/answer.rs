@@ -31,6 +31,15 @@ pub(super) struct Release {
 pub(super) struct Analysis {
     pub(super) mode: String,
     pub(super) report: Option<Report>,
+    #[serde(default)]
+    pub(super) failing_users: FailingUsers,
+}
+
+/// Users of whom a request has failed, of those who came lately.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct FailingUsers {
+    pub(super) canary: usize,
+    pub(super) stable: usize,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -39,6 +48,8 @@ pub(super) struct Report {
     pub(super) text: String,
     pub(super) evidence: f64,
     pub(super) threshold: f64,
+    #[serde(default)]
+    pub(super) without_cookie: Option<f64>,
     pub(super) metrics: Vec<Metric>,
 }
 

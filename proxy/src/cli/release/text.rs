@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::answer::{
-    Arm, Change, Entry, Fleet, Instance, Outcome, Phase, Release, Report, Rule, Verdict,
+    Arm, Change, Entry, FailingUsers, Fleet, Instance, Outcome, Phase, Release, Report, Rule, Verdict,
 };
 use super::shown;
 use crate::cli::terminal::{Paint, Style};
@@ -208,10 +208,18 @@ fn analysis(Release { analysis, .. }: &Release, style: &Style) -> Vec<String> {
         _ => Paint::Bad,
     };
     let verdict = style.paint(tone, &shown(&report.verdict));
-    vec![
+    let mut lines = vec![
         format!("{verdict} ({}), evidence {:.1} of {:.0}", shown(&analysis.mode), report.evidence, report.threshold),
         shown(&report.text),
-    ]
+    ];
+    let FailingUsers { canary, stable } = &analysis.failing_users;
+    if canary + stable > 0 {
+        lines.push(format!("users with failures, of those who came lately: canary {canary}, stable {stable}"));
+    }
+    if let Some(part) = report.without_cookie.filter(|part| *part > 0.0) {
+        lines.push(format!("{:.1} % of the requests have no cookie that says whose they are", 100.0 * part));
+    }
+    lines
 }
 
 /// How far the fleet is. One that is alone needs no word.
