@@ -6,6 +6,7 @@ mod listener;
 
 mod text;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use routing_rules::release::Moment;
 use routing_rules::request::RequestView;
 use routing_rules::rules::{Mirror, Target};
 use routing_rules::table::{CompiledTarget, RouteMatch};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::data_path::decide::{self, Placement, Placing};
@@ -28,7 +29,7 @@ pub use listener::{ListenerExplanation, OtherListener};
 pub use question::{BadQuestion, Question};
 
 /// What a request meets.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// The time for which it holds, if that is not now.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,10 +60,10 @@ pub struct Explanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stands_in_for: Option<String>,
     /// The upstreams of a split, one of which is drawn for each request.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub split: Vec<UpstreamShare>,
     /// Where endpoints come from that are discovered.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub discovery: Vec<DiscoveryExplanation>,
     /// The endpoints with their shares of the requests.
     pub endpoints: Vec<EndpointShare>,
@@ -75,7 +76,7 @@ pub struct Explanation {
 }
 
 /// The copies of a route's requests.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MirrorExplanation {
     /// The upstream that gets them.
     pub upstream: String,
@@ -84,14 +85,16 @@ pub struct MirrorExplanation {
 }
 
 /// The user's group, and why.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReleaseExplanation {
     /// The release.
     pub name: String,
     /// `stable` or `canary`.
-    pub group: &'static str,
+    #[schema(value_type = String)]
+    pub group: Cow<'static, str>,
     /// A stable word: override, pin, rule, page, no_rule, no_key, inactive, canary_down.
-    pub reason: &'static str,
+    #[schema(value_type = String)]
+    pub reason: Cow<'static, str>,
     /// The same in words, with rule, percent and bucket.
     pub text: String,
     /// The audience rule that decided.
@@ -108,16 +111,17 @@ pub struct ReleaseExplanation {
 }
 
 /// Why a pin was ignored.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PinExplanation {
     /// A stable word: malformed, signature, no_secret, expired, future.
-    pub reason: &'static str,
+    #[schema(value_type = String)]
+    pub reason: Cow<'static, str>,
     /// The same in words.
     pub text: String,
 }
 
 /// One upstream of a split and its share.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UpstreamShare {
     /// The upstream.
     pub name: String,
@@ -126,7 +130,7 @@ pub struct UpstreamShare {
 }
 
 /// Where the endpoints of an upstream come from.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DiscoveryExplanation {
     /// The upstream.
     pub upstream: String,
@@ -140,7 +144,7 @@ pub struct DiscoveryExplanation {
 }
 
 /// One endpoint and its share.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EndpointShare {
     /// Its address.
     #[schema(value_type = String)]
@@ -322,8 +326,8 @@ impl ReleaseExplanation {
         let assignment = &placing.assignment;
         Self {
             name: placing.name(snapshot).unwrap_or_default().into(),
-            group: placing.group().as_str(),
-            reason: placing.reason(),
+            group: placing.group().as_str().into(),
+            reason: placing.reason().into(),
             text: match placing.canary_is_down {
                 true => format!("{assignment}; the canary has no endpoint or its breaker is open, so stable serves"),
                 false => assignment.to_string(),
@@ -333,7 +337,7 @@ impl ReleaseExplanation {
             percent: assignment.share.to_string(),
             pin_refused: assignment
                 .pin_refused
-                .map(|refusal| PinExplanation { reason: refusal.as_str(), text: refusal.to_string() }),
+                .map(|refusal| PinExplanation { reason: refusal.as_str().into(), text: refusal.to_string() }),
         }
     }
 }

@@ -17,6 +17,7 @@ mod releases;
 mod token;
 mod views;
 mod wait;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -91,7 +92,9 @@ fn routes() -> OpenApiRouter<AdminState> {
         .routes(routes!(releases::list))
         .routes(routes!(releases::show))
         .routes(routes!(releases::history))
+        .routes(routes!(releases::verdict))
         .routes(routes!(releases::order))
+        .routes(routes!(webhooks::list))
         .routes(routes!(rejected))
         .routes(routes!(confirm::confirm))
         .routes(routes!(instances::list))
@@ -187,6 +190,7 @@ async fn metrics_text(State(state): State<AdminState>) -> Response {
             stale,
             log_lines_dropped: state.shared.log.dropped(),
             etcd: state.shared.etcd_facts(),
+            webhooks: webhooks::facts(&state.shared),
         };
         let text = metrics::render(&state.shared.counters(), &facts);
         ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)

@@ -73,12 +73,13 @@ fn usual() -> Duration {
     Duration::from_secs(15)
 }
 
-fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+/// A duration that somebody waits.
+pub(super) fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     let span =
         humantime::parse_duration(&text).map_err(|error| format!("{text:?} is not a duration such as 10s: {error}"));
     let span = span.and_then(|span| if span <= LONGEST { Ok(span) } else { Err("it is at most 60s".to_owned()) });
-    span.map_err(|reason| serde::de::Error::custom(format!("timeout: {reason}")))
+    span.map_err(serde::de::Error::custom)
 }
 
 const LONGEST: Duration = Duration::from_secs(60);

@@ -1,5 +1,6 @@
 //! Commands and flags.
 
+mod api;
 mod check;
 mod demo;
 mod diff;
@@ -112,9 +113,15 @@ fn run_command(command: Command) -> ExitCode {
 
 /// The variable `SERIN_CONFIG` stands aside for a file that is named, which clap's own conflicts do not know.
 fn refuse_two_files(matches: &ArgMatches) -> Result<(), clap::Error> {
-    let Some(("check", given)) = matches.subcommand() else { return Ok(()) };
-    if given.contains_id("file") && given.value_source("config") == Some(ValueSource::CommandLine) {
-        let message = "the main file is given twice: write `serin check FILE` or `serin check --config FILE`";
+    let (other, message) = match matches.subcommand_name() {
+        Some("check") => {
+            ("file", "the main file is given twice: write `serin check FILE` or `serin check --config FILE`")
+        }
+        Some("explain") => ("admin", "either a file explains (`--config`) or an instance (`--admin`)"),
+        _ => return Ok(()),
+    };
+    let Some((_, given)) = matches.subcommand() else { return Ok(()) };
+    if given.contains_id(other) && given.value_source("config") == Some(ValueSource::CommandLine) {
         return Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
     }
     Ok(())

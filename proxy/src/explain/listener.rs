@@ -2,7 +2,7 @@
 
 use routing_rules::request::RequestView;
 use routing_rules::rules::{Kind, Listener, Name};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::question::{BadQuestion, Question};
@@ -10,7 +10,7 @@ use crate::data_path::decide;
 use crate::snapshot::Snapshot;
 
 /// The listener of a request, where routes ask for listeners and there are several.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ListenerExplanation {
     /// Its name.
     pub name: String,
@@ -21,7 +21,7 @@ pub struct ListenerExplanation {
 }
 
 /// What a request would get through another listener.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OtherListener {
     /// The listener.
     pub name: String,

@@ -29,9 +29,9 @@ pub(super) struct Control {
     pub(super) watch: FileWatch,
     pub(super) rules: RulesThread,
     pub(super) weights: WeightsThread,
-    /// Those that ask endpoints whether they are well, name services where they are, and look after releases. They end when the rules thread no
-    /// longer tells of swaps.
-    pub(super) probing: [JoinHandle<()>; 3],
+    /// Those that ask endpoints whether they are well, name services where they are, look after releases, and tell others of
+    /// these. They end when the rules thread no longer tells of swaps.
+    pub(super) probing: [JoinHandle<()>; 4],
     /// Who follows etcd, where there is one.
     pub(super) etcd: Option<Following>,
     pub(super) fleet: Membership,

@@ -27,12 +27,14 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::{AdminToken, Readiness};
 use crate::control_path::decode::Problem;
 use crate::control_path::publish::{Publisher, Status};
+use crate::control_path::release::webhooks::{self, Webhook};
 use crate::control_path::release::{FolderStore, Unwritten};
 use crate::control_path::source::etcd::Seen;
 use crate::control_path::source::file::{FileSet, FileWatch};
 use crate::control_path::{discovery, environments, health};
 pub use crate::data_path::deadline::ConnectionLimits;
 use crate::data_path::listener::{self, PerClient};
+use crate::moment;
 use crate::settings::ShutdownSettings;
 use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::telemetry::access_log::LogSink;
@@ -99,6 +101,8 @@ pub(crate) struct Shared {
     /// Rules in etcd, if they are followed.
     pub(crate) etcd: Option<InEtcd>,
     pub(crate) releases: Releases,
+    /// Who is told of their changes.
+    pub(crate) webhooks: Vec<Arc<Webhook>>,
     /// What changes must show, beside coming from where they may.
     pub(crate) token: Option<AdminToken>,
     /// Told whenever there may be a new snapshot.
@@ -171,6 +175,7 @@ impl Server {
     /// # Errors
     /// Nothing to serve: the main file cannot be used, and no rules are stored. Or the operating system gives too little.
     pub fn start(options: StartOptions) -> Result<Self, StartError> {
+        let since_ms = moment::unix_ms();
         let Start { settings, stored, stored_at_s, records, main } =
             start::read(&options.config, options.state_dir.as_ref())?;
         let state_dir = start::state_dir(&settings)?;
@@ -182,6 +187,7 @@ impl Server {
         let admin = settings.admin.as_ref().map(|admin| listener::bind(admin.address)).transpose();
         let admin = admin.map_err(system("admin address"))?;
         let token = start::admin_token(&settings)?;
+        let webhooks = start::webhooks(&settings)?;
         let admin_address = admin.as_ref().and_then(|socket| socket.local_addr().ok());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(system("control thread"))?;
@@ -262,6 +268,7 @@ impl Server {
             me,
             etcd: in_etcd,
             releases,
+            webhooks,
             token,
             swaps: told.clone(),
             readiness: watch::Sender::default(),
@@ -269,6 +276,9 @@ impl Server {
         let checks = health::run(Arc::clone(&shared.snapshots), told.clone());
         let health = thread::start_task("health", tell_failure.clone(), checks);
         let health = health.map_err(system("health thread"))?;
+        let couriers = webhooks::run(shared.webhooks.clone(), books.source(&shared, since_ms), told.clone());
+        let couriers = thread::start_task("webhooks", tell_failure.clone(), couriers);
+        let couriers = couriers.map_err(system("webhooks thread"))?;
         let steward = books.steward(&shared).run(told.clone());
         let steward = thread::start_task("releases", tell_failure.clone(), steward);
         let steward = steward.map_err(system("releases thread"))?;
@@ -284,7 +294,7 @@ impl Server {
             watch,
             rules,
             weights,
-            probing: [health, discovery, steward],
+            probing: [health, discovery, steward, couriers],
             fleet: Membership::new(Arc::clone(&shared), told),
             etcd,
             sockets: held,

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::Shared;
 use super::rules::Inbox;
 use super::start::InEtcd;
+use crate::control_path::release::webhooks::{self, CursorStore, FolderCursors};
 use crate::control_path::release::{
     Desk, EtcdStore, Expected, FolderStore, Observer, OrderError, Reports, RolledBack, Steward, Store, StoreError,
     TellWritten, Unwritten,
@@ -38,6 +39,7 @@ pub(super) struct Books {
     observer: Observer,
     tell_written: TellWritten,
     unwritten: Arc<Unwritten>,
+    cursors: Arc<FolderCursors>,
 }
 
 impl Books {
@@ -50,6 +52,7 @@ impl Books {
     ) -> (Releases, Self) {
         let folder = Arc::new(folder);
         let reports = Arc::new(Reports::default());
+        let cursors = Arc::new(FolderCursors::open(state_dir.clone()));
         let observer = Observer::new(Arc::clone(&reports), state_dir);
         let store: Arc<dyn Store> = match etcd {
             Some(etcd) => Arc::new(EtcdStore::new(etcd.cluster())),
@@ -64,7 +67,26 @@ impl Books {
             unwritten: Arc::clone(&unwritten),
             orders: Mutex::default(),
         };
-        (releases, Self { folder, observer, tell_written, unwritten })
+        (releases, Self { folder, observer, tell_written, unwritten, cursors })
+    }
+
+    /// What webhooks are told, by a process that began at this time (milliseconds since 1970).
+    pub(super) fn source(&self, shared: &Shared, since_ms: u64) -> webhooks::Source {
+        let (store, cursors): (Arc<dyn Store>, Arc<dyn CursorStore>) = match &shared.etcd {
+            Some(etcd) => {
+                let store = Arc::new(EtcdStore::of_leader(etcd.cluster(), etcd.fleet.id()));
+                (Arc::clone(&store) as _, store)
+            }
+            None => (Arc::clone(&self.folder) as _, Arc::clone(&self.cursors) as _),
+        };
+        let fleet = shared.etcd.as_ref().map(|etcd| Arc::clone(&etcd.fleet));
+        webhooks::Source {
+            snapshots: Arc::clone(&shared.snapshots),
+            store,
+            cursors,
+            is_in_charge: Arc::new(move || fleet.as_ref().is_none_or(|fleet| fleet.leads())),
+            since_ms,
+        }
     }
 
     /// Who looks after the releases of this process, and hears of rollbacks.

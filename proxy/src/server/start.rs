@@ -17,13 +17,14 @@ use crate::control_path::etcd::{Cluster, Pace};
 use crate::control_path::fleet::Fleet;
 use crate::control_path::geo::CityDatabase;
 use crate::control_path::release::Records;
+use crate::control_path::release::webhooks::Webhook;
 use crate::control_path::saver::Saver;
 use crate::control_path::secret;
 use crate::control_path::source;
 use crate::control_path::source::etcd::{EtcdState, KeyTexts};
 use crate::control_path::source::file::FileSet;
 use crate::control_path::state_dir::StateDir;
-use crate::settings::{EtcdSettings, Settings};
+use crate::settings::{EtcdSettings, Settings, WebhookSettings};
 use crate::telemetry::access_log::LogSink;
 use crate::thread::{Failures, Following};
 
@@ -125,6 +126,15 @@ pub(super) fn admin_token(settings: &Settings) -> Result<Option<AdminToken>, Sta
     let Some(path) = settings.admin.as_ref().and_then(|admin| admin.token_file.as_ref()) else { return Ok(None) };
     let text = std::fs::read_to_string(path).map_err(system("admin.token_file"))?;
     AdminToken::new(&text).map(Some).map_err(std::io::Error::other).map_err(system("admin.token_file"))
+}
+
+/// Who is told of changes of releases.
+pub(super) fn webhooks(settings: &Settings) -> Result<Vec<Arc<Webhook>>, StartError> {
+    let open = |(name, settings): (&String, &WebhookSettings)| {
+        let opened = Webhook::open(name, settings).map(Arc::new);
+        opened.map_err(|reason| StartError::System(format!("webhooks.{name}"), std::io::Error::other(reason)))
+    };
+    settings.webhooks.iter().map(open).collect()
 }
 
 /// What stands for the rules in etcd, and where releases were, until it is heard. Nothing where there is none.

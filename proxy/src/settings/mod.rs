@@ -1,11 +1,12 @@
 //! Process settings, read once at start. Everything else an operator writes is rules and changes at run time.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use routing_rules::rules::AddressSet;
+use routing_rules::rules::{AddressSet, Name};
 use routing_rules::spec::Span;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,8 @@ pub struct Settings {
     pub access_log: Option<AccessLogSettings>,
     /// A file with at least 32 bytes that signs pins; the same on all instances. Default: generated in `state_dir`.
     pub secret_file: Option<PathBuf>,
+    /// Who is told of changes of releases, by name.
+    pub webhooks: BTreeMap<String, WebhookSettings>,
     /// How much clients may take.
     pub limits: LimitSettings,
     /// How a stop goes.
@@ -124,6 +127,23 @@ pub struct GeoSettings {
     pub database: PathBuf,
 }
 
+/// See [`Settings::webhooks`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// `http://HOST/PATH` or `https://HOST/PATH`: each change is posted there.
+    pub url: String,
+    /// A file with the secret that signs messages: `whsec_` and 24 to 64 bytes in base64. While it is exchanged, the file has both, one
+    /// a line, and both sign. Read again with each call.
+    pub secret_file: PathBuf,
+    /// Only changes of these releases. Default: of all.
+    #[serde(default)]
+    pub releases: Option<Vec<String>>,
+    /// Certificates (PEM) of who signs the receiver's, at `https://`. Default: those of the system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
 /// See [`Settings::limits`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -190,6 +210,14 @@ impl Settings {
         for (field, reason) in self.sources.etcd.iter().flat_map(EtcdSettings::wrong_values) {
             report(format!("sources.etcd.{field}"), reason.into());
         }
+        if self.webhooks.len() > MOST_WEBHOOKS {
+            report("webhooks".into(), format!("there are at most {MOST_WEBHOOKS} webhooks"));
+        }
+        for (name, webhook) in &self.webhooks {
+            for (field, reason) in webhook.wrong_values(name) {
+                report(format!("webhooks.{name}{field}"), reason);
+            }
+        }
         found
     }
 
@@ -218,6 +246,10 @@ impl Settings {
             etcd.password_file.iter_mut().for_each(absolute);
             let tls = etcd.tls.iter_mut();
             tls.flat_map(|tls| [&mut tls.ca_file, &mut tls.cert_file, &mut tls.key_file]).flatten().for_each(absolute);
+        }
+        for webhook in self.webhooks.values_mut() {
+            absolute(&mut webhook.secret_file);
+            webhook.ca_file.iter_mut().for_each(absolute);
         }
         self.geo.iter_mut().for_each(|geo| geo.database = folder.join(&geo.database));
         for log in self.access_log.iter_mut().filter(|log| !matches!(&*log.to, "stdout" | "stderr")) {
@@ -261,11 +293,49 @@ impl EtcdSettings {
     }
 }
 
+impl WebhookSettings {
+    /// What is of the right type and still wrong: which field, and why. The URL may have a secret in it, and is not repeated.
+    fn wrong_values(&self, name: &str) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        let mut report = |field: String, reason: String| found.push((field, reason));
+        if let Err(reason) = Name::new(name) {
+            report(String::new(), reason);
+        }
+        if !is_receiver(&self.url) {
+            let reason = "the URL is `http://HOST/PATH` or `https://HOST/PATH`, without a user or a fragment";
+            report(".url".into(), reason.into());
+        }
+        let releases = self.releases.as_deref();
+        if releases.is_some_and(<[String]>::is_empty) {
+            report(".releases".into(), "a webhook is about one release at least; without `releases`, about all".into());
+        }
+        for (index, release) in releases.unwrap_or_default().iter().enumerate() {
+            if let Err(reason) = Name::new(release) {
+                report(format!(".releases[{index}]"), reason);
+            }
+        }
+        if self.ca_file.is_some() && !self.url.starts_with("https://") {
+            report(".ca_file".into(), "the receiver is not at `https://`".into());
+        }
+        found
+    }
+}
+
+fn is_receiver(url: &str) -> bool {
+    let Ok(uri) = url.parse::<http::Uri>() else { return false };
+    let is_scheme_known = matches!(uri.scheme_str(), Some("http" | "https"));
+    let has_host = uri.authority().is_some_and(|it| !it.host().is_empty() && !it.as_str().contains('@'));
+    is_scheme_known && has_host && !url.contains('#')
+}
+
 fn is_member(endpoint: &str) -> bool {
     let Ok(uri) = endpoint.parse::<http::Uri>() else { return false };
     let is_scheme_known = matches!(uri.scheme_str(), Some("http" | "https"));
     is_scheme_known && uri.port_u16().is_some() && uri.path() == "/" && uri.query().is_none()
 }
+
+/// Far more than there are systems that want to know.
+const MOST_WEBHOOKS: usize = 100;
 
 #[cfg(test)]
 mod tests;

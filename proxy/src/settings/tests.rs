@@ -32,6 +32,17 @@ fn every_problem_is_placed_and_a_typo_gets_a_suggestion() {
             "sources: {etcd: {endpoints: [\"https://a:1\"], tls: {cert_file: a}}}",
             "serin.yaml:1:63: sources.etcd.tls.cert_file: `cert_file` and `key_file` go together",
         ),
+        ("webhooks: {a b: {url: \"http://a/\", secret_file: s}}", "serin.yaml:1:17: webhooks.a b: name `a b` has"),
+        ("webhooks: {a: {url: \"ftp://a/\", secret_file: s}}", "serin.yaml:1:21: webhooks.a.url: the URL is `http"),
+        ("webhooks: {a: {url: \"http://me@a/\", secret_file: s}}", "serin.yaml:1:21: webhooks.a.url: the URL is"),
+        (
+            "webhooks: {a: {url: \"http://a/\", secret_file: s, releases: []}}",
+            "serin.yaml:1:60: webhooks.a.releases: a webhook is about one release",
+        ),
+        (
+            "webhooks: {a: {url: \"http://a/\", secret_file: s, ca_file: c}}",
+            "serin.yaml:1:59: webhooks.a.ca_file: the receiver is not at",
+        ),
         ("admin: {address: localhost}", "serin.yaml:1:18: admin.address: "),
     ];
     for (text, expected) in cases {

@@ -33,12 +33,14 @@ pub struct Comparison {
 pub struct Compared {
     user: Bucket,
     stratum: Option<(Arm, usize)>,
+    without_cookie: bool,
 }
 
 impl Compared {
     /// The request of this assignment. `None` if nothing identifies its user.
     pub fn new(assignment: &Assignment<'_>) -> Option<Self> {
-        Some(Self { user: assignment.bucket?, stratum: assignment.arm.zip(assignment.place) })
+        let stratum = assignment.arm.zip(assignment.place);
+        Some(Self { user: assignment.bucket?, stratum, without_cookie: assignment.without_cookie })
     }
 }
 
@@ -117,6 +119,9 @@ impl Comparison {
         let stratum = compared.stratum.and_then(|(arm, place)| Some((arm, self.strata.get(place)?)));
         if let Some((arm, stratum)) = stratum {
             stratum.count(worker, arm, compared.user, endpoint, first);
+            if compared.without_cookie {
+                stratum.count_without_cookie(worker, arm);
+            }
         }
         if first == FirstAttempt::Failed {
             self.recent.failed(worker, compared.user);
@@ -138,9 +143,14 @@ mod tests {
     use super::*;
 
     fn release(audience: &str, salt: u8) -> Assigner {
+        release_by("\"client_ip\"", audience, salt)
+    }
+
+    /// By this sticky key.
+    fn release_by(key: &str, audience: &str, salt: u8) -> Assigner {
         let text = format!(
             "{{\"stable\": \"a\", \"canary\": \"b\", \"audience\": [{audience}], \
-             \"sticky\": {{\"key\": [\"client_ip\"], \"salt\": \"{salt:032x}\"}}}}"
+             \"sticky\": {{\"key\": [{key}], \"salt\": \"{salt:032x}\"}}}}"
         );
         let spec: ReleaseSpec = serde_json::from_str(&text).expect("a release");
         let rules = Release::new("r", &spec, &mut Vec::new()).expect("it is right");
@@ -161,6 +171,18 @@ mod tests {
         strata
             .map(|stratum| (stratum.rule(), stratum.totals().canary.failed + stratum.totals().control().failed))
             .collect()
+    }
+
+    #[test]
+    fn who_is_known_by_the_address_only_is_counted_besides() {
+        for (key, expected) in [(r#""client_ip""#, 0), (r#"{"cookie": "uid"}, "client_ip""#, 2)] {
+            let rules = release_by(key, ALL, 1);
+            let comparison = Comparison::new(&rules, 1);
+            fail(&comparison, &rules, [192, 0, 2, 1]);
+            fail(&comparison, &rules, [192, 0, 2, 2]);
+            let totals = comparison.strata()[0].totals();
+            assert_eq!(totals.canary_without_cookie + totals.control_without_cookie, expected);
+        }
     }
 
     fn seen(comparison: &Comparison) -> Vec<Option<usize>> {

@@ -41,6 +41,8 @@ struct Arms {
     canary: Cells<1>,
     /// By sixteenth of the users, and behind them by sixteenth of the endpoints.
     control: Cells<{ 2 * SIXTEEN }>,
+    /// Of these requests, those whose users were told by their addresses for want of a cookie: canary, control.
+    without_cookie: [AtomicU64; 2],
 }
 
 /// Rows of cells.
@@ -72,6 +74,10 @@ pub struct StratumTotals {
     pub users: [Outcomes; SIXTEEN],
     /// The same requests by sixteenth of the endpoints. Those that came to none are not among them.
     pub endpoints: [Outcomes; SIXTEEN],
+    /// Requests of the canary's users that were told by their addresses for want of a cookie.
+    pub canary_without_cookie: u64,
+    /// The same of users outside the share.
+    pub control_without_cookie: u64,
 }
 
 /// Into how many parts users and endpoints are divided to see how unlike the parts are.
@@ -101,12 +107,21 @@ impl Stratum {
         }
     }
 
+    /// Says of a request that was just counted that its user was told by the address for want of a cookie.
+    pub fn count_without_cookie(&self, worker: usize, arm: Arm) {
+        if let Some(arms) = self.workers.get(worker).and_then(OnceLock::get) {
+            add(&arms.without_cookie[usize::from(arm == Arm::Control)], 1);
+        }
+    }
+
     /// All that was counted. What came between two looks is the difference.
     pub fn totals(&self) -> StratumTotals {
         let mut sum = StratumTotals::default();
         for arms in self.workers.iter().filter_map(OnceLock::get) {
             arms.canary.add_to([&mut sum.canary]);
             arms.control.add_to(sum.users.iter_mut().chain(&mut sum.endpoints));
+            sum.canary_without_cookie += arms.without_cookie[0].load(Relaxed);
+            sum.control_without_cookie += arms.without_cookie[1].load(Relaxed);
         }
         sum
     }
@@ -235,6 +250,8 @@ impl StratumTotals {
             canary: self.canary.since(&before.canary),
             users: each(&self.users, &before.users),
             endpoints: each(&self.endpoints, &before.endpoints),
+            canary_without_cookie: self.canary_without_cookie - before.canary_without_cookie,
+            control_without_cookie: self.control_without_cookie - before.control_without_cookie,
         }
     }
 }
@@ -271,6 +288,11 @@ mod tests {
         assert_eq!(numbers(&totals.endpoints[1]), (2, 0, 1, 1));
         assert_eq!(totals.endpoints.iter().map(Outcomes::requests).sum::<u64>(), 2);
         assert_eq!(totals.canary.latencies[Latency::of_us(900).place()], 1);
+        stratum.count_without_cookie(1, Arm::Control);
+        stratum.count_without_cookie(2, Arm::Canary);
+        let now = stratum.totals();
+        assert_eq!((now.canary_without_cookie, now.control_without_cookie, now.control()), (0, 1, totals.control()));
+        assert_eq!(now.since(&totals).control_without_cookie, 1);
         assert_eq!(totals.since(&totals), StratumTotals::default());
     }
 

@@ -24,6 +24,19 @@ pub struct Facts<'a> {
     pub log_lines_dropped: u64,
     /// Where etcd is followed.
     pub etcd: Option<EtcdFacts>,
+    /// Who is told of changes of releases.
+    pub webhooks: Vec<WebhookFacts>,
+}
+
+/// How telling somebody of changes of releases goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookFacts {
+    /// Its name.
+    pub name: String,
+    /// How often something came of it, by what.
+    pub outcomes: [(&'static str, u64); 3],
+    /// Changes that are not delivered yet.
+    pub backlog: u64,
 }
 
 /// How following etcd goes.
@@ -61,6 +74,7 @@ pub fn render(workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
         publish_environments(facts.snapshot);
         publish_rules(facts);
         facts.etcd.iter().for_each(publish_etcd);
+        facts.webhooks.iter().for_each(publish_webhook);
     });
     let mut text = recorder.handle().render();
     tallies::render(&totals.tally, &facts.snapshot.traffic, &mut text);
@@ -159,6 +173,14 @@ fn publish_etcd(etcd: &EtcdFacts) {
     gauge!(names::ETCD_HELD).set(etcd.held as f64);
     gauge!(names::ETCD_INSTANCES).set(etcd.instances as f64);
     gauge!(names::ETCD_LEADER).set(u8::from(etcd.leads));
+}
+
+fn publish_webhook(webhook: &WebhookFacts) {
+    let name = || Label::new("webhook", webhook.name.clone());
+    for (outcome, count) in webhook.outcomes {
+        counter!(names::WEBHOOK_DELIVERIES, vec![name(), Label::new("outcome", outcome)]).absolute(count);
+    }
+    gauge!(names::WEBHOOK_BACKLOG, vec![name()]).set(webhook.backlog as f64);
 }
 
 fn publish_breaker(member: &Member, labels: &[Label]) {

@@ -101,6 +101,8 @@ metrics! {
     RULES_OBJECTS = "serin_rules_objects", Gauge, ["kind"], "Objects in force, by kind.";
     RULES_REJECTED = "serin_rules_rejected", Gauge, [], "Problems in what is written now; each one is at /api/v1/rejected.";
     RULES_STALE = "serin_rules_stale", Gauge, [], "1 while the rules in force come from the state folder because files could not be used, or etcd was not heard yet.";
+    WEBHOOK_DELIVERIES = "serin_webhook_deliveries_total", Counter, ["webhook", "outcome"], "Changes of releases that were `delivered` or `given_up`, and calls that `failed`.";
+    WEBHOOK_BACKLOG = "serin_webhook_backlog", Gauge, ["webhook"], "Changes that are not delivered yet. In a fleet only the instance that leads knows of them.";
     ETCD_UP = "serin_etcd_up", Gauge, [], "1 while etcd answers, 0 while what was heard last serves on. Only where rules come from etcd, as all of these.";
     ETCD_REVISION = "serin_etcd_revision", Gauge, [], "The revision of etcd up to which all rules are known.";
     ETCD_FAILURES = "serin_etcd_failures_total", Counter, [], "Connections to etcd that failed or ended.";

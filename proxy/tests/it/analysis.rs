@@ -116,5 +116,7 @@ fn off_is_off() {
     let serin = serving(&old, &new, "phases: [20, 50], analysis: {mode: \"off\"}");
     let after =
         until(&serin, "requests", |shown| shown["audience"][0]["compared"]["canary"]["failed"].as_u64() > Some(50));
-    assert_eq!(after["analysis"], serde_json::json!({"mode": "off", "report": null}));
+    let analysis = &after["analysis"];
+    assert_eq!((&analysis["mode"], &analysis["report"]), (&"off".into(), &serde_json::Value::Null));
+    assert!(analysis["failing_users"]["canary"].as_u64() > Some(20), "users are counted all the same: {analysis}");
 }

@@ -108,6 +108,37 @@ fn counts_of(serin: &Serin, release: usize, rule: usize) -> [u64; 4] {
 }
 
 #[test]
+fn users_with_failures_are_counted_and_some_are_shown() {
+    let (stable, canary) = (obedient("stable"), obedient("canary"));
+    let serin = Rules::of(&stable, &canary).serving();
+    let mut client = serin.client();
+    for target in ["/500", "/200", "/503"] {
+        as_user(&mut client, CANARY, "GET", target);
+    }
+    for user in 0..40 {
+        as_user(&mut client, &format!("failing-{user}"), "GET", "/500");
+        as_user(&mut client, &format!("well-{user}"), "GET", "/404");
+    }
+    let shown = release(&serin);
+    let (failing, recent) = (&shown["analysis"]["failing_users"], &shown["recent_users"]);
+    let count = |of: &Value, group: &str| of[group].as_u64().expect("a number");
+    // Of very many users it would be a sample; two of these may have one place.
+    let all = count(failing, "canary") + count(failing, "stable");
+    assert!((35..=41).contains(&all) && all < count(recent, "canary") + count(recent, "stable"), "{failing} {recent}");
+    let samples = failing["samples"].as_array().expect("a list");
+    assert_eq!(samples.len(), 10);
+    for sample in samples {
+        assert_eq!(
+            (&sample["rule"], &sample["device"], &sample["client"]),
+            (&"everyone".into(), &"other".into(), &"127.0.0.1".into())
+        );
+        assert!(sample["last_seen"].as_str().is_some_and(|at| at.starts_with("20")), "{sample}");
+    }
+    let of = |group: &str| samples.iter().filter(|sample| sample["group"] == group).count();
+    assert_eq!((of("canary"), of("stable")), (5, 5));
+}
+
+#[test]
 fn answers_of_the_versions_count_for_their_users() {
     let (stable, canary) = (obedient("stable"), obedient("canary"));
     let serin = Rules::of(&stable, &canary).serving();

@@ -7,10 +7,14 @@
 //! - `yaml fragment` is a part of a main file: what it names may be missing, everything else must be right.
 //! - `console` has commands after `$ ` and what they print. `serin run` stays up until the page ends. In what is printed,
 //!   `…` stands for any text within a line.
+//! - `sh file=NAME` is a script: saved, for commands to run.
+//! - `json file=NAME`, `yaml file=NAME` and `groovy file=NAME` that are for other programs are what they say they are, and the commands
+//!   of ours in them are understood.
 //! - `sh` is for commands a test cannot run (building, installing); only those named here.
 //! - `text` and `json` are pictures.
 
 mod block;
+mod foreign;
 mod session;
 
 use std::path::{Path, PathBuf};
@@ -89,7 +93,10 @@ fn follow(page: &str) {
         match info.split_whitespace().collect::<Vec<_>>()[..] {
             ["yaml"] => session.main_file(line, &lines),
             ["yaml", "fragment"] => session.fragment(line, &lines),
-            ["yaml", file] => session.other_file(line, file, &lines),
+            ["sh" | "groovy" | "json" | "yaml", file] => {
+                session.other_file(line, file, &lines);
+                foreign::check(page, line, info, &lines);
+            }
             ["console"] => session.commands(line, &lines),
             ["sh"] => known_commands(page, line, &lines),
             ["text" | "json"] => {}

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::control::{Program, serin};
-use crate::support::{Client, Origin};
+use crate::support::{Client, Origin, PATIENCE, eventually};
 
 /// What a request with `%2F` gets is what it is said to get, body limit included.
 #[test]
@@ -129,6 +129,49 @@ fn what_cannot_be_answered_is_refused_in_words_and_in_json() {
         let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
         assert!(told["error"].as_str().unwrap().contains(reason), "{arguments:?}\n{told}");
     }
+}
+
+/// An instance says what its file says, in the same words, and what was before.
+#[test]
+fn an_instance_explains_as_its_file_does() {
+    let text = "listeners: {web: {address: \"127.0.0.1:0\"}, a: {address: \"127.0.0.1:0\"}}\nadmin: {address: \"127.0.0.1:0\"}\nstate_dir: state\n\
+        routes: {all: {upstream: old, release: next, listeners: [web], mirror: {upstream: new, percent: 1}}}\n\
+        upstreams: {old: {endpoints: [\"127.0.0.1:1\"]}, new: {endpoints: [\"127.0.0.1:2\"]}}\n\
+        releases: {next: {stable: old, canary: new, audience: [{name: all, percent: 50}], override: {header: x-group}, \
+        sticky: {key: [{header: x-user}]}}}\n";
+    let (_folder, path) = write(text);
+    let program = Program::start(&path);
+    let admin = format!("http://{}", program.address("admin"));
+    let ask = |arguments: &[&str]| serin(&[&["explain"], arguments].concat());
+    for question in [
+        &["http://a.test/"][..],
+        &["-H", "x-user: 7", "--listener", "web", "http://a.test/cart?x=1"],
+        &["-H", "x-user: 42", "--listener", "web", "http://a.test/"],
+        &["-H", "x-group: canary", "--ip", "2001:db8::1", "-X", "POST", "--json", "http://a.test/"],
+        &["http://a.test:99999/"],
+        &["--listener", "none", "http://a.test/"],
+    ] {
+        let by_file = ask(&[&["--config", path.to_str().unwrap()], question].concat());
+        let by_instance = ask(&[&["--admin", &admin], question].concat());
+        assert_eq!((by_file.status, by_file.stdout), (by_instance.status, by_instance.stdout), "{question:?}");
+    }
+    let said = |arguments: &[&str]| {
+        let output = ask(arguments);
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (text, output.status.code())
+    };
+    let asked =
+        |at: &str| said(&["--admin", &admin, "--at", at, "-H", "x-user: 7", "--listener", "web", "http://a.test/"]);
+    eventually(PATIENCE, "it has begun", || asked("-0s").1 == Some(0));
+    assert!(asked("-0s").0.contains("\nat        20"), "{:?}", asked("-0s"));
+    let (text, code) = asked("-1000h");
+    assert!(text.contains("the history of release `next` begins at") && code == Some(1), "{code:?} {text}");
+    assert_eq!(asked("tomorrow").1, Some(2));
+    // Files know nothing of the past, and two cannot explain at once.
+    assert_eq!(said(&["--at", "-1h", "http://a.test/"]).1, Some(2));
+    let (text, code) = said(&["--config", path.to_str().unwrap(), "--admin", &admin, "http://a.test/"]);
+    assert!(text.contains("either a file explains") && code == Some(2), "{code:?} {text}");
+    assert_eq!(said(&["--admin", "http://127.0.0.1:9", "http://a.test/"]).1, Some(3));
 }
 
 fn write(text: &str) -> (TempDir, PathBuf) {

@@ -71,3 +71,4 @@ mod soak;
 mod state;
 mod sticky;
 mod traffic;
+mod webhooks;

@@ -65,6 +65,9 @@ fn answers_are_as_described() {
         (release, "get", "/api/v1/releases/gone", json!({}), 404),
         ("/api/v1/releases/{release}/history", "get", "/api/v1/releases/next/history", json!({}), 200),
         ("/api/v1/releases/{release}/history", "get", "/api/v1/releases/next/history?most=-1", json!({}), 400),
+        ("/api/v1/releases/{release}/verdict", "get", "/api/v1/releases/next/verdict?wait=0s", json!({}), 200),
+        ("/api/v1/releases/{release}/verdict", "get", "/api/v1/releases/next/verdict?wait=1h", json!({}), 400),
+        ("/api/v1/releases/{release}/verdict", "get", "/api/v1/releases/gone/verdict", json!({}), 404),
         ("/api/v1/releases/{release}/{order}", "post", "/api/v1/releases/next/set", json!({"percent": 20}), 200),
         ("/api/v1/releases/{release}/{order}", "post", "/api/v1/releases/next/set", json!({"percent": 2}), 409),
         ("/api/v1/releases/{release}/{order}", "post", "/api/v1/releases/next/set", json!({"percent": "x"}), 422),
@@ -171,7 +174,8 @@ fn schemathesis_finds_nothing() {
     let endpoint = upstreams[1]["endpoints"][0]["address"].as_str().expect("an address");
     let known = format!(
         "[parameters]\nrelease = \"next\"\nif-match = \"*\"\nupstream = \"old\"\nendpoint = \"{endpoint}\"\n\
-         url = \"http://shop.test/\"\n"
+         url = \"http://shop.test/\"\n\
+         [[operations]]\ninclude-path = \"/api/v1/releases/{{release}}/verdict\"\nparameters = {{ wait = \"0s\" }}\n"
     );
     std::fs::write(folder.path().join("schemathesis.toml"), known).expect("a file");
     let output = Command::new(program)

@@ -233,6 +233,43 @@ fn whoever_follows_a_release_sees_each_change_and_its_end() {
 }
 
 #[test]
+fn a_pipeline_asks_whether_a_release_may_go_on() {
+    let serin = serving("[1, 50, 100]");
+    let admin = &url(&serin);
+    says(admin, &["verdict", "next"], "next: observing, running at 1 %, number 1\nnothing is known yet", 1);
+    says(admin, &["verdict", "nexxt"], "no release is called `nexxt`", 1);
+    says(admin, &["verdict", "next", "--wait", "soon"], "--wait", 2);
+    // Who waits is told as soon as it is decided.
+    let waits = command(admin, &["verdict", "next", "--wait", "1h", "--json"]).stdout(Stdio::piped()).spawn();
+    let waits = waits.expect("the program runs");
+    says(admin, &["rollback", "next", "--reason", "it is slow"], "next is rolled_back", 0);
+    let Output { stdout, status, .. } = waits.wait_with_output().expect("it ends");
+    let verdict: Value = serde_json::from_slice(&stdout).expect("JSON");
+    assert_eq!(status.code(), Some(1));
+    assert_eq!((verdict["verdict"].as_str(), verdict["decided"].as_bool()), (Some("rolled_back"), Some(true)));
+    assert!(verdict["reason"].as_str().is_some_and(|reason| reason.ends_with(": it is slow")), "{verdict}");
+    says(admin, &["resume", "next"], "next is running at 1 %", 0);
+    says(admin, &["pause", "next"], "next is paused", 0);
+    says(admin, &["verdict", "next", "--wait", "100ms"], "next: hold, paused at 1 %", 1);
+    says(admin, &["complete", "next"], "next is completed", 0);
+    says(admin, &["verdict", "next"], "next: promote, completed", 0);
+    // The same by the API, which does not wait for longer than a minute.
+    let target = "/api/v1/releases/next/verdict";
+    assert_eq!(serin.admin_json(&format!("{target}?wait=60s"))["verdict"], "promote");
+    for (wrong, status) in [("?wait=61s", 400), ("?wait=10", 400), ("?wiat=1s", 400)] {
+        assert_eq!(serin.admin_status(&format!("{target}{wrong}")), status, "{wrong}");
+    }
+}
+
+#[test]
+fn a_release_that_nobody_judges_has_no_verdict() {
+    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let serin = Serin::serving(&rules(&old, &new, "[1, 50], analysis: {mode: off}"));
+    eventually(PATIENCE, "the release is written down", || number(&serin) > 0);
+    says(&url(&serin), &["verdict", "next", "--wait", "1h"], "`analysis.mode` of this release is `off`", 1);
+}
+
+#[test]
 fn scripts_get_json() {
     let serin = serving("[1, 50, 100]");
     let admin = &url(&serin);

@@ -205,10 +205,10 @@ impl Assigner {
         };
         let cut = self.shares[index].cut;
         let key = match pinned {
-            Some(bucket) => Some(KeyMatch { bucket, new_id: None }),
+            Some(bucket) => Some(KeyMatch { bucket, new_id: None, without_cookie: false }),
             None => KeyMatch::find(self.rules.sticky(), self.ids.as_ref(), request, moment),
         };
-        let Some(KeyMatch { bucket, new_id }) = key else {
+        let Some(KeyMatch { bucket, new_id, without_cookie }) = key else {
             let (group, reason) = match cut.takes_everybody() {
                 true => (Group::Canary, Reason::Rule),
                 false => (Group::Stable, Reason::NoKey),
@@ -230,6 +230,7 @@ impl Assigner {
             compared.leaves_some() && !(self.shares[index].has_just_grown(moment) && is_of_a_page(request));
         Assignment {
             arm: is_compared.then_some(if compared.takes(bucket) { Arm::Canary } else { Arm::Control }),
+            without_cookie,
             device: facts.known_device(),
             ..self.with_rule(index, group, Reason::Rule, Some(bucket), to_set)
         }
@@ -257,6 +258,7 @@ impl Assigner {
             rule,
             place: Some(index),
             arm: None,
+            without_cookie: false,
             share: self.shares[index].percent,
             device: None,
             pin_refused: None,
@@ -276,6 +278,7 @@ impl Assigner {
             rule: None,
             place: None,
             arm: None,
+            without_cookie: false,
             share,
             device: None,
             pin_refused: None,
@@ -358,6 +361,26 @@ mod tests {
         ] {
             assert_eq!(cookies(&at(1_000, status, number), &headers).0, Group::Stable, "{number:?} {status}");
         }
+    }
+
+    #[test]
+    fn an_address_stands_in_for_what_should_have_said_who_it_is() {
+        let said = |key: &str, cookie: &'static str| {
+            let text = format!(
+                r#"{{"stable": "a", "canary": "b", "audience": [{{"name": "all", "percent": 50}}], "sticky": {{"key": {key}}}}}"#
+            );
+            let rules = Release::new("r", &serde_json::from_str(&text).unwrap(), &mut Vec::new()).unwrap();
+            let state = ReleaseState { percent: Percent::ZERO, status: Status::Running, growth: None };
+            let assigner = Assigner::new(Arc::new(rules), &state, &Secret::default());
+            let mut headers = HeaderMap::new();
+            headers.insert("cookie", HeaderValue::from_static(cookie));
+            let view = RequestView::new(&Method::GET, "h", "/", &headers, [192, 0, 2, 1].into());
+            assigner.assign(&view, &Moment { unix_secs: 0, draw: [0, 0] }).without_cookie
+        };
+        assert!(said(r#"[{"cookie": "uid"}, "client_ip"]"#, "other=1"));
+        assert!(!said(r#"[{"cookie": "uid"}, "client_ip"]"#, "uid=1"));
+        assert!(!said(r#"["client_ip"]"#, "other=1"), "nothing else was asked for");
+        assert!(!said(r#"[{"cookie": "uid"}]"#, "other=1"), "nobody knows who it is");
     }
 
     #[test]

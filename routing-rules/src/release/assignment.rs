@@ -115,6 +115,8 @@ pub struct Assignment<'r> {
     /// the release's status decided, nothing identifies the user, a pin of another rule than that whose conditions hold first,
     /// or the rule's share is nobody or everybody.
     pub arm: Option<Arm>,
+    /// The user is whoever comes from this address, for want of the cookies and headers that would have said who.
+    pub without_cookie: bool,
     /// The share that was applied to the user: of the rule, or none or all where no rule decided.
     pub share: Percent,
     /// What the user is holding, if some rule asked for that.

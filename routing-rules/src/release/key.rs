@@ -20,6 +20,8 @@ pub(super) struct KeyMatch {
     pub(super) bucket: Bucket,
     /// The user is new and must be told this id, or the next request is from somebody else.
     pub(super) new_id: Option<UserId>,
+    /// It is the address, and the request has nothing that goes before it.
+    pub(super) without_cookie: bool,
 }
 
 impl KeyMatch {
@@ -30,26 +32,27 @@ impl KeyMatch {
         request: &RequestView<'_>,
         moment: &Moment,
     ) -> Option<Self> {
-        sticky.key.iter().find_map(|source| match source {
+        sticky.key.iter().enumerate().find_map(|(place, source)| match source {
             KeySource::Header(name) => {
                 let value = request.headers.get(name).map_or(&b""[..], |value| value.as_bytes());
                 Self::text(&sticky.salt, value)
             }
             KeySource::Cookie(name) => Self::text(&sticky.salt, cookie(request.headers, name).unwrap_or_default()),
             KeySource::SerinId => Self::serin_id(&sticky.salt, ids?, request, moment),
-            KeySource::ClientIp => Self::text(&sticky.salt, AddressText::new(request.client).as_bytes()),
+            KeySource::ClientIp => Self::text(&sticky.salt, AddressText::new(request.client).as_bytes())
+                .map(|found| Self { without_cookie: place > 0, ..found }),
         })
     }
 
     /// An empty value identifies nobody: all who send it would be one user.
     fn text(salt: &Salt, key: &[u8]) -> Option<Self> {
-        (!key.is_empty()).then(|| Self { bucket: Bucket::of(salt, key), new_id: None })
+        (!key.is_empty()).then(|| Self { bucket: Bucket::of(salt, key), new_id: None, without_cookie: false })
     }
 
     fn serin_id(salt: &Salt, ids: &UserIds, request: &RequestView<'_>, moment: &Moment) -> Option<Self> {
         let known = ids.read(request.headers);
         let id = known.or_else(|| is_navigation(request).then(|| UserId::from_draw(moment.draw)))?;
-        Some(Self { bucket: Bucket::of(salt, &id.0), new_id: known.is_none().then_some(id) })
+        Some(Self { bucket: Bucket::of(salt, &id.0), new_id: known.is_none().then_some(id), without_cookie: false })
     }
 }
 

@@ -1,11 +1,15 @@
 //! What the analysis of a release says, as the API shows it.
 
+use std::cmp::Reverse;
+
 use routing_rules::analysis::{MetricReport, Report};
+use routing_rules::release::Group;
 use routing_rules::rules::{AnalysisMode, Release};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::control_path::release::time;
+use crate::snapshot::RecentUser;
 
 /// How the canary is judged, and what was found.
 #[derive(Serialize, ToSchema)]
@@ -14,6 +18,32 @@ pub(super) struct AnalysisView {
     mode: &'static str,
     /// Nothing before the first window.
     report: Option<ReportView>,
+    /// Users whose requests failed, of those who came to this instance lately.
+    failing_users: FailingView,
+}
+
+/// Users of whom a request has failed since they came in, of a sample of those who came lately.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = FailingUsers)]
+struct FailingView {
+    canary: usize,
+    stable: usize,
+    /// Of each group the last ones to come, five at most.
+    samples: Vec<UserView>,
+}
+
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = FailingUser)]
+struct UserView {
+    /// Its place on the line from 0 to 9999.
+    bucket: u16,
+    /// The rule that decided for it.
+    rule: Option<String>,
+    group: &'static str,
+    device: &'static str,
+    /// Where its last request came from.
+    client: String,
+    last_seen: String,
 }
 
 /// What an analysis says.
@@ -33,6 +63,12 @@ struct ReportView {
     seconds: u64,
     windows_used: u64,
     records_late: u64,
+    /// The most users with a failure in five seconds of this phase, of either group: there are at least so many.
+    failing_users_canary: u64,
+    failing_users_control: u64,
+    /// The part of the requests whose users were told by their addresses, for want of a cookie, from 0 to 1. Users behind one address
+    /// share a group.
+    without_cookie: Option<f64>,
     /// When the evidence first gave rise to suspicion.
     suspect_since: Option<String>,
     /// Between these the difference of the failure rates lies, in percentage points.
@@ -73,10 +109,40 @@ struct CountView {
 }
 
 impl AnalysisView {
-    pub(super) fn of(rules: &Release, report: Option<&Report>) -> Self {
+    pub(super) fn of(rules: &Release, report: Option<&Report>, users: &[RecentUser]) -> Self {
         let mode = rules.analysis().mode;
         let report = report.filter(|_| mode != AnalysisMode::Off).map(ReportView::of);
-        Self { mode: mode.as_str(), report }
+        Self { mode: mode.as_str(), report, failing_users: FailingView::of(rules, users) }
+    }
+}
+
+impl FailingView {
+    fn of(rules: &Release, users: &[RecentUser]) -> Self {
+        let failing = |group| {
+            let mut failing: Vec<_> = users.iter().filter(|user| user.has_failed && user.group == group).collect();
+            failing.sort_by_key(|user| (Reverse(user.last_seen), user.bucket.hash()));
+            failing
+        };
+        let (canary, stable) = (failing(Group::Canary), failing(Group::Stable));
+        let first = |users: &[&RecentUser]| -> Vec<UserView> {
+            users.iter().take(SAMPLES).map(|user| UserView::of(rules, user)).collect()
+        };
+        let samples = [first(&canary), first(&stable)].concat();
+        Self { canary: canary.len(), stable: stable.len(), samples }
+    }
+}
+
+impl UserView {
+    fn of(rules: &Release, user: &RecentUser) -> Self {
+        let rule = user.rule.and_then(|place| rules.audience().get(place));
+        Self {
+            bucket: user.bucket.line(),
+            rule: rule.map(|rule| rule.name.to_string()),
+            group: user.group.as_str(),
+            device: user.device.as_str(),
+            client: user.client.to_string(),
+            last_seen: time(user.last_seen.saturating_mul(1_000)),
+        }
     }
 }
 
@@ -91,6 +157,9 @@ impl ReportView {
             seconds: report.phase_s,
             windows_used: report.windows_used,
             records_late: report.records_late,
+            failing_users_canary: report.failing_users_canary,
+            failing_users_control: report.failing_users_control,
+            without_cookie: report.without_cookie,
             suspect_since: report.suspect_since_s.map(|at_s| time(at_s.saturating_mul(1_000))),
             difference: DifferenceView {
                 least: 100.0 * report.difference.lower,
@@ -117,3 +186,6 @@ impl MetricView {
         }
     }
 }
+
+/// Of each group.
+const SAMPLES: usize = 5;

@@ -4,7 +4,7 @@ use routing_rules::release::Group;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::snapshot::{Comparison, Outcomes, Stratum};
+use crate::snapshot::{Outcomes, RecentUser, Stratum};
 
 /// Users by the group they are assigned to.
 #[derive(Default, Serialize, ToSchema)]
@@ -31,8 +31,7 @@ struct ArmView {
 }
 
 impl GroupsView {
-    pub(super) fn of(comparison: &Comparison) -> Self {
-        let users = comparison.recent_users();
+    pub(super) fn of(users: &[RecentUser]) -> Self {
         let canary = users.iter().filter(|user| user.group == Group::Canary).count();
         Self { stable: users.len() - canary, canary }
     }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::analysis::AnalysisView;
 use super::compared::{ComparedView, GroupsView};
-use crate::control_path::release::{Entry, time};
+use crate::control_path::release::{Entry, ToldChange, time};
 use crate::moment;
 use crate::server::Shared;
 use crate::snapshot::Snapshot;
@@ -79,15 +79,8 @@ struct RuleView {
 /// An entry of history.
 #[derive(Serialize, ToSchema)]
 pub(super) struct EntryView {
-    number: u64,
     #[serde(flatten)]
-    change: ChangeView,
-    status: &'static str,
-    percent: f64,
-    hold: Option<&'static str>,
-    epoch: u32,
-    stable: String,
-    canary: String,
+    change: ToldChange,
     /// The release as written, where that was new.
     #[schema(value_type = Option<Object>)]
     rules: Option<serde_json::Value>,
@@ -97,6 +90,8 @@ impl ReleaseView {
     pub(super) fn of(shared: &Shared, snapshot: &Snapshot, id: ReleaseId, release: &CompiledRelease) -> Self {
         let comparison = snapshot.traffic.comparison(id);
         let stratum = |place: usize| Some(&**comparison?.strata().get(place)?);
+        let users = comparison.map(|comparison| comparison.recent_users()).unwrap_or_default();
+        let reports = shared.releases.reports.load();
         let (rules, record) = (release.assigner.rules(), release.record.as_deref());
         let state = snapshot.table.context().state(rules);
         let now_ms = moment::unix_ms();
@@ -126,8 +121,8 @@ impl ReleaseView {
             rolled_back_here: shared.is_rolled_back_here(rules.name()),
             audience: audience.collect(),
             salt: rules.sticky().salt.to_string(),
-            recent_users: comparison.map(|comparison| GroupsView::of(comparison)).unwrap_or_default(),
-            analysis: AnalysisView::of(rules, shared.releases.reports.load().get(rules.name()).map(|report| &**report)),
+            recent_users: GroupsView::of(&users),
+            analysis: AnalysisView::of(rules, reports.get(rules.name()).map(|report| &**report), &users),
         }
     }
 
@@ -161,14 +156,7 @@ impl ChangeView {
 impl EntryView {
     pub(super) fn of(Entry { record, rules }: &Entry) -> Self {
         Self {
-            number: record.number,
-            change: ChangeView::of(record),
-            status: record.state.status.as_str(),
-            percent: number(record.state.percent),
-            hold: record.hold.map(|hold| hold.as_str()),
-            epoch: record.epoch,
-            stable: record.stable.to_string(),
-            canary: record.canary.to_string(),
+            change: ToldChange::of(record),
             rules: rules.as_ref().and_then(|rules| serde_json::to_value(rules).ok()),
         }
     }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::api::Trouble;
+use crate::cli::api::Trouble;
 
 /// A release, and how far it is.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +31,15 @@ pub(super) struct Release {
 pub(super) struct Analysis {
     pub(super) mode: String,
     pub(super) report: Option<Report>,
+    #[serde(default)]
+    pub(super) failing_users: FailingUsers,
+}
+
+/// Users of whom a request has failed, of those who came lately.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct FailingUsers {
+    pub(super) canary: usize,
+    pub(super) stable: usize,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -39,6 +48,8 @@ pub(super) struct Report {
     pub(super) text: String,
     pub(super) evidence: f64,
     pub(super) threshold: f64,
+    #[serde(default)]
+    pub(super) without_cookie: Option<f64>,
     pub(super) metrics: Vec<Metric>,
 }
 
@@ -100,6 +111,18 @@ pub(super) struct Entry {
     pub(super) change: Change,
     pub(super) status: String,
     pub(super) percent: f64,
+}
+
+/// Whether a release may go on.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Verdict {
+    pub(super) release: String,
+    pub(super) verdict: String,
+    pub(super) decided: bool,
+    pub(super) reason: String,
+    pub(super) status: String,
+    pub(super) percent: f64,
+    pub(super) number: u64,
 }
 
 /// What an order came to.

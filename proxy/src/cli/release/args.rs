@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::api::Place;
+use crate::cli::api::Place;
 
 #[derive(clap::Args)]
 pub(in crate::cli) struct ReleaseCommand {
@@ -38,6 +38,8 @@ pub(super) enum What {
     Complete(OrderArgs),
     /// Take everybody back to stable, at once, whatever somebody else did meanwhile.
     Rollback(OrderArgs),
+    /// Say whether a release may go on. Exit code 0 if it may, 1 if it may not, or that is not decided.
+    Verdict(VerdictArgs),
     /// Say what was done to a release, by whom and why, the newest first.
     History(HistoryArgs),
 }
@@ -60,6 +62,15 @@ pub(super) struct StatusArgs {
     /// Follow it until it ends, or Ctrl-C. Where that is no terminal, each change is a line.
     #[arg(long)]
     pub(super) watch: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct VerdictArgs {
+    /// The release.
+    pub(super) name: String,
+    /// Wait until it is decided, but no longer than that.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub(super) wait: Duration,
 }
 
 #[derive(clap::Args)]

@@ -3,28 +3,26 @@
 //! It asks the admin API of one instance, which knows what all of them know. Nothing is decided here.
 
 mod answer;
-mod api;
 mod args;
 mod order;
 mod text;
+mod verdict;
 mod watch;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use serde_json::Value;
-
+use super::api::{Api, Trouble};
 use super::terminal::Style;
 use super::{NO, refuse, runtime, say, shown};
 use answer::{Entry, Fleet, Release};
-use api::{Api, Trouble};
 pub(super) use args::ReleaseCommand;
 use args::{HistoryArgs, StatusArgs, What};
 
 pub(super) fn release(command: ReleaseCommand) -> ExitCode {
     let ReleaseCommand { what, api: args, json } = command;
-    let done = Api::new(args).and_then(|api| {
+    let done = Api::new(args.admin, args.token_file.as_deref()).and_then(|api| {
         let runtime = runtime().map_err(Trouble::Usage)?;
         runtime.block_on(carry_out(&api, what, json))
     });
@@ -36,6 +34,7 @@ async fn carry_out(api: &Api, what: What, json: bool) -> Result<ExitCode, Troubl
         What::List => list(api, json).await,
         What::Status(StatusArgs { name, watch: false }) => status(api, &name, json).await,
         What::Status(StatusArgs { name, watch: true }) => watch::watch(api, &name, json).await,
+        What::Verdict(args) => verdict::verdict(api, &args, json).await,
         What::History(args) => history(api, &args, json).await,
         What::Start(args) => order::order(api, "start", None, &args, json).await,
         What::Promote(args) => order::order(api, "promote", None, &args, json).await,
@@ -48,7 +47,7 @@ async fn carry_out(api: &Api, what: What, json: bool) -> Result<ExitCode, Troubl
 }
 
 async fn list(api: &Api, json: bool) -> Result<ExitCode, Trouble> {
-    let answer = api.get("").await?;
+    let answer = api.get("/releases").await?;
     if json {
         say(json_text(&answer));
         return Ok(ExitCode::SUCCESS);
@@ -82,12 +81,12 @@ async fn history(api: &Api, args: &HistoryArgs, json: bool) -> Result<ExitCode, 
 }
 
 async fn fleet(api: &Api) -> Result<Fleet, Trouble> {
-    answer::read(api.instances().await?)
+    answer::read(api.get("/instances").await?)
 }
 
-/// Behind `/api/v1/releases`. Whatever somebody types is one segment.
+/// Behind `/api/v1`. Whatever somebody types is one segment.
 fn path(name: &str, rest: &str) -> String {
-    let mut path = String::from("/");
+    let mut path = String::from("/releases/");
     for byte in name.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => path.push(char::from(byte)),
@@ -116,18 +115,13 @@ fn json_text(answer: &serde_json::Value) -> String {
     text.chars().map(written).collect()
 }
 
-/// What the API says went wrong.
-fn error(answer: &Value) -> String {
-    shown(answer["error"].as_str().unwrap_or("it does not say why"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::path;
 
     #[test]
     fn a_name_is_one_segment_whatever_is_in_it() {
-        assert_eq!(path("shop-v2", "/history"), "/shop-v2/history");
-        assert_eq!(path("a/../b?x=1#é", ""), "/a%2F..%2Fb%3Fx%3D1%23%C3%A9");
+        assert_eq!(path("shop-v2", "/history"), "/releases/shop-v2/history");
+        assert_eq!(path("a/../b?x=1#é", ""), "/releases/a%2F..%2Fb%3Fx%3D1%23%C3%A9");
     }
 }

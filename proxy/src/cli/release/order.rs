@@ -10,9 +10,9 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::answer::{self, Outcome, Release};
-use super::api::{Answer, Api, Trouble};
 use super::args::OrderArgs;
 use super::{NO, path, text};
+use crate::cli::api::{Answer, Api, Trouble};
 use crate::cli::{complain, say};
 
 /// Gives an order, and says what it came to.

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::answer::{Arm, Change, Entry, Fleet, Instance, Outcome, Phase, Release, Report, Rule};
+use super::answer::{
+    Arm, Change, Entry, FailingUsers, Fleet, Instance, Outcome, Phase, Release, Report, Rule, Verdict,
+};
 use super::shown;
 use crate::cli::terminal::{Paint, Style};
 
@@ -59,6 +61,13 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
     let already = if *changed { "" } else { "already " };
     let stands = stands(&shown(status), &percent.to_string());
     format!("{} is {already}{stands}, number {number}", shown(name))
+}
+
+/// Whether a release may go on.
+pub(super) fn verdict(verdict: &Verdict) -> String {
+    let Verdict { release, verdict: word, reason, status, percent, number, .. } = verdict;
+    let stands = stands(&shown(status), &percent.to_string());
+    format!("{}: {}, {stands}, number {number}\n{}", shown(release), shown(word), shown(reason))
 }
 
 /// How many instances have applied an order.
@@ -199,10 +208,18 @@ fn analysis(Release { analysis, .. }: &Release, style: &Style) -> Vec<String> {
         _ => Paint::Bad,
     };
     let verdict = style.paint(tone, &shown(&report.verdict));
-    vec![
+    let mut lines = vec![
         format!("{verdict} ({}), evidence {:.1} of {:.0}", shown(&analysis.mode), report.evidence, report.threshold),
         shown(&report.text),
-    ]
+    ];
+    let FailingUsers { canary, stable } = &analysis.failing_users;
+    if canary + stable > 0 {
+        lines.push(format!("users with failures, of those who came lately: canary {canary}, stable {stable}"));
+    }
+    if let Some(part) = report.without_cookie.filter(|part| *part > 0.0) {
+        lines.push(format!("{:.1} % of the requests have no cookie that says whose they are", 100.0 * part));
+    }
+    lines
 }
 
 /// How far the fleet is. One that is alone needs no word.

@@ -8,8 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::answer::{self, Entry, Release};
-use super::api::{Api, Trouble};
 use super::{NO, fleet, path, text};
+use crate::cli::api::{Api, Trouble};
 use crate::cli::terminal::Screen;
 use crate::cli::{complain, say};
 
@@ -121,14 +121,14 @@ fn end(status: &str) -> Option<ExitCode> {
 
 /// An instance that is replaced is away for a moment.
 #[derive(Default)]
-struct Patience {
+pub(super) struct Patience {
     was_heard: bool,
     silent_since: Option<Instant>,
 }
 
 impl Patience {
     /// The outer one is what to end with.
-    fn judge<T>(&mut self, asked: Result<T, Trouble>) -> Result<Result<T, Trouble>, Trouble> {
+    pub(super) fn judge<T>(&mut self, asked: Result<T, Trouble>) -> Result<Result<T, Trouble>, Trouble> {
         match asked {
             Err(Trouble::Unreached(reason)) if self.was_heard => {
                 let since = *self.silent_since.get_or_insert_with(Instant::now);
@@ -148,7 +148,7 @@ impl Patience {
 const SPARE: u64 = 10;
 
 /// Between two looks.
-const BETWEEN: Duration = Duration::from_secs(1);
+pub(super) const BETWEEN: Duration = Duration::from_secs(1);
 
 /// How long an instance may be away.
 const LONGEST: Duration = Duration::from_secs(30);

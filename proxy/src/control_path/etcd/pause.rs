@@ -1,10 +1,10 @@
-//! How long one waits before a cluster is asked again.
+//! How long one waits before a cluster, or somebody else, is asked again.
 
 use std::time::Duration;
 
 /// How long one pauses after so many failures: longer each time, and anything down to nothing, so that instances do not come
 /// back all at once.
-pub(super) fn pause(failures: u32, longest: Duration, draw: u64) -> Duration {
+pub(in crate::control_path) fn pause(failures: u32, longest: Duration, draw: u64) -> Duration {
     let exponential = FIRST_PAUSE.saturating_mul(1 << failures.clamp(1, 16) >> 1);
     exponential.min(longest).mul_f64(unit(draw))
 }

@@ -1,10 +1,11 @@
 //! Records that all instances of a fleet follow: `state/releases/<name>` for the newest, `history/releases/<name>/<number>` for
-//! each. What is written comes back by the watch of the source, here as elsewhere.
+//! each, `state/webhooks/<webhook>` for how far a receiver has been told. What is written comes back by the watch of the source, here as elsewhere.
 
 use etcd_client::{Compare, CompareOp, Txn, TxnOp};
 use routing_rules::rules::Name;
 
 use super::store::{Answer, MOST_ENTRIES};
+use super::webhooks::{CursorStore, Cursors};
 use super::{Entry, Store, StoreError};
 use crate::control_path::etcd::{Cluster, Trouble};
 use crate::control_path::fleet::LEADER;
@@ -45,11 +46,6 @@ impl EtcdStore {
 
     async fn write(&self, release: &Name, entry: &Entry, behind: i64) -> Result<i64, StoreError> {
         let number = entry.record.number;
-        // A key that is not there has the revision 0.
-        let mut when = vec![Compare::mod_revision(self.key(release), CompareOp::Equal, behind)];
-        if let Some(id) = &self.leader {
-            when.push(Compare::value(format!("{}{LEADER}", self.cluster.prefix()), CompareOp::Equal, &**id));
-        }
         let newest = Entry { record: entry.record.clone(), rules: None };
         let mut writes = vec![
             TxnOp::put(self.key(release), newest.text(), None),
@@ -57,6 +53,17 @@ impl EtcdStore {
         ];
         if let Some(too_old) = number.checked_sub(MOST_ENTRIES as u64) {
             writes.push(TxnOp::delete(self.history_key(release, too_old), None));
+        }
+        self.commit(&self.key(release), behind, writes).await
+    }
+
+    /// Writes all of it, unless the key has changed since that revision, or another instance leads where this one has to. Returns
+    /// the revision.
+    async fn commit(&self, key: &str, behind: i64, writes: Vec<TxnOp>) -> Result<i64, StoreError> {
+        // A key that is not there has the revision 0.
+        let mut when = vec![Compare::mod_revision(key, CompareOp::Equal, behind)];
+        if let Some(id) = &self.leader {
+            when.push(Compare::value(format!("{}{LEADER}", self.cluster.prefix()), CompareOp::Equal, &**id));
         }
         let connection = self.cluster.connect().await.map_err(unreachable)?;
         let answer = match connection.transact(Txn::new().when(when).and_then(writes)).await {
@@ -101,6 +108,24 @@ impl Store for EtcdStore {
     }
 }
 
+impl CursorStore for EtcdStore {
+    fn load<'a>(&'a self, webhook: &'a Name) -> Answer<'a, (Option<Cursors>, i64)> {
+        Box::pin(async move {
+            let key = format!("{}{WEBHOOKS}{webhook}", self.cluster.prefix());
+            let value = self.cluster.get(&key).await.map_err(unreachable)?;
+            let Some(value) = value else { return Ok((None, 0)) };
+            Ok((Some(Cursors::parse(&value.bytes).map_err(StoreError::Damaged)?), value.mod_revision))
+        })
+    }
+
+    fn save<'a>(&'a self, webhook: &'a Name, cursors: &'a Cursors, behind: i64) -> Answer<'a, i64> {
+        Box::pin(async move {
+            let key = format!("{}{WEBHOOKS}{webhook}", self.cluster.prefix());
+            self.commit(&key, behind, vec![TxnOp::put(key.as_str(), cursors.text(), None)]).await
+        })
+    }
+}
+
 fn unreachable(trouble: Trouble) -> StoreError {
     StoreError::Unreachable(trouble.to_string())
 }
@@ -108,3 +133,6 @@ fn unreachable(trouble: Trouble) -> StoreError {
 /// What keys of records begin with, behind the prefix.
 pub const RECORDS: &str = "state/releases/";
 const HISTORY: &str = "history/releases/";
+
+/// What keys begin with that say how far the receivers of webhooks have been told.
+const WEBHOOKS: &str = "state/webhooks/";

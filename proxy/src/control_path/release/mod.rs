@@ -12,7 +12,9 @@ mod in_etcd;
 mod steward;
 mod store;
 mod then;
+mod told;
 mod unwritten;
+pub mod webhooks;
 
 use std::sync::Arc;
 
@@ -29,6 +31,7 @@ pub use in_etcd::{EtcdStore, RECORDS};
 pub use steward::{Steward, TellWritten};
 pub use store::{Store, StoreError};
 pub use then::{History, then};
+pub use told::ToldChange;
 pub use unwritten::{Rollback, Unwritten};
 
 /// The newest record of each release.

@@ -31,6 +31,8 @@ pub fn then(now: &Snapshot, route: &Arc<Route>, histories: &[History], at_ms: u6
         rules.insert(Object::Release(Arc::new(written)));
     }
     rules.insert_with(Object::Route(Arc::clone(route)), now.table.rules());
+    // Through which of them a request came is asked of all there are.
+    now.table.rules().listeners().for_each(|listener| rules.insert(Object::Listener(Arc::clone(listener))));
     let assembler = Assembler::new(1, context, AddressSet::default(), now.geo.clone());
     let mut then = assembler.without_lookups().next(&Snapshot::empty(), &rules);
     if let Some(reason) = then.table.skipped().first() {

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use routing_rules::spec::Spec;
 use serde::{Deserialize, Serialize};
 
+use super::release::webhooks::StoredCursors;
 use super::release::{StoredAnalysis, StoredHistories, StoredRecords};
 use crate::moment;
 use crate::settings::Settings;
@@ -148,12 +149,26 @@ impl StateDir {
         ROLLBACKS.restore(&self.folder).unwrap_or_default()
     }
 
+    /// Stores how far the receivers of webhooks have been told.
+    ///
+    /// # Errors
+    /// As with rules.
+    pub fn save_cursors(&self, cursors: &StoredCursors) -> io::Result<()> {
+        WEBHOOKS.save(&self.folder, cursors)
+    }
+
+    /// How far they had been told, as far as that can be used.
+    pub fn restore_cursors(&self) -> StoredCursors {
+        WEBHOOKS.restore(&self.folder).unwrap_or_default()
+    }
+
     /// Takes damaged files out of the way, so that they do not replace the good ones before them with the next save.
     pub(super) fn set_damaged_aside(&self) {
         RULES.set_damaged_aside::<Stored>(&self.folder);
         ENDPOINTS.set_damaged_aside::<StoredEndpoints>(&self.folder);
         ROLLBACKS.set_damaged_aside::<StoredRecords>(&self.folder);
         ANALYSES.set_damaged_aside::<BTreeMap<String, StoredAnalysis>>(&self.folder);
+        WEBHOOKS.set_damaged_aside::<StoredCursors>(&self.folder);
     }
 
     /// The secret of a folder, if there is one: for whoever only looks.
@@ -201,6 +216,8 @@ const ANALYSES: Generations =
     Generations { current: "analyses.json", previous: "analyses.previous.json", damaged: "analyses.damaged.json" };
 const ROLLBACKS: Generations =
     Generations { current: "rollbacks.json", previous: "rollbacks.previous.json", damaged: "rollbacks.damaged.json" };
+const WEBHOOKS: Generations =
+    Generations { current: "webhooks.json", previous: "webhooks.previous.json", damaged: "webhooks.damaged.json" };
 const SECRET: &str = "secret";
 
 #[cfg(test)]

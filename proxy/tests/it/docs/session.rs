@@ -66,7 +66,7 @@ impl Session {
                     self.compare(line, command, expected, |session| session.curl(arguments));
                 }
                 ["python3", "-m", "http.server", port, "--directory", folder, "&"] => self.endpoint(port, folder),
-                ["mkdir" | "echo" | "sed" | "cat" | "mv" | "cp" | "rm", ..] => {
+                ["mkdir" | "sh" | "echo" | "sed" | "cat" | "mv" | "cp" | "rm", ..] => {
                     self.compare(line, command, expected, |session| session.shell(command));
                 }
                 _ => panic!("{}:{line}: nothing tests `{command}`", self.page),
@@ -111,15 +111,23 @@ impl Session {
 
     fn serin(&self, arguments: &[&str]) -> String {
         let mut command = command(self.folder.path());
-        if let Some((_, admin)) = self.addresses.iter().find(|(shown, _)| shown == ADMIN) {
-            command.env("SERIN_ADMIN", format!("http://{admin}"));
-        }
-        let output = command.args(arguments).output().expect("serin runs");
+        let arguments = arguments.iter().map(|argument| self.to_real(argument));
+        let output = command.env("SERIN_ADMIN", self.admin()).args(arguments).output().expect("serin runs");
         self.to_shown(&(String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr)))
     }
 
+    /// The running Serin's admin API, or that of nobody.
+    fn admin(&self) -> String {
+        format!("http://{}", self.to_real(ADMIN))
+    }
+
     fn shell(&self, line: &str) -> String {
-        let output = Command::new("sh").arg("-c").arg(self.to_real(line)).current_dir(self.folder.path()).output();
+        let mut shell = Command::new("sh");
+        let program = Path::new(env!("CARGO_BIN_EXE_serin")).parent().expect("a file is in a folder");
+        let path = std::env::var("PATH").unwrap_or_default();
+        shell.env("PATH", format!("{}:{path}", program.display())).env("SERIN_ADMIN", self.admin());
+        shell.env_remove("SERIN_TOKEN_FILE").env_remove("BUILD_TAG").env("USER", "anna");
+        let output = shell.arg("-c").arg(self.to_real(line)).current_dir(self.folder.path()).output();
         let output = output.expect("there is a shell");
         self.to_shown(&(String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr)))
     }
@@ -230,7 +238,7 @@ fn any_port(address: &str) -> String {
 }
 
 /// Words as a shell reads them: single and double quotes hold them together.
-fn words(line: &str) -> Vec<String> {
+pub(super) fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quote = None;
     for letter in line.chars() {

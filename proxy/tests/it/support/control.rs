@@ -15,6 +15,13 @@ pub(crate) fn serin(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_serin")).args(arguments).output().expect("the program runs")
 }
 
+/// The same, where the admin API is there unless the arguments say something else, and no token is known.
+pub(crate) fn serin_asking(admin: &str, arguments: &[String]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_serin"));
+    command.args(arguments).env("SERIN_ADMIN", admin).env_remove("SERIN_TOKEN_FILE");
+    command.output().expect("the program runs")
+}
+
 /// A running `serin run`.
 pub(crate) struct Program {
     child: Child,

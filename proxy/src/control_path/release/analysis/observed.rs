@@ -59,8 +59,8 @@ impl Counted {
                 users.iter().filter(|user| user.rule == Some(place) && user.group == group).count() as u64
             };
             let record = Record {
-                canary: arm(&since.canary, failing(&since.canary, Group::Canary)),
-                control: arm(&control, failing(&control, Group::Stable)),
+                canary: arm(&since.canary, failing(&since.canary, Group::Canary), since.canary_without_cookie),
+                control: arm(&control, failing(&control, Group::Stable), since.control_without_cookie),
             };
             seen.rules.push(SeenRule { name: stratum.rule().into(), record, totals: since });
         }
@@ -75,9 +75,9 @@ fn failing(comparison: &Comparison, unix_s: u64) -> Vec<RecentUser> {
     users.filter(|user| user.has_failed && user.last_seen + WINDOW_S > unix_s).collect()
 }
 
-fn arm(outcomes: &Outcomes, failing_users: u64) -> Arm {
+fn arm(outcomes: &Outcomes, failing_users: u64, without_cookie: u64) -> Arm {
     let mut latencies = Histogram::default();
     let counts = outcomes.latencies.iter().enumerate().filter(|(_, count)| **count > 0);
     counts.for_each(|(place, count)| latencies.add(Latency::at_place(place), *count));
-    Arm { requests: outcomes.requests(), failed: outcomes.failed, latencies, failing_users, without_cookie: 0 }
+    Arm { requests: outcomes.requests(), failed: outcomes.failed, latencies, failing_users, without_cookie }
 }

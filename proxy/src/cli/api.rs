@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,10 +11,8 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::Full;
 use serde_json::Value;
 
-use super::args::ApiArgs;
-use super::error;
-use crate::cli::http_client::{Connection, PATIENCE};
-use crate::cli::{NO, UNREACHED, USAGE};
+use super::http_client::{Connection, PATIENCE};
+use super::{NO, UNREACHED, USAGE, shown};
 
 /// Where the API is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,27 +71,31 @@ impl fmt::Display for Place {
 
 impl Api {
     /// Reads the token, where there is one.
-    pub(super) fn new(ApiArgs { admin: place, token_file }: ApiArgs) -> Result<Self, Trouble> {
+    pub(super) fn new(place: Place, token_file: Option<&Path>) -> Result<Self, Trouble> {
         let Some(file) = token_file else { return Ok(Self { place, authorization: None }) };
         let wrong = |reason: String| Trouble::Usage(format!("{}: {reason}", file.display()));
-        let token = std::fs::read_to_string(&file).map_err(|error| wrong(error.to_string()))?;
+        let token = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
         let value = HeaderValue::try_from(format!("Bearer {}", token.trim()));
         let mut value = value.map_err(|_| wrong("a token is one line of text".to_owned()))?;
         value.set_sensitive(true);
         Ok(Self { place, authorization: Some(value) })
     }
 
-    /// What is behind `/api/v1/releases`.
+    /// What is behind `/api/v1`.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Trouble> {
-        self.good(Request::get(format!("{RELEASES}{path}"))).await
+        self.get_within(path, Duration::ZERO).await
     }
 
-    /// All instances.
-    pub(super) async fn instances(&self) -> Result<Value, Trouble> {
-        self.good(Request::get("/api/v1/instances")).await
+    /// What is there, which may take so long besides.
+    pub(super) async fn get_within(&self, path: &str, longer: Duration) -> Result<Value, Trouble> {
+        let answer = self.ask(Request::get(format!("{API}{path}")), String::new(), PATIENCE + longer).await?;
+        match answer.status {
+            StatusCode::OK => Ok(answer.body),
+            _ => Err(answer.trouble()),
+        }
     }
 
-    /// Posts an order, which may take so long besides. `number`: what goes into `If-Match`.
+    /// Posts something, which may take so long besides. `number`: what goes into `If-Match`.
     pub(super) async fn post(
         &self,
         path: &str,
@@ -100,7 +103,7 @@ impl Api {
         body: &Value,
         longer: Duration,
     ) -> Result<Answer, Trouble> {
-        let mut request = Request::post(format!("{RELEASES}{path}")).header(CONTENT_TYPE, "application/json");
+        let mut request = Request::post(format!("{API}{path}")).header(CONTENT_TYPE, "application/json");
         if let Some(number) = number {
             request = request.header(IF_MATCH, format!("\"{number}\""));
         }
@@ -108,14 +111,6 @@ impl Api {
             request = request.header(AUTHORIZATION, value);
         }
         self.ask(request, body.to_string(), PATIENCE + longer).await
-    }
-
-    async fn good(&self, request: http::request::Builder) -> Result<Value, Trouble> {
-        let answer = self.ask(request, String::new(), PATIENCE).await?;
-        match answer.status {
-            StatusCode::OK => Ok(answer.body),
-            _ => Err(answer.trouble()),
-        }
     }
 
     async fn ask(&self, request: http::request::Builder, body: String, patience: Duration) -> Result<Answer, Trouble> {
@@ -149,7 +144,7 @@ impl Api {
 impl Answer {
     /// Why it is not good.
     pub(super) fn trouble(&self) -> Trouble {
-        let reason = error(&self.body);
+        let reason = shown(self.body["error"].as_str().unwrap_or("it does not say why"));
         match self.status.as_u16() {
             // Not applied by all: it is written all the same.
             202 | 401 | 403 | 404 | 409 | 412 | 428 | 504 => Trouble::No(reason),
@@ -177,7 +172,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-const RELEASES: &str = "/api/v1/releases";
+const API: &str = "/api/v1";
 
 #[cfg(test)]
 mod tests {

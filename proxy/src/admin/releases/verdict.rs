@@ -1,0 +1,256 @@
+//! Whether a release may go on: one answer for a pipeline, which waits until it is decided.
+//!
+//! Nothing is judged here. What the release is and what its analysis says become one word, and a word is not given before the
+//! analysis has seen the release as it is now.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use routing_rules::analysis::{Report, Verdict, WINDOW_S};
+use routing_rules::release::{ReleaseRecord, Status};
+use routing_rules::rules::{AnalysisMode, Release};
+use routing_rules::spec::Percent;
+use routing_rules::table::CompiledRelease;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{find, unknown};
+use crate::admin::AdminState;
+use crate::admin::change::refuse;
+use crate::admin::openapi::{QuestionRefusal, Refused};
+use crate::admin::wait::span;
+use crate::moment;
+
+/// `?wait=60s`
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::admin) struct Patience {
+    /// How long to wait until it is decided: a duration such as `30s`, at most `60s`. Default: not at all.
+    #[serde(default, deserialize_with = "span")]
+    #[param(value_type = Option<String>, pattern = "^([1-5]?[0-9]|60)s$")]
+    wait: Duration,
+}
+
+/// Whether a release may go on.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Verdict)]
+struct VerdictView {
+    release: String,
+    /// `promote`, `rolled_back`, `hold`, `observing` or `inconclusive`.
+    verdict: &'static str,
+    /// Whether it stays so unless somebody changes the release: `promote`, `rolled_back` or `inconclusive`.
+    decided: bool,
+    /// The same in words.
+    reason: String,
+    /// `running`, `paused`, `rolled_back` or `completed`. A verdict of `rolled_back` on a release that still runs is for somebody to
+    /// carry out.
+    status: &'static str,
+    /// The share of the users who follow the phases.
+    percent: f64,
+    /// The number of the release.
+    number: u64,
+}
+
+/// What is said of a release.
+#[derive(Debug, PartialEq)]
+struct Said {
+    verdict: &'static str,
+    is_decided: bool,
+    reason: String,
+}
+
+/// Ask whether a release may go on, and wait until that is decided.
+///
+/// `promote`: it is good enough for the next phase, or completed. `rolled_back`: it is rolled back, or worse than it may be.
+/// `inconclusive`: the phase has lasted too long to hope for more, or nobody is compared. `hold` and `observing`: ask again.
+#[utoipa::path(get, operation_id = "release_verdict", path = "/api/v1/releases/{release}/verdict", tag = "releases",
+    params(("release" = String, Path), Patience),
+    responses(
+        (status = 200, description = "As it is when it is decided, or when the time is over", body = VerdictView), QuestionRefusal,
+        (status = 404, description = "There is no such release", body = Refused),
+        (status = 409, description = "It is not judged: `analysis.mode` is `off`", body = Refused)))]
+pub(in crate::admin) async fn verdict(
+    State(state): State<AdminState>,
+    Path(name): Path<String>,
+    wait: Result<Query<Patience>, QueryRejection>,
+) -> Response {
+    let deadline = match wait {
+        Ok(Query(Patience { wait })) => Instant::now() + wait,
+        Err(rejection) => return refuse((rejection.status(), rejection.body_text())),
+    };
+    let mut swaps = state.shared.swaps.clone();
+    loop {
+        swaps.mark_unchanged();
+        let Some(release) = find(&state, &name) else { return unknown(&name) };
+        let Some(view) = view(&state, &release) else {
+            let reason = "it is not judged: `analysis.mode` of this release is `off`";
+            return refuse((StatusCode::CONFLICT, reason.to_owned()));
+        };
+        if view.decided || Instant::now() >= deadline {
+            return Json(view).into_response();
+        }
+        // What analyses say, nobody tells.
+        let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
+        if let Ok(Err(_)) = timeout_at(look_again, swaps.changed()).await {
+            sleep_until(look_again).await;
+        }
+    }
+}
+
+fn view(state: &AdminState, release: &CompiledRelease) -> Option<VerdictView> {
+    let (rules, record) = (release.assigner.rules(), release.record.as_deref());
+    let report = state.shared.releases.reports.load().get(rules.name()).cloned();
+    let Said { verdict, is_decided, reason } = said(rules, record, report.as_deref(), moment::unix_ms())?;
+    let now = state.shared.snapshots.load().table.context().state(rules);
+    Some(VerdictView {
+        release: rules.name().to_string(),
+        verdict,
+        decided: is_decided,
+        reason,
+        status: now.status.as_str(),
+        percent: f64::from(now.percent.basis_points()) / 100.0,
+        number: record.map_or(0, |record| record.number),
+    })
+}
+
+/// `None` if nobody judges.
+fn said(rules: &Release, record: Option<&ReleaseRecord>, report: Option<&Report>, now_ms: u64) -> Option<Said> {
+    let decided = |verdict, reason: &str| Some(Said { verdict, is_decided: true, reason: reason.to_owned() });
+    let waits = |verdict, reason: &str| Some(Said { verdict, is_decided: false, reason: reason.to_owned() });
+    let mode = rules.analysis().mode;
+    let Some(record) = record else { return waits("observing", "the release is about to begin") };
+    match record.state.status {
+        Status::RolledBack => return decided("rolled_back", &by(record)),
+        Status::Completed => return decided("promote", &by(record)),
+        Status::Running | Status::Paused if mode == AnalysisMode::Off => return None,
+        Status::Paused => return waits("hold", &by(record)),
+        Status::Running => {}
+    }
+    if let Some(hold) = record.hold {
+        return waits("hold", &format!("{}: stable serves its users", hold.as_str()));
+    }
+    if record.state.percent == Percent::ZERO {
+        return decided("inconclusive", "nobody is in the canary group by the phase: there is nobody to compare");
+    }
+    if record.state.percent == Percent::ALL {
+        return decided("inconclusive", "everybody is in the canary group: there is nobody to compare with");
+    }
+    let since_ms = now_ms.saturating_sub(record.since_ms);
+    let is_of_now = |report: &&Report| report.share == record.state.percent.basis_points() && since_ms >= SETTLES_MS;
+    let Some(report) = report.filter(is_of_now) else {
+        return waits("observing", "nothing is known yet of the release as it is now");
+    };
+    match report.verdict {
+        // Serin does it in a moment, or another verdict is about to come.
+        Verdict::RolledBack(_) if mode >= AnalysisMode::Guard => waits("observing", &report.text),
+        // It is about a phase that Serin ends by itself, and the release goes on.
+        Verdict::Promote if mode == AnalysisMode::Drive => waits("observing", &report.text),
+        Verdict::RolledBack(_) => decided("rolled_back", &report.text),
+        Verdict::Promote => decided("promote", &report.text),
+        Verdict::Inconclusive => decided("inconclusive", &report.text),
+        Verdict::HoldData(_) | Verdict::HoldCommon | Verdict::Suspect(_) => waits("hold", &report.text),
+        Verdict::Observing => waits("observing", &report.text),
+    }
+}
+
+/// `rollback by anna: checkout is slow`
+fn by(record: &ReleaseRecord) -> String {
+    let last = &record.last;
+    match &*last.reason {
+        "" => format!("{} by {}", last.action, last.by),
+        reason => format!("{} by {}: {reason}", last.action, last.by),
+    }
+}
+
+/// What an analysis says may be about a moment before a change of the release for so long: two windows, in milliseconds.
+const SETTLES_MS: u64 = 2 * 1_000 * WINDOW_S;
+
+/// Between two looks.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use routing_rules::analysis::{Analysis, Metric, Phase, Settings, Start};
+    use routing_rules::release::{Canary, Command, Pace, SignedCommand};
+
+    use super::*;
+
+    fn rules(mode: &str) -> Release {
+        let text = format!(
+            r#"{{"stable": "a", "canary": "b", "audience": [{{"name": "all"}}], "phases": [0, 10, 50, 100], "analysis": {{"mode": "{mode}"}}}}"#
+        );
+        Release::new("r", &serde_json::from_str(&text).unwrap(), &mut Vec::new()).unwrap()
+    }
+
+    /// What an analysis of a phase of so many percent might say.
+    fn report(percent: u16, verdict: Verdict) -> Report {
+        let first = Phase::new(1, 100 * percent, 10_000).unwrap();
+        let start = Start { phases: 3, first, edges: None, usual_failure_rate: 1.0, window: 1 };
+        let report = Analysis::new(Settings::default(), start).report(5);
+        Report { verdict, text: "so it is".to_owned(), ..report }
+    }
+
+    /// An hour after these orders.
+    fn after(rules: &Release, orders: &[Command]) -> ReleaseRecord {
+        let begun = ReleaseRecord::begin(rules, 0, None, 0);
+        orders.iter().fold(begun, |record, command| {
+            let order = SignedCommand { command: *command, by: "anna", reason: "why not" };
+            record.after(&order, rules, 0).unwrap().unwrap()
+        })
+    }
+
+    #[track_caller]
+    fn check(mode: &str, orders: &[Command], report: Option<Report>, expected: (&'static str, bool)) {
+        let rules = rules(mode);
+        let said = said(&rules, Some(&after(&rules, orders)), report.as_ref(), HOUR_MS).unwrap();
+        assert_eq!((said.verdict, said.is_decided), expected, "{mode} {orders:?}: {}", said.reason);
+    }
+
+    const HOUR_MS: u64 = 3_600_000;
+    const AT_TEN: &[Command] = &[Command::Promote];
+
+    #[test]
+    fn what_a_release_is_goes_before_what_is_said_of_it() {
+        let good = || Some(report(10, Verdict::Promote));
+        check("guard", AT_TEN, good(), ("promote", true));
+        check("guard", &[Command::Promote, Command::Rollback], good(), ("rolled_back", true));
+        check("guard", &[Command::Promote, Command::Pause], good(), ("hold", false));
+        check("guard", &[Command::Complete], None, ("promote", true));
+        check("guard", &[], None, ("inconclusive", true));
+        check("guard", &[Command::Set(Percent::ALL)], None, ("inconclusive", true));
+        let rules = rules("guard");
+        assert_eq!(said(&rules, None, None, 0).unwrap().verdict, "observing");
+        let down = after(&rules, AT_TEN).by_itself(&rules, Canary::Down, Pace::Clock, 0).unwrap();
+        assert_eq!(said(&rules, Some(&down), good().as_ref(), HOUR_MS).unwrap().verdict, "hold");
+    }
+
+    #[test]
+    fn nothing_is_said_by_what_was_before() {
+        check("guard", AT_TEN, None, ("observing", false));
+        check("guard", AT_TEN, Some(report(50, Verdict::Promote)), ("observing", false));
+        let rules = rules("observe");
+        let record = after(&rules, AT_TEN);
+        let at = |now_ms| said(&rules, Some(&record), Some(&report(10, Verdict::Promote)), now_ms).unwrap().verdict;
+        assert_eq!((at(9_999), at(10_000)), ("observing", "promote"));
+    }
+
+    #[test]
+    fn who_carries_a_verdict_out_depends_on_the_mode() {
+        let worse = || Some(report(10, Verdict::RolledBack(Metric::Errors)));
+        check("observe", AT_TEN, worse(), ("rolled_back", true));
+        check("guard", AT_TEN, worse(), ("observing", false));
+        check("drive", AT_TEN, Some(report(10, Verdict::Promote)), ("observing", false));
+        check("guard", AT_TEN, Some(report(10, Verdict::Suspect(Metric::Errors))), ("hold", false));
+        check("drive", AT_TEN, Some(report(10, Verdict::Inconclusive)), ("inconclusive", true));
+        let off = rules("off");
+        assert_eq!(said(&off, Some(&after(&off, AT_TEN)), None, HOUR_MS), None);
+        let over = after(&off, &[Command::Promote, Command::Rollback]);
+        assert_eq!(said(&off, Some(&over), None, HOUR_MS).unwrap().reason, "rollback by anna: why not");
+    }
+}
