@@ -91,6 +91,7 @@ fn routes() -> OpenApiRouter<AdminState> {
         .routes(routes!(releases::list))
         .routes(routes!(releases::show))
         .routes(routes!(releases::history))
+        .routes(routes!(releases::preview))
         .routes(routes!(releases::order))
         .routes(routes!(rejected))
         .routes(routes!(confirm::confirm))

@@ -58,6 +58,7 @@ mod listeners;
 mod migrate;
 mod openapi;
 mod overload;
+mod preview;
 mod register;
 
 mod rejected;

@@ -16,6 +16,7 @@ mod assign;
 mod audience;
 mod key;
 mod page;
+mod preview;
 
 mod bucket;
 mod salt;
@@ -37,6 +38,7 @@ pub use bucket::Bucket;
 pub use command::{Command, Refusal, SignedCommand};
 pub use device::{DEVICE_TABLE_VERSION, DeviceClass, UnknownDevice};
 pub use pin::PinRefusal;
+pub use preview::{Forecast, Preview, Redraw, SeenUser};
 pub use record::{Canary, Change, Clock, Hold, ITSELF, Pace, ReleaseRecord};
 pub use salt::Salt;
 pub use seal::Secret;

@@ -3,6 +3,7 @@
 mod analysis;
 mod compared;
 mod order;
+mod preview;
 mod view;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use super::openapi::{AnyRefusal, QuestionRefusal, Refused};
 use super::{AdminState, aside};
 use crate::control_path::release::StoreError;
 pub(super) use order::{__path_order, order};
+pub(super) use preview::{__path_preview, preview};
 use view::{EntryView, ReleaseView};
 
 /// All releases, by name.

@@ -6,6 +6,7 @@ mod answer;
 mod api;
 mod args;
 mod order;
+mod preview;
 mod text;
 mod watch;
 
@@ -37,6 +38,7 @@ async fn carry_out(api: &Api, what: What, json: bool) -> Result<ExitCode, Troubl
         What::Status(StatusArgs { name, watch: false }) => status(api, &name, json).await,
         What::Status(StatusArgs { name, watch: true }) => watch::watch(api, &name, json).await,
         What::History(args) => history(api, &args, json).await,
+        What::Preview(args) => preview::preview(api, &args, json).await,
         What::Start(args) => order::order(api, "start", None, &args, json).await,
         What::Promote(args) => order::order(api, "promote", None, &args, json).await,
         What::Set(args) => order::order(api, "set", Some(args.percent), &args.order, json).await,

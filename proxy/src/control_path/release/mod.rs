@@ -13,6 +13,7 @@ mod steward;
 mod store;
 mod then;
 mod unwritten;
+mod written;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub use steward::{Steward, TellWritten};
 pub use store::{Store, StoreError};
 pub use then::{History, then};
 pub use unwritten::{Rollback, Unwritten};
+pub use written::written;
 
 /// The newest record of each release.
 pub type Records = OrdMap<Name, Arc<ReleaseRecord>>;
