@@ -52,6 +52,7 @@ mod etcd_transactions;
 mod explain;
 mod faults;
 mod fleet;
+mod guard;
 mod health;
 mod hedge;
 mod listeners;

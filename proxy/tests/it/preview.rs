@@ -139,6 +139,8 @@ fn edits_are_foretold_as_far_as_anybody_knows() {
     assert_eq!(counts(&same["moves"]), [0, 0, 200, 0]);
     // Whom `beta` took is with everyone then.
     let without = edited("[{name: everyone}]", "");
+    assert!(without["refused"].as_str().is_some_and(|reason| reason.contains("`force: 0`")), "{without}");
+    assert_eq!(same["refused"], Value::Null);
     let [to_canary, to_stable, stay, unknown] = counts(&without["moves"]);
     assert!(to_canary == 0 && to_stable > 5 && stay == 200 - to_stable && unknown == 0, "{without}");
     assert_eq!(counts(part(&without, "rules", "rule", "everyone")), counts(&without["moves"]));

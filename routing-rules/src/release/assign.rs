@@ -338,6 +338,7 @@ mod tests {
             override_: Some(crate::spec::OverrideSpec::Header("x-group".into())),
             expose: false,
             analysis: crate::spec::AnalysisSpec::default(),
+            force: None,
         };
         let rules = Release::new("r", &spec, &mut Vec::new()).unwrap();
         let state = ReleaseState { percent: Percent::ZERO, status, growth: None };

@@ -27,6 +27,7 @@ mod session;
 
 mod assignment;
 mod command;
+mod edit;
 mod record;
 mod state;
 
@@ -37,6 +38,7 @@ pub use assignment::{Arm, Assignment, Group, Reason, UnknownGroup};
 pub use bucket::Bucket;
 pub use command::{Command, Refusal, SignedCommand};
 pub use device::{DEVICE_TABLE_VERSION, DeviceClass, UnknownDevice};
+pub use edit::{EditRefusal, ThrowsBack, throws_back};
 pub use pin::PinRefusal;
 pub use preview::{Forecast, Preview, Redraw, SeenUser};
 pub use record::{Canary, Change, Clock, Hold, ITSELF, Pace, ReleaseRecord};

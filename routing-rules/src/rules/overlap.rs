@@ -3,7 +3,40 @@
 //! Decided exactly except for regular expressions, about which nothing is assumed: they may meet whatever there is, and cover
 //! only their equals. So "may meet" is certain when it says no, and "cover" when it says yes.
 
-use super::{AddressSet, TextCondition, TextPattern};
+use super::{AddressSet, Conditions, GeoPattern, TextCondition, TextPattern};
+
+/// Whether some user may fulfil the conditions of both rules of an audience.
+pub(crate) fn conditions_meet(one: &Conditions, other: &Conditions) -> bool {
+    addresses_meet(&one.ip, &other.ip)
+        && lists_meet(&one.device, &other.device)
+        && one.geo.as_ref().zip(other.geo.as_ref()).is_none_or(|(one, other)| places_meet(one, other))
+        && texts_may_meet(&one.header, &other.header)
+        && texts_may_meet(&one.cookie, &other.cookie)
+}
+
+/// Whether whoever fulfils all of the others fulfils these conditions of a rule of an audience as well.
+pub(crate) fn conditions_cover(wide: &Conditions, others: &[&Conditions]) -> bool {
+    let any = |covers: &dyn Fn(&Conditions) -> bool| others.iter().any(|other| covers(other));
+    any(&|narrow| addresses_cover(&wide.ip, &narrow.ip))
+        && any(&|narrow| list_covers(&wide.device, &narrow.device))
+        && wide
+            .geo
+            .as_ref()
+            .is_none_or(|wide| any(&|narrow| narrow.geo.as_ref().is_some_and(|it| places_cover(wide, it))))
+        && wide.header.iter().all(|condition| any(&|narrow| is_implied(condition, &narrow.header)))
+        && wide.cookie.iter().all(|condition| any(&|narrow| is_implied(condition, &narrow.cookie)))
+}
+
+/// A place has one country and one city, but may have several subdivisions.
+fn places_meet(one: &GeoPattern, other: &GeoPattern) -> bool {
+    lists_meet(&one.country, &other.country) && lists_meet(&one.city, &other.city)
+}
+
+fn places_cover(wide: &GeoPattern, narrow: &GeoPattern) -> bool {
+    list_covers(&wide.country, &narrow.country)
+        && list_covers(&wide.subdivision, &narrow.subdivision)
+        && list_covers(&wide.city, &narrow.city)
+}
 
 /// An empty list asks for nothing.
 pub(crate) fn lists_meet<T: PartialEq>(one: &[T], other: &[T]) -> bool {

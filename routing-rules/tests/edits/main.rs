@@ -2,4 +2,5 @@
 
 mod crowd;
 
+mod guard;
 mod preview;

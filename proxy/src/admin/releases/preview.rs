@@ -53,6 +53,8 @@ struct View {
     users: usize,
     /// When the one of them came who has been away for longest. Null if there is none.
     since: Option<String>,
+    /// Why the edit would not be accepted as it is.
+    refused: Option<String>,
     /// What becomes of them.
     moves: Moves,
     /// Why all of them would be drawn anew, if they would: then nobody can say who moves.
@@ -149,7 +151,8 @@ pub(in crate::admin) async fn preview(
             Ok((then, percent)) => {
                 let geo = snapshot.geo.as_deref();
                 let preview = Preview { now: &release.assigner, then: &then, geo };
-                Json(View::new(name, state.shared.me.id.clone(), percent, &preview, users)).into_response()
+                let view = View::new(name, state.shared.me.id.clone(), percent, &preview, users);
+                Json(View { refused: refused(release, then.rules()), ..view }).into_response()
             }
             Err(refusal) => refuse(refusal),
         }
@@ -167,6 +170,10 @@ fn then(snapshot: &Snapshot, release: &CompiledRelease, question: Question) -> R
     };
     let is_same = (rules.stable(), rules.canary()) == (now.stable(), now.canary());
     let state = if is_same { context.state(now) } else { ReleaseState::initial(&rules) };
+    let rules = match release.record.as_ref().filter(|_| is_same && question.rules.is_some()) {
+        Some(record) => Arc::new(rules.with_another_salt(record.salts)),
+        None => rules,
+    };
     let state = match question.percent {
         Some(_) if !rules.audience().iter().any(|rule| rule.share == Share::Phase) => {
             return Err((StatusCode::CONFLICT, OrderRefusal::NoPhases.to_string()));
@@ -188,6 +195,12 @@ fn edited(now: &Release, spec: &ReleaseSpec) -> Result<Arc<Release>, Refusal> {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         (StatusCode::UNPROCESSABLE_ENTITY, problems.join("; "))
     })
+}
+
+/// Why the guard would not accept an edit.
+fn refused(release: &CompiledRelease, edited: &Release) -> Option<String> {
+    let refusal = release.record.as_ref()?.refuses(release.assigner.rules(), edited)?;
+    Some(refusal.to_string())
 }
 
 impl View {
@@ -236,6 +249,7 @@ impl View {
             name,
             instance,
             percent: number(percent),
+            refused: None,
             users: told.len(),
             since: told.iter().map(|(user, _)| user.last_seen).min().map(|secs| time(secs * 1_000)),
             moves,

@@ -27,6 +27,7 @@ struct Preview {
     percent: f64,
     users: usize,
     since: Option<String>,
+    refused: Option<String>,
     moves: Moves,
     redraw: Option<Redraw>,
     rules: Vec<OfRule>,
@@ -105,6 +106,8 @@ fn edited(file: &Path, name: &str) -> Result<Value, Trouble> {
 fn lines(preview: &Preview, now: SystemTime, style: &Style) -> Vec<String> {
     let Preview { name, instance, percent, users, since, .. } = preview;
     let mut lines = vec![format!("{} at {percent} %", style.paint(Paint::Bold, &shown(name)))];
+    let refused = preview.refused.iter().map(|reason| style.paint(Paint::Bad, &shown(reason)));
+    lines.extend(row("refused", refused.collect()));
     let Some(since) = since else {
         lines.extend(row("users", vec![format!("none has come to instance {} lately", shown(instance))]));
         return lines;

@@ -1,5 +1,7 @@
 //! Puts rules in force: catalog, snapshot, listeners, stored copy. The only place that swaps.
 
+mod ended;
+
 mod held_back;
 
 mod inputs;

@@ -50,7 +50,7 @@ impl EtcdStore {
         if let Some(id) = &self.leader {
             when.push(Compare::value(format!("{}{LEADER}", self.cluster.prefix()), CompareOp::Equal, &**id));
         }
-        let newest = Entry { record: entry.record.clone(), rules: None };
+        let newest = Entry { record: entry.record.clone(), rules: entry.record.accepted.clone() };
         let mut writes = vec![
             TxnOp::put(self.key(release), newest.text(), None),
             TxnOp::put(self.history_key(release, number), entry.text(), None),
