@@ -86,6 +86,8 @@ fn an_edit_of_files_is_refused_until_it_is_meant() {
     let narrowed = ", ip: [10.0.0.0/8]";
     replace(&serin.config(), &text(", other: {hosts: [other.test], upstream: old}", narrowed, ""));
     is_refused(&serin, "releases.next.audience", 0);
+    let reason = rejected(&serin)[0]["reason"].to_string();
+    assert!(reason.contains("users who came to this instance lately, ") && !reason.contains(", 0 would"), "{reason}");
     // All else of the edit is in force.
     assert!(serin.admin_json("/api/v1/routes").as_array().is_some_and(|routes| routes.len() == 2));
     assert_eq!(canary_users(&serin), at_half);

@@ -10,9 +10,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use routing_rules::release::{
-    Assigner, DeviceClass, Forecast, Group, Preview, Refusal as OrderRefusal, ReleaseState, SeenUser, Status,
-};
+use routing_rules::release::{Assigner, DeviceClass, Forecast, Group, Preview, Refusal as OrderRefusal};
 use routing_rules::rules::{Release, Share};
 use routing_rules::spec::{Percent, ReleaseSpec};
 use routing_rules::table::CompiledRelease;
@@ -24,7 +22,7 @@ use super::{AdminState, unknown};
 use crate::admin::aside;
 use crate::admin::change::{Object, Refusal, refuse};
 use crate::admin::openapi::{QuestionRefusal, Refused};
-use crate::control_path::release::time;
+use crate::control_path::release::{as_it_would_be, seen, time};
 use crate::snapshot::{RecentUser, Snapshot};
 
 /// What would be: at least one of both.
@@ -163,30 +161,20 @@ pub(in crate::admin) async fn preview(
 /// The release as it would be, and the share of those who follow its phases.
 fn then(snapshot: &Snapshot, release: &CompiledRelease, question: Question) -> Result<(Assigner, Percent), Refusal> {
     let now = release.assigner.rules();
-    let context = snapshot.table.context();
     let rules = match &question.rules {
         Some(spec) => edited(now, spec)?,
-        None => Arc::clone(now),
-    };
-    let is_same = (rules.stable(), rules.canary()) == (now.stable(), now.canary());
-    let state = if is_same { context.state(now) } else { ReleaseState::initial(&rules) };
-    let rules = match release.record.as_ref().filter(|_| is_same && question.rules.is_some()) {
-        Some(record) => Arc::new(rules.with_another_salt(record.salts)),
-        None => rules,
-    };
-    let state = match question.percent {
-        Some(_) if !rules.audience().iter().any(|rule| rule.share == Share::Phase) => {
-            return Err((StatusCode::CONFLICT, OrderRefusal::NoPhases.to_string()));
-        }
-        Some(percent) => state.with_percent(percent).with_status(Status::Running),
-        None if question.rules.is_none() => {
+        None if question.percent.is_none() => {
             let reason =
                 r#"what is to be looked at? {"percent": 20}, or {"rules": …} with the release as it would be written"#;
             return Err((StatusCode::BAD_REQUEST, reason.to_owned()));
         }
-        None => state,
+        None => Arc::clone(now),
     };
-    Ok((Assigner::new(rules, &state, &context.secret), state.percent))
+    if question.percent.is_some() && !rules.audience().iter().any(|rule| rule.share == Share::Phase) {
+        return Err((StatusCode::CONFLICT, OrderRefusal::NoPhases.to_string()));
+    }
+    let (then, state) = as_it_would_be(snapshot, release, &rules, question.percent);
+    Ok((then, state.percent))
 }
 
 fn edited(now: &Release, spec: &ReleaseSpec) -> Result<Arc<Release>, Refusal> {
@@ -275,12 +263,6 @@ impl Moves {
         };
         *cell += 1;
     }
-}
-
-/// What is known of the request, without its headers.
-fn seen(user: &RecentUser) -> SeenUser {
-    let RecentUser { bucket, client, device, rule, is_pinned, .. } = *user;
-    SeenUser { bucket, client, device, rule, is_pinned }
 }
 
 fn place_of(device: DeviceClass) -> usize {

@@ -17,7 +17,13 @@ use crate::control_path::release::Records;
 #[derive(Clone, Default)]
 pub(super) struct Guard {
     records: Records,
+    witness: Option<Witness>,
+    /// What it said of the edits that are held. It is asked once for each: problems that change are told anew.
+    said: imbl::HashMap<Key, (Arc<ObjectSpec>, String)>,
 }
+
+/// Who knows how many of the users who came lately an edit would take back, and how many users that are.
+pub type Witness = Arc<dyn Fn(&Release) -> Option<(usize, usize)> + Send + Sync>;
 
 /// An edit that is not accepted.
 pub(super) struct Held {
@@ -25,9 +31,16 @@ pub(super) struct Held {
     pub(super) entry: Arc<Entry>,
     /// Why.
     pub(super) refusal: EditRefusal,
+    /// What is known of whom it concerns.
+    pub(super) said: String,
 }
 
 impl Guard {
+    /// From now on this one is asked.
+    pub(super) fn ask(&mut self, witness: Witness) {
+        self.witness = Some(witness);
+    }
+
     /// From now on these are the records. Returns the releases to look at again.
     pub(super) fn follow(&mut self, records: &Records) -> Vec<Key> {
         let before = std::mem::replace(&mut self.records, records.clone());
@@ -37,7 +50,7 @@ impl Guard {
     }
 
     /// What stays in force instead of an entry that may take users back.
-    pub(super) fn holds(&self, key: &Key, entry: &Arc<Entry>, in_force: &Entries) -> Option<Held> {
+    pub(super) fn holds(&mut self, key: &Key, entry: &Arc<Entry>, in_force: &Entries) -> Option<Held> {
         let Object::Release(edited) = &entry.object else { return None };
         let record = self.records.get(edited.name())?;
         let written = record.accepted.as_ref().filter(|_| !record.has_accepted(edited))?;
@@ -52,8 +65,22 @@ impl Guard {
             Some(kept) => Arc::clone(&kept.spec),
             None => Arc::new(ObjectSpec::Release(Box::new(ReleaseSpec::clone(written)))),
         };
+        self.said.retain(|key, _| in_force.contains_key(key));
+        let said = self.said_of(key, &entry.spec, edited);
         let entry = Entry { spec, object: Object::Release(accepted), ..Entry::clone(entry) };
-        Some(Held { entry: Arc::new(entry), refusal })
+        Some(Held { entry: Arc::new(entry), refusal, said })
+    }
+
+    fn said_of(&mut self, key: &Key, spec: &Arc<ObjectSpec>, edited: &Release) -> String {
+        if let Some((_, said)) = self.said.get(key).filter(|(known, _)| known == spec) {
+            return said.clone();
+        }
+        let told = self.witness.as_ref().and_then(|witness| witness(edited));
+        let said = told.map_or_else(String::new, |(back, users)| {
+            format!(". Of {users} users who came to this instance lately, {back} would go back")
+        });
+        self.said.insert(key.clone(), (Arc::clone(spec), said.clone()));
+        said
     }
 }
 
@@ -63,6 +90,8 @@ fn says(entry: &Entry, written: &ReleaseSpec) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use routing_rules::release::{Command, ReleaseRecord, SignedCommand};
 
     use super::*;
@@ -121,6 +150,25 @@ mod tests {
         assert!(catalog.update_texts(&texts("5", "", 3), None));
         assert_ne!(release(&catalog).written(), accepted.written());
         assert!(catalog.problems().is_empty());
+    }
+
+    #[test]
+    fn who_knows_the_users_is_asked_once_for_each_edit() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let witness: Witness = Arc::new(move |_| Some((counter.fetch_add(1, Relaxed), 200)));
+        let mut catalog = Catalog::default().asking(witness);
+        catalog.update_texts(&texts("phase", "", 0), None);
+        catalog.follow(&records(&ReleaseRecord::begin(&release(&catalog), 1, None, 0)));
+        let mut said = |percent: &str, round| {
+            catalog.update_texts(&texts(percent, "", round), None);
+            catalog.problems()[0].reason.clone()
+        };
+        let first = said("5", 1);
+        assert!(first.ends_with("Of 200 users who came to this instance lately, 0 would go back"), "{first}");
+        assert_eq!(said("5", 2), first);
+        assert!(said("4", 3).contains("lately, 1 would"));
+        assert_eq!(asked.load(Relaxed), 2);
     }
 
     #[test]

@@ -30,6 +30,7 @@ use super::source::{Text, TextKind, Texts};
 use claims::{Claims, Touched};
 use expansion::Expansion;
 use findings::Findings;
+pub use guard::Witness;
 use guard::{Guard, Held};
 use reading::Reading;
 use references::Mending;
@@ -219,6 +220,13 @@ impl Catalog {
         self.unsettled.extend(self.guard.follow(records));
     }
 
+    /// Whoever is refused an edit is also told what this one knows of its users.
+    #[must_use]
+    pub fn asking(mut self, witness: Witness) -> Self {
+        self.guard.ask(witness);
+        self
+    }
+
     /// The rules in force.
     pub fn rules(&self) -> &RuleSet {
         &self.rules
@@ -301,9 +309,9 @@ impl Catalog {
 
     /// The entry; or if that is an edit that takes users back, the release as it was accepted.
     fn guarded(&mut self, key: &Key, entry: Arc<Entry>, findings: &mut Findings) -> Arc<Entry> {
-        let Some(Held { entry, refusal }) = self.guard.holds(key, &entry, &self.entries) else { return entry };
+        let Some(Held { entry, refusal, said }) = self.guard.holds(key, &entry, &self.entries) else { return entry };
         let path = format!("{}.{}.{}", key.0.map_name(), key.1, refusal.cause.at);
-        findings.add(self.problem_at(&entry.document, path, refusal.to_string()));
+        findings.add(self.problem_at(&entry.document, path, format!("{refusal}{said}")));
         // It is accepted as soon as nobody can lose by it.
         self.unsettled.insert(key.clone());
         entry

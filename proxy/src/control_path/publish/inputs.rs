@@ -7,7 +7,7 @@ use routing_rules::rules::Kind;
 
 use super::ended;
 use crate::control_path::assemble::Assembler;
-use crate::control_path::catalog::{Catalog, Document};
+use crate::control_path::catalog::{Catalog, Document, Witness};
 use crate::control_path::decode::Problem;
 use crate::control_path::release::Records;
 use crate::control_path::source::Texts;
@@ -32,11 +32,11 @@ pub(super) struct Inputs {
 
 impl Inputs {
     /// No rules yet.
-    pub(super) fn new(settings: Settings, assembler: Assembler) -> Self {
+    pub(super) fn new(settings: Settings, assembler: Assembler, witness: Witness) -> Self {
         Self {
             written_settings: settings.clone(),
             settings,
-            catalog: Catalog::default(),
+            catalog: Catalog::default().asking(witness),
             assembler,
             settings_problems: Vec::new(),
             environment_problems: Vec::new(),
