@@ -699,6 +699,7 @@ impl Story {
                 override_: None,
                 expose: false,
                 analysis: routing_rules::spec::AnalysisSpec::default(),
+                force: None,
             },
             state: None,
             secret: Secret::from_bytes([1; 32]),

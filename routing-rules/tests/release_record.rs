@@ -193,8 +193,8 @@ fn a_record_is_of_one_pair_of_versions() {
     let next = Release::new("next", &serde_json::from_str(text).unwrap(), &mut Vec::new()).unwrap();
     assert_eq!(context.state(&next), ReleaseState::initial(&next), "the next version begins anew");
     let begun = ReleaseRecord::begin(&next, 7, Some(&record), 2);
-    assert_eq!(begun.after_edit(7, 3), None);
-    let edited = begun.after_edit(8, 3).unwrap();
+    assert_eq!(begun.after_edit(&next, 7, 3), None);
+    let edited = begun.after_edit(&next, 8, 3).unwrap();
     assert_eq!((edited.number, edited.epoch, edited.state), (begun.number + 1, 1, begun.state));
     assert_eq!((begun.number, begun.epoch, begun.state.percent), (record.number + 1, 0, percent(5.0)));
 }

@@ -787,6 +787,7 @@ fn release_spec(stable: &str, canary: &str, percent: u16) -> ReleaseSpec {
         override_: None,
         expose: false,
         analysis: routing_rules::spec::AnalysisSpec::default(),
+        force: None,
     }
 }
 

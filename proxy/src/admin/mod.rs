@@ -93,6 +93,7 @@ fn routes() -> OpenApiRouter<AdminState> {
         .routes(routes!(releases::show))
         .routes(routes!(releases::history))
         .routes(routes!(releases::verdict))
+        .routes(routes!(releases::preview))
         .routes(routes!(releases::order))
         .routes(routes!(webhooks::list))
         .routes(routes!(rejected))

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use routing_rules::release::{Arm, Assigner, Assignment, Bucket, DeviceClass};
+use routing_rules::release::{Arm, Assigner, Assignment, Bucket, DeviceClass, Reason};
 use routing_rules::request::RequestView;
 use routing_rules::rules::Sticky;
 
@@ -107,6 +107,7 @@ impl Comparison {
             bucket,
             rule: number.copied().unwrap_or(NO_RULE),
             group: assignment.group,
+            is_pinned: assignment.reason == Reason::Pin,
             client: request.client,
             now,
             device: assignment.device,

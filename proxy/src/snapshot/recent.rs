@@ -24,6 +24,8 @@ pub struct RecentUser {
     pub device: DeviceClass,
     /// Its group at its last request.
     pub group: Group,
+    /// Whether its pin decided that.
+    pub is_pinned: bool,
     /// When its last request came, in seconds since 1970.
     pub last_seen: u64,
     /// Whether one of its requests failed.
@@ -39,6 +41,8 @@ pub(super) struct Visit {
     /// The number of the rule, or [`NO_RULE`].
     pub(super) rule: u16,
     pub(super) group: Group,
+    /// Whether its pin decides.
+    pub(super) is_pinned: bool,
     pub(super) client: IpAddr,
     /// Seconds since 1970.
     pub(super) now: u64,
@@ -111,6 +115,7 @@ impl RecentUsers {
             rule: rules.iter().position(|number| *number == facts.rule()),
             device: facts.device(),
             group: facts.group(),
+            is_pinned: facts.is_pinned(),
             last_seen: facts.time(),
             has_failed: facts.has_failed(),
             client,
@@ -172,7 +177,8 @@ impl Facts {
     fn new(visit: &Visit, device: DeviceClass) -> Self {
         let time = u64::from(u32::try_from(visit.now).unwrap_or(u32::MAX));
         let canary = if visit.group == Group::Canary { CANARY } else { 0 };
-        Self(time | u64::from(visit.rule) << RULE_AT | (device as u64) << DEVICE_AT | canary | THERE)
+        let pinned = if visit.is_pinned { PINNED } else { 0 };
+        Self(time | u64::from(visit.rule) << RULE_AT | (device as u64) << DEVICE_AT | canary | pinned | THERE)
     }
 
     fn is_there(self) -> bool {
@@ -194,6 +200,10 @@ impl Facts {
 
     fn group(self) -> Group {
         if self.0 & CANARY > 0 { Group::Canary } else { Group::Stable }
+    }
+
+    fn is_pinned(self) -> bool {
+        self.0 & PINNED > 0
     }
 
     fn has_failed(self) -> bool {
@@ -223,6 +233,7 @@ const DEVICE_AT: u32 = 48;
 const THERE: u64 = 1 << 56;
 const CANARY: u64 = 1 << 57;
 const FAILED: u64 = 1 << 58;
+const PINNED: u64 = 1 << 59;
 
 /// A table is of 128 KiB.
 const PLACES: usize = 4_096;
@@ -239,7 +250,8 @@ mod tests {
 
     fn visit(hash: u64, now: u64) -> Visit {
         let client = [192, 0, 2, hash as u8].into();
-        Visit { bucket: Bucket::from_hash(hash), rule: 7, group: Group::Canary, client, now, device: None }
+        let (bucket, group) = (Bucket::from_hash(hash), Group::Canary);
+        Visit { bucket, rule: 7, group, is_pinned: true, client, now, device: None }
     }
 
     fn not_asked() -> DeviceClass {
@@ -259,6 +271,7 @@ mod tests {
             rule: Some(1),
             device: DeviceClass::Mac,
             group: Group::Canary,
+            is_pinned: true,
             last_seen: 101,
             has_failed: false,
             client: [192, 0, 2, 5].into(),
@@ -267,10 +280,11 @@ mod tests {
         users.failed(0, Bucket::from_hash(5));
         // Elsewhere later, without a rule, from another address.
         let client = "2001:db8::1".parse().unwrap();
-        let elsewhere = Visit { rule: NO_RULE, group: Group::Stable, client, ..visit(5, 102) };
+        let elsewhere = Visit { rule: NO_RULE, group: Group::Stable, is_pinned: false, client, ..visit(5, 102) };
         users.saw(1, &elsewhere, || DeviceClass::Tv);
         let (rule, group, device) = (None, Group::Stable, DeviceClass::Tv);
-        let expected = RecentUser { rule, device, group, last_seen: 102, has_failed: true, client, ..expected };
+        let expected =
+            RecentUser { rule, device, group, is_pinned: false, last_seen: 102, has_failed: true, client, ..expected };
         assert_eq!(users.all(&[3, 7]), [expected]);
         // A worker that does not exist sees nobody.
         users.saw(2, &visit(6, 100), not_asked);

@@ -90,7 +90,7 @@ fn a_release_that_comes_back_deals_as_before_and_another_salt_deals_anew() {
     eventually(PATIENCE, "the release", || user(&mut serin.client(), &user_of_canary).text() == "canary");
     assert_eq!(groups(&serin), before);
 
-    let anew = with_release.replace("sticky: {", "sticky: {salt: 6d0c6a0e9f1b4c57a3e2d81f40b7c9aa, ");
+    let anew = with_release.replace("sticky: {", "force: 0, sticky: {salt: 6d0c6a0e9f1b4c57a3e2d81f40b7c9aa, ");
     replace(&serin.config(), &anew);
     eventually(PATIENCE, "the other salt", || groups(&serin) != before);
     let after = groups(&serin);

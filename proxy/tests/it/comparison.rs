@@ -360,7 +360,7 @@ fn counts_stay_with_the_names_of_release_and_rule() {
     let mut client = serin.client();
     as_user(&mut client, CANARY, "GET", "/500");
     as_user(&mut client, CONTROL, "GET", "/200");
-    let lab = format!("{{name: lab, ip: [10.0.0.0/8], percent: 20}}, {EVERYONE}");
+    let lab = format!("{{name: lab, ip: [10.0.0.0/8], percent: 50}}, {EVERYONE}");
     serin.reload_serving(&Rules { audience: lab, ..Rules::of(&stable, &canary) }.text());
     as_user(&mut client, CANARY, "GET", "/200");
     assert_eq!((counts_of(&serin, 0, 0), counts_of(&serin, 0, 1)), ([0; 4], [2, 1, 1, 0]));

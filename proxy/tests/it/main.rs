@@ -52,12 +52,14 @@ mod etcd_transactions;
 mod explain;
 mod faults;
 mod fleet;
+mod guard;
 mod health;
 mod hedge;
 mod listeners;
 mod migrate;
 mod openapi;
 mod overload;
+mod preview;
 mod register;
 
 mod rejected;

@@ -72,6 +72,9 @@ fn answers_are_as_described() {
         ("/api/v1/releases/{release}/{order}", "post", "/api/v1/releases/next/set", json!({"percent": 2}), 409),
         ("/api/v1/releases/{release}/{order}", "post", "/api/v1/releases/next/set", json!({"percent": "x"}), 422),
         ("/api/v1/releases/{release}/{order}", "post", "/api/v1/releases/next/pause?wait=now", json!({}), 400),
+        ("/api/v1/releases/{release}/preview", "post", "/api/v1/releases/next/preview", json!({"percent": 20}), 200),
+        ("/api/v1/releases/{release}/preview", "post", "/api/v1/releases/next/preview", json!({}), 400),
+        ("/api/v1/releases/{release}/preview", "post", "/api/v1/releases/next/preview", json!({"rules": {}}), 422),
         ("/api/v1/explain", "get", "/api/v1/explain?url=http://shop.test/&ip=10.0.0.1", json!({}), 200),
         ("/api/v1/explain", "get", "/api/v1/explain?url=/nowhere", json!({}), 400),
         (

@@ -11,7 +11,7 @@ use super::page::is_of_a_page;
 use super::pin::{Pin, Pins, RuleTag};
 use super::{Arm, Assignment, Bucket, Group, Growth, Reason, ReleaseState, Secret, Status};
 use crate::request::{RequestView, cookie};
-use crate::rules::{KeySource, Override, Release, Share};
+use crate::rules::{Conditions, KeySource, Override, Release, Share};
 use crate::spec::Percent;
 
 /// What a request brings from outside its bytes.
@@ -126,10 +126,8 @@ impl Assigner {
 
     /// The group of a request's user: by override, else by pin, else by the first rule whose conditions hold.
     pub fn assign<'r>(&'r self, request: &RequestView<'_>, moment: &Moment) -> Assignment<'r> {
-        match self.status {
-            Status::RolledBack => return self.without_rule(Group::Stable, Reason::Inactive(self.status)),
-            Status::Completed => return self.without_rule(Group::Canary, Reason::Inactive(self.status)),
-            Status::Running | Status::Paused => {}
+        if let Some(ended) = self.ended() {
+            return ended;
         }
         if let Some(group) = self.overridden(request) {
             return self.without_rule(group, Reason::Override);
@@ -147,17 +145,56 @@ impl Assigner {
     /// The group of a user who is known from elsewhere, for example from an access log: as [`Self::assign`], but
     /// the request's override, pin and sticky key are not looked at, and there are no cookies to set.
     pub fn assign_known(&self, user: &KnownUser<'_>, request: &RequestView<'_>) -> Assignment<'_> {
-        match self.status {
-            Status::RolledBack => return self.without_rule(Group::Stable, Reason::Inactive(self.status)),
-            Status::Completed => return self.without_rule(Group::Canary, Reason::Inactive(self.status)),
-            Status::Running | Status::Paused => {}
+        if let Some(ended) = self.ended() {
+            return ended;
         }
         // The time decides only about cookies, which are dropped.
         let moment = Moment { unix_secs: 0, draw: [0, 0] };
-        let pinned = user.pinned_by.map(|rule| Pin::new(user.bucket, RuleTag::of(rule), moment.unix_secs));
-        let by_pin = pinned.and_then(|pin| self.by_pin(pin, request, &moment));
+        let by_pin = self.by_known_pin(user, request, &moment);
         let assignment = by_pin.unwrap_or_else(|| self.by_rules(Some(user.bucket), request, &moment));
         Assignment { to_set: CookiesToSet::default(), ..assignment }
+    }
+
+    /// The groups of such a user as far as it is known which conditions hold: one for each rule that may decide. `holds` does
+    /// not know of all of them.
+    pub(super) fn assign_possible(
+        &self,
+        user: &KnownUser<'_>,
+        request: &RequestView<'_>,
+        holds: impl Fn(&Conditions) -> Option<bool>,
+    ) -> Vec<Assignment<'_>> {
+        let moment = Moment { unix_secs: 0, draw: [0, 0] };
+        if let Some(certain) = self.ended().or_else(|| self.by_known_pin(user, request, &moment)) {
+            return vec![certain];
+        }
+        let audience = self.rules.audience().iter().enumerate();
+        let mut held = audience.map(|(index, rule)| (Some(index), holds(&rule.conditions))).chain([(None, Some(true))]);
+        let mut possible = Vec::new();
+        let certain = held.find_map(|(index, held)| match held {
+            Some(true) => Some(index),
+            Some(false) => None,
+            None => {
+                possible.push(index);
+                None
+            }
+        });
+        possible.extend(certain);
+        possible.into_iter().map(|index| self.by_rule(index, Some(user.bucket), request, &moment)).collect()
+    }
+
+    /// Where everybody is once nobody is asked any more.
+    pub(super) fn ended(&self) -> Option<Assignment<'_>> {
+        let group = match self.status {
+            Status::RolledBack => Group::Stable,
+            Status::Completed => Group::Canary,
+            Status::Running | Status::Paused => return None,
+        };
+        Some(self.without_rule(group, Reason::Inactive(self.status)))
+    }
+
+    fn by_known_pin(&self, user: &KnownUser<'_>, request: &RequestView<'_>, moment: &Moment) -> Option<Assignment<'_>> {
+        let rule = user.pinned_by?;
+        self.by_pin(Pin::new(user.bucket, RuleTag::of(rule), moment.unix_secs), request, moment)
     }
 
     fn overridden(&self, request: &RequestView<'_>) -> Option<Group> {
@@ -199,9 +236,20 @@ impl Assigner {
     /// `pinned` is the bucket of a pin whose rule does not decide; it still says who the user is.
     fn by_rules<'r>(&'r self, pinned: Option<Bucket>, request: &RequestView<'_>, moment: &Moment) -> Assignment<'r> {
         let facts = Facts::new(request);
-        let Some(index) = self.first_rule(&facts) else {
-            let device = facts.known_device();
-            return Assignment { bucket: pinned, device, ..self.without_rule(Group::Stable, Reason::NoRule) };
+        let assignment = self.by_rule(self.first_rule(&facts), pinned, request, moment);
+        Assignment { device: facts.known_device(), ..assignment }
+    }
+
+    /// The group by the rule at this place, or where none decides.
+    fn by_rule<'r>(
+        &'r self,
+        index: Option<usize>,
+        pinned: Option<Bucket>,
+        request: &RequestView<'_>,
+        moment: &Moment,
+    ) -> Assignment<'r> {
+        let Some(index) = index else {
+            return Assignment { bucket: pinned, ..self.without_rule(Group::Stable, Reason::NoRule) };
         };
         let cut = self.shares[index].cut;
         let key = match pinned {
@@ -231,7 +279,6 @@ impl Assigner {
         Assignment {
             arm: is_compared.then_some(if compared.takes(bucket) { Arm::Canary } else { Arm::Control }),
             without_cookie,
-            device: facts.known_device(),
             ..self.with_rule(index, group, Reason::Rule, Some(bucket), to_set)
         }
     }
@@ -310,6 +357,7 @@ mod tests {
             override_: Some(crate::spec::OverrideSpec::Header("x-group".into())),
             expose: false,
             analysis: crate::spec::AnalysisSpec::default(),
+            force: None,
         };
         let rules = Release::new("r", &spec, &mut Vec::new()).unwrap();
         let state = ReleaseState { percent: Percent::ZERO, status, growth: None };

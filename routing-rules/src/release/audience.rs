@@ -20,6 +20,11 @@ impl<'a> Facts<'a> {
         Self { request, device: OnceCell::new(), place: OnceCell::new() }
     }
 
+    /// The same of a request whose headers are gone, and of which it is known what they said of the device.
+    pub(super) fn of_device(request: &'a RequestView<'a>, device: DeviceClass) -> Self {
+        Self { device: device.into(), ..Self::new(request) }
+    }
+
     /// Whether all conditions hold. The cheap ones are asked first.
     pub(super) fn fulfil(&self, conditions: &Conditions) -> bool {
         let headers = self.request.headers;
@@ -29,7 +34,17 @@ impl<'a> Facts<'a> {
                 .iter()
                 .all(|condition| condition.pattern.matches(headers.get(&condition.name).map(HeaderValue::as_bytes)))
             && conditions.cookie.iter().all(|condition| condition.pattern.matches(cookie(headers, &condition.name)))
-            && (conditions.device.is_empty() || conditions.device.contains(&self.device()))
+            && self.fulfil_device_and_place(conditions)
+    }
+
+    /// Whether those conditions hold that do not ask for headers or cookies.
+    pub(super) fn fulfil_other_than_texts(&self, conditions: &Conditions) -> bool {
+        (conditions.ip.is_empty() || conditions.ip.contains(self.request.client))
+            && self.fulfil_device_and_place(conditions)
+    }
+
+    fn fulfil_device_and_place(&self, conditions: &Conditions) -> bool {
+        (conditions.device.is_empty() || conditions.device.contains(&self.device()))
             && conditions.geo.as_ref().is_none_or(|pattern| self.place().is_some_and(|place| lies_in(place, pattern)))
     }
 

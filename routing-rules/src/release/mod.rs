@@ -16,6 +16,7 @@ mod assign;
 mod audience;
 mod key;
 mod page;
+mod preview;
 
 mod bucket;
 mod salt;
@@ -26,6 +27,7 @@ mod session;
 
 mod assignment;
 mod command;
+mod edit;
 mod record;
 mod state;
 
@@ -36,7 +38,9 @@ pub use assignment::{Arm, Assignment, Group, Reason, UnknownGroup};
 pub use bucket::Bucket;
 pub use command::{Command, Refusal, SignedCommand};
 pub use device::{DEVICE_TABLE_VERSION, DeviceClass, UnknownDevice};
+pub use edit::{EditRefusal, ThrowsBack, throws_back};
 pub use pin::PinRefusal;
+pub use preview::{Forecast, Preview, Redraw, SeenUser};
 pub use record::{Canary, Change, Clock, Hold, ITSELF, Pace, ReleaseRecord};
 pub use salt::Salt;
 pub use seal::Secret;

@@ -4,14 +4,16 @@
 //! stores records sees to it that each follows the one before. Time comes with each question, in milliseconds since 1970.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::edit::is_same_but_for_force;
 use super::{Command, Growth, Refusal, ReleaseState, SignedCommand, Status};
 use crate::rules::{Name, Phase, Release};
-use crate::spec::{Percent, Span};
+use crate::spec::{Percent, ReleaseSpec, Span};
 
 /// How far a release has come, and since when.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ReleaseRecord {
     /// Counts the changes of all releases of this name, from 1.
     pub number: u64,
@@ -33,6 +35,8 @@ pub struct ReleaseRecord {
     pub epoch: u32,
     /// Stands for the rules that say who is where. With others it was edited.
     pub rules: u64,
+    /// The release as it was written when that was last accepted: what an edit is held against. `None` if nobody has kept it.
+    pub accepted: Option<Arc<ReleaseSpec>>,
     /// The number of the change since which users are in the canary group, or were last: what is found out about a canary is
     /// of one such run.
     pub began: u64,
@@ -158,6 +162,7 @@ impl ReleaseRecord {
             falls: 0,
             epoch: 0,
             rules: mark,
+            accepted: Some(Arc::clone(rules.written())),
             began: before.map_or(0, |before| before.number) + 1,
             salts: 0,
             last: Change::own("begin", &reason, now_ms),
@@ -287,11 +292,24 @@ impl ReleaseRecord {
         Self { number: self.number + 1, last, ..self.clone() }
     }
 
-    /// Its rules are those with this mark now. `None` if they were.
-    pub fn after_edit(&self, mark: u64, now_ms: u64) -> Option<Self> {
-        let last = Change::own("edit", "its rules are others", now_ms);
-        let is_edit = self.rules != mark;
-        is_edit.then(|| Self { number: self.number + 1, epoch: self.epoch + 1, rules: mark, last, ..self.clone() })
+    /// Its rules are these now, for which this mark stands. `None` if they were.
+    pub fn after_edit(&self, rules: &Release, mark: u64, now_ms: u64) -> Option<Self> {
+        let (epoch, what) = match self.rules == mark {
+            true if self.has_accepted(rules) => return None,
+            true => (self.epoch, "who is where stays as it was"),
+            false => (self.epoch + 1, "its rules are others"),
+        };
+        let last = Change::own("edit", what, now_ms);
+        let accepted = Some(Arc::clone(rules.written()));
+        Some(Self { number: self.number + 1, epoch, rules: mark, accepted, last, ..self.clone() })
+    }
+
+    /// Whether these are the rules that were accepted last, whatever they force.
+    pub fn has_accepted(&self, rules: &Release) -> bool {
+        let is_same = |accepted: &Arc<ReleaseSpec>| {
+            Arc::ptr_eq(accepted, rules.written()) || is_same_but_for_force(accepted, rules.written())
+        };
+        self.accepted.as_ref().is_some_and(is_same)
     }
 
     /// The phase it is in, if its percent is that of a phase.

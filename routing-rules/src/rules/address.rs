@@ -35,6 +35,14 @@ impl AddressSet {
         }
     }
 
+    /// Whether all addresses of a network are in one of the networks.
+    pub(crate) fn covers(&self, network: IpNet) -> bool {
+        match network {
+            IpNet::V4(network) => self.v4.get_lpm(&network).is_some(),
+            IpNet::V6(network) => self.v6.get_lpm(&network).is_some(),
+        }
+    }
+
     /// Adds a network.
     pub fn insert(&mut self, network: IpNet) {
         match network {

@@ -16,6 +16,7 @@ mod limit;
 mod listener;
 mod mirror;
 mod name;
+pub(crate) mod overlap;
 mod path;
 mod release;
 mod route;

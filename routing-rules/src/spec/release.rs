@@ -33,6 +33,10 @@ pub struct ReleaseSpec {
     /// How the canary is compared with stable, and what follows.
     #[serde(default)]
     pub analysis: AnalysisSpec,
+    /// Accept an edit although it may take users of the canary back to stable: the number of the edits before it (`epoch`), which
+    /// the refusal names. It is about that edit only, and means nothing afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force: Option<u32>,
 }
 
 /// How a canary is judged.

@@ -1,10 +1,11 @@
 //! What two routes have in common, told from their patterns alone.
 //!
-//! Decided exactly except for regular expressions, about which nothing is assumed: they may meet whatever there is, and cover
-//! only their equals. So [`Pair::may_meet`] is certain when it says no, and [`Pair::covers`] when it says yes.
+//! As far as patterns tell ([`crate::rules::overlap`]): [`Pair::may_meet`] is certain when it says no, and [`Pair::covers`] when it
+//! says yes.
 
 use super::Precedence;
-use crate::rules::{AddressSet, HostPattern, Name, PathPattern, Route, RouteConditions, TextCondition, TextPattern};
+use crate::rules::overlap::{addresses_cover, addresses_meet, is_implied, list_covers, lists_meet, texts_may_meet};
+use crate::rules::{HostPattern, Name, PathPattern, Route, RouteConditions};
 
 /// A route by one of its hosts and one of its paths: what stands in the order of [`Precedence`] once.
 #[derive(Clone, Copy, Debug)]
@@ -110,55 +111,4 @@ fn conditions_cover(wide: &RouteConditions, others: &[Pair<'_>]) -> bool {
         && any(&|narrow| addresses_cover(&wide.client_ip, &narrow.client_ip))
         && wide.headers.iter().all(|condition| any(&|narrow| is_implied(condition, &narrow.headers)))
         && wide.query.iter().all(|condition| any(&|narrow| is_implied(condition, &narrow.query)))
-}
-
-/// An empty list asks for nothing.
-fn lists_meet<T: PartialEq>(one: &[T], other: &[T]) -> bool {
-    one.is_empty() || other.is_empty() || one.iter().any(|entry| other.contains(entry))
-}
-
-fn list_covers<T: PartialEq>(wide: &[T], narrow: &[T]) -> bool {
-    wide.is_empty() || !narrow.is_empty() && narrow.iter().all(|entry| wide.contains(entry))
-}
-
-/// Networks lie within each other or apart, so they meet where one holds the other's first address.
-fn addresses_meet(one: &AddressSet, other: &AddressSet) -> bool {
-    let holds = |set: &AddressSet, other: &AddressSet| other.networks().any(|network| set.contains(network.network()));
-    one.is_empty() || other.is_empty() || holds(one, other) || holds(other, one)
-}
-
-fn addresses_cover(wide: &AddressSet, narrow: &AddressSet) -> bool {
-    let covered = |narrow: ipnet::IpNet| wide.networks().any(|wide| wide.contains(&narrow));
-    wide.is_empty() || !narrow.is_empty() && narrow.networks().all(covered)
-}
-
-fn texts_may_meet<N: PartialEq>(one: &[TextCondition<N>], other: &[TextCondition<N>]) -> bool {
-    let apart = |one: &TextCondition<N>, other: &TextCondition<N>| {
-        one.name == other.name && !patterns_may_meet(&one.pattern, &other.pattern)
-    };
-    !one.iter().any(|condition| other.iter().any(|other| apart(condition, other)))
-}
-
-fn patterns_may_meet(one: &TextPattern, other: &TextPattern) -> bool {
-    match (one, other) {
-        (TextPattern::Absent, TextPattern::Absent) => true,
-        (TextPattern::Absent, _) | (_, TextPattern::Absent) => false,
-        (TextPattern::Exact(text), pattern) | (pattern, TextPattern::Exact(text)) => pattern.matches(Some(text)),
-        (TextPattern::Prefix(one), TextPattern::Prefix(other)) => one.starts_with(other) || other.starts_with(one),
-        _ => true,
-    }
-}
-
-fn is_implied<N: PartialEq>(condition: &TextCondition<N>, by: &[TextCondition<N>]) -> bool {
-    by.iter().any(|given| given.name == condition.name && pattern_covers(&condition.pattern, &given.pattern))
-}
-
-fn pattern_covers(wide: &TextPattern, narrow: &TextPattern) -> bool {
-    match (wide, narrow) {
-        (wide, TextPattern::Exact(text)) => wide.matches(Some(text)),
-        (TextPattern::Present, TextPattern::Absent) => false,
-        (TextPattern::Present, _) => true,
-        (TextPattern::Prefix(wide), TextPattern::Prefix(narrow)) => narrow.starts_with(wide),
-        (wide, narrow) => wide == narrow,
-    }
 }

@@ -3,6 +3,7 @@
 mod analysis;
 mod compared;
 mod order;
+mod preview;
 mod verdict;
 mod view;
 
@@ -23,6 +24,7 @@ use super::openapi::{AnyRefusal, QuestionRefusal, Refused};
 use super::{AdminState, aside};
 use crate::control_path::release::StoreError;
 pub(super) use order::{__path_order, order};
+pub(super) use preview::{__path_preview, preview};
 pub(super) use verdict::{__path_verdict, verdict};
 use view::{EntryView, ReleaseView};
 

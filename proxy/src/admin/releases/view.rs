@@ -163,7 +163,7 @@ impl EntryView {
 }
 
 /// 12.5 for 12.5 %.
-fn number(percent: routing_rules::spec::Percent) -> f64 {
+pub(super) fn number(percent: routing_rules::spec::Percent) -> f64 {
     f64::from(percent.basis_points()) / 100.0
 }
 

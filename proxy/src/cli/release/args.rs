@@ -24,6 +24,8 @@ pub(super) enum What {
     List,
     /// Say how far a release is. With `--watch`: exit code 0 if it is completed, 1 if it is rolled back.
     Status(StatusArgs),
+    /// Say whom another percent, or an edit of the rules, would move of the users who came lately. It changes nothing.
+    Preview(PreviewArgs),
     /// Begin again in the first phase, after a rollback or the end.
     Start(OrderArgs),
     /// Go on to the next phase; after one of 100 % the release is complete.
@@ -62,6 +64,18 @@ pub(super) struct StatusArgs {
     /// Follow it until it ends, or Ctrl-C. Where that is no terminal, each change is a line.
     #[arg(long)]
     pub(super) watch: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct PreviewArgs {
+    /// The release.
+    pub(super) name: String,
+    /// The share of the users who follow the phases: 0 to 100. Default: the one of now.
+    #[arg(long, value_name = "PERCENT", value_parser = percent, required_unless_present = "file")]
+    pub(super) percent: Option<f64>,
+    /// An edited file of rules with the release among them, or one that is the release. Default: the rules in force.
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]

@@ -5,6 +5,7 @@
 mod answer;
 mod args;
 mod order;
+mod preview;
 mod text;
 mod verdict;
 mod watch;
@@ -36,6 +37,7 @@ async fn carry_out(api: &Api, what: What, json: bool) -> Result<ExitCode, Troubl
         What::Status(StatusArgs { name, watch: true }) => watch::watch(api, &name, json).await,
         What::Verdict(args) => verdict::verdict(api, &args, json).await,
         What::History(args) => history(api, &args, json).await,
+        What::Preview(args) => preview::preview(api, &args, json).await,
         What::Start(args) => order::order(api, "start", None, &args, json).await,
         What::Promote(args) => order::order(api, "promote", None, &args, json).await,
         What::Set(args) => order::order(api, "set", Some(args.percent), &args.order, json).await,

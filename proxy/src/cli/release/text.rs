@@ -250,7 +250,7 @@ fn instances(fleet: &Fleet, style: &Style) -> Vec<String> {
 }
 
 /// Lines behind a word.
-fn row(word: &str, lines: Vec<String>) -> impl Iterator<Item = String> {
+pub(super) fn row(word: &str, lines: Vec<String>) -> impl Iterator<Item = String> {
     let words = std::iter::once(word.to_owned()).chain(std::iter::repeat(String::new()));
     lines.into_iter().zip(words).map(|(line, word)| format!("{word:MARGIN$}{line}")).collect::<Vec<_>>().into_iter()
 }
@@ -272,7 +272,7 @@ fn tone(Release { status, hold, .. }: &Release) -> Paint {
 }
 
 /// How long ago a time was. What is ahead of this machine's clock is now.
-fn ago(time: &str, now: SystemTime) -> String {
+pub(super) fn ago(time: &str, now: SystemTime) -> String {
     match humantime::parse_rfc3339(time) {
         Ok(time) => span(now.duration_since(time).unwrap_or_default()),
         Err(_) => shown(time),

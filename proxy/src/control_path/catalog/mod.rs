@@ -14,6 +14,8 @@ mod references;
 
 mod expansion;
 
+mod guard;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -23,10 +25,13 @@ use routing_rules::rules::{Kind, Listener, Object, Release, RuleSet};
 use routing_rules::spec::{ListenerSpec, ReleaseSpec, RouteSpec, Spec, UpstreamSpec};
 
 use super::decode::{self, Node, Problem};
+use super::release::Records;
 use super::source::{Text, TextKind, Texts};
 use claims::{Claims, Touched};
 use expansion::Expansion;
 use findings::Findings;
+pub use guard::Witness;
+use guard::{Guard, Held};
 use reading::Reading;
 use references::Mending;
 
@@ -77,6 +82,8 @@ pub struct Catalog {
     placed: Placed,
     /// What templates make.
     expansion: Expansion,
+    /// Keeps releases from edits that take users back.
+    guard: Guard,
 }
 
 /// Problems by document and path. Persistent.
@@ -208,6 +215,18 @@ impl Catalog {
         self.settle(touched)
     }
 
+    /// From the next update on, this is how far releases are, and what of them was accepted.
+    pub fn follow(&mut self, records: &Records) {
+        self.unsettled.extend(self.guard.follow(records));
+    }
+
+    /// Whoever is refused an edit is also told what this one knows of its users.
+    #[must_use]
+    pub fn asking(mut self, witness: Witness) -> Self {
+        self.guard.ask(witness);
+        self
+    }
+
     /// The rules in force.
     pub fn rules(&self) -> &RuleSet {
         &self.rules
@@ -282,9 +301,20 @@ impl Catalog {
             if claim.is_contested {
                 self.unsettled.insert(key.clone());
             }
-            changes.push((key, claim.entry));
+            let entry = claim.entry.map(|entry| self.guarded(&key, entry, &mut findings));
+            changes.push((key, entry));
         }
         self.take(changes, findings)
+    }
+
+    /// The entry; or if that is an edit that takes users back, the release as it was accepted.
+    fn guarded(&mut self, key: &Key, entry: Arc<Entry>, findings: &mut Findings) -> Arc<Entry> {
+        let Some(Held { entry, refusal, said }) = self.guard.holds(key, &entry, &self.entries) else { return entry };
+        let path = format!("{}.{}.{}", key.0.map_name(), key.1, refusal.cause.at);
+        findings.add(self.problem_at(&entry.document, path, format!("{refusal}{said}")));
+        // It is accepted as soon as nobody can lose by it.
+        self.unsettled.insert(key.clone());
+        entry
     }
 
     /// Puts objects in force, except for what refers to nothing. Returns whether the rules changed.

@@ -5,8 +5,9 @@
 
 use routing_rules::rules::Kind;
 
+use super::ended;
 use crate::control_path::assemble::Assembler;
-use crate::control_path::catalog::{Catalog, Document};
+use crate::control_path::catalog::{Catalog, Document, Witness};
 use crate::control_path::decode::Problem;
 use crate::control_path::release::Records;
 use crate::control_path::source::Texts;
@@ -31,11 +32,11 @@ pub(super) struct Inputs {
 
 impl Inputs {
     /// No rules yet.
-    pub(super) fn new(settings: Settings, assembler: Assembler) -> Self {
+    pub(super) fn new(settings: Settings, assembler: Assembler, witness: Witness) -> Self {
         Self {
             written_settings: settings.clone(),
             settings,
-            catalog: Catalog::default(),
+            catalog: Catalog::default().asking(witness),
             assembler,
             settings_problems: Vec::new(),
             environment_problems: Vec::new(),
@@ -54,7 +55,10 @@ impl Inputs {
             self.main_is_good = main.tree.is_ok();
         }
         let trust_changed = main.as_ref().is_some_and(|main| self.read_settings(main));
+        self.catalog.follow(records);
+        let before = self.catalog.rules().clone();
         let rules_changed = self.catalog.update_texts(&texts, main) | self.expand();
+        ended::note(records, &before, self.catalog.rules());
         let has_moved = self.assembler.set_records(records);
         let is_first = self.texts.is_empty();
         self.texts = texts;

@@ -1,5 +1,7 @@
 //! Puts rules in force: catalog, snapshot, listeners, stored copy. The only place that swaps.
 
+mod ended;
+
 mod held_back;
 
 mod inputs;
@@ -19,9 +21,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::assemble::Assembler;
-use super::catalog::{Catalog, Document};
+use super::catalog::{Catalog, Document, Witness};
 use super::decode::Problem;
-use super::release::Records;
+use super::release::{Records, taken_back};
 use super::saver::Saver;
 use super::source::{Change, Texts};
 use crate::settings::Settings;
@@ -80,8 +82,9 @@ impl Publisher {
         listeners: Box<dyn Listeners>,
         saver: Option<Saver>,
     ) -> Self {
+        let inputs = Inputs::new(settings, assembler, witness(&snapshots));
         Self {
-            inputs: Inputs::new(settings, assembler),
+            inputs,
             texts: Texts::default(),
             records: Records::new(),
             snapshots,
@@ -105,7 +108,7 @@ impl Publisher {
 
     /// Begins with stored rules, to be replaced by what the sources say.
     pub fn restore(&mut self, catalog: Catalog) {
-        self.inputs.catalog = catalog;
+        self.inputs.catalog = catalog.asking(witness(&self.snapshots));
         self.inputs.stale = true;
     }
 
@@ -333,6 +336,12 @@ impl Publisher {
         }
         self.problems = Arc::new(problems);
     }
+}
+
+/// What is known of users is known by the snapshot in force.
+fn witness(snapshots: &Arc<SnapshotCell>) -> Witness {
+    let snapshots = Arc::clone(snapshots);
+    Arc::new(move |edited| taken_back(&snapshots.load(), edited))
 }
 
 /// Answers that changed nothing were not stored, and the next start is to know how old the last one is.

@@ -171,7 +171,7 @@ impl Desk {
             let now_ms = moment::unix_ms();
             let is_known = known.is_some_and(|known| known.number == newest.number);
             let pace = if is_known { pace } else { Pace::Held };
-            let edited = newest.after_edit(mark(rules), now_ms);
+            let edited = newest.after_edit(rules, mark(rules), now_ms);
             Ok(edited.or_else(|| newest.by_itself(rules, canary, pace, now_ms)))
         };
         self.change(rules, known, may_replace, change).await
@@ -207,7 +207,7 @@ impl Desk {
                 },
             };
             let is_first = before.is_none();
-            let entry = entry(rules, next, before.as_deref());
+            let entry = entry(next, before.as_deref());
             match self.store.add(name, &entry, revision).await {
                 Ok(_) if is_first => tries = 0,
                 Ok(revision) => return Ok(Done { record: entry.record, has_changed: true, revision }),
@@ -219,9 +219,11 @@ impl Desk {
 }
 
 /// An entry of history. Rules that are new are part of it, and others now and then: entries are not kept for ever.
-fn entry(rules: &Release, record: ReleaseRecord, before: Option<&ReleaseRecord>) -> Entry {
-    let is_told = before.is_some_and(|before| before.rules == record.rules) && !record.number.is_multiple_of(RETELL);
-    Entry { record: Arc::new(record), rules: (!is_told).then(|| Arc::clone(rules.written())) }
+fn entry(record: ReleaseRecord, before: Option<&ReleaseRecord>) -> Entry {
+    let is_same = before.is_some_and(|before| before.accepted == record.accepted);
+    let is_told = is_same && !record.number.is_multiple_of(RETELL);
+    let rules = record.accepted.clone().filter(|_| !is_told);
+    Entry { record: Arc::new(record), rules }
 }
 
 impl Expected {

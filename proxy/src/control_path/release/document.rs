@@ -89,17 +89,17 @@ impl Entry {
 }
 
 impl StoredHistories {
-    /// The newest entry of each release.
+    /// The newest entry of each release, with the rules that were accepted last.
     ///
     /// # Errors
     /// One cannot be read: says which.
     pub fn newest(&self) -> Result<BTreeMap<Name, Entry>, String> {
-        let newest = self.0.iter().filter_map(|(name, entries)| Some((name, entries.back()?.get())));
-        let read = |(name, text): (&String, &str)| {
-            let both = Name::new(name).and_then(|known| Ok((known, Entry::parse(text.as_bytes())?)));
+        let written = self.0.iter().filter(|(_, entries)| !entries.is_empty());
+        let read = |(name, entries): (&String, &VecDeque<Box<RawValue>>)| {
+            let both = Name::new(name).and_then(|known| Ok((known, newest(entries)?)));
             both.map_err(|reason| format!("release `{name}`: {reason}"))
         };
-        newest.map(read).collect()
+        written.map(read).collect()
     }
 
     /// The last entries of a release that can be read, the newest first: no more than so many.
@@ -137,6 +137,20 @@ impl StoredRecords {
     }
 }
 
+/// The last entry. Not each has the rules, so that those before are asked for them.
+fn newest(entries: &VecDeque<Box<RawValue>>) -> Result<Entry, String> {
+    let mut all = entries.iter().rev().map(|text| Entry::parse(text.get().as_bytes()));
+    let newest = all.next().ok_or_else(|| "its history is empty".to_owned())??;
+    let record = &newest.record;
+    if record.accepted.is_some() {
+        return Ok(newest);
+    }
+    let is_of_it = |entry: &Entry| (&entry.record.stable, &entry.record.canary) == (&record.stable, &record.canary);
+    let before = all.map_while(Result::ok).take_while(is_of_it);
+    let accepted = before.filter_map(|entry| entry.rules).next();
+    Ok(Entry { record: Arc::new(ReleaseRecord { accepted, ..ReleaseRecord::clone(record) }), rules: None })
+}
+
 fn usable<T>(release: &str, read: Result<T, String>) -> Option<T> {
     read.inspect_err(|reason| tracing::error!(release, reason, "what is stored of a release cannot be used")).ok()
 }
@@ -156,6 +170,7 @@ impl Document {
             rules,
             began,
             salts,
+            accepted,
             last,
         } = record;
         Self {
@@ -178,12 +193,12 @@ impl Document {
             hold: hold.map(|hold| hold.as_str().to_owned()),
             clock_ms: clock.ran_ms,
             clock_since: clock.running_since_ms.map(time),
-            rules: None,
+            rules: accepted.clone(),
         }
     }
 
-    fn entry(mut self) -> Result<Entry, String> {
-        let rules = self.rules.take();
+    fn entry(self) -> Result<Entry, String> {
+        let rules = self.rules.clone();
         Ok(Entry { record: Arc::new(self.record()?), rules })
     }
 
@@ -209,6 +224,7 @@ impl Document {
             epoch: self.epoch,
             began: self.began,
             salts: self.salts,
+            accepted: self.rules,
             rules: u64::from_str_radix(&self.rules_mark, 16).map_err(|error| format!("rules_mark: {error}"))?,
             last: Change {
                 action: self.action.into(),
@@ -256,14 +272,35 @@ mod tests {
         let fallen = second.by_itself(&rules, Canary::Down, Pace::Clock, 1_800_000_061_000).unwrap();
         let paused = second.after(&SignedCommand { command: Command::Pause, ..order }, &rules, 0).unwrap().unwrap();
         for record in [first, second, fallen, paused].map(Arc::new) {
-            let entry = Entry { record: Arc::clone(&record), rules: None };
-            assert_eq!(Entry::parse(entry.text().as_bytes()), Ok(entry));
             let entry = Entry { record: Arc::clone(&record), rules: Some(Arc::new(spec.clone())) };
             assert_eq!(Entry::parse(entry.text().as_bytes()), Ok(entry));
+            // Most entries of a history do not say what was accepted before.
+            let without = ReleaseRecord { accepted: None, ..ReleaseRecord::clone(&record) };
+            let entry = Entry { record: Arc::new(without), rules: None };
+            assert_eq!(Entry::parse(Entry { record: Arc::clone(&record), rules: None }.text().as_bytes()), Ok(entry));
             let records: Records = [(rules.name().clone(), record)].into_iter().collect();
             let stored = serde_json::to_string(&StoredRecords::of(&records)).unwrap();
             assert_eq!(serde_json::from_str::<StoredRecords>(&stored).unwrap().records(), records);
         }
+    }
+
+    #[test]
+    fn the_newest_entry_says_what_was_accepted_though_few_entries_do() {
+        let text = r#"{"stable": "a", "canary": "b", "audience": [{"name": "all"}], "phases": [1, 10, 100]}"#;
+        let spec: Arc<ReleaseSpec> = Arc::new(serde_json::from_str(text).unwrap());
+        let rules = Release::new("r", &spec, &mut Vec::new()).unwrap();
+        let order = SignedCommand { command: Command::Promote, by: "anna", reason: "" };
+        let (mut stored, mut record) = (StoredHistories::default(), ReleaseRecord::begin(&rules, 7, None, 0));
+        stored.add(rules.name(), &Entry { record: record.clone().into(), rules: Some(spec) }, 10);
+        for _ in 0..2 {
+            record = record.after(&order, &rules, 0).unwrap().unwrap();
+            stored.add(rules.name(), &Entry { record: record.clone().into(), rules: None }, 10);
+        }
+        let newest = |stored: &StoredHistories| stored.newest().unwrap()[rules.name()].record.clone();
+        assert_eq!(*newest(&stored), record);
+        // Where all who say it are forgotten, nobody knows.
+        stored.add(rules.name(), &Entry { record: record.clone().into(), rules: None }, 2);
+        assert_eq!(newest(&stored).accepted, None);
     }
 
     #[test]

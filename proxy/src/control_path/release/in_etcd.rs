@@ -46,7 +46,7 @@ impl EtcdStore {
 
     async fn write(&self, release: &Name, entry: &Entry, behind: i64) -> Result<i64, StoreError> {
         let number = entry.record.number;
-        let newest = Entry { record: entry.record.clone(), rules: None };
+        let newest = Entry { record: entry.record.clone(), rules: entry.record.accepted.clone() };
         let mut writes = vec![
             TxnOp::put(self.key(release), newest.text(), None),
             TxnOp::put(self.history_key(release, number), entry.text(), None),

@@ -9,12 +9,14 @@ mod desk;
 mod document;
 mod folder;
 mod in_etcd;
+mod preview;
 mod steward;
 mod store;
 mod then;
 mod told;
 mod unwritten;
 pub mod webhooks;
+mod written;
 
 use std::sync::Arc;
 
@@ -28,11 +30,13 @@ pub(crate) use document::time;
 pub use document::{Entry, StoredHistories, StoredRecords};
 pub use folder::FolderStore;
 pub use in_etcd::{EtcdStore, RECORDS};
+pub use preview::{as_it_would_be, seen, taken_back};
 pub use steward::{Steward, TellWritten};
 pub use store::{Store, StoreError};
 pub use then::{History, then};
 pub use told::ToldChange;
 pub use unwritten::{Rollback, Unwritten};
+pub use written::written;
 
 /// The newest record of each release.
 pub type Records = OrdMap<Name, Arc<ReleaseRecord>>;

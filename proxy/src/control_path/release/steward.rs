@@ -221,7 +221,7 @@ impl Known {
 fn is_due(record: Option<&ReleaseRecord>, rules: &Release, mark: u64, canary: Canary, pace: Pace<'_>) -> bool {
     let Some(record) = record else { return true };
     let now_ms = moment::unix_ms();
-    record.rules != mark || record.by_itself(rules, canary, pace, now_ms).is_some()
+    record.rules != mark || !record.has_accepted(rules) || record.by_itself(rules, canary, pace, now_ms).is_some()
 }
 
 /// How the canary of a release is, as this instance sees it.

@@ -12,7 +12,8 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    /// Routes, filters, weights, endpoints and the percent of a release are others in every round.
+    /// Routes, filters, weights, endpoints and the audience of a release are others in every round. That takes nobody back, or it
+    /// would be refused.
     pub(super) fn rules(&self, round: u64) -> String {
         format!(
             "listeners: {{web: {{address: \"127.0.0.1:0\"}}}}\nadmin: {{address: \"127.0.0.1:0\"}}\nworkers: 2\n\
@@ -21,10 +22,11 @@ impl Endpoints {
              {{set_request_header: {{x-round: \"{round}\"}}}}, {{set_response_header: {{x-round: \"{round}\"}}}}]}}\n\
              {other}upstreams:\n  app: {{endpoints: [{stable}]}}\n  canary: {{endpoints: [\"{}\"]}}\n\
              \x20 echo: {{endpoints: [\"{}\"]}}\n{nowhere}\
-             releases:\n  next: {{stable: app, canary: canary, audience: [{{name: all, percent: {}}}]}}\n",
+             releases:\n  next: {{stable: app, canary: canary, audience: [\
+             {{name: office, ip: [10.{}.0.0/16], percent: 30}}, {{name: all, percent: 30}}]}}\n",
             self.canary,
             self.echo,
-            round * 7 % 101,
+            round * 7 % 256,
             all = destination(round),
             other = other_routes(round),
             stable = self.stable(round),

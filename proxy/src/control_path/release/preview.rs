@@ -1,0 +1,48 @@
+//! Whom an edit of a release, or another percent, would move of the users who came lately to this instance.
+
+use std::sync::Arc;
+
+use routing_rules::release::{Assigner, Group, Preview, ReleaseState, SeenUser, Status};
+use routing_rules::rules::Release;
+use routing_rules::spec::Percent;
+use routing_rules::table::CompiledRelease;
+
+use crate::snapshot::{RecentUser, Snapshot};
+
+/// A release as it would be with these rules and, if one is given, this percent.
+#[must_use]
+pub fn as_it_would_be(
+    snapshot: &Snapshot,
+    release: &CompiledRelease,
+    rules: &Release,
+    percent: Option<Percent>,
+) -> (Assigner, ReleaseState) {
+    let (now, context) = (release.assigner.rules(), snapshot.table.context());
+    let is_same = (rules.stable(), rules.canary()) == (now.stable(), now.canary());
+    let state = if is_same { context.state(now) } else { ReleaseState::initial(rules) };
+    let state = percent.map_or(state, |percent| state.with_percent(percent).with_status(Status::Running));
+    let salts = release.record.as_ref().filter(|_| is_same).map_or(0, |record| record.salts);
+    (Assigner::new(Arc::new(rules.with_another_salt(salts)), &state, &context.secret), state)
+}
+
+/// What is known of a user's last request, without its headers.
+#[must_use]
+pub fn seen(user: &RecentUser) -> SeenUser {
+    let RecentUser { bucket, client, device, rule, is_pinned, .. } = *user;
+    SeenUser { bucket, client, device, rule, is_pinned }
+}
+
+/// How many of those who came lately an edit would take back to stable, and how many are known. `None` if nobody can tell: nobody has
+/// come, or all would be drawn anew.
+pub fn taken_back(snapshot: &Snapshot, edited: &Release) -> Option<(usize, usize)> {
+    let id = snapshot.table.release_id(edited.name().as_str())?;
+    let release = snapshot.table.release(id)?;
+    let users = snapshot.traffic.comparison(id)?.recent_users();
+    let (then, _) = as_it_would_be(snapshot, release, edited, None);
+    let preview = Preview { now: &release.assigner, then: &then, geo: snapshot.geo.as_deref() };
+    if users.is_empty() || preview.redraw().is_some() {
+        return None;
+    }
+    let goes_back = |user: &&RecentUser| preview.of(&seen(user)).moves_to() == Some(Group::Stable);
+    Some((users.iter().filter(goes_back).count(), users.len()))
+}
