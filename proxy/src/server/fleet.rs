@@ -9,6 +9,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::Shared;
 use crate::control_path::decode::Problem;
 use crate::control_path::fleet::{Instance, Rejected};
+use crate::control_path::release::is_analysed;
 use crate::explain::DEVICE_TABLE_VERSION;
 
 /// Who this instance is.
@@ -50,6 +51,7 @@ impl Shared {
             stale: status.stale,
             secret: self.me.secret.clone(),
             devices: DEVICE_TABLE_VERSION.to_string(),
+            reports: self.snapshots.load().table.releases().any(|(_, release)| is_analysed(release)),
             ..Instance::default()
         };
         // The newest first: whoever waits for what he wrote asks for those.

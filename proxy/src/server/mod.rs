@@ -142,10 +142,10 @@ impl Shared {
 
     /// How following etcd goes, if that is done.
     pub(crate) fn etcd_facts(&self) -> Option<EtcdFacts> {
-        let InEtcd { state, fleet, .. } = self.etcd.as_ref()?;
+        let InEtcd { state, fleet, windows, .. } = self.etcd.as_ref()?;
         let Seen { is_heard, revision, failures, held, .. } = state.seen();
         let (instances, leads) = (fleet.instances().all.len(), fleet.leads());
-        Some(EtcdFacts { is_heard, revision, failures, held, instances, leads })
+        Some(EtcdFacts { is_heard, revision, failures, held, instances, leads, windows: windows.facts() })
     }
 
     /// What the workers count.
@@ -280,6 +280,10 @@ impl Server {
         let couriers = thread::start_task("webhooks", tell_failure.clone(), couriers);
         let couriers = couriers.map_err(system("webhooks thread"))?;
         let steward = books.steward(&shared).run(told.clone());
+        let analysis = releases::analyse(Arc::clone(&shared), told.clone());
+        let steward = async {
+            tokio::join!(steward, analysis);
+        };
         let steward = thread::start_task("releases", tell_failure.clone(), steward);
         let steward = steward.map_err(system("releases thread"))?;
         let rules = RulesThread::start(publisher, inbox, sources, Arc::clone(&shared), swaps, tell_failure.clone());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use routing_rules::release::{Command, ReleaseRecord, SignedCommand};
 use routing_rules::rules::{Name, Release};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -14,8 +14,8 @@ use super::rules::Inbox;
 use super::start::InEtcd;
 use crate::control_path::release::webhooks::{self, CursorStore, FolderCursors};
 use crate::control_path::release::{
-    Desk, EtcdStore, Expected, FolderStore, Observer, OrderError, Reports, RolledBack, Steward, Store, StoreError,
-    TellWritten, Unwritten,
+    Desk, EtcdStore, Expected, FleetAnalysis, FolderStore, Observer, OrderError, Reports, RolledBack, Steward, Store,
+    StoreError, TellWritten, Unwritten,
 };
 use crate::control_path::state_dir::StateDir;
 use crate::moment;
@@ -53,7 +53,10 @@ impl Books {
         let folder = Arc::new(folder);
         let reports = Arc::new(Reports::default());
         let cursors = Arc::new(FolderCursors::open(state_dir.clone()));
-        let observer = Observer::new(Arc::clone(&reports), state_dir);
+        let observer = match etcd {
+            Some(etcd) => Observer::of_fleet(Arc::clone(&reports), Arc::clone(&etcd.fleet)),
+            None => Observer::alone(Arc::clone(&reports), state_dir),
+        };
         let store: Arc<dyn Store> = match etcd {
             Some(etcd) => Arc::new(EtcdStore::new(etcd.cluster())),
             None => Arc::clone(&folder) as Arc<dyn Store>,
@@ -110,6 +113,15 @@ impl Books {
             tell_written: self.tell_written,
         }
     }
+}
+
+/// The part of this process in the analysis of its fleet, until nobody is left to tell of swaps. Without a fleet there is nothing to
+/// do.
+pub(super) async fn analyse(shared: Arc<Shared>, swaps: watch::Receiver<()>) {
+    let Some(etcd) = &shared.etcd else { return };
+    let (snapshots, fleet, counts) =
+        (Arc::clone(&shared.snapshots), Arc::clone(&etcd.fleet), Arc::clone(&etcd.windows));
+    FleetAnalysis { snapshots, fleet, cluster: etcd.cluster(), counts }.run(swaps).await;
 }
 
 impl Releases {

@@ -17,6 +17,7 @@ use crate::control_path::etcd::{Cluster, Pace};
 use crate::control_path::fleet::Fleet;
 use crate::control_path::geo::CityDatabase;
 use crate::control_path::release::Records;
+use crate::control_path::release::WindowCounts;
 use crate::control_path::release::webhooks::Webhook;
 use crate::control_path::saver::Saver;
 use crate::control_path::secret;
@@ -149,13 +150,15 @@ pub(crate) struct InEtcd {
     settings: EtcdSettings,
     pub(crate) state: Arc<EtcdState>,
     pub(crate) fleet: Arc<Fleet>,
+    /// What becomes of the windows that this instance reports.
+    pub(crate) windows: Arc<WindowCounts>,
 }
 
 impl InEtcd {
     pub(super) fn new(settings: &Settings, id: &str) -> Option<Self> {
         let settings = settings.sources.etcd.clone()?;
         let fleet = Arc::new(Fleet::new(id, Cluster::new(settings.clone())));
-        Some(Self { settings, state: Arc::default(), fleet })
+        Some(Self { settings, state: Arc::default(), fleet, windows: Arc::default() })
     }
 
     /// Follows the rules.

@@ -54,6 +54,21 @@ pub struct EtcdFacts {
     pub instances: usize,
     /// Whether this one leads them.
     pub leads: bool,
+    /// What became of the windows that this one had to report.
+    pub windows: WindowFacts,
+}
+
+/// What became of windows that an instance had to report to its fleet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WindowFacts {
+    /// They are in etcd.
+    pub written: u64,
+    /// etcd did not take them.
+    pub failed: u64,
+    /// Those before were still being written.
+    pub passed_over: u64,
+    /// Parts of them that there was no room for.
+    pub left_out: u64,
 }
 
 /// The text that Prometheus reads. Everything is gathered anew, so that what has gone (an endpoint, an upstream) leaves
@@ -173,6 +188,11 @@ fn publish_etcd(etcd: &EtcdFacts) {
     gauge!(names::ETCD_HELD).set(etcd.held as f64);
     gauge!(names::ETCD_INSTANCES).set(etcd.instances as f64);
     gauge!(names::ETCD_LEADER).set(u8::from(etcd.leads));
+    let WindowFacts { written, failed, passed_over, left_out } = etcd.windows;
+    for (outcome, count) in [("written", written), ("failed", failed), ("passed_over", passed_over)] {
+        counter!(names::ETCD_WINDOWS, "outcome" => outcome).absolute(count);
+    }
+    counter!(names::ETCD_WINDOWS_LEFT_OUT).absolute(left_out);
 }
 
 fn publish_webhook(webhook: &WebhookFacts) {

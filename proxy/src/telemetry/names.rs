@@ -109,4 +109,6 @@ metrics! {
     ETCD_INSTANCES = "serin_etcd_instances", Gauge, [], "Instances that follow the same etcd, this one among them.";
     ETCD_LEADER = "serin_etcd_leader", Gauge, [], "1 while this instance leads them.";
     ETCD_HELD = "serin_etcd_held_objects", Gauge, [], "Objects that stay though their keys have gone, because most routes went at once.";
+    ETCD_WINDOWS = "serin_etcd_windows_total", Counter, ["outcome"], "Windows of five seconds that this instance had to report to the fleet for the analysis of releases, by outcome: `written`; `failed`, because etcd did not take it; `passed_over`, because those before were still being written.";
+    ETCD_WINDOWS_LEFT_OUT = "serin_etcd_windows_left_out_total", Counter, [], "Releases in such windows, or five minutes of one, that there was no room for.";
 }

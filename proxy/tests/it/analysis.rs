@@ -1,5 +1,7 @@
 //! Canaries that are judged while they serve: by real requests through real sockets, in real windows of five seconds.
 
+mod fleet;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::thread;

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{
-    Certificate, Client, ConnectOptions, Identity, KvClient, ResponseHeader, TlsOptions, Txn, TxnResponse, WatchClient,
+    Certificate, Client, ConnectOptions, Identity, KvClient, PutOptions, ResponseHeader, TlsOptions, Txn, TxnResponse,
+    WatchClient,
 };
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::keys::{Keys, Value};
-use super::mirror::list;
+use super::mirror::{end_of, list};
 use crate::settings::EtcdSettings;
 
 /// A cluster, and the connection to the member that is asked. Cheap to clone; all clones share the connection.
@@ -46,7 +47,7 @@ pub struct Trouble {
     /// The answer was larger than is taken.
     pub(super) is_size: bool,
     /// What was asked for, such as a lease, is not there.
-    pub(super) is_absence: bool,
+    pub(in crate::control_path) is_absence: bool,
     /// Whoever asks may not.
     pub(super) is_refusal: bool,
     /// Whoever asks says who they are, and nobody wants to know.
@@ -140,7 +141,8 @@ impl Cluster {
     /// # Errors
     /// None does.
     pub async fn list(&self, prefix: &str) -> Result<Keys, Trouble> {
-        self.ask(|client| async move { list(&client, prefix.as_bytes(), usize::MAX).await }).await
+        let end = &end_of(prefix.as_bytes());
+        self.ask(|client| async move { list(&client, prefix.as_bytes(), end, usize::MAX).await }).await
     }
 
     /// What a key says at this moment, by the first member that knows.
@@ -159,6 +161,26 @@ impl Cluster {
     pub async fn put(&self, key: &str, value: &str) -> Result<i64, Trouble> {
         let answer = self.ask(|client| async move { within(CALL, kv(&client).put(key, value, None)).await }).await?;
         Ok(answer.header().map_or(0, ResponseHeader::revision))
+    }
+
+    /// Writes a key that goes with a lease, at the first member that takes it.
+    ///
+    /// # Errors
+    /// None does, or the lease has gone.
+    pub async fn put_under(&self, lease: i64, key: &str, value: &str) -> Result<(), Trouble> {
+        let options = || Some(PutOptions::new().with_lease(lease));
+        let put = |client: Client| async move { within(CALL, kv(&client).put(key, value, options())).await };
+        self.ask(put).await.map(drop)
+    }
+
+    /// A lease of this time, in whole seconds, that nobody keeps.
+    ///
+    /// # Errors
+    /// None grants it.
+    pub async fn grant(&self, ttl: Duration) -> Result<i64, Trouble> {
+        let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+        let grant = |client: Client| async move { within(CALL, client.lease_client().grant(seconds, None)).await };
+        Ok(self.ask(grant).await?.id())
     }
 
     /// Asks each member once, until one answers.
@@ -186,7 +208,8 @@ impl Cluster {
 
     /// Whether to go on with another member, if any are left.
     async fn go_on(&self, connection: &Connection, trouble: Trouble, left: usize) -> Result<(), Trouble> {
-        if trouble.is_refusal {
+        // Another one would say the same.
+        if trouble.is_refusal || trouble.is_absence {
             return Err(trouble.at(connection));
         }
         self.turn_away(connection).await;

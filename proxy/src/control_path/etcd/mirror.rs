@@ -23,6 +23,8 @@ use super::pause::{pause, unit};
 pub struct Mirror {
     cluster: Cluster,
     prefix: Arc<[u8]>,
+    /// The first key behind those that are copied.
+    end: Vec<u8>,
     /// How much of a value is of interest, in bytes.
     most_bytes: usize,
     pace: Pace,
@@ -107,7 +109,14 @@ impl From<Trouble> for End {
 impl Mirror {
     /// A copy that nothing is known of yet.
     pub fn new(cluster: Cluster, prefix: &[u8], pace: Pace) -> Self {
-        Self { cluster, prefix: prefix.into(), most_bytes: usize::MAX, pace, keys: None, failures: 0, untold: 0 }
+        let (prefix, end) = (prefix.into(), end_of(prefix));
+        Self { cluster, prefix, end, most_bytes: usize::MAX, pace, keys: None, failures: 0, untold: 0 }
+    }
+
+    /// The same without this key and all behind it, which others follow.
+    #[must_use]
+    pub fn before(self, end: &[u8]) -> Self {
+        Self { end: end.into(), ..self }
     }
 
     /// The same without what the keys say: all values are empty, and what only changes them changes nothing.
@@ -235,7 +244,7 @@ impl Mirror {
     }
 
     async fn take_listing(&mut self, client: &Client, tell: &mut impl FnMut(Heard<'_>)) -> Result<(), Trouble> {
-        let listed = list(client, &self.prefix, self.most_bytes).await?;
+        let listed = list(client, &self.prefix, &self.end, self.most_bytes).await?;
         let keys = self.keys.get_or_insert_default();
         let changed = keys.replace(listed);
         let times = std::mem::take(&mut self.untold);
@@ -245,8 +254,8 @@ impl Mirror {
 
     async fn watch(&self, client: &Client) -> Result<WatchStream, Trouble> {
         let from = self.keys.as_ref().map_or(0, |keys| keys.revision) + 1;
-        let options =
-            WatchOptions::new().with_prefix().with_start_revision(from).with_fragment().with_progress_notify();
+        let options = WatchOptions::new().with_range(self.end.clone()).with_start_revision(from);
+        let options = options.with_fragment().with_progress_notify();
         within(CALL, watch(client).watch(&*self.prefix, Some(options))).await
     }
 
@@ -278,13 +287,13 @@ impl Mirror {
     }
 }
 
-/// All keys under a prefix at one revision, page by page, with or without their values.
-pub(super) async fn list(client: &Client, prefix: &[u8], most_bytes: usize) -> Result<Keys, Trouble> {
+/// All keys from one on and before another, at one revision, page by page, with or without their values.
+pub(super) async fn list(client: &Client, from: &[u8], end: &[u8], most_bytes: usize) -> Result<Keys, Trouble> {
     let mut kv = kv(client);
     let (mut keys, mut limit) = (Keys::default(), MOST_KEYS);
-    let (mut from, end) = (prefix.to_vec(), end_of(prefix));
+    let mut from = from.to_vec();
     loop {
-        let page = GetOptions::new().with_range(end.clone()).with_limit(limit).with_revision(keys.revision);
+        let page = GetOptions::new().with_range(end).with_limit(limit).with_revision(keys.revision);
         let page = if most_bytes == 0 { page.with_keys_only() } else { page };
         let mut answer = match within(PAGE, kv.get(from.clone(), Some(page))).await {
             Ok(answer) => answer,
@@ -329,7 +338,7 @@ fn step(event: RawEvent, most_bytes: usize) -> Option<Step> {
 }
 
 /// The first key behind all that begin with a prefix; `\0` if there is none, which means: to the end.
-fn end_of(prefix: &[u8]) -> Vec<u8> {
+pub(super) fn end_of(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if last < 0xff {

@@ -21,6 +21,8 @@ pub struct Instance {
     pub secret: String,
     /// The version of its device table, likewise.
     pub devices: String,
+    /// Whether it has releases that are analysed, and so reports what comes through it.
+    pub reports: bool,
     /// How many problems it has with what is written.
     pub rejected: usize,
     /// The first of them.

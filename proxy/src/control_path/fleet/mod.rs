@@ -3,6 +3,7 @@
 //! Each keeps one key, `instances/<id>`, on a lease, and writes there what it has applied and what it refuses. One of them has
 //! the key `leader`. What all of them say comes with the rules, from the same watch (`source::etcd`), so that nobody asks for it.
 
+mod analyses;
 mod instance;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,9 +13,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use imbl::OrdMap;
 use tokio::sync::watch;
 
-use super::etcd::{Cluster, Heard, Held, Keys, LeasedKey, Mirror, Pace, Trouble};
+use super::etcd::{Cluster, Heard, Held, Keys, LeasedKey, Mirror, Pace, Trouble, Value};
+use analyses::Analyses;
+pub use analyses::KEPT_ANALYSES;
 pub use instance::{Instance, Listed, Rejected};
 
 /// What is known of the instances. Cheap to clone.
@@ -32,6 +36,7 @@ pub struct Fleet {
     cluster: Cluster,
     instances: watch::Sender<Instances>,
     leads: AtomicBool,
+    analyses: Analyses,
 }
 
 /// How far the instances are with a revision.
@@ -91,6 +96,12 @@ impl Instances {
         })
     }
 
+    /// Those that report what comes through them.
+    pub fn reporting(&self) -> BTreeSet<Box<str>> {
+        let all = self.all.iter();
+        all.filter(|(_, it)| it.as_ref().is_some_and(|it| it.reports)).map(|(id, _)| id.as_str().into()).collect()
+    }
+
     /// How far they are with a revision.
     pub fn progress(&self, revision: i64) -> Progress {
         let has_applied = |instance: &Option<Instance>| instance.as_ref().is_some_and(|it| it.applied >= revision);
@@ -147,7 +158,8 @@ pub async fn wait_for(cluster: Cluster, revision: i64, patience: Duration) -> Op
 impl Fleet {
     /// As this instance, which nobody knows yet.
     pub fn new(id: &str, cluster: Cluster) -> Self {
-        Self { id: id.into(), cluster, instances: watch::Sender::default(), leads: AtomicBool::new(false) }
+        let (instances, leads, analyses) = (watch::Sender::default(), AtomicBool::new(false), Analyses::default());
+        Self { id: id.into(), cluster, instances, leads, analyses }
     }
 
     /// This instance.
@@ -169,6 +181,32 @@ impl Fleet {
     /// Takes what the keys of Serin say.
     pub fn hear(&self, keys: &Keys, changed: &BTreeSet<Arc<[u8]>>) {
         self.instances.send_if_modified(|instances| instances.take(self.cluster.prefix(), keys, changed));
+        self.analyses.hear(self.cluster.prefix(), keys, changed);
+    }
+
+    /// What is kept of analyses, by release.
+    pub fn analyses(&self) -> OrdMap<Box<str>, Value> {
+        self.analyses.all()
+    }
+
+    /// Whether that is all there is: as long as this instance leads, and has read what others wrote before.
+    pub fn knows_analyses(&self) -> bool {
+        self.analyses.are_known()
+    }
+
+    /// Takes what was just read, as the one that leads.
+    pub(super) fn set_analyses(&self, keys: &Keys) {
+        self.analyses.set(self.cluster.prefix(), keys);
+    }
+
+    /// This instance, which leads, has just written it.
+    pub(super) fn keep_analysis(&self, release: &str, text: &[u8], revision: i64) {
+        self.analyses.keep(release, text, revision);
+    }
+
+    /// This instance writes none any more.
+    pub(super) fn end_analyses(&self) {
+        self.analyses.end_term();
     }
 
     /// Waits until all instances have applied a revision, but no longer than that. Returns how far they are.

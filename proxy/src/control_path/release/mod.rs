@@ -24,7 +24,8 @@ use imbl::OrdMap;
 use routing_rules::release::ReleaseRecord;
 use routing_rules::rules::Name;
 
-pub use analysis::{Observer, Reports, StoredAnalysis};
+pub(crate) use analysis::is_analysed;
+pub use analysis::{APART, FleetAnalysis, Observer, Reports, StoredAnalysis, WindowCounts};
 pub use desk::{Desk, Done, Expected, OrderError, RolledBack};
 pub(crate) use document::time;
 pub use document::{Entry, StoredHistories, StoredRecords};

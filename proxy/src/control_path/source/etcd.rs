@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::{Text, TextKind, Texts};
 use crate::control_path::etcd::{Cluster, Heard, Keys, Mirror, Pace, Value};
 use crate::control_path::fleet::{CONFIRMED, Fleet, LEADER};
-use crate::control_path::release::{Entry, RECORDS, Records};
+use crate::control_path::release::{APART, Entry, RECORDS, Records};
 use crate::moment;
 
 /// What keys say, as texts. Cheap to clone, because all of them are handed on with every change.
@@ -131,7 +131,7 @@ pub async fn run(
     tell: impl Fn(KeyTexts),
 ) {
     let (prefix, name) = (cluster.prefix().to_owned(), cluster.name());
-    let mirror = Mirror::new(cluster, prefix.as_bytes(), pace);
+    let mirror = Mirror::new(cluster, prefix.as_bytes(), pace).before(format!("{prefix}{APART}").as_bytes());
     let source =
         Source { name, texts: KeyTexts::new(&prefix).with_records(records), state: Arc::clone(&state), fleet, tell };
     // Two parts of one task: nobody ever waits for it.
@@ -466,7 +466,7 @@ fn part(rest: &str) -> Part<'_> {
     if let Some(release) = rest.strip_prefix(RECORDS) {
         return Part::Record(release);
     }
-    if ["endpoints", "state", "history", "aca", "instances", "leader"].contains(&folder) {
+    if ["endpoints", "state", "history", "instances", "leader"].contains(&folder) || folder.starts_with(APART) {
         return Part::Other;
     }
     match Kind::ALL.into_iter().find(|kind| kind.map_name() == folder) {
@@ -574,7 +574,9 @@ mod tests {
             Part::Object(Kind::Upstream, "a/b"),
             "whether it is a name is said elsewhere"
         );
-        for other in ["endpoints/shop/1", "state/other/x", "history/releases/x/1", "instances/a", "leader", "aca/x"] {
+        for other in
+            ["endpoints/shop/1", "state/other/x", "history/releases/x/1", "instances/a", "leader", "windows/1/x"]
+        {
             assert_eq!(part(other), Part::Other, "{other}");
         }
         assert_eq!(part("state/releases/x"), Part::Record("x"));

@@ -1,52 +1,43 @@
 //! One release's analysis, from its first window to its end.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
-use routing_rules::analysis::{self, Analysis, Report, Settings, Start, State, WINDOW_S, Window};
-use routing_rules::release::ReleaseRecord;
+use routing_rules::analysis::{self, Analysis, Settings, Start, WINDOW_S, Window};
 use routing_rules::rules::{Name, Release};
-use routing_rules::spec::Percent;
-use serde::{Deserialize, Serialize};
 
-use super::observed::Seen;
 use super::past::Past;
+use super::run::{Run, StoredAnalysis, compared_phases, phase};
+use super::total::Total;
 
 /// What is known of a release. Control is looked at from the beginning, also while there is no canary.
 pub(super) struct Course {
     /// Of which versions.
-    stable: Name,
-    canary: Name,
-    past: Past,
+    pub(super) stable: Name,
+    pub(super) canary: Name,
+    /// The last window it has taken.
+    pub(super) window: Option<u64>,
+    pub(super) past: Past,
     run: Option<Run>,
     /// Of an earlier process, until it is known whether it is of this run.
     stored: Option<StoredAnalysis>,
-    /// As it was when the last window was taken.
-    report: Option<Arc<Report>>,
 }
 
-/// An analysis under way: it begins with the first users of the canary, and anew after a rollback.
-struct Run {
-    analysis: Analysis,
-    /// With which change of the release that was.
-    began: u64,
-    /// What the last window was of.
-    percent: Percent,
-    epoch: u32,
-}
-
-/// An analysis, as it is stored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StoredAnalysis {
-    began: u64,
-    percent: Percent,
-    epoch: u32,
-    state: State,
-}
+/// What is known of all releases.
+pub(super) type Courses = HashMap<Name, Course>;
 
 impl Course {
     pub(super) fn new(rules: &Release, stored: Option<StoredAnalysis>) -> Self {
-        let (stable, canary) = (rules.stable().clone(), rules.canary().clone());
-        Self { stable, canary, past: Past::default(), run: None, stored, report: None }
+        Self::resume((rules.stable().clone(), rules.canary().clone()), None, Past::default(), stored)
+    }
+
+    /// Goes on behind a window.
+    pub(super) fn resume(
+        (stable, canary): (Name, Name),
+        window: Option<u64>,
+        past: Past,
+        stored: Option<StoredAnalysis>,
+    ) -> Self {
+        Self { stable, canary, window, past, run: None, stored }
     }
 
     /// Whether it is about these versions.
@@ -54,18 +45,26 @@ impl Course {
         self.stable == *rules.stable() && self.canary == *rules.canary()
     }
 
-    /// Takes a window.
-    pub(super) fn take(&mut self, rules: &Release, record: &ReleaseRecord, window: u64, seen: Seen, unix_s: u64) {
-        if record.state.is_active()
-            && let Some(phase) = phase(rules, record)
+    /// Whether a window is still to come.
+    pub(super) fn awaits(&self, window: u64) -> bool {
+        self.window.is_none_or(|last| window > last)
+    }
+
+    /// Takes a window, unless it is done with. Returns which blocks of the past are over.
+    pub(super) fn take(&mut self, rules: &Release, window: u64, total: &Total) -> Vec<u64> {
+        if !self.awaits(window) {
+            return Vec::new();
+        }
+        self.window = Some(window);
+        if total.stage.is_active
+            && let Some(phase) = phase(rules, total.stage.percent)
         {
-            self.judge(rules, record, phase, window, &seen);
-            self.report = self.run.as_ref().map(|run| Arc::new(run.analysis.report(unix_s)));
+            self.judge(rules, phase, window, total);
         }
         // What is known of control must not depend on what it is compared with: it is learned afterwards.
-        let is_block_full =
-            self.past.take(window, &seen, self.run.as_ref().and_then(|run| run.analysis.state().edges()));
-        let Some(run) = &mut self.run else { return };
+        let edges = self.run.as_ref().and_then(|run| run.analysis.state().edges());
+        let over = self.past.take(window, total.control(), total.block.as_deref(), edges.as_ref());
+        let Some(run) = &mut self.run else { return over };
         if self.past.knows_enough() {
             run.analysis.fix_usual_failure_rate(self.past.usual_failure_rate());
             if run.analysis.state().edges().is_none()
@@ -74,17 +73,18 @@ impl Course {
                 run.analysis.fix_edges(edges);
             }
         }
-        if is_block_full {
+        if !over.is_empty() {
             run.analysis.set_dispersion(self.past.dispersion());
         }
+        over
     }
 
-    fn judge(&mut self, rules: &Release, record: &ReleaseRecord, phase: analysis::Phase, window: u64, seen: &Seen) {
-        let settings = &rules.analysis().settings;
-        self.go_on(settings, record);
+    fn judge(&mut self, rules: &Release, phase: analysis::Phase, window: u64, total: &Total) {
+        let (settings, stage) = (&rules.analysis().settings, &total.stage);
+        self.go_on(settings, total);
         let past = &self.past;
         let edges = || if past.knows_enough() { past.edges() } else { None };
-        let Some(run) = self.run.as_mut().filter(|run| run.began == record.began) else {
+        let Some(run) = self.run.as_mut().filter(|run| run.began == stage.began) else {
             let usual_failure_rate = if past.knows_enough() { past.usual_failure_rate() } else { UNKNOWN };
             let start = Start {
                 phases: u32::try_from(compared_phases(rules).count()).unwrap_or(u32::MAX),
@@ -95,72 +95,51 @@ impl Course {
             };
             let mut analysis = Analysis::new(settings.clone(), start);
             analysis.set_dispersion(past.dispersion());
-            let (began, percent, epoch) = (record.began, record.state.percent, record.epoch);
-            self.run = Some(Run { analysis, began, percent, epoch });
+            self.run = Some(Run::begin(analysis, stage));
             return;
         };
         run.analysis.set_settings(settings.clone());
-        if run.epoch != record.epoch {
-            run.epoch = record.epoch;
+        (0..total.late).for_each(|_| run.analysis.count_late());
+        run.number = stage.number;
+        if run.epoch != stage.epoch {
+            run.epoch = stage.epoch;
             // A window that is done with cannot come again: the clock was set back.
             let _ = run.analysis.edit(window);
             return;
         }
         let is_gap = window > run.analysis.state().window() + LONGEST_GAP;
-        if run.percent != record.state.percent || run.analysis.state().phase() != phase || is_gap {
-            run.percent = record.state.percent;
+        if run.percent != stage.percent || run.analysis.state().phase() != phase || is_gap {
+            run.percent = stage.percent;
             run.analysis.begin_phase(phase, edges());
             // Not used, because both shares were in force in it; but it has been.
             let _ = run.analysis.pass(window);
             return;
         }
-        let strata = seen.rules.iter();
-        let window = strata.fold(Window::new(window), |window, rule| window.with(&rule.name, &rule.record));
-        let _ = run.analysis.close(&window);
+        if !total.is_whole {
+            let _ = run.analysis.pass(window);
+            return;
+        }
+        let sums = total.rules.iter();
+        let window = sums.fold(Window::new(window), |window, (rule, record)| window.with(rule, record));
+        let _ = run.analysis.close(&window.with_missing(total.missing));
     }
 
     /// Takes up what an earlier process knew of this very run.
-    fn go_on(&mut self, settings: &Settings, record: &ReleaseRecord) {
+    fn go_on(&mut self, settings: &Settings, total: &Total) {
         let Some(stored) = self.stored.take() else { return };
-        if stored.began == record.began && stored.epoch <= record.epoch {
-            let StoredAnalysis { began, percent, epoch, state } = stored;
-            let analysis = Analysis::resume(settings.clone(), state);
-            self.run = Some(Run { analysis, began, percent, epoch });
+        if stored.is_of(&total.stage) {
+            self.run = Some(Run::resume(settings.clone(), stored));
         }
     }
 
-    /// The analysis of a release in this state, if there is one of just that.
-    pub(super) fn analysis_of(&self, rules: &Release, record: &ReleaseRecord) -> Option<&Analysis> {
-        let run = self.run.as_ref()?;
-        let is_of = (run.began, run.percent, run.epoch) == (record.began, record.state.percent, record.epoch);
-        let is_this_phase = phase(rules, record) == Some(run.analysis.state().phase());
-        (is_of && is_this_phase && record.state.is_active() && self.is_of(rules)).then_some(&run.analysis)
-    }
-
-    /// What was found last.
-    pub(super) fn report(&self) -> Option<&Arc<Report>> {
-        self.report.as_ref()
+    /// The analysis under way, or the last one.
+    pub(super) fn run(&self) -> Option<&Run> {
+        self.run.as_ref()
     }
 
     pub(super) fn stored(&self) -> Option<StoredAnalysis> {
-        let Some(Run { analysis, began, percent, epoch }) = &self.run else { return self.stored.clone() };
-        Some(StoredAnalysis { began: *began, percent: *percent, epoch: *epoch, state: analysis.state().clone() })
+        self.run.as_ref().map_or_else(|| self.stored.clone(), |run| Some(run.stored()))
     }
-}
-
-/// The phase of a release as its analysis sees it. `None` if there is no canary, or no control.
-pub(super) fn phase(rules: &Release, record: &ReleaseRecord) -> Option<analysis::Phase> {
-    let percent = record.state.percent;
-    let place = compared_phases(rules).position(|phase| phase == percent);
-    let number = place.and_then(|place| u32::try_from(place + 1).ok()).unwrap_or(0);
-    let next = rules.phases().iter().map(|phase| phase.percent).find(|next| *next > percent);
-    analysis::Phase::new(number, percent.basis_points(), next.unwrap_or(Percent::ALL).basis_points())
-}
-
-/// The phases that leave somebody to compare with.
-fn compared_phases(rules: &Release) -> impl Iterator<Item = Percent> {
-    let percents = rules.phases().iter().map(|phase| phase.percent);
-    percents.filter(|percent| *percent > Percent::ZERO && *percent < Percent::ALL)
 }
 
 /// Control's failure rate, as long as nobody knows it.

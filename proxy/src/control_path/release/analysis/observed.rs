@@ -1,12 +1,15 @@
 //! What was counted of a release since somebody looked last.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use routing_rules::analysis::{Arm, Histogram, Latency, Record, WINDOW_S};
-use routing_rules::release::Group;
+use routing_rules::release::{Group, ReleaseRecord};
+use routing_rules::rules::Name;
+use routing_rules::spec::Percent;
 use routing_rules::table::ReleaseId;
 
+use super::sixteenths::Sixteenths;
 use crate::snapshot::{Comparison, Outcomes, RecentUser, Snapshot, Stratum, StratumTotals};
 
 /// The counts of one release that were taken already.
@@ -19,31 +22,65 @@ struct Taken {
     totals: StratumTotals,
 }
 
-/// What came since, rule by rule.
+/// What came of one release in a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
-    pub(super) rules: Vec<SeenRule>,
-    /// How many endpoints stable has.
-    pub(super) stable_endpoints: usize,
+    /// Where the release was at the end of the window.
+    pub(super) stage: Stage,
+    /// Whether it was there in all of the window.
+    pub(super) is_whole: bool,
+    /// By the names of rules.
+    pub(super) rules: BTreeMap<Box<str>, Record>,
+    /// The control of the last five minutes, if they end with this window.
+    pub(super) block: Option<Box<Sixteenths>>,
 }
 
-/// What came since for one rule.
-pub(super) struct SeenRule {
-    pub(super) name: Box<str>,
-    pub(super) record: Record,
-    /// The control once more, by sixteenth of users and of endpoints.
-    pub(super) totals: StratumTotals,
+/// Where a release is, as far as it matters for what is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stage {
+    /// Of which versions.
+    pub(super) stable: Name,
+    pub(super) canary: Name,
+    /// Its newest change.
+    pub(super) number: u64,
+    /// See [`ReleaseRecord::began`].
+    pub(super) began: u64,
+    pub(super) epoch: u32,
+    pub(super) percent: Percent,
+    /// Whether rules decide who is in the canary group.
+    pub(super) is_active: bool,
+}
+
+impl Stage {
+    pub(super) fn of(record: &ReleaseRecord) -> Self {
+        Self {
+            stable: record.stable.clone(),
+            canary: record.canary.clone(),
+            number: record.number,
+            began: record.began,
+            epoch: record.epoch,
+            percent: record.state.percent,
+            is_active: record.state.is_active(),
+        }
+    }
+
+    /// Whether what is counted in one may be added to what is counted in the other: the same users are in the same groups.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        *self == Self { number: self.number, ..other.clone() }
+    }
 }
 
 impl Counted {
-    /// What came since the last time. Each request is in one answer.
-    pub(super) fn take(&mut self, snapshot: &Snapshot, id: ReleaseId, unix_s: u64) -> Seen {
-        let release = snapshot.table.release(id);
-        let stable = release.and_then(|release| snapshot.upstream(release.stable));
-        let mut seen = Seen { rules: Vec::new(), stable_endpoints: stable.map_or(0, |stable| stable.endpoints.len()) };
-        let Some(comparison) = snapshot.traffic.comparison(id) else { return seen };
-        if comparison.strata().iter().all(|stratum| stratum.is_idle()) {
-            return seen;
-        }
+    /// What came since the last time, by the names of rules; control also in sixteenths. Each request is in one answer.
+    pub(super) fn take(
+        &mut self,
+        snapshot: &Snapshot,
+        id: ReleaseId,
+        unix_s: u64,
+        block: &mut Sixteenths,
+    ) -> BTreeMap<Box<str>, Record> {
+        let mut rules = BTreeMap::new();
+        let Some(comparison) = snapshot.traffic.comparison(id) else { return rules };
         let mut users: Option<Vec<RecentUser>> = None;
         for (place, stratum) in comparison.strata().iter().enumerate().filter(|(_, stratum)| !stratum.is_idle()) {
             let totals = stratum.totals();
@@ -62,10 +99,11 @@ impl Counted {
                 canary: arm(&since.canary, failing(&since.canary, Group::Canary), since.canary_without_cookie),
                 control: arm(&control, failing(&control, Group::Stable), since.control_without_cookie),
             };
-            seen.rules.push(SeenRule { name: stratum.rule().into(), record, totals: since });
+            rules.insert(stratum.rule().into(), record);
+            block.add_rows(&since.users, &since.endpoints);
         }
         self.0.retain(|rule, _| comparison.strata().iter().any(|stratum| stratum.rule() == &**rule));
-        seen
+        rules
     }
 }
 

@@ -1,173 +1,187 @@
 //! What control was like: for the edges between quick and slow, for what is usual, and for how unevenly its events come.
+//!
+//! Five minutes that are over never change any more, so that they can be kept apart from what is under way.
 
 use std::collections::VecDeque;
 
-use routing_rules::analysis::{Block, Dispersion, Edges, Histogram, Latency, Metric, PerMetric, WINDOW_S};
+use routing_rules::analysis::{Block, Dispersion, Edges, Histogram, WINDOW_S};
 
-use super::observed::Seen;
-use crate::snapshot::{Outcomes, SIXTEEN};
+use super::sixteenths::{Sixteenths, WINDOWS_OF_BLOCK, block_of, ends_block};
+use super::total::Control;
 
-/// Control up to now, in steps of a window and, further back, of five minutes.
-#[derive(Default)]
+/// Control up to now: in steps of a minute and, further back, of five.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Past {
-    /// The earliest first; only those with requests.
-    steps: VecDeque<Step>,
     /// When it was first looked at.
-    since: Option<u64>,
-    newest: u64,
-    /// The five minutes that are under way, if there was a request, and since when.
-    block: Option<Box<Sixteenths>>,
-    block_since: u64,
-    /// What came of those before, by the window they ended with.
-    by_user: VecDeque<(u64, Block)>,
-    by_endpoint: VecDeque<(u64, Block)>,
+    pub(super) since: Option<u64>,
+    pub(super) newest: u64,
+    /// The minutes of the five that are under way.
+    pub(super) steps: Vec<Step>,
+    /// The earliest first.
+    blocks: VecDeque<PastBlock>,
 }
 
-#[derive(Default)]
-struct Step {
-    /// When it began.
-    window: u64,
-    windows: u64,
-    requests: u64,
-    failed: u64,
-    latencies: Histogram,
+/// A minute, or five; only if there were requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Step {
+    /// The window it began with.
+    pub(super) window: u64,
+    pub(super) requests: u64,
+    pub(super) failed: u64,
+    pub(super) latencies: Histogram,
 }
 
-/// Control in sixteenths, as it was counted.
-#[derive(Default)]
-struct Sixteenths {
-    users: [Outcomes; SIXTEEN],
-    endpoints: [Outcomes; SIXTEEN],
-    has_many_endpoints: bool,
+/// Five minutes that are over.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct PastBlock {
+    /// Counts them since 1970.
+    pub(super) number: u64,
+    pub(super) steps: Vec<Step>,
+    /// What came, by sixteenth. None if it was not reported.
+    pub(super) by_user: Option<Block>,
+    pub(super) by_endpoint: Option<Block>,
 }
 
 impl Past {
-    /// Takes a window; what is slow in it, its edges say. Returns whether five minutes are full.
-    pub(super) fn take(&mut self, window: u64, seen: &Seen, edges: Option<Edges>) -> bool {
-        self.since.get_or_insert(window);
-        self.newest = window;
-        let mut step = Step { window, windows: 1, ..Step::default() };
-        for rule in &seen.rules {
-            let control = &rule.record.control;
-            if control.requests == 0 {
-                continue;
-            }
-            step.requests += control.requests;
-            step.failed += control.failed;
-            step.latencies.add_all(&control.latencies);
-            let block = self.block.get_or_insert_default();
-            block.has_many_endpoints = seen.stable_endpoints >= MANY_ENDPOINTS;
-            block.add(&rule.totals.users, &rule.totals.endpoints);
-        }
-        if step.requests > 0 {
-            self.steps.push_back(step);
-        }
-        self.shorten(window);
-        if window.saturating_sub(self.block_since) < WINDOWS_OF_BLOCK {
-            return false;
-        }
-        self.block_since = window;
-        if let Some(full) = self.block.take() {
-            self.by_user.push_back((window, block(&full.users, edges.as_ref())));
-            if full.has_many_endpoints {
-                self.by_endpoint.push_back((window, block(&full.endpoints, edges.as_ref())));
-            }
-        }
-        for blocks in [&mut self.by_user, &mut self.by_endpoint] {
-            while blocks.front().is_some_and(|(ended, _)| window.saturating_sub(*ended) > LONGEST) {
-                blocks.pop_front();
-            }
-        }
-        true
+    /// What was known when `steps` were under way, by all blocks there are of the time before, in their order.
+    pub(super) fn resume(
+        (since, newest, steps): (Option<u64>, u64, Vec<Step>),
+        blocks: impl Iterator<Item = PastBlock>,
+    ) -> Self {
+        let mut past = Self { since, newest, steps, blocks: VecDeque::new() };
+        blocks.for_each(|block| past.push(block));
+        past.forget_old();
+        past
     }
 
-    /// What is older than ten minutes is kept in coarser steps, and nothing for longer than six hours.
-    fn shorten(&mut self, window: u64) {
-        let age = |step: &Step| window.saturating_sub(step.window);
-        while self.steps.front().is_some_and(|step| age(step) > LONGEST) {
-            self.steps.pop_front();
+    /// Takes a window; what is slow in it, the edges say. Returns the numbers of the blocks that are over.
+    pub(super) fn take(
+        &mut self,
+        window: u64,
+        control: Control,
+        block: Option<&Sixteenths>,
+        edges: Option<&Edges>,
+    ) -> Vec<u64> {
+        self.since.get_or_insert(window);
+        self.newest = window;
+        let mut over = Vec::new();
+        // A window with which five minutes should have ended did not come.
+        if let Some(number) = self.begun().filter(|number| *number != block_of(window)) {
+            over.push(self.end_block(number, None, None));
         }
-        let Some(fine) = self.steps.iter().position(|step| step.windows < WINDOWS_OF_BLOCK) else { return };
-        let old = self.steps.iter().skip(fine).take_while(|step| age(step) > LATEST).count();
-        if old as u64 >= WINDOWS_OF_BLOCK {
-            let tail = self.steps.split_off(fine + old);
-            let coarse = self.steps.split_off(fine).into_iter().reduce(Step::and);
-            self.steps.extend(coarse);
-            self.steps.extend(tail);
+        self.step(window, control);
+        if ends_block(window) {
+            over.push(self.end_block(block_of(window), block, edges));
         }
+        self.forget_old();
+        over
+    }
+
+    fn begun(&self) -> Option<u64> {
+        self.steps.first().map(|step| block_of(step.window))
+    }
+
+    fn step(&mut self, window: u64, Control { requests, failed, latencies }: Control) {
+        if requests == 0 {
+            return;
+        }
+        let step = Step { window, requests, failed, latencies };
+        match self.steps.last_mut().filter(|last| last.window / WINDOWS_OF_STEP == window / WINDOWS_OF_STEP) {
+            Some(last) => last.add(&step),
+            None => self.steps.push(step),
+        }
+    }
+
+    fn end_block(&mut self, number: u64, block: Option<&Sixteenths>, edges: Option<&Edges>) -> u64 {
+        let by_user = block.map(|block| block.by_user(edges));
+        let by_endpoint = block.and_then(|block| block.by_endpoint(edges));
+        let steps = std::mem::take(&mut self.steps);
+        self.push(PastBlock { number, steps, by_user, by_endpoint });
+        number
+    }
+
+    /// What is older than ten minutes is kept in coarser steps.
+    fn push(&mut self, block: PastBlock) {
+        self.blocks.push_back(block);
+        let old = self.blocks.len().checked_sub(FINE_BLOCKS + 1).and_then(|old| self.blocks.get_mut(old));
+        if let Some(old) = old {
+            let steps = std::mem::take(&mut old.steps);
+            old.steps.extend(steps.into_iter().reduce(|mut sum, step| {
+                sum.add(&step);
+                sum
+            }));
+        }
+    }
+
+    fn forget_old(&mut self) {
+        let oldest = self.newest.saturating_sub(LONGEST);
+        while self.blocks.front().is_some_and(|block| block.number < block_of(oldest)) {
+            self.blocks.pop_front();
+        }
+    }
+
+    /// One that is over, if it is not too long ago.
+    pub(super) fn block(&self, number: u64) -> Option<&PastBlock> {
+        self.blocks.iter().rev().find(|block| block.number == number)
+    }
+
+    /// The latest first.
+    fn all_steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().rev().chain(self.blocks.iter().rev().flat_map(|block| block.steps.iter().rev()))
+    }
+
+    /// For how many windows it has been over that a step began.
+    fn age(&self, step: &Step) -> u64 {
+        self.newest.saturating_sub(step.window)
     }
 
     /// The edges between quick and slow, as far as answers are known.
     pub(super) fn edges(&self) -> Option<Edges> {
-        let age_s = |step: &Step| WINDOW_S * self.newest.saturating_sub(step.window);
-        Edges::of_history(self.steps.iter().rev().map(|step| (age_s(step), &step.latencies)))
+        Edges::of_history(self.all_steps().map(|step| (WINDOW_S * self.age(step), &step.latencies)))
     }
 
     /// Whether there are enough answers to say what is slow.
     pub(super) fn knows_enough(&self) -> bool {
-        let answers: u64 = self.steps.iter().map(|step| step.latencies.total()).sum();
+        let answers = self.all_steps().fold(0, |sum: u64, step| sum.saturating_add(step.latencies.total()));
         let looked = self.newest.saturating_sub(self.since.unwrap_or(self.newest));
         answers >= ENOUGH_ANSWERS || (answers > 0 && looked >= LATEST)
     }
 
     /// Control's failure rate in the last hour, from 0 to 1.
     pub(super) fn usual_failure_rate(&self) -> f64 {
-        let hour = self.steps.iter().filter(|step| self.newest.saturating_sub(step.window) < HOUR);
-        let (requests, failed) =
-            hour.fold((0, 0), |(requests, failed), step| (requests + step.requests, failed + step.failed));
-        if requests == 0 { 0.0 } else { failed as f64 / requests as f64 }
+        let hour = self.all_steps().filter(|step| self.age(step) < HOUR);
+        let mut sum = Step::default();
+        hour.for_each(|step| sum.count(step));
+        if sum.requests == 0 { 0.0 } else { sum.failed.min(sum.requests) as f64 / sum.requests as f64 }
     }
 
     /// How unevenly control's events come.
     pub(super) fn dispersion(&self) -> Dispersion {
-        let of = |blocks: &VecDeque<(u64, Block)>| blocks.iter().map(|(_, block)| block.clone()).collect::<Vec<_>>();
-        let by_endpoint = of(&self.by_endpoint);
-        Dispersion::of(&of(&self.by_user), (!by_endpoint.is_empty()).then_some(&by_endpoint))
+        let blocks = self.blocks.iter();
+        let by_user: Vec<Block> = blocks.clone().filter_map(|block| block.by_user.clone()).collect();
+        let by_endpoint: Vec<Block> = blocks.filter_map(|block| block.by_endpoint.clone()).collect();
+        Dispersion::of(&by_user, (!by_endpoint.is_empty()).then_some(&by_endpoint))
     }
 }
 
 impl Step {
-    fn and(mut self, later: Self) -> Self {
-        self.windows += later.windows;
-        self.requests += later.requests;
-        self.failed += later.failed;
+    fn add(&mut self, later: &Self) {
+        self.count(later);
         self.latencies.add_all(&later.latencies);
-        self
+    }
+
+    fn count(&mut self, other: &Self) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.failed = self.failed.saturating_add(other.failed);
     }
 }
 
-impl Sixteenths {
-    fn add(&mut self, users: &[Outcomes; SIXTEEN], endpoints: &[Outcomes; SIXTEEN]) {
-        let sums = [(&mut self.users, users), (&mut self.endpoints, endpoints)];
-        for (sums, more) in sums {
-            sums.iter_mut().zip(more).for_each(|(sum, more)| sum.add(more));
-        }
-    }
-}
-
-/// Requests and events of each sixteenth.
-fn block(sixteenths: &[Outcomes; SIXTEEN], edges: Option<&Edges>) -> Block {
-    let events = |metric: Metric| {
-        let edge = edges.and_then(|edges| edges.of(metric));
-        std::array::from_fn(|place| match (metric, edge) {
-            (Metric::Errors, _) => sixteenths[place].failed,
-            (_, Some(edge)) => slower(&sixteenths[place], edge),
-            (_, None) => 0,
-        })
-    };
-    Block { requests: std::array::from_fn(|place| sixteenths[place].requests()), events: PerMetric::new(events) }
-}
-
-fn slower(outcomes: &Outcomes, edge: Latency) -> u64 {
-    outcomes.latencies.iter().skip(edge.place() + 1).sum()
-}
-
-const WINDOWS_OF_BLOCK: u64 = 300 / WINDOW_S;
+const WINDOWS_OF_STEP: u64 = 60 / WINDOW_S;
 /// Six hours.
 const LONGEST: u64 = 6 * 3_600 / WINDOW_S;
 /// Ten minutes.
 const LATEST: u64 = 600 / WINDOW_S;
+/// Those of them that are over and still in minutes.
+const FINE_BLOCKS: usize = (LATEST / WINDOWS_OF_BLOCK) as usize;
 const HOUR: u64 = 3_600 / WINDOW_S;
-/// With fewer of them, one is not a part but half of the whole.
-const MANY_ENDPOINTS: usize = 4;
 const ENOUGH_ANSWERS: u64 = 1_000;

@@ -1,0 +1,71 @@
+//! What the fleet found, as every instance reads it, whoever leads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use routing_rules::rules::{AnalysisMode, Name, Release};
+
+use super::super::run::Run;
+use super::kept::Kept;
+use crate::control_path::etcd::Value;
+use crate::control_path::fleet::Fleet;
+use crate::snapshot::Snapshot;
+
+/// Follows what is kept.
+pub(in super::super) struct Followed {
+    fleet: Arc<Fleet>,
+    runs: HashMap<Name, Known>,
+}
+
+/// What was read of a release.
+struct Known {
+    revision: i64,
+    rules: Arc<Release>,
+    run: Option<Run>,
+}
+
+impl Followed {
+    pub(in super::super) fn new(fleet: Arc<Fleet>) -> Self {
+        Self { fleet, runs: HashMap::new() }
+    }
+
+    /// Returns whether there is any news.
+    pub(in super::super) fn look(&mut self, snapshot: &Snapshot) -> bool {
+        let kept = self.fleet.analyses();
+        let mut before = std::mem::take(&mut self.runs);
+        let mut is_news = false;
+        for (_, release) in snapshot.table.releases() {
+            let rules = release.assigner.rules();
+            let Some(value) = kept.get(rules.name().as_str()) else { continue };
+            let known = before.remove(rules.name()).filter(|known| known.is_of(value, rules));
+            let known = known.unwrap_or_else(|| {
+                is_news = true;
+                Known::read(value, rules)
+            });
+            self.runs.insert(rules.name().clone(), known);
+        }
+        is_news || !before.is_empty()
+    }
+
+    /// Whether nothing can have been found that is not known here.
+    pub(in super::super) fn is_current(&self) -> bool {
+        self.fleet.knows_analyses()
+    }
+
+    pub(in super::super) fn run(&self, rules: &Release) -> Option<&Run> {
+        self.runs.get(rules.name())?.run.as_ref()
+    }
+}
+
+impl Known {
+    fn is_of(&self, value: &Value, rules: &Arc<Release>) -> bool {
+        self.revision == value.mod_revision && Arc::ptr_eq(&self.rules, rules)
+    }
+
+    /// What cannot be read is found by nobody: whoever leads says why.
+    fn read(value: &Value, rules: &Arc<Release>) -> Self {
+        let is_judged = rules.analysis().mode != AnalysisMode::Off;
+        let run = is_judged.then(|| Kept::read(&value.bytes).ok()?.run(rules)).flatten();
+        Self { revision: value.mod_revision, rules: Arc::clone(rules), run }
+    }
+}
