@@ -76,3 +76,39 @@ fn release<'k>(prefix: &str, key: &'k [u8]) -> Option<&'k str> {
 
 /// What keys of analyses begin with, behind the prefix.
 pub const KEPT_ANALYSES: &str = "state/analysis/";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(revision: i64, all: &[(&str, i64)]) -> Keys {
+        let value = |revision: i64| Value {
+            bytes: revision.to_string().as_bytes().into(),
+            mod_revision: revision,
+            create_revision: 1,
+            lease: 0,
+        };
+        let entry = |(key, revision): &(&str, i64)| (Arc::<[u8]>::from(key.as_bytes()), value(*revision));
+        Keys { revision, cluster: 1, entries: all.iter().map(entry).collect() }
+    }
+
+    #[test]
+    fn what_was_written_here_is_not_undone_by_a_watch_that_is_behind() {
+        let analyses = Analyses::default();
+        let hear = |revision: i64| {
+            let keys = keys(revision, &[("/s/state/analysis/r", revision), ("/s/state/releases/r", 1)]);
+            analyses.hear("/s/", &keys, &keys.entries.keys().cloned().collect());
+            analyses.all().get("r").map(|value| value.mod_revision)
+        };
+        assert_eq!((hear(5), analyses.are_known(), analyses.all().len()), (Some(5), false, 1));
+        analyses.set("/s/", &keys(8, &[("/s/state/analysis/r", 7)]));
+        assert_eq!((hear(6), analyses.are_known()), (Some(7), true));
+        analyses.keep("r", b"9", 9);
+        assert_eq!([hear(8), hear(9), hear(10)], [Some(9), Some(9), Some(10)]);
+        analyses.end_term();
+        assert_eq!((hear(3), analyses.are_known()), (Some(3), false), "another etcd, with other revisions");
+        let gone = keys(11, &[]);
+        analyses.hear("/s/", &gone, &BTreeSet::from([Arc::from(&b"/s/state/analysis/r"[..])]));
+        assert!(analyses.all().is_empty());
+    }
+}
