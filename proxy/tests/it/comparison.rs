@@ -451,3 +451,16 @@ fn users_who_came_lately_are_known() {
     client.request("GET", "/", &[("x-user", "user-7"), ("x-choose", "canary")], b"");
     assert_eq!(recent(), serde_json::json!({"canary": 1, "stable": 1}), "neither who has no key nor a test by hand");
 }
+
+#[test]
+fn before_anybody_comes_in_all_are_users_of_stable() {
+    let (stable, canary) = (obedient("stable"), obedient("canary"));
+    let audience = "{name: everyone}], phases: [0, 50, 100], analysis: {mode: observe".to_owned();
+    let text = Rules { audience, ..Rules::of(&stable, &canary) }.text().replace("observe]", "observe}");
+    let serin = Serin::serving(&text);
+    let mut client = serin.client();
+    for user in [CANARY, CONTROL] {
+        assert_eq!(as_user(&mut client, user, "GET", "/500").1, "stable");
+    }
+    assert_eq!(counts(&serin), [0, 0, 2, 2]);
+}

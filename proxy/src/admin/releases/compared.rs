@@ -38,9 +38,14 @@ impl GroupsView {
 }
 
 impl ComparedView {
-    pub(super) fn of(stratum: Option<&Stratum>) -> Self {
+    /// Before anybody is in the canary group, all that was counted is of users of stable.
+    pub(super) fn of(stratum: Option<&Stratum>, is_before: bool) -> Self {
         let totals = stratum.map(Stratum::totals).unwrap_or_default();
-        Self { canary: ArmView::of(&totals.canary), control: ArmView::of(&totals.control()) }
+        let (mut control, mut canary) = (totals.control(), totals.canary);
+        if is_before {
+            control.add(&std::mem::take(&mut canary));
+        }
+        Self { canary: ArmView::of(&canary), control: ArmView::of(&control) }
     }
 }
 

@@ -94,12 +94,12 @@ impl ReleaseView {
         let reports = shared.releases.reports.load();
         let (rules, record) = (release.assigner.rules(), release.record.as_deref());
         let state = snapshot.table.context().state(rules);
-        let now_ms = moment::unix_ms();
+        let (now_ms, is_before) = (moment::unix_ms(), release.assigner.preflight().is_some());
         let audience = rules.audience().iter().enumerate().map(|(index, rule)| RuleView {
             name: rule.name.to_string(),
             percent: number(release.assigner.share(index)),
             follows_phase: rule.share == Share::Phase,
-            compared: ComparedView::of(stratum(index)),
+            compared: ComparedView::of(stratum(index), is_before),
         });
         Self {
             name: rules.name().to_string(),
