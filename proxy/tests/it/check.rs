@@ -176,7 +176,7 @@ const PROBLEMS: &[&str] = &[
     serin.yaml:3:26: releases.r.canary: stable and canary are the same upstream
     serin.yaml:3:61: releases.r.audience[0].percent: percent 101 is above 100, which is everybody
     serin.yaml:3:83: releases.r.sticky.salt: salt `xyz` is not 32 hexadecimal digits
-    serin.yaml:3:89: releases.r.foo: unknown field `foo`, expected one of `stable`, `canary`, `audience`, `phases`, `sticky`, `override`, `expose`, `analysis`
+    serin.yaml:3:89: releases.r.foo: unknown field `foo`, expected one of `stable`, `canary`, `audience`, `phases`, `sticky`, `override`, `expose`, `analysis`, `force`
     serin.yaml:4:61: releases.s.audience[0].percent: percent 101 is above 100, which is everybody
     serin.yaml:5:6: releases.t: missing field `canary`
     serin.yaml:5:36: releases.t.audience[0].name: a rule needs a name, which logs and `explain` show

@@ -282,18 +282,25 @@ fn two_instances_put_every_user_into_the_same_group() {
     etcd.put("/serin/upstreams/stable", upstream(&stable));
     etcd.put("/serin/upstreams/canary", upstream(&canary));
     etcd.put("/serin/routes/all", "{upstream: stable, release: next}");
-    let release = |percent: &str| {
+    let release = |percent: &str, force: &str| {
         let audience = format!("[{{name: everyone, percent: {percent}}}]");
         etcd.put_at(
             "/serin/releases/next",
             format!(
-                "{{stable: stable, canary: canary, audience: {audience}, sticky: {{key: [{{header: x-user-id}}]}}}}"
+                "{{stable: stable, canary: canary, audience: {audience}, sticky: {{key: [{{header: x-user-id}}]}}{force}}}"
             ),
         )
     };
-    release("0");
+    release("0", "");
     let (a, b) = (following(&etcd), following(&etcd));
     eventually(PATIENCE, "both are there", || instances(&a).len() == 2);
+    let is_written = |epoch: usize| {
+        eventually(PATIENCE, "it is written down", || {
+            let release = a.admin_json("/api/v1/releases/next");
+            release["number"].as_u64() > Some(0) && release["epoch"] == epoch
+        });
+    };
+    is_written(0);
     let (mut at_a, mut at_b) = (a.client(), b.client());
     let group = |client: &mut Client, user: u32| {
         let reply = client.request("GET", "/", &[("x-user-id", &user.to_string())], b"");
@@ -302,8 +309,9 @@ fn two_instances_put_every_user_into_the_same_group() {
     };
     let users = 0..1_000;
     let mut before = BTreeSet::new();
-    for percent in ["1", "5.5", "20", "50", "50.01", "100", "30", "0"] {
-        let revision = release(percent);
+    for (edits, percent) in ["1", "5.5", "20", "50", "50.01", "100", "30", "0"].into_iter().enumerate() {
+        // Less has to be meant.
+        let revision = release(percent, &format!(", force: {edits}"));
         // While it is being applied each answers as before or as after, and nothing else.
         let meanwhile: Vec<(u32, bool)> =
             users.clone().step_by(10).map(|user| (user, group(&mut at_b, user))).collect();
@@ -320,5 +328,6 @@ fn two_instances_put_every_user_into_the_same_group() {
             assert!([before.contains(&user), now.contains(&user)].contains(&is_canary), "{user} at {percent} %");
         }
         before = now;
+        is_written(edits + 1);
     }
 }

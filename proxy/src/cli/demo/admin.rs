@@ -107,6 +107,13 @@ impl Admin {
         Ok(RULES.iter().map(|rule| share(rule.name).unwrap_or_else(|| "?".into())).collect())
     }
 
+    /// Takes everybody back to stable.
+    pub(super) async fn roll_back(&mut self) -> Result<(), Trouble> {
+        let order = json!({"by": "serin demo"});
+        let path = format!("/api/v1/releases/{RELEASE}/rollback");
+        self.ask::<serde::de::IgnoredAny>(&path, Some(order)).await.map(|_| ())
+    }
+
     /// Waits until the shares of an act are in force.
     pub(super) async fn wait_for(&mut self, act: &Act) -> Result<(), Trouble> {
         let deadline = Instant::now() + PATIENCE;

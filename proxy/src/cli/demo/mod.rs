@@ -120,6 +120,10 @@ impl Show<'_> {
         for (index, act) in ACTS.iter().enumerate() {
             self.ledger.borrow_mut().begin(index);
             let began = Instant::now();
+            if act.is_rollback() {
+                // An edit that takes everybody back would be refused; after this one nobody is left to take back.
+                admin.roll_back().await?;
+            }
             if index > 0 {
                 self.stage.write(act).map_err(|error| format!("cannot write serin.yaml: {error}"))?;
                 admin.wait_for(act).await?;
