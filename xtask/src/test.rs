@@ -24,6 +24,9 @@ const SCHEMATHESIS: (&str, &str) = ("schemathesis", "4.32.5");
 /// Tells tests that a program that is missing is a failure.
 const REQUIRED: &str = "SERIN_TEST_PROGRAMS_REQUIRED";
 
+/// How many tests run at a time.
+const THREADS: &str = "RUST_TEST_THREADS";
+
 /// Arguments go to `cargo test`.
 pub(crate) fn test(args: &[String]) -> Outcome {
     install::to_build()?;
@@ -33,6 +36,11 @@ pub(crate) fn test(args: &[String]) -> Outcome {
     }
     let mut command = cargo(["test", "--workspace", "--no-fail-fast"]);
     command.args(args).env(REQUIRED, "1");
+    if std::env::var_os(THREADS).is_none() {
+        // Most tests wait most of the time: for windows of five seconds, for leases, for breakers.
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        command.env(THREADS, (2 * cores).to_string());
+    }
     #[expect(clippy::disallowed_types, reason = "a person waits in real time")]
     let started = std::time::Instant::now();
     let summary = watch(&mut command)?;
