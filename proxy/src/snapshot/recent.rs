@@ -28,7 +28,7 @@ pub struct RecentUser {
     pub is_pinned: bool,
     /// When its last request came, in seconds since 1970.
     pub last_seen: u64,
-    /// Whether one of its requests failed.
+    /// Whether one of its requests failed since it came into that group.
     pub has_failed: bool,
     /// Where its last request came from.
     pub client: IpAddr,
@@ -103,11 +103,12 @@ impl RecentUsers {
         for table in self.workers.iter().filter_map(OnceLock::get) {
             for (hash, facts, client) in table.places.iter().filter_map(|place| table.read(place)) {
                 let known = users.entry(hash).or_insert((hash, facts, client));
-                let has_failed = known.1.has_failed() || facts.has_failed();
-                if facts.time() > known.1.time() {
+                let (older, newer) = if facts.time() > known.1.time() { (known.1, facts) } else { (facts, known.1) };
+                if newer == facts {
                     *known = (hash, facts, client);
                 }
-                known.1 = known.1.failing(has_failed);
+                // Who fails in one group has not failed in the other.
+                known.1 = newer.failing(newer.has_failed() || (older.has_failed() && older.group() == newer.group()));
             }
         }
         let user = |(hash, facts, client): (u64, Facts, IpAddr)| RecentUser {
@@ -140,7 +141,7 @@ impl Table {
             return;
         }
         let device = visit.device.or_else(|| is_known.then(|| before.device())).unwrap_or_else(device);
-        let facts = Facts::new(visit, device).failing(is_known && before.has_failed());
+        let facts = Facts::new(visit, device).failing(is_known && before.has_failed() && before.group() == visit.group);
         let client = to_words(visit.client);
         let is_same_client = || place.client.iter().zip(client).all(|(cell, word)| cell.load(Relaxed) == word);
         if is_known && facts == before && is_same_client() {
@@ -278,13 +279,13 @@ mod tests {
         };
         assert_eq!(users.all(&[3, 7]), [expected]);
         users.failed(0, Bucket::from_hash(5));
-        // Elsewhere later, without a rule, from another address.
+        // Elsewhere later, without a rule, from another address, and in the other group, where nothing has failed.
         let client = "2001:db8::1".parse().unwrap();
         let elsewhere = Visit { rule: NO_RULE, group: Group::Stable, is_pinned: false, client, ..visit(5, 102) };
         users.saw(1, &elsewhere, || DeviceClass::Tv);
         let (rule, group, device) = (None, Group::Stable, DeviceClass::Tv);
         let expected =
-            RecentUser { rule, device, group, is_pinned: false, last_seen: 102, has_failed: true, client, ..expected };
+            RecentUser { rule, device, group, is_pinned: false, last_seen: 102, has_failed: false, client, ..expected };
         assert_eq!(users.all(&[3, 7]), [expected]);
         // A worker that does not exist sees nobody.
         users.saw(2, &visit(6, 100), not_asked);

@@ -63,7 +63,7 @@ struct ReportView {
     seconds: u64,
     windows_used: u64,
     records_late: u64,
-    /// The most users with a failure in five seconds of this phase, of either group: there are at least so many.
+    /// The most users who came in five seconds of this phase and have met a failure in their group, by what one instance remembers.
     failing_users_canary: u64,
     failing_users_control: u64,
     /// The part of the requests whose users were told by their addresses, for want of a cookie, from 0 to 1. Users behind one address
