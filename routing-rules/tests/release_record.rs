@@ -195,8 +195,8 @@ fn a_record_is_of_one_pair_of_versions() {
     let begun = ReleaseRecord::begin(&next, 7, Some(&record), 2);
     assert_eq!(begun.after_edit(&next, 7, 3), None);
     let edited = begun.after_edit(&next, 8, 3).unwrap();
-    assert_eq!((edited.number, edited.epoch, edited.state), (begun.number + 1, 1, begun.state));
-    assert_eq!((begun.number, begun.epoch, begun.state.percent), (record.number + 1, 0, percent(5.0)));
+    assert_eq!((edited.number, edited.epoch, edited.state), (begun.number + 1, 2, begun.state));
+    assert_eq!((begun.number, begun.epoch, begun.state.percent), (record.number + 1, 1, percent(5.0)));
 }
 
 #[test]

@@ -65,7 +65,9 @@ impl Comparison {
         let (rules, fresh) = (assigner.rules(), Self::new(assigner, self.workers));
         let is_same_salt = self.sticky.salt == fresh.sticky.salt;
         // The sides of before a release are others, and each salt has its own.
-        let are_same_sides = self.preflight == fresh.preflight && (self.preflight.is_none() || is_same_salt);
+        let is_same_line =
+            is_same_salt && (&self.sticky.key, self.sticky.range) == (&fresh.sticky.key, fresh.sticky.range);
+        let are_same_sides = self.preflight == fresh.preflight && (self.preflight.is_none() || is_same_line);
         let places: Vec<Option<usize>> = rules.audience().iter().map(|rule| self.place(&rule.name)).collect();
         let strata = places.iter().zip(&fresh.strata).map(|(place, fresh)| match place {
             Some(place) if are_same_sides => Arc::clone(&self.strata[*place]),

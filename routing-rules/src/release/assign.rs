@@ -37,8 +37,8 @@ pub struct KnownUser<'a> {
 pub struct Assigner {
     rules: Arc<Release>,
     status: Status,
-    /// The number of its record, where other instances may know a later one.
-    shared_number: Option<u64>,
+    /// Number and time of its record, where other instances may know a later one.
+    shared: Option<(u64, u64)>,
     preflight: Option<Percent>,
     /// One for each rule of the audience, in its order.
     shares: Box<[RuleShare]>,
@@ -93,7 +93,7 @@ impl Assigner {
         DeviceClass::prepare();
         Self {
             status: state.status,
-            shared_number: None,
+            shared: None,
             preflight,
             shares: shares.collect(),
             pins: sticky.pin.then(|| Pins::new(&rules, secret)),
@@ -102,11 +102,11 @@ impl Assigner {
         }
     }
 
-    /// Of a record with this number, which other instances share. One of them may know a later record: canary users whom it
-    /// has let in stay there.
+    /// Of a record with this number and time, in milliseconds since 1970, which other instances share. One of them may know a
+    /// later record: canary users whom it has let in stay there.
     #[must_use]
-    pub fn sharing(self, number: u64) -> Self {
-        Self { shared_number: Some(number), ..self }
+    pub fn sharing(self, number: u64, at_ms: u64) -> Self {
+        Self { shared: Some((number, at_ms / 1_000)), ..self }
     }
 
     /// The release as validated.
@@ -209,7 +209,7 @@ impl Assigner {
     /// hold. `None`: there is no such rule any more, or its share has shrunk below the user. If the pin is of a later record than
     /// this one, that share has grown.
     fn by_pin(&self, pin: Pin, request: &RequestView<'_>, moment: &Moment) -> Option<Assignment<'_>> {
-        let is_ahead = self.shared_number.is_some_and(|number| u64::from(pin.number) > number);
+        let is_ahead = self.shared.is_some_and(|(number, at_secs)| pin.is_ahead_of(number, at_secs));
         let takes = |share: &RuleShare| share.tag == pin.rule && (is_ahead || share.cut.takes(pin.bucket));
         let index = self.shares.iter().position(takes)?;
         let is_worn = pin.is_worn(moment.unix_secs) && !is_ahead;
@@ -286,7 +286,7 @@ impl Assigner {
     fn pin(&self, bucket: Bucket, index: usize, moment: &Moment) -> Option<(&Pins, Pin)> {
         let pins = self.pins.as_ref()?;
         let pin = Pin::new(bucket, self.shares[index].tag, moment.unix_secs);
-        Some((pins, pin.under(self.shared_number.unwrap_or_default())))
+        Some((pins, pin.under(self.shared.map_or(0, |(number, _)| number))))
     }
 
     fn with_rule<'r>(
@@ -370,14 +370,16 @@ mod tests {
         let text = r#"{"stable": "a", "canary": "b", "audience": [{"name": "all"}], "phases": [10, 50, 100],
             "sticky": {"key": [{"header": "x-user"}]}}"#;
         let rules = Arc::new(Release::new("r", &serde_json::from_str(text).unwrap(), &mut Vec::new()).unwrap());
-        let at = |points, status, number: Option<u64>| {
+        let (unix_secs, hour_ms) = (1_800_000_000, 3_600_000);
+        let of = |points, status, number: Option<u64>, at_ms| {
             let percent = Percent::from_basis_points(points).unwrap();
             let assigner = Assigner::new(Arc::clone(&rules), &ReleaseState { percent, status, growth: None }, &secret);
             match number {
-                Some(number) => assigner.sharing(number),
+                Some(number) => assigner.sharing(number, at_ms),
                 None => assigner,
             }
         };
+        let at = |points, status, number| of(points, status, number, 1_000 * unix_secs - hour_ms);
         let mut headers = HeaderMap::new();
         // Bucket 3,000 or so: in at 50 %, and out at 10 %.
         let user = (0..).map(|user| format!("user-{user}")).find(|user| {
@@ -385,7 +387,7 @@ mod tests {
             (2_000..4_000).contains(&line)
         });
         headers.insert("x-user", HeaderValue::from_str(&user.unwrap()).unwrap());
-        let moment = Moment { unix_secs: 1_800_000_000, draw: [1, 2] };
+        let moment = Moment { unix_secs, draw: [1, 2] };
         let cookies = |assigner: &Assigner, headers: &HeaderMap| {
             let request = RequestView::new(&Method::GET, "h", "/", headers, [192, 0, 2, 1].into());
             let assignment = assigner.assign(&request, &moment);
@@ -400,6 +402,9 @@ mod tests {
         headers.insert("cookie", HeaderValue::from_str(&pin).unwrap());
         // There it is not of those whose share this is, so it is not compared.
         assert_eq!(cookies(&behind, &headers), (Group::Canary, Reason::Pin, None, Vec::new()));
+        // A store that was set back counts anew: what is written then is later than the pin.
+        let later = of(1_000, Status::Running, Some(4), 1_000 * unix_secs + hour_ms);
+        assert_eq!(cookies(&later, &headers).0, Group::Stable);
         // Who knows as much or more, or of nobody who might, goes by its own percent; and a rollback goes before any pin.
         for (number, status) in [
             (Some(5), Status::Running),

@@ -87,6 +87,12 @@ impl Pin {
         Self { number: u32::try_from(number).unwrap_or(u32::MAX).min(MOST_NUMBER), ..self }
     }
 
+    /// Whether it was issued under a later record than the one with this number, which was written at this time. One that is older
+    /// than that is of another count: the store was set back, or lost all.
+    pub(super) fn is_ahead_of(&self, number: u64, at_secs: u64) -> bool {
+        u64::from(self.number) > number && i64::from(self.issued) >= i64::from(minutes(at_secs)) - SKEW_MINUTES
+    }
+
     /// Whether so much of its life is over that its user should have a new one: then whoever comes at least every
     /// two weeks never loses it, and most responses set no cookie.
     pub(super) fn is_worn(&self, unix_secs: u64) -> bool {

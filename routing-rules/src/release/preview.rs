@@ -106,7 +106,11 @@ impl<'a> Preview<'a> {
         let headers = HeaderMap::new();
         let mut request = RequestView::new(&Method::GET, "", "/", &headers, user.client);
         request.geo = self.geo;
-        let seen = Seen { audience: self.now, rule: user.rule, facts: Facts::of_device(&request, user.device) };
+        let seen = Seen {
+            audience: self.now,
+            rule: user.rule.filter(|_| !user.is_pinned),
+            facts: Facts::of_device(&request, user.device),
+        };
         let assigned = |assigner: &'a Assigner| {
             let rule = user.rule.and_then(|place| self.now.rules().audience().get(place));
             let pinned_by = rule.filter(|_| user.is_pinned && assigner.rules().sticky().pin).map(|rule| &*rule.name);

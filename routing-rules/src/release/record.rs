@@ -151,6 +151,9 @@ impl ReleaseRecord {
     /// The first one of a release, which follows those of another one with the same name. `mark` stands for its rules.
     pub fn begin(rules: &Release, mark: u64, before: Option<&Self>, now_ms: u64) -> Self {
         let reason = format!("{} takes over from {}", rules.canary(), rules.stable());
+        // What a line in the rules once forced must not force anything now.
+        let epochs = [before.map(|before| before.epoch), rules.written().force];
+        let epoch = epochs.into_iter().flatten().max().map_or(0, |last| last.saturating_add(1));
         Self {
             number: before.map_or(0, |before| before.number) + 1,
             stable: rules.stable().clone(),
@@ -160,7 +163,7 @@ impl ReleaseRecord {
             clock: Clock::running(now_ms),
             hold: None,
             falls: 0,
-            epoch: 0,
+            epoch,
             rules: mark,
             accepted: Some(Arc::clone(rules.written())),
             began: before.map_or(0, |before| before.number) + 1,
@@ -297,7 +300,7 @@ impl ReleaseRecord {
         let (epoch, what) = match self.rules == mark {
             true if self.has_accepted(rules) => return None,
             true => (self.epoch, "who is where stays as it was"),
-            false => (self.epoch + 1, "its rules are others"),
+            false => (self.epoch.saturating_add(1), "its rules are others"),
         };
         let last = Change::own("edit", what, now_ms);
         let accepted = Some(Arc::clone(rules.written()));

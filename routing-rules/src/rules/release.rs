@@ -243,10 +243,11 @@ impl Release {
         &self.sticky
     }
 
-    /// The same release after so many other salts were tried.
+    /// The same release after so many other salts were tried; with one that was written, that one.
     #[must_use]
     pub fn with_another_salt(&self, number: u8) -> Self {
-        let salt = if number == 0 { self.sticky.pin_salt } else { self.sticky.pin_salt.another(number) };
+        let is_written = self.written.sticky.salt.is_some();
+        let salt = if number == 0 || is_written { self.sticky.pin_salt } else { self.sticky.pin_salt.another(number) };
         Self { sticky: Sticky { salt, ..self.sticky.clone() }, ..self.clone() }
     }
 

@@ -116,7 +116,8 @@ impl CompiledRelease {
         context: &ReleaseContext,
     ) -> Option<Self> {
         let record = context.record(rules).cloned();
-        let (state, number) = (context.state(rules), record.as_ref().map_or(0, |record| record.number));
+        let (state, (number, at_ms)) =
+            (context.state(rules), record.as_ref().map_or((0, 0), |record| (record.number, record.last.at_ms)));
         let rules = match record.as_ref().map_or(0, |record| record.salts) {
             0 => Arc::clone(rules),
             number => Arc::new(rules.with_another_salt(number)),
@@ -127,7 +128,7 @@ impl CompiledRelease {
         Some(Self {
             stable,
             canary,
-            assigner: if context.is_shared { assigner.sharing(number) } else { assigner },
+            assigner: if context.is_shared { assigner.sharing(number, at_ms) } else { assigner },
             record,
         })
     }
