@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use routing_rules::analysis::{Histogram, Record};
+use routing_rules::analysis::{Arm, Histogram, Record};
 use routing_rules::rules::Release;
 
 use super::observed::{Seen, Stage};
@@ -55,7 +55,12 @@ pub(super) fn total(rules: &Release, reports: &[&Report], absent: u32) -> Option
 impl Total {
     fn add(&mut self, seen: &Seen) {
         for (rule, record) in &seen.rules {
-            self.rules.entry(rule.clone()).or_default().add(record);
+            let sum = self.rules.entry(rule.clone()).or_default();
+            // Instances may have met the same ones, so there are as many at least as the one that met most has seen.
+            let most = |sum: &Arm, one: &Arm| sum.failing_users.max(one.failing_users);
+            let (canary, control) = (most(&sum.canary, &record.canary), most(&sum.control, &record.control));
+            sum.add(record);
+            (sum.canary.failing_users, sum.control.failing_users) = (canary, control);
         }
         if let Some(block) = &seen.block {
             self.block.get_or_insert_default().add(block);

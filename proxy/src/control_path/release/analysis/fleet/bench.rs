@@ -63,6 +63,10 @@ impl Bench {
 
     /// Takes a window of a release with these rules. `None` if it is done with, or nobody says anything of it.
     pub(super) fn close(&mut self, rules: &Release, closable: &Closable) -> Option<Closed> {
+        let seat = self.seats.get(rules.name());
+        if seat.and_then(|seat| seat.course.as_ref()).is_some_and(|course| !course.awaits(closable.window)) {
+            return None;
+        }
         let reports: Vec<_> = closable.reports.values().collect();
         let mut total = total(rules, &reports, u32::try_from(closable.absent.len()).unwrap_or(u32::MAX))?;
         total.late = closable.late.get(rules.name()).copied().unwrap_or(0);

@@ -72,8 +72,9 @@ impl Gathering {
     pub(super) fn next(&mut self, live: &BTreeSet<Box<str>>, unix_s: u64) -> Option<Closable> {
         let (&window, reports) = self.windows.first_key_value()?;
         let expected = self.reporters.iter().filter(|(_, reporter)| reporter.is_expected(window)).map(|(id, _)| id);
-        // One that has not reported yet is expected, one that has left is not, though its key may still be there.
-        let unheard = live.iter().filter(|id| !self.reporters.contains_key(*id));
+        // One that has not reported yet, or not for long, is expected; one that has left is not, though its key may still be there.
+        let is_unheard = |id: &&Box<str>| self.reporters.get(*id).is_none_or(|reporter| reporter.is_silent(window));
+        let unheard = live.iter().filter(is_unheard);
         let absent: BTreeSet<_> = expected.chain(unheard).filter(|id| !reports.contains_key(*id)).cloned().collect();
         let deadline_s = window.saturating_add(1 + PATIENCE).saturating_mul(WINDOW_S);
         if !absent.is_empty() && unix_s < deadline_s {
@@ -95,6 +96,10 @@ impl Reporter {
 
     fn is_forgotten(&self, window: u64) -> bool {
         window > self.last + REMEMBERED
+    }
+
+    fn is_silent(&self, window: u64) -> bool {
+        !self.has_left && self.is_forgotten(window)
     }
 }
 
@@ -166,6 +171,21 @@ mod tests {
             let (number, count, absent) = next(&mut gathering, &["a"], 5 * window + 20).unwrap();
             assert_eq!((number, count), (window, if window == 100 { 3 } else { 1 }));
             assert_eq!(absent.len(), usize::from((101..=124).contains(&window)), "{window}");
+        }
+    }
+
+    #[test]
+    fn who_is_there_and_silent_is_missed_for_as_long() {
+        let mut gathering = Gathering::default();
+        gathering.take("silent", report(100), 505);
+        for window in 100..200 {
+            gathering.take("a", report(window), 5 * window);
+            // Its clock is slow: what it says is always of long ago.
+            if window > 100 {
+                gathering.take("slow", report(window - 40), 5 * window);
+            }
+            let (_, _, absent) = next(&mut gathering, &["a", "silent", "slow"], 5 * window + 20).unwrap();
+            assert!(window == 100 || absent == ["silent", "slow"], "{window}: {absent:?}");
         }
     }
 

@@ -70,7 +70,9 @@ impl Kept {
 
     pub(super) fn read(text: &[u8]) -> Result<Self, Unreadable> {
         let kept: Self = read(text)?;
-        (kept.window <= MOST).then_some(kept).ok_or_else(|| Unreadable::Damaged("there is no such window".to_owned()))
+        let is_ahead = kept.run.as_ref().is_some_and(|run| run.window() > kept.window);
+        let is_right = kept.window <= MOST && !is_ahead;
+        is_right.then_some(kept).ok_or_else(|| Unreadable::Damaged("there is no such window".to_owned()))
     }
 
     /// The analysis that is in it, if it is about these versions.

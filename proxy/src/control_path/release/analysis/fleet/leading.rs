@@ -33,7 +33,7 @@ pub(super) struct Leading {
 struct Term<'l> {
     leading: &'l Leading,
     bench: Bench,
-    /// What blocks hang on.
+    /// What all that is kept hangs on.
     lease: Option<(i64, Instant)>,
     /// For how many windows in a row instances have been absent.
     absent: HashMap<Box<str>, u32>,
@@ -100,7 +100,8 @@ impl Leading {
     async fn read(&self) -> Result<Bench, Trouble> {
         let prefix = |folder| format!("{}{folder}", self.cluster.prefix());
         let (states_prefix, blocks_prefix) = (prefix(KEPT_ANALYSES), prefix(BLOCKS));
-        let (blocks, states) = (self.cluster.list(&blocks_prefix).await?, self.cluster.list(&states_prefix).await?);
+        // In this order: a write that comes in between is not behind what was read of the state, and all is read anew.
+        let (states, blocks) = (self.cluster.list(&states_prefix).await?, self.cluster.list(&blocks_prefix).await?);
         self.fleet.set_analyses(&states);
         Ok(Bench::of(behind(&states_prefix, &states), behind(&blocks_prefix, &blocks)))
     }
@@ -175,10 +176,10 @@ impl Term<'_> {
     async fn write(&mut self, release: &Name, closed: Closed) -> Result<(), End> {
         let Leading { cluster, fleet, .. } = self.leading;
         let key = |folder: &str| format!("{}{folder}{release}", cluster.prefix());
-        let mut writes = vec![TxnOp::put(key(KEPT_ANALYSES), &*closed.text, None)];
+        let options = PutOptions::new().with_lease(self.lease().await?);
+        let mut writes = vec![TxnOp::put(key(KEPT_ANALYSES), &*closed.text, Some(options.clone()))];
         for (number, text) in closed.blocks {
-            let options = PutOptions::new().with_lease(self.lease().await?);
-            writes.push(TxnOp::put(format!("{}/{number}", key(BLOCKS)), text, Some(options)));
+            writes.push(TxnOp::put(format!("{}/{number}", key(BLOCKS)), text, Some(options.clone())));
         }
         let when = [
             Compare::value(format!("{}{LEADER}", cluster.prefix()), CompareOp::Equal, fleet.id()),
@@ -201,7 +202,7 @@ impl Term<'_> {
         Ok(())
     }
 
-    /// For blocks. Six hours are looked back at; what they are of may have gone by then, so nobody has to delete them.
+    /// Six hours are looked back at. What is kept goes when its release has gone for so long, so nobody has to delete it.
     async fn lease(&mut self) -> Result<i64, Trouble> {
         if let Some((lease, _)) = self.lease.filter(|(_, since)| since.elapsed() < NEXT_LEASE) {
             return Ok(lease);

@@ -4,7 +4,7 @@
 //! | key, behind the prefix | says | goes |
 //! |---|---|---|
 //! | `windows/<window>/<instance>` | what one instance saw | after 10 to 15 minutes |
-//! | `state/analysis/<release>` | what was found, up to which window | with the next one |
+//! | `state/analysis/<release>` | what was found, up to which window | with the next one, or 6.5 to 7.5 hours after the last |
 //! | `windows-past/<release>/<number>` | five minutes of control, of all instances | after 6.5 to 7.5 hours |
 //!
 //! Those of windows are read by who leads, and by nobody else: they are behind all that instances follow.
