@@ -10,7 +10,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use routing_rules::analysis::{Report, Verdict, WINDOW_S};
+use routing_rules::analysis::Verdict;
 use routing_rules::release::{ReleaseRecord, Status};
 use routing_rules::rules::{AnalysisMode, Release};
 use routing_rules::spec::Percent;
@@ -24,7 +24,7 @@ use crate::admin::AdminState;
 use crate::admin::change::refuse;
 use crate::admin::openapi::{QuestionRefusal, Refused};
 use crate::admin::wait::span;
-use crate::moment;
+use crate::control_path::release::Finding;
 
 /// `?wait=60s`
 #[derive(Deserialize, IntoParams)]
@@ -105,9 +105,9 @@ pub(in crate::admin) async fn verdict(
 
 fn view(state: &AdminState, release: &CompiledRelease) -> Option<VerdictView> {
     let (rules, record) = (release.assigner.rules(), release.record.as_deref());
-    let report = state.shared.releases.reports.load().get(rules.name()).cloned();
-    let Said { verdict, is_decided, reason } = said(rules, record, report.as_deref(), moment::unix_ms())?;
-    let now = state.shared.snapshots.load().table.context().state(rules);
+    let finding = state.shared.releases.reports.load().get(rules.name()).cloned();
+    let Said { verdict, is_decided, reason } = said(rules, record, finding.as_deref())?;
+    let now = record.map_or_else(|| state.shared.snapshots.load().table.context().state(rules), |record| record.state);
     Some(VerdictView {
         release: rules.name().to_string(),
         verdict,
@@ -120,7 +120,7 @@ fn view(state: &AdminState, release: &CompiledRelease) -> Option<VerdictView> {
 }
 
 /// `None` if nobody judges.
-fn said(rules: &Release, record: Option<&ReleaseRecord>, report: Option<&Report>, now_ms: u64) -> Option<Said> {
+fn said(rules: &Release, record: Option<&ReleaseRecord>, finding: Option<&Finding>) -> Option<Said> {
     let decided = |verdict, reason: &str| Some(Said { verdict, is_decided: true, reason: reason.to_owned() });
     let waits = |verdict, reason: &str| Some(Said { verdict, is_decided: false, reason: reason.to_owned() });
     let mode = rules.analysis().mode;
@@ -135,22 +135,29 @@ fn said(rules: &Release, record: Option<&ReleaseRecord>, report: Option<&Report>
     if let Some(hold) = record.hold {
         return waits("hold", &format!("{}: stable serves its users", hold.as_str()));
     }
-    if record.state.percent == Percent::ZERO {
-        return decided("inconclusive", "nobody is in the canary group by the phase: there is nobody to compare");
+    let (is_driven, lasts) = (mode == AnalysisMode::Drive, record.phase(rules).and_then(|phase| phase.lasts));
+    match record.state.percent {
+        Percent::ZERO | Percent::ALL if lasts.is_some() => {
+            return waits("observing", "there is nobody to compare, and the phase ends by itself");
+        }
+        Percent::ZERO => {
+            return decided("inconclusive", "nobody is in the canary group by the phase: there is nobody to compare");
+        }
+        Percent::ALL if is_driven => return decided("promote", "everybody is in the canary group"),
+        Percent::ALL => {
+            return decided("inconclusive", "everybody is in the canary group: there is nobody to compare with");
+        }
+        _ => {}
     }
-    if record.state.percent == Percent::ALL {
-        return decided("inconclusive", "everybody is in the canary group: there is nobody to compare with");
-    }
-    let since_ms = now_ms.saturating_sub(record.since_ms);
-    let is_of_now = |report: &&Report| report.share == record.state.percent.basis_points() && since_ms >= SETTLES_MS;
-    let Some(report) = report.filter(is_of_now) else {
+    let Some(Finding { report, .. }) = finding.filter(|finding| finding.of == Some(record.number)) else {
         return waits("observing", "nothing is known yet of the release as it is now");
     };
+    let is_last = rules.phases().iter().all(|phase| phase.percent <= record.state.percent);
     match report.verdict {
         // Serin does it in a moment, or another verdict is about to come.
         Verdict::RolledBack(_) if mode >= AnalysisMode::Guard => waits("observing", &report.text),
         // It is about a phase that Serin ends by itself, and the release goes on.
-        Verdict::Promote if mode == AnalysisMode::Drive => waits("observing", &report.text),
+        Verdict::Promote if is_driven && !is_last => waits("observing", &report.text),
         Verdict::RolledBack(_) => decided("rolled_back", &report.text),
         Verdict::Promote => decided("promote", &report.text),
         Verdict::Inconclusive => decided("inconclusive", &report.text),
@@ -168,15 +175,12 @@ fn by(record: &ReleaseRecord) -> String {
     }
 }
 
-/// What an analysis says may be about a moment before a change of the release for so long: two windows, in milliseconds.
-const SETTLES_MS: u64 = 2 * 1_000 * WINDOW_S;
-
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use routing_rules::analysis::{Analysis, Metric, Phase, Settings, Start};
+    use routing_rules::analysis::{Analysis, Metric, Phase, Report, Settings, Start};
     use routing_rules::release::{Canary, Command, Pace, SignedCommand};
 
     use super::*;
@@ -189,11 +193,11 @@ mod tests {
     }
 
     /// What an analysis of a phase of so many percent might say.
-    fn report(percent: u16, verdict: Verdict) -> Report {
+    fn finding(of: u64, percent: u16, verdict: Verdict) -> Finding {
         let first = Phase::new(1, 100 * percent, 10_000).unwrap();
         let start = Start { phases: 3, first, edges: None, usual_failure_rate: 1.0, window: 1 };
         let report = Analysis::new(Settings::default(), start).report(5);
-        Report { verdict, text: "so it is".to_owned(), ..report }
+        Finding { report: Report { verdict, text: "so it is".to_owned(), ..report }, of: Some(of) }
     }
 
     /// An hour after these orders.
@@ -206,51 +210,54 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(mode: &str, orders: &[Command], report: Option<Report>, expected: (&'static str, bool)) {
+    fn check(mode: &str, orders: &[Command], verdict: Option<Verdict>, expected: (&'static str, bool)) {
         let rules = rules(mode);
-        let said = said(&rules, Some(&after(&rules, orders)), report.as_ref(), HOUR_MS).unwrap();
+        let record = after(&rules, orders);
+        let finding = verdict.map(|verdict| finding(record.number, 10, verdict));
+        let said = said(&rules, Some(&record), finding.as_ref()).unwrap();
         assert_eq!((said.verdict, said.is_decided), expected, "{mode} {orders:?}: {}", said.reason);
     }
 
-    const HOUR_MS: u64 = 3_600_000;
     const AT_TEN: &[Command] = &[Command::Promote];
 
     #[test]
     fn what_a_release_is_goes_before_what_is_said_of_it() {
-        let good = || Some(report(10, Verdict::Promote));
+        let good = || Some(Verdict::Promote);
         check("guard", AT_TEN, good(), ("promote", true));
         check("guard", &[Command::Promote, Command::Rollback], good(), ("rolled_back", true));
         check("guard", &[Command::Promote, Command::Pause], good(), ("hold", false));
         check("guard", &[Command::Complete], None, ("promote", true));
         check("guard", &[], None, ("inconclusive", true));
         check("guard", &[Command::Set(Percent::ALL)], None, ("inconclusive", true));
+        check("drive", &[Command::Set(Percent::ALL)], None, ("promote", true));
         let rules = rules("guard");
-        assert_eq!(said(&rules, None, None, 0).unwrap().verdict, "observing");
+        assert_eq!(said(&rules, None, None).unwrap().verdict, "observing");
         let down = after(&rules, AT_TEN).by_itself(&rules, Canary::Down, Pace::Clock, 0).unwrap();
-        assert_eq!(said(&rules, Some(&down), good().as_ref(), HOUR_MS).unwrap().verdict, "hold");
+        assert_eq!(said(&rules, Some(&down), Some(&finding(2, 10, Verdict::Promote))).unwrap().verdict, "hold");
     }
 
     #[test]
     fn nothing_is_said_by_what_was_before() {
         check("guard", AT_TEN, None, ("observing", false));
-        check("guard", AT_TEN, Some(report(50, Verdict::Promote)), ("observing", false));
         let rules = rules("observe");
         let record = after(&rules, AT_TEN);
-        let at = |now_ms| said(&rules, Some(&record), Some(&report(10, Verdict::Promote)), now_ms).unwrap().verdict;
-        assert_eq!((at(9_999), at(10_000)), ("observing", "promote"));
+        let of = |number| said(&rules, Some(&record), Some(&finding(number, 10, Verdict::Promote))).unwrap().verdict;
+        assert_eq!((of(record.number - 1), of(record.number)), ("observing", "promote"));
+        let stale = Finding { of: None, ..finding(1, 10, Verdict::Promote) };
+        assert_eq!(said(&rules, Some(&record), Some(&stale)).unwrap().verdict, "observing");
     }
 
     #[test]
     fn who_carries_a_verdict_out_depends_on_the_mode() {
-        let worse = || Some(report(10, Verdict::RolledBack(Metric::Errors)));
+        let worse = || Some(Verdict::RolledBack(Metric::Errors));
         check("observe", AT_TEN, worse(), ("rolled_back", true));
         check("guard", AT_TEN, worse(), ("observing", false));
-        check("drive", AT_TEN, Some(report(10, Verdict::Promote)), ("observing", false));
-        check("guard", AT_TEN, Some(report(10, Verdict::Suspect(Metric::Errors))), ("hold", false));
-        check("drive", AT_TEN, Some(report(10, Verdict::Inconclusive)), ("inconclusive", true));
+        check("drive", AT_TEN, Some(Verdict::Promote), ("observing", false));
+        check("guard", AT_TEN, Some(Verdict::Suspect(Metric::Errors)), ("hold", false));
+        check("drive", AT_TEN, Some(Verdict::Inconclusive), ("inconclusive", true));
         let off = rules("off");
-        assert_eq!(said(&off, Some(&after(&off, AT_TEN)), None, HOUR_MS), None);
+        assert_eq!(said(&off, Some(&after(&off, AT_TEN)), None), None);
         let over = after(&off, &[Command::Promote, Command::Rollback]);
-        assert_eq!(said(&off, Some(&over), None, HOUR_MS).unwrap().reason, "rollback by anna: why not");
+        assert_eq!(said(&off, Some(&over), None).unwrap().reason, "rollback by anna: why not");
     }
 }

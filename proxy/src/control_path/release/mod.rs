@@ -25,7 +25,7 @@ use routing_rules::release::ReleaseRecord;
 use routing_rules::rules::Name;
 
 pub(crate) use analysis::is_analysed;
-pub use analysis::{APART, FleetAnalysis, Observer, Reports, StoredAnalysis, WindowCounts};
+pub use analysis::{APART, Finding, FleetAnalysis, Observer, Reports, StoredAnalysis, WindowCounts};
 pub use desk::{Desk, Done, Expected, OrderError, RolledBack};
 pub(crate) use document::time;
 pub use document::{Entry, StoredHistories, StoredRecords};

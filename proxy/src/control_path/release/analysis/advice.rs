@@ -1,6 +1,6 @@
 //! What an analysis makes of a release, in its mode. A function of what is stored, and of the clock: whoever comes next says the same.
 
-use routing_rules::analysis::{Report, Verdict, WINDOW_S, Window};
+use routing_rules::analysis::{Report, Verdict, WINDOW_S};
 use routing_rules::release::{Pace, ReleaseRecord, Status};
 use routing_rules::rules::{AnalysisMode, Release};
 
@@ -43,18 +43,20 @@ impl Advice {
         if mode < AnalysisMode::Guard {
             return Self::Clock;
         }
-        let Some(Run { analysis, .. }) = run.filter(|run| record.is_some_and(|record| run.is_of(rules, record))) else {
+        // It is found of a run, whatever phase that is in by now.
+        if let Some(worse) = run.filter(|run| record.is_some_and(|record| run.has_found_worse(record, unix_s))) {
+            return Self::RollBack(worse.analysis.report(unix_s).text);
+        }
+        let Some(run) = run.filter(|run| record.is_some_and(|record| run.is_of(rules, record))) else {
             // Before the first window nothing is known; with everybody or nobody in the canary there is nothing to know.
             return if is_compared(rules, record) { Self::Held } else { Self::Clock };
         };
-        // Ahead of the clock: it was set back, and says nothing of what is now.
-        let is_ahead = analysis.state().window() > Window::number_at(unix_s);
+        let analysis = &run.analysis;
         let least_s = u64::from(rules.analysis().settings.options().min_phase_s);
         match analysis.verdict_at(unix_s) {
-            Verdict::RolledBack(_) => Self::RollBack(analysis.report(unix_s).text),
-            _ if is_ahead => Self::Held,
+            _ if run.is_ahead(unix_s) => Self::Held,
             Verdict::Promote if mode == AnalysisMode::Drive => Self::Promote(analysis.report(unix_s).text),
-            Verdict::HoldData(_) | Verdict::HoldCommon | Verdict::Suspect(_) => Self::Held,
+            Verdict::RolledBack(_) | Verdict::HoldData(_) | Verdict::HoldCommon | Verdict::Suspect(_) => Self::Held,
             Verdict::Observing | Verdict::Inconclusive if mode == AnalysisMode::Drive => Self::Held,
             // A clock may have gone on while nobody looked.
             Verdict::Observing if analysis.phase_s() < least_s.min(lasts_s(rules, record)) => Self::Held,

@@ -41,7 +41,16 @@ use crate::control_path::state_dir::StateDir;
 use crate::snapshot::Snapshot;
 
 /// What is known of each release, for whoever shows it.
-pub type Reports = ArcSwap<BTreeMap<Name, Arc<Report>>>;
+pub type Reports = ArcSwap<BTreeMap<Name, Arc<Finding>>>;
+
+/// What an analysis found.
+pub struct Finding {
+    /// What there is to show.
+    pub report: Report,
+    /// The number of the change of the release that it is about. `None` if it is of an earlier run, phase or edit, or ahead of the
+    /// clock: then nothing follows from it.
+    pub of: Option<u64>,
+}
 
 /// Knows what analyses found.
 pub struct Observer {
@@ -105,7 +114,10 @@ impl Observer {
         let report = |release: &CompiledRelease| {
             let (rules, record) = (release.assigner.rules(), release.record.as_deref());
             let run = self.run(release).filter(|_| rules.analysis().mode != AnalysisMode::Off)?;
-            Some((rules.name().clone(), Arc::new(advice::report(run, rules, record, unix_s))))
+            let report = advice::report(run, rules, record, unix_s);
+            let of =
+                record.filter(|record| run.is_of(rules, record) && !run.is_ahead(unix_s)).map(|record| record.number);
+            Some((rules.name().clone(), Arc::new(Finding { report, of })))
         };
         let reports = snapshot.table.releases().filter_map(|(_, release)| report(release));
         self.reports.store(Arc::new(reports.collect()));

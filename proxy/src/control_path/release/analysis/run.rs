@@ -1,6 +1,6 @@
 //! An analysis under way, and how it is stored: it begins with the first users of the canary, and anew after a rollback.
 
-use routing_rules::analysis::{self, Analysis, Settings, State};
+use routing_rules::analysis::{self, Analysis, Settings, State, Verdict, Window};
 use routing_rules::release::ReleaseRecord;
 use routing_rules::rules::Release;
 use routing_rules::spec::Percent;
@@ -58,9 +58,25 @@ impl Run {
         let is_this_phase = phase(rules, record.state.percent) == Some(self.analysis.state().phase());
         is_of && is_known && is_this_phase && record.state.is_active()
     }
+
+    /// Whether the canary of this run was found to be worse than it may be.
+    pub(super) fn has_found_worse(&self, record: &ReleaseRecord, unix_s: u64) -> bool {
+        let is_worse = matches!(self.analysis.verdict_at(unix_s), Verdict::RolledBack(_));
+        is_worse && self.began == record.began && record.state.is_active()
+    }
+
+    /// Whether it is ahead of the clock, which was set back: it says nothing of what is now.
+    pub(super) fn is_ahead(&self, unix_s: u64) -> bool {
+        self.analysis.state().window() > Window::number_at(unix_s)
+    }
 }
 
 impl StoredAnalysis {
+    /// The last window that is in it.
+    pub(super) fn window(&self) -> u64 {
+        self.state.window()
+    }
+
     /// Whether it is of the run that a release is in.
     pub(super) fn is_of(&self, stage: &Stage) -> bool {
         self.began == stage.began && self.epoch <= stage.epoch

@@ -73,8 +73,8 @@ impl Gathering {
         let (&window, reports) = self.windows.first_key_value()?;
         let expected = self.reporters.iter().filter(|(_, reporter)| reporter.is_expected(window)).map(|(id, _)| id);
         // One that has not reported yet, or not for long, is expected; one that has left is not, though its key may still be there.
-        let is_unheard = |id: &&Box<str>| self.reporters.get(*id).is_none_or(|reporter| reporter.is_silent(window));
-        let unheard = live.iter().filter(is_unheard);
+        let is_unheard = |id: &str| self.reporters.get(id).is_none_or(|reporter| reporter.is_silent(window));
+        let unheard = live.iter().filter(|id| is_unheard(id));
         let absent: BTreeSet<_> = expected.chain(unheard).filter(|id| !reports.contains_key(*id)).cloned().collect();
         let deadline_s = window.saturating_add(1 + PATIENCE).saturating_mul(WINDOW_S);
         if !absent.is_empty() && unix_s < deadline_s {
