@@ -156,7 +156,7 @@ fn who_follows_a_leader_that_was_killed_goes_on_with_the_next_window() {
 /// One that cannot be seen may serve users whom nobody counts.
 fn holds_while_one_is_away(etcd: &Etcd, source: &str, away: impl FnOnce(&Member), back: impl FnOnce(&Member)) {
     let (old, new) = (Origin::named("old"), Origin::named("new"));
-    let release = "phases: [50, 100], analysis: {mode: drive, min_phase: 60s, beta: 0.3}";
+    let release = "phases: [10, 20], analysis: {mode: drive, min_phase: 60s, beta: 0.3}";
     let leader = Member::start(&etcd.source(), &old, &new, release);
     eventually(VERDICT, "it leads", || leader.leads());
     let other = Member::start(source, &old, &new, release);
@@ -166,14 +166,14 @@ fn holds_while_one_is_away(etcd: &Etcd, source: &str, away: impl FnOnce(&Member)
         });
         away(&other);
         eventually(VERDICT, "it is missed", || leader.verdict() == "hold_data");
-        assert_eq!(leader.shown()["percent"], 50.0);
+        assert_eq!(leader.shown()["percent"], 10.0);
         let used = leader.windows_used();
         eventually(VERDICT, "windows are closed all the same", || leader.windows_used() >= used + 2);
-        assert_eq!((leader.shown()["percent"].as_f64(), leader.verdict().as_str()), (Some(50.0), "hold_data"));
+        assert_eq!((leader.shown()["percent"].as_f64(), leader.verdict().as_str()), (Some(10.0), "hold_data"));
         back(&other);
-        eventually(VERDICT, "a promotion", || leader.shown()["percent"] == 100.0);
+        eventually(VERDICT, "a promotion", || leader.shown()["percent"] == 20.0);
     });
-    eventually(VERDICT, "both have it", || other.shown()["percent"] == 100.0);
+    eventually(VERDICT, "both have it", || other.shown()["percent"] == 20.0);
     assert_eq!(leader.shown()["last"]["by"], "serin");
 }
 
@@ -212,7 +212,7 @@ fn an_instance_that_is_cut_off_holds_the_fleet_and_lets_it_go_on() {
 fn without_etcd_nothing_is_promoted_and_with_it_again_it_goes_on() {
     let Some(mut etcd) = Etcd::start() else { return };
     let (old, new) = (Origin::named("old"), Origin::named("new"));
-    let release = "phases: [50, 100], analysis: {mode: drive, min_phase: 30s, beta: 0.3}";
+    let release = "phases: [10, 20], analysis: {mode: drive, min_phase: 30s, beta: 0.3}";
     let members = [(); 2].map(|()| Member::start(&etcd.source(), &old, &new, release));
     under_load(&members.each_ref().map(Member::web), || {
         eventually(VERDICT, "windows", || members.iter().all(|member| member.windows_used() >= 1));
@@ -220,11 +220,11 @@ fn without_etcd_nothing_is_promoted_and_with_it_again_it_goes_on() {
         etcd.kill(0);
         for member in &members {
             eventually(VERDICT, "it is held", || member.verdict() == "hold_data");
-            assert_eq!(member.shown()["percent"], 50.0);
+            assert_eq!(member.shown()["percent"], 10.0);
         }
         etcd.restart(0);
         for member in &members {
-            eventually(VERDICT, "a promotion", || member.shown()["percent"] == 100.0);
+            eventually(VERDICT, "a promotion", || member.shown()["percent"] == 20.0);
         }
         let (window_now, used_now) = kept(&etcd).expect("a state");
         assert!(used_now > used && window_now - window > used_now - used, "what nobody could report is not made up");
