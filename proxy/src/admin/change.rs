@@ -60,6 +60,11 @@ pub(super) fn check<T>(
     body: Result<Json<Object<T>>, JsonRejection>,
 ) -> Result<T, Refusal> {
     may(shared.token.as_ref(), peer, headers)?;
+    read(body)
+}
+
+/// What a body says.
+pub(super) fn read<T>(body: Result<Json<Object<T>>, JsonRejection>) -> Result<T, Refusal> {
     body.map(|Json(Object(body))| body).map_err(|rejection| (rejection.status(), rejection.body_text()))
 }
 

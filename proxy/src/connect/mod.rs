@@ -1,5 +1,7 @@
-//! Dials an endpoint, which the data path and health probes do, and says how a silent other end is noticed.
+//! Dials, which the data path, health probes and webhooks do, asks once, which the latter two do, and says how a silent other end is
+//! noticed.
 
+mod exchange;
 mod liveness;
 mod write;
 
@@ -9,6 +11,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+pub(crate) use exchange::exchange;
 pub(crate) use liveness::Liveness;
 pub(crate) use write::poll_write_gathered;
 

@@ -57,6 +57,14 @@ impl ReleaseRecord {
         let cause = throws_back(accepted, edited, self.state)?;
         Some(EditRefusal { cause, epoch: self.epoch, force })
     }
+
+    /// The same for whoever has not validated what was accepted. What an earlier version accepted may not be right any more, and then
+    /// nothing is refused.
+    pub fn refuses_edit(&self, edited: &Release) -> Option<EditRefusal> {
+        let accepted = self.accepted.as_ref().filter(|_| !self.has_accepted(edited))?;
+        let accepted = Release::new(edited.name().as_str(), accepted, &mut Vec::new())?;
+        self.refuses(&accepted, edited)
+    }
 }
 
 /// Why an edit of a release in this state may take users of its canary back to stable; `None` if it only adds some.

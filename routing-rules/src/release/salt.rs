@@ -35,10 +35,7 @@ impl Salt {
             hash.update((bytes.len() as u64).to_be_bytes());
             hash.update(bytes);
         }
-        let digest: [u8; 32] = hash.finalize().into();
-        let mut salt = [0; 16];
-        salt.copy_from_slice(&digest[..16]);
-        Self(salt)
+        Self::of(hash)
     }
 
     /// Another salt, to be tried instead of this one: the same on every instance for the same number.
@@ -47,10 +44,12 @@ impl Salt {
         let mut hash = Sha256::new_with_prefix(b"serin another salt v1");
         hash.update(self.0);
         hash.update([number]);
+        Self::of(hash)
+    }
+
+    fn of(hash: Sha256) -> Self {
         let digest: [u8; 32] = hash.finalize().into();
-        let mut salt = [0; 16];
-        salt.copy_from_slice(&digest[..16]);
-        Self(salt)
+        Self(std::array::from_fn(|place| digest[place]))
     }
 
     /// The salt's bytes, in the order in which they are written.

@@ -116,20 +116,18 @@ impl CompiledRelease {
         context: &ReleaseContext,
     ) -> Option<Self> {
         let record = context.record(rules).cloned();
-        let (state, (number, at_ms)) =
-            (context.state(rules), record.as_ref().map_or((0, 0), |record| (record.number, record.last.at_ms)));
+        let state = context.state(rules);
         let rules = match record.as_ref().map_or(0, |record| record.salts) {
             0 => Arc::clone(rules),
             number => Arc::new(rules.with_another_salt(number)),
         };
         let upstream = |name: &Name| upstreams.index_of(name.as_str()).map(UpstreamId);
         let (stable, canary) = (upstream(rules.stable())?, upstream(rules.canary())?);
-        let assigner = Assigner::new(rules, &state, &context.secret);
-        Some(Self {
-            stable,
-            canary,
-            assigner: if context.is_shared { assigner.sharing(number, at_ms) } else { assigner },
-            record,
-        })
+        let mut assigner = Assigner::new(rules, &state, &context.secret);
+        if context.is_shared {
+            let (number, at_ms) = record.as_ref().map_or((0, 0), |record| (record.number, record.last.at_ms));
+            assigner = assigner.sharing(number, at_ms);
+        }
+        Some(Self { assigner, record, stable, canary })
     }
 }

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use super::view::number;
 use super::{AdminState, unknown};
 use crate::admin::aside;
-use crate::admin::change::{Object, Refusal, refuse};
+use crate::admin::change::{Object, Refusal, read, refuse};
 use crate::admin::openapi::{QuestionRefusal, Refused};
 use crate::control_path::release::{as_it_would_be, seen, time};
 use crate::snapshot::{RecentUser, Snapshot};
@@ -134,9 +134,9 @@ pub(in crate::admin) async fn preview(
     Path(name): Path<String>,
     question: Result<Json<Object<Question>>, JsonRejection>,
 ) -> Response {
-    let question = match question {
-        Ok(Json(Object(question))) => question,
-        Err(rejection) => return refuse((rejection.status(), rejection.body_text())),
+    let question = match read(question) {
+        Ok(question) => question,
+        Err(refusal) => return refuse(refusal),
     };
     aside(move || {
         let snapshot = state.shared.snapshots.load_full();

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{
-    Certificate, Client, ConnectOptions, Identity, KvClient, PutOptions, ResponseHeader, TlsOptions, Txn, TxnResponse,
-    WatchClient,
+    Certificate, Client, ConnectOptions, Identity, KvClient, PutOptions, ResponseHeader, TlsOptions, Txn, WatchClient,
 };
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -173,6 +172,22 @@ impl Cluster {
         self.ask(put).await.map(drop)
     }
 
+    /// Carries out a transaction, at one member: if its answer is lost, nobody knows whether it was carried out. Returns the
+    /// revision, or `None` if its conditions do not hold.
+    ///
+    /// # Errors
+    /// The member does not answer, or not so.
+    pub async fn transact(&self, transaction: Txn) -> Result<Option<i64>, Trouble> {
+        let connection = self.connect().await?;
+        match within(CALL, kv(&connection.client).txn(transaction)).await {
+            Ok(answer) => Ok(answer.succeeded().then(|| answer.header().map_or(0, ResponseHeader::revision))),
+            Err(trouble) => {
+                self.turn_away(&connection).await;
+                Err(trouble)
+            }
+        }
+    }
+
     /// A lease of this time, in whole seconds, that nobody keeps.
     ///
     /// # Errors
@@ -279,16 +294,6 @@ impl Cluster {
             Some(name) => options.domain_name(name),
             None => options,
         })
-    }
-}
-
-impl Connection {
-    /// Carries out a transaction.
-    ///
-    /// # Errors
-    /// The cluster does not answer, or not so.
-    pub async fn transact(&self, transaction: Txn) -> Result<TxnResponse, Trouble> {
-        within(CALL, kv(&self.client).txn(transaction)).await
     }
 }
 

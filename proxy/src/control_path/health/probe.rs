@@ -2,15 +2,12 @@
 //! was well before.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use routing_rules::rules::{HealthCheck, HttpProbe, Probe};
 use routing_rules::spec::Span;
 use tokio::net::TcpStream;
@@ -39,32 +36,15 @@ async fn ask(rules: &HealthCheck, address: SocketAddr) -> Outcome {
     };
     match &rules.probe {
         Probe::Tcp => Outcome::Passed("connected".to_owned()),
-        Probe::Http(http) => match exchange(stream, http, address).await {
+        Probe::Http(http) => match get(stream, http, address).await {
             Ok(result) => Outcome::Passed(result),
             Err(reason) => Outcome::Failed(reason),
         },
     }
 }
 
-async fn exchange(stream: TcpStream, http: &HttpProbe, address: SocketAddr) -> Result<String, String> {
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(MOST_HEAD);
-    let (mut sender, connection) =
-        builder.handshake(TokioIo::new(stream)).await.map_err(|error| format!("no connection: {error}"))?;
-    let request = request(http, address)?;
-    let answer = pin!(async {
-        let response = sender.send_request(request).await.map_err(|error| format!("no answer: {error}"))?;
-        judge(http, response).await
-    });
-    // The connection may be over before all of its answer has been read, and never says more than the answer does.
-    let drive = pin!(async {
-        let _ = connection.await;
-        std::future::pending::<Result<String, String>>().await
-    });
-    tokio::select! {
-        result = answer => result,
-        result = drive => result,
-    }
+async fn get(stream: TcpStream, http: &HttpProbe, address: SocketAddr) -> Result<String, String> {
+    connect::exchange(stream, request(http, address)?, |response| judge(http, response)).await
 }
 
 fn request(http: &HttpProbe, address: SocketAddr) -> Result<Request<Empty<Bytes>>, String> {
@@ -113,7 +93,5 @@ fn contains(body: &[u8], wanted: &[u8]) -> bool {
     body.windows(wanted.len()).any(|part| part == wanted)
 }
 
-/// As much as a response to a client's request may have.
-const MOST_HEAD: usize = 32 << 10;
 /// How much of a body is read.
 const MOST_BODY: usize = 64 << 10;

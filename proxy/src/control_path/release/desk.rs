@@ -172,9 +172,7 @@ impl Desk {
             let is_known = known.is_some_and(|known| known.number == newest.number);
             let pace = if is_known { pace } else { Pace::Held };
             // It was accepted under another record: whether it may be under this one, the next look says.
-            let accepted =
-                newest.accepted.as_ref().and_then(|spec| Release::new(rules.name().as_str(), spec, &mut Vec::new()));
-            if accepted.is_some_and(|accepted| newest.refuses(&accepted, rules).is_some()) {
+            if newest.refuses_edit(rules).is_some() {
                 return Ok(None);
             }
             let edited = newest.after_edit(rules, mark(rules), now_ms);

@@ -65,18 +65,11 @@ impl EtcdStore {
         if let Some(id) = &self.leader {
             when.push(Compare::value(format!("{}{LEADER}", self.cluster.prefix()), CompareOp::Equal, &**id));
         }
-        let connection = self.cluster.connect().await.map_err(unreachable)?;
-        let answer = match connection.transact(Txn::new().when(when).and_then(writes)).await {
-            Ok(answer) => answer,
-            Err(trouble) => {
-                self.cluster.turn_away(&connection).await;
-                return Err(unreachable(trouble));
-            }
-        };
-        match answer.succeeded() {
-            true => Ok(answer.header().map_or(0, |header| header.revision())),
-            false if self.leads().await? => Err(StoreError::Overtaken),
-            false => Err(StoreError::NotInCharge),
+        let transaction = Txn::new().when(when).and_then(writes);
+        match self.cluster.transact(transaction).await.map_err(unreachable)? {
+            Some(revision) => Ok(revision),
+            None if self.leads().await? => Err(StoreError::Overtaken),
+            None => Err(StoreError::NotInCharge),
         }
     }
 

@@ -91,12 +91,7 @@ async fn write_step(cluster: &Cluster, step: &[Change], note: &Note, number: usi
     let entry = serde_json::to_string(&entry).map_err(|error| Refusal::Trouble(Trouble::new(error)))?;
     writes.push(TxnOp::put(format!("{}history/push/{}-{number}", cluster.prefix(), note.at), entry, None));
     let transaction = Txn::new().when(unchanged.collect::<Vec<_>>()).and_then(writes);
-    let connection = cluster.connect().await.map_err(Refusal::Trouble)?;
-    let answer = connection.transact(transaction).await.map_err(Refusal::Trouble)?;
-    if !answer.succeeded() {
-        return Err(Refusal::Overtaken);
-    }
-    Ok(answer.header().map_or(0, |header| header.revision()))
+    cluster.transact(transaction).await.map_err(Refusal::Trouble)?.ok_or(Refusal::Overtaken)
 }
 
 /// As few steps as possible.

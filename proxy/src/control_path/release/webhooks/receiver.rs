@@ -2,20 +2,16 @@
 //!
 //! Redirects are not followed: whoever may answer there must not send signed messages elsewhere.
 
+use std::future::ready;
 use std::io;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -95,11 +91,12 @@ impl Receiver {
             .body(Full::new(message.body.clone()))
             .map_err(|error| format!("no request: {error}"))?;
         let stream = self.connect().await.map_err(|error| format!("cannot connect: {}", connect::in_words(&error)))?;
+        let answer = |response| ready(Ok(response));
         match &self.tls {
-            None => exchange(stream, request).await,
+            None => connect::exchange(stream, request, answer).await,
             Some((connector, name)) => {
                 let encrypted = connector.connect(name.clone(), stream).await;
-                exchange(encrypted.map_err(|error| format!("no TLS: {error}"))?, request).await
+                connect::exchange(encrypted.map_err(|error| format!("no TLS: {error}"))?, request, answer).await
             }
         }
     }
@@ -115,27 +112,6 @@ impl Receiver {
         }
         Err(last)
     }
-}
-
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, String> {
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(MOST_HEAD);
-    let opened = builder.handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = opened.map_err(|error| format!("no connection: {error}"))?;
-    let answer = pin!(sender.send_request(request));
-    // The connection may be over before its answer has been read, and never says more than the answer does.
-    let drive = pin!(async {
-        let _ = connection.await;
-        std::future::pending().await
-    });
-    let answered = tokio::select! {
-        answered = answer => answered,
-        answered = drive => answered,
-    };
-    answered.map_err(|error| format!("no answer: {error}"))
 }
 
 /// The body of the answer is not read: nothing in it would change anything.
@@ -182,6 +158,3 @@ const CONNECT: Duration = Duration::from_secs(3);
 
 /// The time for one call, from the lookup to the head of the answer.
 pub(super) const CALL: Duration = Duration::from_secs(10);
-
-/// Of an answer.
-const MOST_HEAD: usize = 32 << 10;

@@ -63,22 +63,19 @@ impl Bench {
 
     /// Takes a window of a release with these rules. `None` if it is done with, or nobody says anything of it.
     pub(super) fn close(&mut self, rules: &Release, closable: &Closable) -> Option<Closed> {
-        let seat = self.seats.get(rules.name());
-        if seat.and_then(|seat| seat.course.as_ref()).is_some_and(|course| !course.awaits(closable.window)) {
+        let seat = self.seats.entry(rules.name().clone()).or_default();
+        if seat.is_newer {
+            return None;
+        }
+        let is_done = |course: &Course| course.is_of(rules) && !course.awaits(closable.window);
+        if seat.course.as_deref().is_some_and(is_done) {
             return None;
         }
         let reports: Vec<_> = closable.reports.values().collect();
         let mut total = total(rules, &reports, u32::try_from(closable.absent.len()).unwrap_or(u32::MAX))?;
         total.late = closable.late.get(rules.name()).copied().unwrap_or(0);
-        let seat = self.seats.entry(rules.name().clone()).or_default();
-        if seat.is_newer {
-            return None;
-        }
         seat.course.take_if(|course| !course.is_of(rules));
         let course = seat.course.get_or_insert_with(|| Box::new(Course::new(rules, None)));
-        if !course.awaits(closable.window) {
-            return None;
-        }
         let over = course.take(rules, closable.window, &total);
         let text = |number| Some((number, KeptBlock::of(course, number)?.text()));
         let blocks = over.into_iter().filter_map(text).collect();

@@ -185,18 +185,8 @@ impl Term<'_> {
             Compare::value(format!("{}{LEADER}", cluster.prefix()), CompareOp::Equal, fleet.id()),
             Compare::mod_revision(key(KEPT_ANALYSES), CompareOp::Equal, closed.behind),
         ];
-        let connection = cluster.connect().await?;
-        let answer = match connection.transact(Txn::new().when(when).and_then(writes)).await {
-            Ok(answer) => answer,
-            Err(trouble) => {
-                cluster.turn_away(&connection).await;
-                return Err(trouble.into());
-            }
-        };
-        if !answer.succeeded() {
-            return Err(End::Overtaken);
-        }
-        let revision = answer.header().map_or(0, |header| header.revision());
+        let transaction = Txn::new().when(when).and_then(writes);
+        let revision = cluster.transact(transaction).await?.ok_or(End::Overtaken)?;
         self.bench.keep(release, revision);
         fleet.keep_analysis(release.as_str(), closed.text.as_bytes(), revision);
         Ok(())
