@@ -59,7 +59,7 @@ impl Member {
 fn under_load(webs: &[SocketAddr], test: impl FnOnce()) {
     let is_done = Arc::new(AtomicBool::new(false));
     thread::scope(|scope| {
-        for (web, part) in webs.iter().flat_map(|web| [(*web, 0_u32), (*web, 1)]) {
+        for (web, part) in webs.iter().flat_map(|web| (0..4_u32).map(|part| (*web, part))) {
             let is_done = Arc::clone(&is_done);
             scope.spawn(move || {
                 let mut client = None;
@@ -67,7 +67,7 @@ fn under_load(webs: &[SocketAddr], test: impl FnOnce()) {
                     if is_done.load(Relaxed) {
                         return;
                     }
-                    let user = (round * 2 + part) % 500;
+                    let user = (round * 4 + part) % 500;
                     client = client.or_else(|| TcpStream::connect(web).ok().map(Client::of));
                     if let Some(connected) = &mut client {
                         let request = format!("GET / HTTP/1.1\r\nHost: a.test\r\nx-user: {user}\r\n\r\n");
@@ -76,7 +76,7 @@ fn under_load(webs: &[SocketAddr], test: impl FnOnce()) {
                             client = None;
                         }
                     }
-                    thread::sleep(Duration::from_millis(10));
+                    thread::sleep(Duration::from_millis(20));
                 }
             });
         }
@@ -155,7 +155,7 @@ fn who_follows_a_leader_that_was_killed_goes_on_with_the_next_window() {
 
 /// One that cannot be seen may serve users whom nobody counts.
 fn holds_while_one_is_away(etcd: &Etcd, source: &str, away: impl FnOnce(&Member), back: impl FnOnce(&Member)) {
-    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let (old, new) = (steady("old"), steady("new"));
     let release = "phases: [10, 20], analysis: {mode: drive, min_phase: 60s, beta: 0.3}";
     let leader = Member::start(&etcd.source(), &old, &new, release);
     eventually(VERDICT, "it leads", || leader.leads());
@@ -211,7 +211,7 @@ fn an_instance_that_is_cut_off_holds_the_fleet_and_lets_it_go_on() {
 #[test]
 fn without_etcd_nothing_is_promoted_and_with_it_again_it_goes_on() {
     let Some(mut etcd) = Etcd::start() else { return };
-    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let (old, new) = (steady("old"), steady("new"));
     let release = "phases: [10, 20], analysis: {mode: drive, min_phase: 30s, beta: 0.3}";
     let members = [(); 2].map(|()| Member::start(&etcd.source(), &old, &new, release));
     under_load(&members.each_ref().map(Member::web), || {
