@@ -236,7 +236,7 @@ fn whoever_follows_a_release_sees_each_change_and_its_end() {
 fn a_pipeline_asks_whether_a_release_may_go_on() {
     let serin = serving("[1, 50, 100]");
     let admin = &url(&serin);
-    says(admin, &["verdict", "next"], "next: observing, running at 1 %, number 1\nnothing is known yet", 1);
+    says(admin, &["verdict", "next"], "next: observing, running at 1 %, number 1\nnothing is known yet", 4);
     says(admin, &["verdict", "nexxt"], "no release is called `nexxt`", 1);
     says(admin, &["verdict", "next", "--wait", "soon"], "--wait", 2);
     // Who waits is told as soon as it is decided.
@@ -250,7 +250,7 @@ fn a_pipeline_asks_whether_a_release_may_go_on() {
     assert!(verdict["reason"].as_str().is_some_and(|reason| reason.ends_with(": it is slow")), "{verdict}");
     says(admin, &["resume", "next"], "next is running at 1 %", 0);
     says(admin, &["pause", "next"], "next is paused", 0);
-    says(admin, &["verdict", "next", "--wait", "100ms"], "next: hold, paused at 1 %", 1);
+    says(admin, &["verdict", "next", "--wait", "100ms"], "next: hold, paused at 1 %", 4);
     says(admin, &["complete", "next"], "next is completed", 0);
     says(admin, &["verdict", "next"], "next: promote, completed", 0);
     // The same by the API, which does not wait for longer than a minute.

@@ -40,7 +40,7 @@ pub(super) enum What {
     Complete(OrderArgs),
     /// Take everybody back to stable, at once, whatever somebody else did meanwhile.
     Rollback(OrderArgs),
-    /// Say whether a release may go on. Exit code 0 if it may, 1 if it may not, or that is not decided.
+    /// Say whether a release may go on. Exit code 0 if it may, 1 if it may not, 4 if that is not decided.
     Verdict(VerdictArgs),
     /// Say what was done to a release, by whom and why, the newest first.
     History(HistoryArgs),

@@ -26,8 +26,11 @@ pub(super) async fn verdict(api: &Api, args: &VerdictArgs, json: bool) -> Result
                 let verdict: Verdict = answer::read(whole.clone())?;
                 if verdict.decided || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     say(if json { json_text(&whole) } else { text::verdict(&verdict) });
-                    let may_go_on = verdict.verdict == "promote";
-                    return Ok(if may_go_on { ExitCode::SUCCESS } else { ExitCode::from(NO) });
+                    return Ok(match &*verdict.verdict {
+                        _ if !verdict.decided => ExitCode::from(UNDECIDED),
+                        "promote" => ExitCode::SUCCESS,
+                        _ => ExitCode::from(NO),
+                    });
                 }
             }
             Err(trouble) => {
@@ -39,6 +42,9 @@ pub(super) async fn verdict(api: &Api, args: &VerdictArgs, json: bool) -> Result
         }
     }
 }
+
+/// A pipeline may wait on; after a no it must not.
+const UNDECIDED: u8 = 4;
 
 /// Less than a minute: what is in between may have a limit of its own.
 const LONGEST: Duration = Duration::from_secs(50);
