@@ -1,9 +1,11 @@
 //! Releases on their way: what orders, time and a falling canary make of a record.
 
+use std::iter;
+use std::sync::Arc;
 use std::time::Duration;
 
 use routing_rules::release::{
-    Canary, Command, Hold, Pace, ReleaseContext, ReleaseRecord, ReleaseState, SignedCommand, Status,
+    Canary, Clock, Command, Hold, Pace, ReleaseContext, ReleaseRecord, ReleaseState, SignedCommand, Status,
 };
 use routing_rules::rules::Release;
 use routing_rules::spec::{Percent, ReleaseSpec};
@@ -12,7 +14,12 @@ const START_MS: u64 = 1_800_000_000_000;
 const MINUTE_MS: u64 = 60_000;
 
 fn release(extra: &str) -> Release {
-    let text = format!(r#"{{"stable": "shop", "canary": "shop-v2", "audience": [{{"name": "everyone"}}], {extra}}}"#);
+    release_of(&format!(r#"{{"name": "everyone"}}], {extra}"#))
+}
+
+/// With these rules, and what follows them.
+fn release_of(audience: &str) -> Release {
+    let text = format!(r#"{{"stable": "shop", "canary": "shop-v2", "audience": [{audience}}}"#);
     let spec: ReleaseSpec = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let mut problems = Vec::new();
     Release::new("next", &spec, &mut problems).unwrap_or_else(|| panic!("{problems:?}"))
@@ -165,6 +172,32 @@ fn a_canary_that_falls_twice_is_rolled_back() {
     // While it is down it can be resumed by hand, and be told that nothing is down any more.
     let by_hand = down.after(&by_anna(Command::Set(percent(5.0))), &rules, at(4)).unwrap().unwrap();
     assert_eq!((by_hand.hold, by_hand.clock.running_since_ms), (Some(Hold::CanaryDown), None));
+}
+
+#[test]
+fn a_fixed_percent_becomes_a_phase_and_takes_nobody_back() {
+    let written = |rest: &str| release_of(&format!(r#"{{"name": "everyone"{rest}"#));
+    let fixed = written(r#", "percent": 10}]"#);
+    let record = ReleaseRecord::begin(&fixed, 7, None, START_MS);
+    let record = ReleaseRecord { clock: Clock { ran_ms: MINUTE_MS, ..record.clock }, ..record };
+    let less = written(r#"}], "phases": [1, 10, 50]"#);
+    let refusal = record.refuses_edit(&less).unwrap().to_string();
+    assert!(refusal.contains("`everyone` goes from 10 % to 1 %"), "{refusal}");
+    let phases = written(r#"}], "phases": [{"percent": 10, "lasts": "5m"}, 50]"#);
+    assert_eq!(record.refuses_edit(&phases), None);
+    // Whoever has the rules before the record decides as whoever has both.
+    let context = |record: &ReleaseRecord| ReleaseContext {
+        records: iter::once((fixed.name().clone(), Arc::new(record.clone()))).collect(),
+        ..ReleaseContext::default()
+    };
+    let now_ms = START_MS + MINUTE_MS;
+    let edited = record.after_edit(&phases, 8, now_ms).unwrap();
+    assert_eq!(context(&record).state(&phases), edited.state);
+    assert_eq!((edited.state.percent, edited.state.growth, edited.since_ms), (percent(10.0), None, now_ms));
+    assert_eq!(edited.time_left(&phases, now_ms), Some(Duration::from_secs(300)));
+    // Phases that there were stay where they are.
+    let later = ReleaseRecord { state: edited.state.with_percent(percent(50.0)), ..edited };
+    assert_eq!(later.state_by(&less), later.state);
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl ReleaseRecord {
         if !self.is_of(edited) || !self.is_of(accepted) || force == Some(self.epoch) {
             return None;
         }
-        let cause = throws_back(accepted, edited, self.state)?;
+        let cause = throws_back(accepted, edited, self.state_by(edited))?;
         Some(EditRefusal { cause, epoch: self.epoch, force })
     }
 

@@ -303,8 +303,21 @@ impl ReleaseRecord {
             false => (self.epoch.saturating_add(1), "its rules are others"),
         };
         let last = Change::own("edit", what, now_ms);
-        let accepted = Some(Arc::clone(rules.written()));
-        Some(Self { number: self.number + 1, epoch, rules: mark, accepted, last, ..self.clone() })
+        let (accepted, state) = (Some(Arc::clone(rules.written())), self.state_by(rules));
+        let next = Self { number: self.number + 1, epoch, rules: mark, accepted, state, last, ..self.clone() };
+        if state == self.state {
+            return Some(next);
+        }
+        let runs = state.status == Status::Running && next.hold.is_none();
+        let clock = if runs { Clock::running(now_ms) } else { Clock::default() };
+        Some(Self { since_ms: now_ms, clock, ..next })
+    }
+
+    /// What decides about users by these rules, which may be newer than what was accepted: a release that had no phases before
+    /// begins with the first one, so that a fixed percent can become a phase of as many users.
+    pub fn state_by(&self, rules: &Release) -> ReleaseState {
+        let had_phases = self.accepted.as_ref().is_none_or(|accepted| !accepted.phases.is_empty());
+        if had_phases { self.state } else { self.state.with_percent(ReleaseState::initial(rules).percent) }
     }
 
     /// Whether these are the rules that were accepted last, whatever they force.

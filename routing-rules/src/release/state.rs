@@ -133,7 +133,7 @@ impl ReleaseContext {
     /// The state of a release: the stored one, or where it begins.
     pub fn state(&self, rules: &Release) -> ReleaseState {
         match self.record(rules) {
-            Some(record) => record.state,
+            Some(record) => record.state_by(rules),
             None if self.is_lost => ReleaseState::initial(rules).with_status(Status::RolledBack),
             None => ReleaseState::initial(rules),
         }

@@ -187,8 +187,7 @@ fn edited(now: &Release, spec: &ReleaseSpec) -> Result<Arc<Release>, Refusal> {
 
 /// Why the guard would not accept an edit.
 fn refused(release: &CompiledRelease, edited: &Release) -> Option<String> {
-    let refusal = release.record.as_ref()?.refuses(release.assigner.rules(), edited)?;
-    Some(refusal.to_string())
+    Some(release.record.as_ref()?.refuses_edit(edited)?.to_string())
 }
 
 impl View {

@@ -11,19 +11,20 @@ use routing_rules::rules::{Kind, Name, Object, Release};
 use routing_rules::spec::ReleaseSpec;
 
 use super::{Entries, Entry, Key, ObjectSpec};
-use crate::control_path::release::Records;
+use crate::control_path::release::{Records, TakenBack};
 
 /// How far releases are, and what of them was accepted.
 #[derive(Clone, Default)]
 pub(super) struct Guard {
     records: Records,
     witness: Option<Witness>,
-    /// What it said of the edits that are held. It is asked once for each: problems that change are told anew.
-    said: imbl::HashMap<Key, (Arc<ObjectSpec>, String)>,
+    /// What it said of the edits that are held. It is asked once for each, and again when the release has moved: problems that change
+    /// are told anew.
+    said: imbl::HashMap<Key, (Arc<ObjectSpec>, u64, String)>,
 }
 
-/// Who knows how many of the users who came lately an edit would take back, and how many users that are.
-pub type Witness = Arc<dyn Fn(&Release) -> Option<(usize, usize)> + Send + Sync>;
+/// Who knows how many of the users who came lately an edit would take back.
+pub type Witness = Arc<dyn Fn(&Release) -> Option<TakenBack> + Send + Sync>;
 
 /// An edit that is not accepted.
 pub(super) struct Held {
@@ -66,22 +67,31 @@ impl Guard {
             None => Arc::new(ObjectSpec::Release(Box::new(ReleaseSpec::clone(written)))),
         };
         self.said.retain(|key, _| in_force.contains_key(key));
-        let said = self.said_of(key, &entry.spec, edited);
+        let number = record.number;
+        let said = self.said_of(key, &entry.spec, number, edited);
         let entry = Entry { spec, object: Object::Release(accepted), ..Entry::clone(entry) };
         Some(Held { entry: Arc::new(entry), refusal, said })
     }
 
-    fn said_of(&mut self, key: &Key, spec: &Arc<ObjectSpec>, edited: &Release) -> String {
-        if let Some((_, said)) = self.said.get(key).filter(|(known, _)| known == spec) {
+    fn said_of(&mut self, key: &Key, spec: &Arc<ObjectSpec>, number: u64, edited: &Release) -> String {
+        let is_asked = |(known, at, _): &&(Arc<ObjectSpec>, u64, String)| *at == number && known == spec;
+        if let Some((_, _, said)) = self.said.get(key).filter(is_asked) {
             return said.clone();
         }
         let told = self.witness.as_ref().and_then(|witness| witness(edited));
-        let said = told.map_or_else(String::new, |(back, users)| {
-            format!(". Of {users} users who came to this instance lately, {back} would go back")
-        });
-        self.said.insert(key.clone(), (Arc::clone(spec), said.clone()));
+        let said = told.map_or_else(String::new, said);
+        self.said.insert(key.clone(), (Arc::clone(spec), number, said.clone()));
         said
     }
+}
+
+fn said(told: TakenBack) -> String {
+    let TakenBack { users, back, unknown } = told;
+    let unknown = match unknown {
+        0 => String::new(),
+        _ => format!("; of {unknown} it cannot be told"),
+    };
+    format!(". Of {users} users who came to this instance lately, {back} would go back{unknown}")
 }
 
 fn says(entry: &Entry, written: &ReleaseSpec) -> bool {
@@ -156,19 +166,25 @@ mod tests {
     fn who_knows_the_users_is_asked_once_for_each_edit() {
         let asked = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&asked);
-        let witness: Witness = Arc::new(move |_| Some((counter.fetch_add(1, Relaxed), 200)));
+        let told = move || TakenBack { users: 200, back: counter.fetch_add(1, Relaxed), unknown: 0 };
+        let witness: Witness = Arc::new(move |_| Some(told()));
         let mut catalog = Catalog::default().asking(witness);
         catalog.update_texts(&texts("phase", "", 0), None);
-        catalog.follow(&records(&ReleaseRecord::begin(&release(&catalog), 1, None, 0)));
-        let mut said = |percent: &str, round| {
+        let record = ReleaseRecord::begin(&release(&catalog), 1, None, 0);
+        catalog.follow(&records(&record));
+        let mut said = |percent: &str, round, number| {
+            catalog.follow(&records(&ReleaseRecord { number, ..record.clone() }));
             catalog.update_texts(&texts(percent, "", round), None);
             catalog.problems()[0].reason.clone()
         };
-        let first = said("5", 1);
+        let first = said("5", 1, 1);
         assert!(first.ends_with("Of 200 users who came to this instance lately, 0 would go back"), "{first}");
-        assert_eq!(said("5", 2), first);
-        assert!(said("4", 3).contains("lately, 1 would"));
-        assert_eq!(asked.load(Relaxed), 2);
+        assert_eq!(said("5", 2, 1), first);
+        assert!(said("4", 3, 1).contains("lately, 1 would"));
+        assert!(said("4", 4, 2).contains("lately, 2 would"), "the release has moved");
+        assert_eq!(asked.load(Relaxed), 3);
+        let unknown = super::said(TakenBack { users: 200, back: 3, unknown: 20 });
+        assert!(unknown.ends_with("lately, 3 would go back; of 20 it cannot be told"), "{unknown}");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) use document::time;
 pub use document::{Entry, StoredHistories, StoredRecords};
 pub use folder::FolderStore;
 pub use in_etcd::{EtcdStore, RECORDS};
-pub use preview::{as_it_would_be, seen, taken_back};
+pub use preview::{TakenBack, as_it_would_be, seen, taken_back};
 pub use steward::{Steward, TellWritten};
 pub use store::{Store, StoreError};
 pub use then::{History, then};

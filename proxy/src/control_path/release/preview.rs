@@ -32,9 +32,20 @@ pub fn seen(user: &RecentUser) -> SeenUser {
     SeenUser { bucket, client, device, rule, is_pinned }
 }
 
-/// How many of those who came lately an edit would take back to stable, and how many are known. `None` if nobody can tell: nobody has
-/// come, or all would be drawn anew.
-pub fn taken_back(snapshot: &Snapshot, edited: &Release) -> Option<(usize, usize)> {
+/// What an edit would do to those who came lately.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakenBack {
+    /// How many came.
+    pub users: usize,
+    /// How many of these would go back to stable.
+    pub back: usize,
+    /// Of how many that cannot be told.
+    pub unknown: usize,
+}
+
+/// How many of those who came lately an edit would take back to stable. `None` if nobody can tell: nobody has come, or all would be
+/// drawn anew.
+pub fn taken_back(snapshot: &Snapshot, edited: &Release) -> Option<TakenBack> {
     let id = snapshot.table.release_id(edited.name().as_str())?;
     let release = snapshot.table.release(id)?;
     let users = snapshot.traffic.comparison(id)?.recent_users();
@@ -43,6 +54,13 @@ pub fn taken_back(snapshot: &Snapshot, edited: &Release) -> Option<(usize, usize
     if users.is_empty() || preview.redraw().is_some() {
         return None;
     }
-    let goes_back = |user: &&RecentUser| preview.of(&seen(user)).moves_to() == Some(Group::Stable);
-    Some((users.iter().filter(goes_back).count(), users.len()))
+    let mut told = TakenBack { users: users.len(), ..TakenBack::default() };
+    for forecast in users.iter().map(|user| preview.of(&seen(user))) {
+        match (forecast.now, forecast.then) {
+            (Some(Group::Canary), Some(Group::Stable)) => told.back += 1,
+            (None, _) | (_, None) => told.unknown += 1,
+            (Some(_), Some(_)) => {}
+        }
+    }
+    Some(told)
 }
