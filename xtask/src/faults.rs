@@ -44,6 +44,8 @@ fn one_by_one(word: &'static str, tests: &str) -> Outcome {
     let mut command = cargo(["test", "--quiet", "--release", "--package", "serin", "--test", "it", "--"]);
     command.args(["--test-threads", "1", "--nocapture", "--include-ignored", tests]);
     command.env("SERIN_TEST_PROGRAMS_REQUIRED", "1").env("SERIN_FAULTS", "full");
+    // It shows what is decided, not how fast requests are: nothing is optimised across crates, which takes the longest.
+    command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     let (seen, has_exited_well) = watch(word, &mut command)?;
     say(&format!("{} {word}s, {} failed", seen.told, seen.failed));
     match has_exited_well && seen.failed == 0 && seen.told > 0 {

@@ -84,10 +84,12 @@ impl Leading {
         let prefix = format!("{}{REPORTS}", self.cluster.prefix());
         let mirror = Mirror::new(self.cluster.clone(), prefix.as_bytes(), Pace::default());
         let mut unreadable = HashSet::new();
-        let hear = |heard: Heard<'_>| {
-            if let Heard::Changed { keys, changed, .. } = heard {
-                take(&mut gathering(), &prefix, keys, &changed, &mut unreadable);
+        let hear = |heard: Heard<'_>| match heard {
+            Heard::Changed { keys, changed, .. } => take(&mut gathering(), &prefix, keys, &changed, &mut unreadable),
+            Heard::Lost { trouble, times } if times.is_power_of_two() => {
+                tracing::warn!(times, reason = %trouble, "what instances report cannot be heard; no window of the fleet is closed");
             }
+            Heard::Lost { .. } | Heard::Same { .. } => {}
         };
         let mut term = Term { leading: self, bench, lease: None, absent: HashMap::new() };
         tokio::select! {
