@@ -111,4 +111,6 @@ const LEAVING: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
+mod damaged;
+#[cfg(test)]
 mod tests;

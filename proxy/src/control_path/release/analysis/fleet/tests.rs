@@ -15,7 +15,7 @@ use crate::control_path::release::analysis::sixteenths::{Sixteenths, ends_block}
 use crate::control_path::release::analysis::total::total;
 use crate::snapshot::SIXTEEN;
 
-fn rules() -> Release {
+pub(super) fn rules() -> Release {
     let text = r#"{"stable": "old", "canary": "new", "audience": [{"name": "all"}, {"name": "office", "percent": 50}],
                    "phases": [10, 50, 100], "analysis": {"mode": "drive"}}"#;
     Release::new("r", &serde_json::from_str(text).unwrap(), &mut Vec::new()).unwrap()
@@ -55,16 +55,16 @@ fn block(random: &mut Random) -> Box<Sixteenths> {
 }
 
 /// The same numbers every time.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, most: u64) -> u64 {
+    pub(super) fn below(&mut self, most: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % most
     }
 }
 
-fn report(window: u64, seen: Seen) -> Report {
+pub(super) fn report(window: u64, seen: Seen) -> Report {
     Report { window, releases: [(name("r"), seen)].into(), ..Report::default() }
 }
 
@@ -176,10 +176,10 @@ fn only_those_who_saw_the_same_are_added_up() {
 
 /// What etcd has of a fleet's analysis.
 #[derive(Default)]
-struct Stored {
+pub(super) struct Stored {
     revision: i64,
     state: Option<Value>,
-    blocks: BTreeMap<String, Value>,
+    pub(super) blocks: BTreeMap<String, Value>,
 }
 
 impl Stored {
@@ -198,7 +198,7 @@ impl Stored {
         self.revision
     }
 
-    fn bench(&self) -> Bench {
+    pub(super) fn bench(&self) -> Bench {
         let states = self.state.iter().map(|value| ("r", value));
         Bench::of(states, self.blocks.iter().map(|(rest, value)| (rest.as_str(), value)))
     }
@@ -208,11 +208,11 @@ impl Stored {
     }
 }
 
-const FIRST: u64 = 1_000;
+pub(super) const FIRST: u64 = 1_000;
 
 /// Half an hour of three instances, as they write it: the percent grows, the rules are edited, one is away for some minutes, and
 /// the canary gets worse. By window.
-fn recorded() -> BTreeMap<u64, Vec<(&'static str, String)>> {
+pub(super) fn recorded() -> BTreeMap<u64, Vec<(&'static str, String)>> {
     let mut random = Random(4);
     let mut recorded = BTreeMap::new();
     for window in FIRST..FIRST + 400 {
@@ -239,7 +239,7 @@ fn recorded() -> BTreeMap<u64, Vec<(&'static str, String)>> {
 }
 
 /// What is kept after each window, where another instance leads from each of these windows on.
-fn replay(changes: &[u64]) -> (BTreeMap<u64, String>, Stored) {
+pub(super) fn replay(changes: &[u64]) -> (BTreeMap<u64, String>, Stored) {
     let (rules, recorded) = (rules(), recorded());
     let live: BTreeSet<Box<str>> = ["a", "b", "c"].into_iter().map(Box::from).collect();
     let (mut stored, mut kept) = (Stored::default(), BTreeMap::new());
