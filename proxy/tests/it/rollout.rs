@@ -47,12 +47,16 @@ fn is_rolled_back(stage: &mut Stage, most: Duration, trigger: &str) -> String {
     eventually(PATIENCE, "everybody is back", || stage.users.on_canary() == 0);
     assert_eq!(shown["last"]["by"], "serin", "{shown}");
     let report = &shown["analysis"]["report"];
-    assert!(report["trigger"].as_str().is_some_and(|by| by.starts_with(trigger)), "{report}");
+    let by = report["trigger"].as_str().filter(|by| by.starts_with(trigger)).unwrap_or_else(|| panic!("{report}"));
     let (percent, hit) = (shown["percent"].as_f64().unwrap_or_default(), stage.users.end());
-    let since = met.first_bad.map_or_else(|| took.as_secs_f64(), |first| (took - first).as_secs_f64());
+    let (since, of) = match met.first_bad {
+        Some(first) => (took - first, "the first failure"),
+        None => (took, "the users came"),
+    };
+    let bad = met.bad;
     format!(
-        "rolled back at {percent} % because of {trigger}, {since:.0} s after the first failure, {} failures hit {hit} users",
-        met.bad
+        "rolled back at {percent} % because of {by}, {} s after {of}, {bad} failures hit {hit} users",
+        since.as_secs()
     )
 }
 
