@@ -44,7 +44,7 @@ pub use histogram::{Edges, Histogram};
 pub use judge::{Analysis, Refused};
 pub use latency::Latency;
 pub use metric::{Counts, Metric, PerMetric};
-pub use preflight::{Division, Preflight};
+pub use preflight::{Division, Newcomers, Preflight, PreflightReport, PreflightState};
 pub use promotion::Promotion;
 pub use report::{MetricReport, Report};
 pub use rollback::Rollback;

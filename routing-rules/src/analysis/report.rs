@@ -142,6 +142,6 @@ fn rate(events: u64, requests: u64) -> Option<f64> {
 }
 
 /// Beyond the largest number there is nothing to tell.
-fn finite_exp(logarithm: f64) -> f64 {
+pub(super) fn finite_exp(logarithm: f64) -> f64 {
     logarithm.exp().min(f64::MAX)
 }

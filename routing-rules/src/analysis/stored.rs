@@ -1,4 +1,4 @@
-//! The state of an analysis as a text that gives back every bit (specification of the analysis, §7).
+//! The state of an analysis, or of a preflight, as a text that gives back every bit (specification of the analysis, §7).
 //!
 //! A decimal number may lose its last bit and cannot say −∞, so all floating-point numbers are written as their bytes,
 //! in base64. Nothing that is read is trusted: what no analysis could have written is refused, and never a panic.
@@ -10,9 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::rollback::LEAST;
 use super::state::RECENT;
-use super::{Counts, Dispersion, Edges, Latency, Metric, PerMetric, Phase, Start, State};
+use super::{Counts, Dispersion, Edges, Latency, Metric, PerMetric, Phase, PreflightState, Rollback, Start, State};
 
-/// The only form there has been.
+/// The only form there has been, of either.
 const FORM: u32 = 1;
 
 /// A state as it is written; short names, because it is written every five seconds.
@@ -41,6 +41,19 @@ struct Stored {
     incomplete: u32,
     rolled_back: Option<String>,
     promotion_windows: u32,
+    numbers: String,
+}
+
+/// What a preflight has found, as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredPreflight {
+    form: u32,
+    window: Option<u64>,
+    windows: u32,
+    edges: Option<[i32; 4]>,
+    stakes: u32,
+    counts: [[u64; 4]; Metric::ALL.len()],
     numbers: String,
 }
 
@@ -78,13 +91,51 @@ impl<'de> Deserialize<'de> for State {
     }
 }
 
+impl Serialize for PreflightState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        StoredPreflight::of(self).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for PreflightState {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored = StoredPreflight::deserialize(deserializer)?;
+        stored.state().map_err(|damage| D::Error::custom(format_args!("no state of a preflight: {damage}")))
+    }
+}
+
+impl StoredPreflight {
+    fn of(state: &PreflightState) -> Self {
+        let PreflightState { window, windows, edges, dispersion, rollback, counts } = state;
+        let mut copy = rollback.clone();
+        Self {
+            form: FORM,
+            window: *window,
+            windows: *windows,
+            edges: edges.map(|edges| edges.steps().map(Latency::index)),
+            stakes: rollback.stakes,
+            counts: write_counts(counts),
+            numbers: write(rollback_numbers(&mut copy), dispersion),
+        }
+    }
+
+    fn state(self) -> Result<PreflightState, Damage> {
+        if self.form != FORM {
+            return Err(Damage::Form);
+        }
+        let mut state = PreflightState::new();
+        (state.window, state.windows, state.rollback.stakes) = (self.window, self.windows, self.stakes);
+        state.edges = self.edges.map(read_edges).transpose()?;
+        state.counts = read_counts(self.counts)?;
+        state.dispersion = read(rollback_numbers(&mut state.rollback), &self.numbers)?;
+        Ok(state)
+    }
+}
+
 impl Stored {
     fn of(state: &State) -> Self {
         let (rollback, shown) = (&state.rollback, &state.shown);
-        let counts = |metric| {
-            let Counts { canary_events, canary, control_events, control } = state.counts[metric];
-            [canary_events, canary, control_events, control]
-        };
+        let mut copy = state.clone();
         Self {
             form: FORM,
             window: state.window,
@@ -95,7 +146,7 @@ impl Stored {
             extended_s: state.extended_s,
             edges: state.edges.map(|edges| edges.steps().map(Latency::index)),
             stakes: [rollback.phases, rollback.series, rollback.stakes],
-            counts: Metric::ALL.map(counts),
+            counts: write_counts(&state.counts),
             recent: state.recent.0,
             used: shown.used,
             late: shown.late,
@@ -106,7 +157,7 @@ impl Stored {
             incomplete: state.incomplete,
             rolled_back: state.rolled_back.map(|metric| metric.token().to_owned()),
             promotion_windows: state.promotion.windows,
-            numbers: write(state),
+            numbers: write(numbers(&mut copy), &state.dispersion),
         }
     }
 
@@ -126,12 +177,7 @@ impl Stored {
         (state.epoch, state.began) = (self.epoch, self.began);
         (state.windows, state.extended_s, state.incomplete) = (self.windows, self.extended_s, self.incomplete);
         (state.rollback.series, state.rollback.stakes) = (series, stakes);
-        for (metric, [canary_events, canary, control_events, control]) in Metric::ALL.into_iter().zip(self.counts) {
-            if canary_events > canary || control_events > control {
-                return Err(Damage::Counts);
-            }
-            state.counts[metric] = Counts { canary_events, canary, control_events, control };
-        }
+        state.counts = read_counts(self.counts)?;
         state.recent.0 = self.recent;
         state.shown.used = self.used;
         state.shown.late = self.late;
@@ -140,9 +186,27 @@ impl Stored {
         (state.shown.requests, state.shown.without_cookie) = (self.requests, self.without_cookie);
         state.rolled_back = self.rolled_back.as_deref().map(read_metric).transpose()?;
         state.promotion.windows = self.promotion_windows;
-        read(&mut state, &self.numbers)?;
+        state.dispersion = read(numbers(&mut state), &self.numbers)?;
         Ok(state)
     }
+}
+
+fn write_counts(counts: &PerMetric<Counts>) -> [[u64; 4]; Metric::ALL.len()] {
+    Metric::ALL.map(|metric| {
+        let Counts { canary_events, canary, control_events, control } = counts[metric];
+        [canary_events, canary, control_events, control]
+    })
+}
+
+fn read_counts(stored: [[u64; 4]; Metric::ALL.len()]) -> Result<PerMetric<Counts>, Damage> {
+    let mut counts = PerMetric::default();
+    for (metric, [canary_events, canary, control_events, control]) in Metric::ALL.into_iter().zip(stored) {
+        if canary_events > canary || control_events > control {
+            return Err(Damage::Counts);
+        }
+        counts[metric] = Counts { canary_events, canary, control_events, control };
+    }
+    Ok(counts)
 }
 
 fn read_edges(indexes: [i32; 4]) -> Result<Edges, Damage> {
@@ -163,34 +227,41 @@ type Check = fn(f64) -> bool;
 
 /// Every number of a state with what it may be, in the order in which they are stored.
 fn numbers(state: &mut State) -> Vec<(&mut f64, Check)> {
-    let is_winning: Check = |number| number <= LARGEST;
-    let is_sum: Check = |number| number.abs() <= LARGEST;
     let State { rollback, promotion, difference, usual_failure_rate, expected, .. } = state;
-    let mut numbers: Vec<(&mut f64, Check)> = vec![
-        (&mut rollback.reserve, |reserve| (LEAST..=1.0).contains(&reserve)),
+    let mut numbers = rollback_numbers(rollback);
+    // Behind the reserve, where they have always been.
+    let others: [(&mut f64, Check); 2] = [
         (usual_failure_rate, |rate| (0.0..=1.0).contains(&rate)),
         (expected, |expected| (0.0..=LARGEST).contains(&expected)),
     ];
+    numbers.splice(1..1, others);
     // Metrics come in the order of `Metric::ALL`.
-    numbers.extend(rollback.winnings.values_mut().flatten().map(|number| (number, is_winning)));
-    numbers.extend(promotion.winnings.values_mut().flatten().map(|number| (number, is_sum)));
+    numbers.extend(promotion.winnings.values_mut().flatten().map(|number| (number, IS_SUM)));
     let minutes = promotion.minutes.iter_mut().flat_map(PerMetric::values_mut);
-    numbers.extend(minutes.map(|number| (number, is_sum)));
+    numbers.extend(minutes.map(|number| (number, IS_SUM)));
     let terms = difference.worse.iter_mut().chain(&mut difference.better);
     let terms = terms.flat_map(|terms| [&mut terms.constant, &mut terms.slope]);
-    numbers.extend(terms.map(|number| (number, is_sum)));
+    numbers.extend(terms.map(|number| (number, IS_SUM)));
     numbers
 }
 
-fn write(state: &State) -> String {
-    let mut copy = state.clone();
-    let dispersion = Metric::ALL.map(|metric| state.dispersion.of_metric(metric));
-    let numbers = numbers(&mut copy).into_iter().map(|(number, _)| *number).chain(dispersion);
+/// The same of the evidence for a rollback: the reserve, and then what each bet has made.
+fn rollback_numbers(rollback: &mut Rollback) -> Vec<(&mut f64, Check)> {
+    let reserve: (&mut f64, Check) = (&mut rollback.reserve, |reserve| (LEAST..=1.0).contains(&reserve));
+    let winnings = rollback.winnings.values_mut().flatten();
+    let is_winning: Check = |number| number <= LARGEST;
+    std::iter::once(reserve).chain(winnings.map(|number| (number, is_winning))).collect()
+}
+
+const IS_SUM: Check = |number| number.abs() <= LARGEST;
+
+fn write(numbers: Vec<(&mut f64, Check)>, dispersion: &Dispersion) -> String {
+    let dispersion = Metric::ALL.map(|metric| dispersion.of_metric(metric));
+    let numbers = numbers.into_iter().map(|(number, _)| *number).chain(dispersion);
     BASE64.encode(numbers.flat_map(f64::to_le_bytes).collect::<Vec<u8>>())
 }
 
-fn read(state: &mut State, text: &str) -> Result<(), Damage> {
-    let places = numbers(state);
+fn read(places: Vec<(&mut f64, Check)>, text: &str) -> Result<Dispersion, Damage> {
     let length = (places.len() + Metric::ALL.len()) * size_of::<f64>();
     let bytes = BASE64.decode(text).ok().filter(|bytes| bytes.len() == length).ok_or(Damage::Length(length))?;
     let (read, _) = bytes.as_chunks();
@@ -199,6 +270,5 @@ fn read(state: &mut State, text: &str) -> Result<(), Damage> {
         *place = Some(number).filter(|number| check(*number)).ok_or(Damage::Number)?;
     }
     let dispersion = PerMetric::new(|_| read.next().unwrap_or(f64::NAN));
-    state.dispersion = Dispersion::at(dispersion).ok_or(Damage::Number)?;
-    Ok(())
+    Dispersion::at(dispersion).ok_or(Damage::Number)
 }

@@ -1,7 +1,9 @@
 //! A report in sentences, for the person who runs a release: what was seen, what follows, and what is still missing.
 
 use super::metric::Metric;
-use super::{Analysis, Limits, MetricReport, Missing, Report, Verdict};
+use super::{
+    Analysis, Division, Latency, Limits, MetricReport, Missing, Newcomers, Preflight, PreflightReport, Report, Verdict,
+};
 
 /// What there is to say.
 pub(super) fn of(report: &Report, analysis: &Analysis) -> String {
@@ -29,6 +31,50 @@ pub(super) fn of(report: &Report, analysis: &Analysis) -> String {
     sentences.join(" ")
 }
 
+/// What there is to say before a release.
+pub(super) fn of_preflight(report: &PreflightReport, preflight: &Preflight) -> String {
+    let Newcomers { share, lasts_s, .. } = report.newcomers;
+    let (share, whole) = (short(f64::from(share) / 100.0), duration(lasts_s));
+    let evidence = format!("evidence {} of {}", number(report.evidence), number(report.threshold));
+    let said = match report.division {
+        Division::Comparing if !preflight.has_begun() => {
+            format!(
+                "it is not known yet what stable is like. Then the next {share} % are compared with all others for {whole}."
+            )
+        }
+        Division::Comparing => {
+            format!(
+                "{} of {whole}, the next {share} % are like all others so far ({evidence}).",
+                duration(report.seconds)
+            )
+        }
+        Division::Even => format!("in {whole} the next {share} % were like all others ({evidence})."),
+        Division::NewSalt | Division::Uneven => {
+            let seen = report.trigger.map(|metric| divided(metric, preflight)).unwrap_or_default();
+            let then = match (report.division, report.newcomers.may_have_another) {
+                (Division::NewSalt, _) => "With another salt others come first.",
+                (_, true) => "So were those whom other salts chose. Look into it, or promote the release by hand.",
+                (_, false) => "Its rules allow no other salt. Look into it, or promote the release by hand.",
+            };
+            format!(
+                "the next {share} % are unlike all others, and all are on stable. {seen}{}. {then}",
+                capital(&evidence)
+            )
+        }
+    };
+    format!("Before the release: {said}")
+}
+
+/// `Errors: 1.60 % (12/750), all others 0.44 % (30/6750). `
+fn divided(metric: Metric, preflight: &Preflight) -> String {
+    let counts = preflight.counts(metric);
+    let edge = preflight.state().edges().and_then(|edges| edges.of(metric));
+    let shifted = edge.map(|edge| edge.slower_by(preflight.shift(metric)));
+    let next = group(counts.canary_events, counts.canary, shifted.map(Latency::end_ms));
+    let others = group(counts.control_events, counts.control, edge.map(Latency::end_ms));
+    format!("{}: {next}, all others {others}. ", title(metric))
+}
+
 const STAYS: &str = "The percent stays.";
 
 /// `Errors: canary 1.60 % (12/750), stable 0.44 % (30/6750), 3.6 times; allowed 1.25 times + 0.01 pt.`
@@ -42,12 +88,16 @@ fn seen(report: &Report, metric: Metric, limits: &Limits) -> String {
         difference if difference > 0.0 => format!("{} times + {} pt", limits.rollback_ratio, short(difference * 100.0)),
         _ => format!("{} times", limits.rollback_ratio),
     };
-    let name = if metric.metric == Metric::Errors { "Errors" } else { metric.metric.token() };
+    let name = title(metric.metric);
     let seen = format!("{name}: canary {canary}, stable {stable}{times}; allowed {allowed}.");
     match difference(report).filter(|_| metric.metric == Metric::Errors) {
         Some(difference) => format!("{seen} {difference}"),
         None => seen,
     }
+}
+
+fn title(metric: Metric) -> &'static str {
+    if metric == Metric::Errors { "Errors" } else { metric.token() }
 }
 
 /// `1.60 % (12/750)`, for latency `1.60 % slower than 120 ms (12/750)`.
