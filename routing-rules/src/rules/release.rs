@@ -434,6 +434,7 @@ fn analysis(spec: &AnalysisSpec, mut problems: Problems<'_>) -> Option<ReleaseAn
         min_phase_s,
         max_phase_s,
         latency_after_s: usual.latency_after_s.min(max_phase_s),
+        preflight_s: seconds(spec.preflight, usual.preflight_s),
         ..usual
     };
     let settings = analysis::Settings::new(options).map_err(|OptionError { option, reason }| {

@@ -54,6 +54,9 @@ pub struct AnalysisSpec {
     pub min_phase: Option<Span>,
     /// The time after which a phase that has shown neither is `inconclusive`, at most 30 days. Default 1h.
     pub max_phase: Option<Span>,
+    /// How long the users of the next phase are compared with all others during a first phase of 0 % that has no `lasts`, at most
+    /// 24h. Default 10m.
+    pub preflight: Option<Span>,
 }
 
 /// See [`AnalysisSpec::mode`].

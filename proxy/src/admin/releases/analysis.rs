@@ -2,13 +2,13 @@
 
 use std::cmp::Reverse;
 
-use routing_rules::analysis::{MetricReport, Report};
-use routing_rules::release::Group;
+use routing_rules::analysis::{MetricReport, PreflightReport, Report};
+use routing_rules::release::{Group, ReleaseRecord};
 use routing_rules::rules::{AnalysisMode, Release};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::control_path::release::time;
+use crate::control_path::release::{Finding, time};
 use crate::snapshot::RecentUser;
 
 /// How the canary is judged, and what was found.
@@ -16,6 +16,8 @@ use crate::snapshot::RecentUser;
 pub(super) struct AnalysisView {
     /// `off`, `observe`, `guard` or `drive`.
     mode: &'static str,
+    /// While nobody is in the canary group yet: whether those who come in first are like all others.
+    preflight: Option<PreflightView>,
     /// Nothing before the first window.
     report: Option<ReportView>,
     /// Users whose requests failed, of those who came to this instance lately.
@@ -44,6 +46,29 @@ struct UserView {
     /// Where its last request came from.
     client: String,
     last_seen: String,
+}
+
+/// How the users who come in first fare before the release, beside all others. All of them are on stable.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Preflight)]
+struct PreflightView {
+    /// `comparing`, `even`, `new_salt` (others are to come in first) or `uneven` (somebody must look).
+    division: &'static str,
+    /// The same in words, with the figures.
+    text: String,
+    /// The share of those who come in first.
+    percent: f64,
+    /// That they are worse off. 1 says nothing.
+    evidence: f64,
+    /// Evidence that asks for another salt.
+    threshold: f64,
+    /// The metric that most of it is about.
+    trigger: Option<&'static str>,
+    /// How long they have been compared, and how long they are, in seconds.
+    seconds: u64,
+    lasts_seconds: u64,
+    /// How many other salts were tried before.
+    salts: u8,
 }
 
 /// What an analysis says.
@@ -109,10 +134,37 @@ struct CountView {
 }
 
 impl AnalysisView {
-    pub(super) fn of(rules: &Release, report: Option<&Report>, users: &[RecentUser]) -> Self {
+    pub(super) fn of(
+        rules: &Release,
+        record: Option<&ReleaseRecord>,
+        finding: Option<&Finding>,
+        users: &[RecentUser],
+    ) -> Self {
         let mode = rules.analysis().mode;
-        let report = report.filter(|_| mode != AnalysisMode::Off).map(ReportView::of);
-        Self { mode: mode.as_str(), report, failing_users: FailingView::of(rules, users) }
+        let finding = finding.filter(|_| mode != AnalysisMode::Off);
+        Self {
+            mode: mode.as_str(),
+            preflight: finding.zip(record).and_then(|(finding, record)| finding.before(record)).map(PreflightView::of),
+            report: finding.and_then(|finding| finding.report.as_ref()).map(ReportView::of),
+            failing_users: FailingView::of(rules, users),
+        }
+    }
+}
+
+impl PreflightView {
+    fn of(report: &PreflightReport) -> Self {
+        let newcomers = report.newcomers;
+        Self {
+            division: report.division.token(),
+            text: report.text.clone(),
+            percent: f64::from(newcomers.share) / 100.0,
+            evidence: report.evidence,
+            threshold: report.threshold,
+            trigger: report.trigger.map(|metric| metric.token()),
+            seconds: report.seconds,
+            lasts_seconds: newcomers.lasts_s,
+            salts: newcomers.salts,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use routing_rules::analysis::Verdict;
+use routing_rules::analysis::{Division, PreflightReport, Verdict};
 use routing_rules::release::{ReleaseRecord, Status};
 use routing_rules::rules::{AnalysisMode, Release};
 use routing_rules::spec::Percent;
@@ -136,6 +136,10 @@ fn said(rules: &Release, record: Option<&ReleaseRecord>, finding: Option<&Findin
         return waits("hold", &format!("{}: stable serves its users", hold.as_str()));
     }
     let (is_driven, lasts) = (mode == AnalysisMode::Drive, record.phase(rules).and_then(|phase| phase.lasts));
+    if record.state.preflight(rules).is_some() {
+        let before = finding.and_then(|finding| finding.before(record));
+        return Some(said_before(mode, lasts.is_some(), before));
+    }
     match record.state.percent {
         Percent::ZERO | Percent::ALL if lasts.is_some() => {
             return waits("observing", "there is nobody to compare, and the phase ends by itself");
@@ -149,8 +153,9 @@ fn said(rules: &Release, record: Option<&ReleaseRecord>, finding: Option<&Findin
         }
         _ => {}
     }
-    let Some(Finding { report, .. }) = finding.filter(|finding| finding.of == Some(record.number)) else {
-        return waits("observing", "nothing is known yet of the release as it is now");
+    let finding = finding.filter(|finding| finding.of == Some(record.number));
+    let Some(report) = finding.and_then(|finding| finding.report.as_ref()) else {
+        return waits("observing", NOTHING_YET);
     };
     let is_last = rules.phases().iter().all(|phase| phase.percent <= record.state.percent);
     match report.verdict {
@@ -166,6 +171,20 @@ fn said(rules: &Release, record: Option<&ReleaseRecord>, finding: Option<&Findin
     }
 }
 
+/// Whether it may begin. What happens by itself is not for somebody to carry out.
+fn said_before(mode: AnalysisMode, has_end: bool, before: Option<&PreflightReport>) -> Said {
+    let is_held = mode >= AnalysisMode::Guard;
+    let begins = has_end || mode == AnalysisMode::Drive;
+    let decided = match before.map(|before| before.division) {
+        Some(Division::Even) if !begins => Some("promote"),
+        Some(Division::Uneven) if is_held || !has_end => Some("inconclusive"),
+        Some(Division::NewSalt) if !is_held && !has_end => Some("inconclusive"),
+        _ => None,
+    };
+    let reason = before.map_or_else(|| NOTHING_YET.to_owned(), |before| before.text.clone());
+    Said { verdict: decided.unwrap_or("observing"), is_decided: decided.is_some(), reason }
+}
+
 /// `rollback by anna: checkout is slow`
 fn by(record: &ReleaseRecord) -> String {
     let last = &record.last;
@@ -175,12 +194,14 @@ fn by(record: &ReleaseRecord) -> String {
     }
 }
 
+const NOTHING_YET: &str = "nothing is known yet of the release as it is now";
+
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use routing_rules::analysis::{Analysis, Metric, Phase, Report, Settings, Start};
+    use routing_rules::analysis::{Analysis, Metric, Newcomers, Phase, Preflight, Report, Settings, Start};
     use routing_rules::release::{Canary, Command, Pace, SignedCommand};
 
     use super::*;
@@ -197,7 +218,8 @@ mod tests {
         let first = Phase::new(1, 100 * percent, 10_000).unwrap();
         let start = Start { phases: 3, first, edges: None, usual_failure_rate: 1.0, window: 1 };
         let report = Analysis::new(Settings::default(), start).report(5);
-        Finding { report: Report { verdict, text: "so it is".to_owned(), ..report }, of: Some(of) }
+        let report = Report { verdict, text: "so it is".to_owned(), ..report };
+        Finding { report: Some(report), of: Some(of), before: None }
     }
 
     /// An hour after these orders.
@@ -227,13 +249,36 @@ mod tests {
         check("guard", &[Command::Promote, Command::Rollback], good(), ("rolled_back", true));
         check("guard", &[Command::Promote, Command::Pause], good(), ("hold", false));
         check("guard", &[Command::Complete], None, ("promote", true));
-        check("guard", &[], None, ("inconclusive", true));
+        check("guard", &[], None, ("observing", false));
         check("guard", &[Command::Set(Percent::ALL)], None, ("inconclusive", true));
         check("drive", &[Command::Set(Percent::ALL)], None, ("promote", true));
         let rules = rules("guard");
         assert_eq!(said(&rules, None, None).unwrap().verdict, "observing");
         let down = after(&rules, AT_TEN).by_itself(&rules, Canary::Down, Pace::Clock, 0).unwrap();
         assert_eq!(said(&rules, Some(&down), Some(&finding(2, 10, Verdict::Promote))).unwrap().verdict, "hold");
+    }
+
+    #[test]
+    fn before_it_begins_it_is_asked_whether_it_may() {
+        use Division::{Comparing, Even, NewSalt, Uneven};
+        let newcomers = Newcomers { share: 1_000, lasts_s: 600, salts: 0, may_have_another: true };
+        for (mode, has_end, division, expected) in [
+            ("guard", false, Comparing, ("observing", false)),
+            ("guard", false, Even, ("promote", true)),
+            ("guard", true, Even, ("observing", false)),
+            ("drive", false, Even, ("observing", false)),
+            ("guard", false, NewSalt, ("observing", false)),
+            ("observe", false, NewSalt, ("inconclusive", true)),
+            ("observe", true, NewSalt, ("observing", false)),
+            ("guard", true, Uneven, ("inconclusive", true)),
+            ("observe", true, Uneven, ("observing", false)),
+        ] {
+            let report = Preflight::new(Settings::default(), newcomers).report();
+            let report = PreflightReport { division, ..report };
+            let Said { verdict, is_decided, reason } = said_before(rules(mode).analysis().mode, has_end, Some(&report));
+            assert_eq!((verdict, is_decided), expected, "{mode} {has_end} {division:?}");
+            assert_eq!(reason, report.text);
+        }
     }
 
     #[test]

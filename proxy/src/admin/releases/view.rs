@@ -122,7 +122,7 @@ impl ReleaseView {
             audience: audience.collect(),
             salt: rules.sticky().salt.to_string(),
             recent_users: GroupsView::of(&users),
-            analysis: AnalysisView::of(rules, reports.get(rules.name()).map(|finding| &finding.report), &users),
+            analysis: AnalysisView::of(rules, record, reports.get(rules.name()).map(|finding| &**finding), &users),
         }
     }
 

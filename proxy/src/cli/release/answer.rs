@@ -30,6 +30,8 @@ pub(super) struct Release {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Analysis {
     pub(super) mode: String,
+    /// While nobody is in the canary group yet.
+    pub(super) preflight: Option<Preflight>,
     pub(super) report: Option<Report>,
     #[serde(default)]
     pub(super) failing_users: FailingUsers,
@@ -40,6 +42,13 @@ pub(super) struct Analysis {
 pub(super) struct FailingUsers {
     pub(super) canary: usize,
     pub(super) stable: usize,
+}
+
+/// How those who come in first fare before the release.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Preflight {
+    pub(super) division: String,
+    pub(super) text: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]

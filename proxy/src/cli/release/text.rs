@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::answer::{
-    Arm, Change, Entry, FailingUsers, Fleet, Instance, Outcome, Phase, Release, Report, Rule, Verdict,
+    Arm, Change, Entry, FailingUsers, Fleet, Instance, Outcome, Phase, Preflight, Release, Report, Rule, Verdict,
 };
 use super::shown;
 use crate::cli::terminal::{Paint, Style};
@@ -198,8 +198,16 @@ fn fares(Arm { requests, failed, p50_ms, p99_ms }: &Arm) -> String {
     format!("{requests} requests, {percent:.2} % failed{}", latency.unwrap_or_default())
 }
 
-/// What the analysis makes of it, once it has seen anything.
+/// What the analysis makes of it: of those who come in first, and of the canary once it has seen anything.
 fn analysis(Release { analysis, .. }: &Release, style: &Style) -> Vec<String> {
+    if let Some(Preflight { division, text }) = &analysis.preflight {
+        let tone = match division.as_str() {
+            "even" => Paint::Good,
+            "comparing" => Paint::Bold,
+            _ => Paint::Bad,
+        };
+        return vec![format!("{} ({})", style.paint(tone, &shown(division)), shown(&analysis.mode)), shown(text)];
+    }
     let is_seen = |report: &&Report| report.metrics.iter().any(|it| it.canary.requests + it.control.requests > 0);
     let Some(report) = analysis.report.as_ref().filter(is_seen) else { return Vec::new() };
     let tone = match report.verdict.as_str() {

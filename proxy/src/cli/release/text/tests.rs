@@ -82,6 +82,17 @@ analysis   suspect (guard), evidence 12.3 of 100
 }
 
 #[test]
+fn before_a_release_it_is_shown_how_those_fare_who_come_in_first() {
+    let preflight = json!({"division": "comparing", "text": "Before the release: 6 min of 10 min."});
+    let analysis = json!({"mode": "guard", "preflight": preflight, "report": null});
+    let drawn = drawn(&release(json!({"analysis": analysis})), &alone());
+    let expected = "\
+analysis   comparing (guard)
+           Before the release: 6 min of 10 min.";
+    assert_eq!(&drawn[drawn.find("analysis").unwrap()..], expected);
+}
+
+#[test]
 fn a_release_in_trouble_says_what_that_means() {
     let fallen = json!({
         "percent": 33.3, "hold": "canary_down", "next_phase_in_seconds": null, "audience": [],

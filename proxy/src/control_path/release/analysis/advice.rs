@@ -1,9 +1,11 @@
 //! What an analysis makes of a release, in its mode. A function of what is stored, and of the clock: whoever comes next says the same.
 
-use routing_rules::analysis::{Report, Verdict, WINDOW_S};
+use routing_rules::analysis::{Division, Report, Verdict, WINDOW_S};
 use routing_rules::release::{Pace, ReleaseRecord, Status};
 use routing_rules::rules::{AnalysisMode, Release};
 
+use super::before::Before;
+use super::known::Known;
 use super::run::{Run, phase};
 
 /// What becomes of a release.
@@ -14,6 +16,8 @@ pub(in crate::control_path::release) enum Advice {
     Held,
     /// The phase may end, because of this.
     Promote(String),
+    /// Others are to come in first, because of this.
+    Reshuffle(String),
     /// Take everybody back, because of this.
     RollBack(String),
 }
@@ -25,6 +29,7 @@ impl Advice {
             Self::Clock => Pace::Clock,
             Self::Held | Self::RollBack(_) => Pace::Held,
             Self::Promote(reason) => Pace::Promoted(reason),
+            Self::Reshuffle(reason) => Pace::Reshuffled(reason),
         }
     }
 
@@ -38,14 +43,19 @@ impl Advice {
     }
 
     /// By what is known of a release at this moment, in seconds since 1970.
-    pub(super) fn of(run: Option<&Run>, rules: &Release, record: Option<&ReleaseRecord>, unix_s: u64) -> Self {
+    pub(super) fn of(known: Option<&Known>, rules: &Release, record: Option<&ReleaseRecord>, unix_s: u64) -> Self {
         let mode = rules.analysis().mode;
         if mode < AnalysisMode::Guard {
             return Self::Clock;
         }
+        let run = known.and_then(|known| known.run.as_ref());
         // It is found of a run, whatever phase that is in by now.
         if let Some(worse) = run.filter(|run| record.is_some_and(|record| run.has_found_worse(record, unix_s))) {
             return Self::RollBack(worse.analysis.report(unix_s).text);
+        }
+        if let Some(record) = record.filter(|record| record.state.preflight(rules).is_some()) {
+            let before = known.and_then(|known| known.before.as_ref());
+            return Self::before(before.filter(|it| it.is_of(rules, record) && !it.is_ahead(unix_s)), mode);
         }
         let Some(run) = run.filter(|run| record.is_some_and(|record| run.is_of(rules, record))) else {
             // Before the first window nothing is known; with everybody or nobody in the canary there is nothing to know.
@@ -61,6 +71,17 @@ impl Advice {
             // A clock may have gone on while nobody looked.
             Verdict::Observing if analysis.phase_s() < least_s.min(lasts_s(rules, record)) => Self::Held,
             Verdict::Observing | Verdict::Inconclusive | Verdict::Promote => Self::Clock,
+        }
+    }
+
+    /// While nobody is in yet. By what is known of the users who come in first, as the release stands.
+    fn before(before: Option<&Before>, mode: AnalysisMode) -> Self {
+        let Some(before) = before else { return Self::Held };
+        match before.division() {
+            Division::Comparing | Division::Uneven => Self::Held,
+            Division::Even if mode == AnalysisMode::Drive => Self::Promote(before.report().text),
+            Division::Even => Self::Clock,
+            Division::NewSalt => Self::Reshuffle(before.report().text),
         }
     }
 }

@@ -6,8 +6,8 @@ use routing_rules::analysis::WINDOW_S;
 use routing_rules::rules::{Name, Release};
 
 use super::course::{Course, Courses};
+use super::known::{Known, StoredAnalysis};
 use super::reporter::{Report, Reporter};
-use super::run::{Run, StoredAnalysis};
 use super::total::total;
 use crate::control_path::state_dir::StateDir;
 use crate::snapshot::Snapshot;
@@ -53,13 +53,13 @@ impl Alone {
         if self.courses.get(rules.name()).is_some_and(|course| !course.is_of(rules)) {
             self.courses.remove(rules.name());
         }
-        let stored = self.stored.remove(rules.name().as_str());
+        let stored = self.stored.remove(rules.name().as_str()).unwrap_or_default();
         let course = self.courses.entry(rules.name().clone()).or_insert_with(|| Course::new(rules, stored));
         course.take(rules, report.window, &total);
     }
 
-    pub(super) fn run(&self, rules: &Release) -> Option<&Run> {
-        self.courses.get(rules.name()).filter(|course| course.is_of(rules))?.run()
+    pub(super) fn known(&self, rules: &Release) -> Option<&Known> {
+        Some(self.courses.get(rules.name()).filter(|course| course.is_of(rules))?.known())
     }
 
     /// A process that starts again goes on from here, and knows nothing of what came after.
@@ -67,7 +67,8 @@ impl Alone {
         let Some(state_dir) = &self.state_dir else { return };
         // What nobody has asked for yet is kept, too.
         let mut all = self.stored.clone();
-        all.extend(self.courses.iter().filter_map(|(name, course)| Some((name.to_string(), course.stored()?))));
+        let known = self.courses.iter().map(|(name, course)| (name.to_string(), course.stored()));
+        all.extend(known.filter(|(_, stored)| !stored.is_empty()));
         if let Err(error) = state_dir.save_analyses(&all) {
             tracing::warn!(%error, "what the analysis knows cannot be stored; a restart would begin anew");
         }

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
-use routing_rules::analysis::{self, Analysis, Settings, Start, WINDOW_S, Window};
+use routing_rules::analysis::{self, Analysis, Edges, Settings, Start, WINDOW_S, Window};
 use routing_rules::rules::{Name, Release};
 
+use super::before::Before;
+use super::known::{Known, StoredAnalysis};
 use super::past::Past;
-use super::run::{Run, StoredAnalysis, compared_phases, phase};
+use super::run::{Run, compared_phases, phase};
 use super::total::Total;
 
 /// What is known of a release. Control is looked at from the beginning, also while there is no canary.
@@ -17,16 +19,16 @@ pub(super) struct Course {
     /// The last window it has taken.
     pub(super) window: Option<u64>,
     pub(super) past: Past,
-    run: Option<Run>,
+    known: Known,
     /// Of an earlier process, until it is known whether it is of this run.
-    stored: Option<StoredAnalysis>,
+    stored: StoredAnalysis,
 }
 
 /// What is known of all releases.
 pub(super) type Courses = HashMap<Name, Course>;
 
 impl Course {
-    pub(super) fn new(rules: &Release, stored: Option<StoredAnalysis>) -> Self {
+    pub(super) fn new(rules: &Release, stored: StoredAnalysis) -> Self {
         Self::resume((rules.stable().clone(), rules.canary().clone()), None, Past::default(), stored)
     }
 
@@ -35,9 +37,9 @@ impl Course {
         (stable, canary): (Name, Name),
         window: Option<u64>,
         past: Past,
-        stored: Option<StoredAnalysis>,
+        stored: StoredAnalysis,
     ) -> Self {
-        Self { stable, canary, window, past, run: None, stored }
+        Self { stable, canary, window, past, known: Known::default(), stored }
     }
 
     /// Whether it is about these versions.
@@ -56,15 +58,19 @@ impl Course {
             return Vec::new();
         }
         self.window = Some(window);
-        if total.stage.is_active
-            && let Some(phase) = phase(rules, total.stage.percent)
-        {
-            self.judge(rules, phase, window, total);
+        if total.stage.is_active {
+            self.compare(rules, window, total);
+            if let Some(phase) = phase(rules, total.stage.percent) {
+                self.judge(rules, phase, window, total);
+            }
         }
         // What is known of control must not depend on what it is compared with: it is learned afterwards.
-        let edges = self.run.as_ref().and_then(|run| run.analysis.state().edges());
+        let edges = self.edges();
         let over = self.past.take(window, total.control(), total.block.as_deref(), edges.as_ref());
-        let Some(run) = &mut self.run else { return over };
+        if let Some(before) = self.known.before.as_mut().filter(|_| !over.is_empty()) {
+            before.preflight.set_dispersion(self.past.dispersion());
+        }
+        let Some(run) = &mut self.known.run else { return over };
         if self.past.knows_enough() {
             run.analysis.fix_usual_failure_rate(self.past.usual_failure_rate());
             if run.analysis.state().edges().is_none()
@@ -79,12 +85,19 @@ impl Course {
         over
     }
 
+    /// Compares those who come in first, as long as nobody is in.
+    fn compare(&mut self, rules: &Release, window: u64, total: &Total) {
+        let stored = self.stored.before.take().map(|stored| Before::resume(rules, stored));
+        let before = self.known.before.take().or(stored);
+        self.known.before = Before::after(before, rules, window, total, &self.past);
+    }
+
     fn judge(&mut self, rules: &Release, phase: analysis::Phase, window: u64, total: &Total) {
         let (settings, stage) = (&rules.analysis().settings, &total.stage);
         self.go_on(settings, total);
         let past = &self.past;
         let edges = || if past.knows_enough() { past.edges() } else { None };
-        let Some(run) = self.run.as_mut().filter(|run| run.began == stage.began) else {
+        let Some(run) = self.known.run.as_mut().filter(|run| run.began == stage.began) else {
             let usual_failure_rate = if past.knows_enough() { past.usual_failure_rate() } else { UNKNOWN };
             let start = Start {
                 phases: u32::try_from(compared_phases(rules).count()).unwrap_or(u32::MAX),
@@ -95,7 +108,7 @@ impl Course {
             };
             let mut analysis = Analysis::new(settings.clone(), start);
             analysis.set_dispersion(past.dispersion());
-            self.run = Some(Run::begin(analysis, stage));
+            self.known.run = Some(Run::begin(analysis, stage));
             return;
         };
         run.analysis.set_settings(settings.clone());
@@ -126,19 +139,32 @@ impl Course {
 
     /// Takes up what an earlier process knew of this very run.
     fn go_on(&mut self, settings: &Settings, total: &Total) {
-        let Some(stored) = self.stored.take() else { return };
+        let Some(stored) = self.stored.run.take() else { return };
         if stored.is_of(&total.stage) {
-            self.run = Some(Run::resume(settings.clone(), stored));
+            self.known.run = Some(Run::resume(settings.clone(), stored));
         }
     }
 
-    /// The analysis under way, or the last one.
-    pub(super) fn run(&self) -> Option<&Run> {
-        self.run.as_ref()
+    /// By which control's answers are slow.
+    fn edges(&self) -> Option<Edges> {
+        let Known { before, run } = &self.known;
+        match before.as_ref().filter(|before| before.preflight.has_begun()) {
+            Some(before) => before.edges(),
+            None => run.as_ref().and_then(|run| run.analysis.state().edges()),
+        }
     }
 
-    pub(super) fn stored(&self) -> Option<StoredAnalysis> {
-        self.run.as_ref().map_or_else(|| self.stored.clone(), |run| Some(run.stored()))
+    /// What is known of the release now.
+    pub(super) fn known(&self) -> &Known {
+        &self.known
+    }
+
+    pub(super) fn stored(&self) -> StoredAnalysis {
+        let Known { before, run } = &self.known;
+        StoredAnalysis {
+            before: before.as_ref().map_or_else(|| self.stored.before.clone(), |before| Some(before.stored())),
+            run: run.as_ref().map_or_else(|| self.stored.run.clone(), |run| Some(run.stored())),
+        }
     }
 }
 

@@ -11,7 +11,9 @@ mod sixteenths;
 
 mod total;
 
+mod before;
 mod course;
+mod known;
 mod past;
 mod run;
 
@@ -24,17 +26,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use routing_rules::analysis::{Report, Window};
-use routing_rules::rules::{AnalysisMode, Name};
+use routing_rules::analysis::{PreflightReport, Report, Window};
+use routing_rules::release::ReleaseRecord;
+use routing_rules::rules::{AnalysisMode, Name, Release};
 use routing_rules::table::CompiledRelease;
 
 pub(super) use advice::Advice;
 use alone::Alone;
 use fleet::Followed;
 pub use fleet::{APART, FleetAnalysis, WindowCounts};
+use known::Known;
+pub use known::StoredAnalysis;
 pub(crate) use reporter::is_analysed;
 use run::Run;
-pub use run::StoredAnalysis;
 
 use crate::control_path::fleet::Fleet;
 use crate::control_path::state_dir::StateDir;
@@ -45,11 +49,30 @@ pub type Reports = ArcSwap<BTreeMap<Name, Arc<Finding>>>;
 
 /// What an analysis found.
 pub struct Finding {
-    /// What there is to show.
-    pub report: Report,
+    /// What there is to show of its run, or of the last one.
+    pub report: Option<Report>,
     /// The number of the change of the release that it is about. `None` if it is of an earlier run, phase or edit, or ahead of the
     /// clock: then nothing follows from it.
     pub of: Option<u64>,
+    /// What there is to show of the time before it, and the number of the change of the release that it is about.
+    pub before: Option<(u64, PreflightReport)>,
+}
+
+impl Finding {
+    fn of(Known { before, run }: &Known, rules: &Release, record: Option<&ReleaseRecord>, unix_s: u64) -> Self {
+        let run = run.as_ref();
+        let is_now = |run: &Run, record: &ReleaseRecord| run.is_of(rules, record) && !run.is_ahead(unix_s);
+        let of = run.zip(record).filter(|(run, record)| is_now(run, record)).map(|(_, record)| record.number);
+        let before = before.as_ref().zip(record);
+        let before = before.filter(|(before, record)| before.is_of(rules, record) && !before.is_ahead(unix_s));
+        let before = before.map(|(before, record)| (record.number, before.report()));
+        Self { report: run.map(|run| advice::report(run, rules, record, unix_s)), of, before }
+    }
+
+    /// What was found of a release before anybody is in, as it stands.
+    pub fn before(&self, record: &ReleaseRecord) -> Option<&PreflightReport> {
+        self.before.as_ref().filter(|(number, _)| *number == record.number).map(|(_, report)| report)
+    }
 }
 
 /// Knows what analyses found.
@@ -95,7 +118,7 @@ impl Observer {
     /// What becomes of a release, in its mode.
     pub(super) fn advice(&self, release: &CompiledRelease, unix_s: u64) -> Advice {
         let rules = release.assigner.rules();
-        let advice = Advice::of(self.run(release), rules, release.record.as_deref(), unix_s);
+        let advice = Advice::of(self.known(release), rules, release.record.as_deref(), unix_s);
         match &self.found {
             // Who has just begun to lead may not have heard yet what was found last. A rollback is final.
             Found::ByFleet(followed) if !followed.is_current() => advice.or_held(rules),
@@ -103,23 +126,23 @@ impl Observer {
         }
     }
 
-    fn run(&self, release: &CompiledRelease) -> Option<&Run> {
+    fn known(&self, release: &CompiledRelease) -> Option<&Known> {
         match &self.found {
-            Found::Here(alone) => alone.run(release.assigner.rules()),
-            Found::ByFleet(followed) => followed.run(release.assigner.rules()),
+            Found::Here(alone) => alone.known(release.assigner.rules()),
+            Found::ByFleet(followed) => followed.known(release.assigner.rules()),
         }
     }
 
     fn publish(&self, snapshot: &Snapshot, unix_s: u64) {
         let report = |release: &CompiledRelease| {
             let (rules, record) = (release.assigner.rules(), release.record.as_deref());
-            let run = self.run(release).filter(|_| rules.analysis().mode != AnalysisMode::Off)?;
-            let report = advice::report(run, rules, record, unix_s);
-            let of =
-                record.filter(|record| run.is_of(rules, record) && !run.is_ahead(unix_s)).map(|record| record.number);
-            Some((rules.name().clone(), Arc::new(Finding { report, of })))
+            let known = self.known(release).filter(|_| rules.analysis().mode != AnalysisMode::Off)?;
+            Some((rules.name().clone(), Arc::new(Finding::of(known, rules, record, unix_s))))
         };
         let reports = snapshot.table.releases().filter_map(|(_, release)| report(release));
         self.reports.store(Arc::new(reports.collect()));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,6 +46,8 @@ pub(super) struct Stage {
     /// See [`ReleaseRecord::began`].
     pub(super) began: u64,
     pub(super) epoch: u32,
+    /// How many other salts it was given: who is compared before it begins.
+    pub(super) salts: u8,
     pub(super) percent: Percent,
     /// Whether rules decide who is in the canary group.
     pub(super) is_active: bool,
@@ -59,6 +61,7 @@ impl Stage {
             number: record.number,
             began: record.began,
             epoch: record.epoch,
+            salts: record.salts,
             percent: record.state.percent,
             is_active: record.state.is_active(),
         }

@@ -143,8 +143,12 @@ impl Past {
     /// Whether there are enough answers to say what is slow.
     pub(super) fn knows_enough(&self) -> bool {
         let answers = self.all_steps().fold(0, |sum: u64, step| sum.saturating_add(step.latencies.total()));
-        let looked = self.newest.saturating_sub(self.since.unwrap_or(self.newest));
-        answers >= ENOUGH_ANSWERS || (answers > 0 && looked >= LATEST)
+        answers >= ENOUGH_ANSWERS || (answers > 0 && self.has_looked_long())
+    }
+
+    /// Whether there is no use in waiting for more.
+    pub(super) fn has_looked_long(&self) -> bool {
+        self.newest.saturating_sub(self.since.unwrap_or(self.newest)) >= LATEST
     }
 
     /// Control's failure rate in the last hour, from 0 to 1.

@@ -22,7 +22,7 @@ pub(super) struct Run {
 
 /// An analysis, as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StoredAnalysis {
+pub(super) struct StoredRun {
     began: u64,
     percent: Percent,
     epoch: u32,
@@ -39,15 +39,15 @@ impl Run {
     }
 
     /// Goes on with what was stored.
-    pub(super) fn resume(settings: Settings, stored: StoredAnalysis) -> Self {
-        let StoredAnalysis { began, percent, epoch, number, state } = stored;
+    pub(super) fn resume(settings: Settings, stored: StoredRun) -> Self {
+        let StoredRun { began, percent, epoch, number, state } = stored;
         Self { analysis: Analysis::resume(settings, state), began, percent, epoch, number }
     }
 
-    pub(super) fn stored(&self) -> StoredAnalysis {
+    pub(super) fn stored(&self) -> StoredRun {
         let Self { analysis, began, percent, epoch, number } = self;
         let state = analysis.state().clone();
-        StoredAnalysis { began: *began, percent: *percent, epoch: *epoch, number: *number, state }
+        StoredRun { began: *began, percent: *percent, epoch: *epoch, number: *number, state }
     }
 
     /// Whether what it says is of a release that stands so: nothing follows from what was found before a change of it that its
@@ -71,7 +71,7 @@ impl Run {
     }
 }
 
-impl StoredAnalysis {
+impl StoredRun {
     /// The last window that is in it.
     pub(super) fn window(&self) -> u64 {
         self.state.window()

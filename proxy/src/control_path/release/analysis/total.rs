@@ -23,7 +23,8 @@ pub(super) struct Total {
     pub(super) late: u32,
 }
 
-/// All control users of a window.
+/// All control users of a window. Before a release the users who come in first are none of them, though they are on stable, too: what
+/// they are measured by must not depend on them.
 pub(super) struct Control {
     pub(super) requests: u64,
     pub(super) failed: u64,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use routing_rules::rules::{Name, Release};
 
 use super::super::course::Course;
+use super::super::known::StoredAnalysis;
 use super::super::total::total;
 use super::gathering::Closable;
 use super::kept::{Kept, KeptBlock, Unreadable};
@@ -75,7 +76,7 @@ impl Bench {
         let mut total = total(rules, &reports, u32::try_from(closable.absent.len()).unwrap_or(u32::MAX))?;
         total.late = closable.late.get(rules.name()).copied().unwrap_or(0);
         seat.course.take_if(|course| !course.is_of(rules));
-        let course = seat.course.get_or_insert_with(|| Box::new(Course::new(rules, None)));
+        let course = seat.course.get_or_insert_with(|| Box::new(Course::new(rules, StoredAnalysis::default())));
         let over = course.take(rules, closable.window, &total);
         let text = |number| Some((number, KeptBlock::of(course, number)?.text()));
         let blocks = over.into_iter().filter_map(text).collect();

@@ -3,11 +3,16 @@
 
 use std::collections::BTreeSet;
 
+use routing_rules::rules::Release;
+
 use super::bench::Bench;
 use super::gathering::Gathering;
-use super::tests::{FIRST, Random, Stored, replay, rules};
+use super::tests::{
+    FIRST, Random, Stored, recorded_before, replay, replay_of, report, rules, rules_with_preflight, seen, stage_before,
+};
 use super::wire;
 use crate::control_path::etcd::Value;
+use crate::control_path::release::analysis::observed::Seen;
 
 /// A text with some numbers replaced, some bytes flipped, or its end cut off.
 fn damaged(text: &str, random: &mut Random) -> Vec<u8> {
@@ -55,6 +60,15 @@ const NUMBERS: [&str; 12] = [
 fn what_is_kept_may_be_damaged_anywhere() {
     let (kept, stored) = replay(&[]);
     let texts: Vec<&String> = [0, 59, 149, 200, 260, 399].iter().map(|since| &kept[&(FIRST + since)]).collect();
+    may_be_damaged(&rules(), &texts, &stored, &seen(50, 2));
+    let rules = rules_with_preflight();
+    let (kept, stored) = replay_of(&rules, &recorded_before(), &[]);
+    let texts: Vec<&String> = [0, 40, 79, 80, 120, 179].iter().map(|since| &kept[&(FIRST + since)]).collect();
+    may_be_damaged(&rules, &texts, &stored, &Seen { stage: stage_before(1), ..seen(50, 2) });
+}
+
+/// What was kept of a release with these rules, of which this is seen next.
+fn may_be_damaged(rules: &Release, texts: &[&String], stored: &Stored, seen: &Seen) {
     let mut random = Random(5);
     let (mut usable, rounds) = (0, 10_000);
     for round in 0..rounds {
@@ -68,21 +82,21 @@ fn what_is_kept_may_be_damaged_anywhere() {
             stored.blocks.iter().map(|(rest, block)| (rest, value(&text(block)))).collect();
         let states = [("r", &state)].into_iter();
         let mut bench = Bench::of(states, blocks.iter().map(|(rest, value)| (rest.as_str(), value)));
-        usable += usize::from(closes(&mut bench, FIRST + 405 + round as u64 % 60));
+        usable += usize::from(closes(&mut bench, rules, seen, FIRST + 405 + round as u64 % 60));
     }
     assert!(usable > rounds / 4, "only {usable} of {rounds} could be gone on from");
 }
 
 /// Takes the windows up to the end of five minutes. Whether the first was taken.
-fn closes(bench: &mut Bench, first: u64) -> bool {
+fn closes(bench: &mut Bench, rules: &Release, seen: &Seen, first: u64) -> bool {
     let mut gathering = Gathering::default();
     let mut is_taken = false;
     for window in [first, first + 1, (first / 60 + 1) * 60 - 1] {
-        let (report, unix_s) = (super::tests::report(window, super::tests::seen(50, 2)), 5 * window + 20);
+        let (report, unix_s) = (report(window, seen.clone()), 5 * window + 20);
         gathering.take("a", report, unix_s);
         // The last one may be one of the first two.
         if let Some(closable) = gathering.next(&BTreeSet::new(), unix_s) {
-            is_taken |= bench.close(&rules(), &closable).is_some();
+            is_taken |= bench.close(rules, &closable).is_some();
         }
     }
     is_taken

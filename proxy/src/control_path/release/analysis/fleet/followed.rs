@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use routing_rules::rules::{AnalysisMode, Name, Release};
 
-use super::super::run::Run;
+use super::super::known::Known;
 use super::kept::Kept;
 use crate::control_path::etcd::Value;
 use crate::control_path::fleet::Fleet;
@@ -14,35 +14,35 @@ use crate::snapshot::Snapshot;
 /// Follows what is kept.
 pub(in super::super) struct Followed {
     fleet: Arc<Fleet>,
-    runs: HashMap<Name, Known>,
+    found: HashMap<Name, Read>,
 }
 
 /// What was read of a release.
-struct Known {
+struct Read {
     revision: i64,
     rules: Arc<Release>,
-    run: Option<Run>,
+    known: Option<Known>,
 }
 
 impl Followed {
     pub(in super::super) fn new(fleet: Arc<Fleet>) -> Self {
-        Self { fleet, runs: HashMap::new() }
+        Self { fleet, found: HashMap::new() }
     }
 
     /// Returns whether there is any news.
     pub(in super::super) fn look(&mut self, snapshot: &Snapshot) -> bool {
         let kept = self.fleet.analyses();
-        let mut before = std::mem::take(&mut self.runs);
+        let mut before = std::mem::take(&mut self.found);
         let mut is_news = false;
         for (_, release) in snapshot.table.releases() {
             let rules = release.assigner.rules();
             let Some(value) = kept.get(rules.name().as_str()) else { continue };
-            let known = before.remove(rules.name()).filter(|known| known.is_of(value, rules));
-            let known = known.unwrap_or_else(|| {
+            let read = before.remove(rules.name()).filter(|read| read.is_of(value, rules));
+            let read = read.unwrap_or_else(|| {
                 is_news = true;
-                Known::read(value, rules)
+                Read::of(value, rules)
             });
-            self.runs.insert(rules.name().clone(), known);
+            self.found.insert(rules.name().clone(), read);
         }
         is_news || !before.is_empty()
     }
@@ -52,20 +52,20 @@ impl Followed {
         self.fleet.knows_analyses()
     }
 
-    pub(in super::super) fn run(&self, rules: &Release) -> Option<&Run> {
-        self.runs.get(rules.name())?.run.as_ref()
+    pub(in super::super) fn known(&self, rules: &Release) -> Option<&Known> {
+        self.found.get(rules.name())?.known.as_ref()
     }
 }
 
-impl Known {
+impl Read {
     fn is_of(&self, value: &Value, rules: &Arc<Release>) -> bool {
         self.revision == value.mod_revision && Arc::ptr_eq(&self.rules, rules)
     }
 
     /// What cannot be read is found by nobody: whoever leads says why.
-    fn read(value: &Value, rules: &Arc<Release>) -> Self {
+    fn of(value: &Value, rules: &Arc<Release>) -> Self {
         let is_judged = rules.analysis().mode != AnalysisMode::Off;
-        let run = is_judged.then(|| Kept::read(&value.bytes).ok()?.run(rules)).flatten();
-        Self { revision: value.mod_revision, rules: Arc::clone(rules), run }
+        let known = is_judged.then(|| Kept::read(&value.bytes).ok()?.known(rules)).flatten();
+        Self { revision: value.mod_revision, rules: Arc::clone(rules), known }
     }
 }

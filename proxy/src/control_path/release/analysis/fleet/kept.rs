@@ -5,9 +5,11 @@ use routing_rules::analysis::{Block, Metric, PerMetric};
 use routing_rules::rules::{Name, Release};
 use serde::{Deserialize, Serialize};
 
+use super::super::before::StoredBefore;
 use super::super::course::Course;
+use super::super::known::{Known, StoredAnalysis};
 use super::super::past::{Past, PastBlock, Step};
-use super::super::run::{Run, StoredAnalysis};
+use super::super::run::StoredRun;
 use super::super::sixteenths::block_of;
 use super::wire::{Counts, MOST, counts, read_counts};
 
@@ -19,7 +21,10 @@ pub(super) struct Kept {
     of: (String, String),
     /// The last window that was taken.
     pub(super) window: u64,
-    run: Option<StoredAnalysis>,
+    run: Option<StoredRun>,
+    /// The comparison before the release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<StoredBefore>,
     since: Option<u64>,
     /// The minutes of the five that are under way.
     steps: Vec<StepText>,
@@ -53,12 +58,13 @@ pub(super) enum Unreadable {
 
 impl Kept {
     pub(super) fn of(course: &Course) -> Option<Self> {
-        let past = &course.past;
+        let (past, StoredAnalysis { before, run }) = (&course.past, course.stored());
         Some(Self {
             form: FORM,
             of: of(course),
             window: course.window?,
-            run: course.stored(),
+            run,
+            before,
             since: past.since,
             steps: past.steps.iter().map(step).collect(),
         })
@@ -70,16 +76,16 @@ impl Kept {
 
     pub(super) fn read(text: &[u8]) -> Result<Self, Unreadable> {
         let kept: Self = read(text)?;
-        let is_ahead = kept.run.as_ref().is_some_and(|run| run.window() > kept.window);
-        let is_right = kept.window <= MOST && !is_ahead;
+        let before = kept.before.as_ref().and_then(StoredBefore::window);
+        let last = kept.run.as_ref().map(StoredRun::window).max(before);
+        let is_right = kept.window <= MOST && last.is_none_or(|last| last <= kept.window);
         is_right.then_some(kept).ok_or_else(|| Unreadable::Damaged("there is no such window".to_owned()))
     }
 
-    /// The analysis that is in it, if it is about these versions.
-    pub(super) fn run(&self, rules: &Release) -> Option<Run> {
+    /// What was found, if it is about these versions.
+    pub(super) fn known(self, rules: &Release) -> Option<Known> {
         let is_of = self.of == (rules.stable().to_string(), rules.canary().to_string());
-        let stored = self.run.clone().filter(|_| is_of)?;
-        Some(Run::resume(rules.analysis().settings.clone(), stored))
+        is_of.then(|| StoredAnalysis { before: self.before, run: self.run }.known(rules))
     }
 
     /// All that was known after that window, with the five minutes before, in their order.
@@ -91,7 +97,8 @@ impl Kept {
         let past = Past::resume((self.since, self.window, steps), blocks);
         let name = |text: &str| Name::new(text).map_err(Unreadable::Damaged);
         let versions = (name(&self.of.0)?, name(&self.of.1)?);
-        Ok(Course::resume(versions, Some(self.window), past, self.run))
+        let stored = StoredAnalysis { before: self.before, run: self.run };
+        Ok(Course::resume(versions, Some(self.window), past, stored))
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use routing_rules::analysis::{Arm, Latency, Record, Verdict};
+use routing_rules::analysis::{Arm, Division, Latency, Record, Verdict};
 use routing_rules::rules::{Name, Release};
 use routing_rules::spec::Percent;
 
@@ -9,8 +9,10 @@ use super::gathering::Gathering;
 use super::kept::{Kept, KeptBlock, Unreadable};
 use super::wire;
 use crate::control_path::etcd::Value;
+use crate::control_path::release::analysis::known::Known;
 use crate::control_path::release::analysis::observed::{Seen, Stage};
 use crate::control_path::release::analysis::reporter::Report;
+use crate::control_path::release::analysis::run::Run;
 use crate::control_path::release::analysis::sixteenths::{Sixteenths, ends_block};
 use crate::control_path::release::analysis::total::total;
 use crate::snapshot::SIXTEEN;
@@ -21,6 +23,12 @@ pub(super) fn rules() -> Release {
     Release::new("r", &serde_json::from_str(text).unwrap(), &mut Vec::new()).unwrap()
 }
 
+pub(super) fn rules_with_preflight() -> Release {
+    let text = r#"{"stable": "old", "canary": "new", "audience": [{"name": "all"}], "analysis": {"mode": "drive"},
+                   "phases": [{"percent": 0, "lasts": "7m"}, 10, 100]}"#;
+    Release::new("r", &serde_json::from_str(text).unwrap(), &mut Vec::new()).unwrap()
+}
+
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
@@ -28,7 +36,12 @@ fn name(text: &str) -> Name {
 fn stage(number: u64) -> Stage {
     let percent = Percent::from_basis_points(1_000).unwrap();
     let (stable, canary) = (name("old"), name("new"));
-    Stage { stable, canary, number, began: 1, epoch: 0, percent, is_active: true }
+    Stage { stable, canary, number, began: 1, epoch: 0, salts: 0, percent, is_active: true }
+}
+
+/// Nobody is in yet.
+pub(super) fn stage_before(salts: u8) -> Stage {
+    Stage { percent: Percent::ZERO, number: 1 + u64::from(salts), salts, ..stage(1) }
 }
 
 fn arm(requests: u64, failed: u64, latency_us: u64) -> Arm {
@@ -75,7 +88,9 @@ fn a_report_comes_back_as_it_was() {
     full.rules.insert("office \"b\"".into(), full.rules["all"].clone());
     full.block = Some(block(&mut random));
     let (leaves, left_out) = (true, 3);
+    let another = Seen { stage: Stage { salts: 2, ..stage(1) }, ..seen(5, 1) };
     let reports = [
+        report(7, another),
         report(7, seen(0, 0)),
         Report { leaves, left_out, ..report(7, full) },
         Report { window: 7, ..Report::default() },
@@ -93,6 +108,8 @@ fn what_later_versions_add_is_passed_over_and_what_they_change_is_not_guessed() 
     let (text, _) = wire::write(&report(7, seen(5, 1)));
     let more = text.replacen('{', r#"{"more": [1], "#, 1).replace("\"whole\"", "\"besides\":{},\"whole\"");
     assert_eq!(wire::read(7, more.as_bytes()), Ok(report(7, seen(5, 1))));
+    // Nor is there anything that earlier versions have not written, while it is none.
+    assert!(!text.contains("salts"), "{text}");
     let other = text.replace("\"form\":1", "\"form\":2");
     assert_eq!(wire::read(7, other.as_bytes()), Err("it has form 2, which is not known here".to_owned()));
 }
@@ -210,11 +227,14 @@ impl Stored {
 
 pub(super) const FIRST: u64 = 1_000;
 
+/// Who has written what, by window.
+pub(super) type Recorded = BTreeMap<u64, Vec<(&'static str, String)>>;
+
 /// Half an hour of three instances, as they write it: the percent grows, the rules are edited, one is away for some minutes, and
 /// the canary gets worse. By window.
-pub(super) fn recorded() -> BTreeMap<u64, Vec<(&'static str, String)>> {
+pub(super) fn recorded() -> Recorded {
     let mut random = Random(4);
-    let mut recorded = BTreeMap::new();
+    let mut recorded = Recorded::new();
     for window in FIRST..FIRST + 400 {
         let since = window - FIRST;
         let percent = Percent::from_basis_points(if since < 150 { 1_000 } else { 5_000 }).unwrap();
@@ -238,13 +258,36 @@ pub(super) fn recorded() -> BTreeMap<u64, Vec<(&'static str, String)>> {
     recorded
 }
 
+/// A quarter of an hour before a release: those who come in first fail more often than others, until a salt chooses others.
+pub(super) fn recorded_before() -> Recorded {
+    let mut random = Random(5);
+    let mut recorded = Recorded::new();
+    for window in FIRST..FIRST + 180 {
+        let since = window - FIRST;
+        let salts = u8::from(since >= 80);
+        let stage = stage_before(salts);
+        let reports = ["a", "b", "c"].map(|instance| {
+            let failed = if salts == 0 { random.below(8) } else { u64::from(random.below(100) < 20) };
+            let block = ends_block(window).then(|| block(&mut random));
+            let seen =
+                Seen { stage: stage.clone(), is_whole: since != 80, block, ..seen(20 + random.below(30), failed) };
+            (instance, wire::write(&report(window, seen)).0)
+        });
+        recorded.insert(window, reports.into());
+    }
+    recorded
+}
+
 /// What is kept after each window, where another instance leads from each of these windows on.
 pub(super) fn replay(changes: &[u64]) -> (BTreeMap<u64, String>, Stored) {
-    let (rules, recorded) = (rules(), recorded());
+    replay_of(&rules(), &recorded(), changes)
+}
+
+pub(super) fn replay_of(rules: &Release, recorded: &Recorded, changes: &[u64]) -> (BTreeMap<u64, String>, Stored) {
     let live: BTreeSet<Box<str>> = ["a", "b", "c"].into_iter().map(Box::from).collect();
     let (mut stored, mut kept) = (Stored::default(), BTreeMap::new());
     let (mut bench, mut gathering) = (stored.bench(), Gathering::default());
-    for (window, reports) in &recorded {
+    for (window, reports) in recorded {
         // Each is heard a moment after the end of its window.
         let unix_s = 5 * window + 6;
         if changes.contains(window) {
@@ -256,7 +299,7 @@ pub(super) fn replay(changes: &[u64]) -> (BTreeMap<u64, String>, Stored) {
         }
         hear(&mut gathering, *window, reports, unix_s);
         while let Some(closable) = gathering.next(&live, unix_s + 10) {
-            if let Some(closed) = bench.close(&rules, &closable) {
+            if let Some(closed) = bench.close(rules, &closable) {
                 bench.keep(rules.name(), stored.keep(&closed));
                 assert!(kept.insert(closable.window, closed.text).is_none(), "a window is closed once");
             }
@@ -269,6 +312,14 @@ fn hear(gathering: &mut Gathering, window: u64, reports: &[(&str, String)], unix
     for (instance, text) in reports {
         gathering.take(instance, wire::read(window, text.as_bytes()).unwrap(), unix_s);
     }
+}
+
+fn known(text: &str) -> Known {
+    Kept::read(text.as_bytes()).unwrap().known(&rules()).unwrap()
+}
+
+fn run(text: &str) -> Run {
+    known(text).run.unwrap()
 }
 
 #[test]
@@ -285,7 +336,7 @@ fn whoever_leads_the_same_windows_give_the_same_state() {
         assert_eq!(other.blocks.keys().collect::<Vec<_>>(), stored.blocks.keys().collect::<Vec<_>>());
     }
     // It was no trifle.
-    let analysis = Kept::read(stored.text().as_bytes()).unwrap().run(&rules()).unwrap().analysis;
+    let analysis = run(stored.text()).analysis;
     let report = analysis.report(0);
     assert!(matches!(analysis.verdict(), Verdict::RolledBack(_)), "{}", report.text);
     assert!(report.windows_used > 200 && report.metrics.iter().all(|metric| metric.counts.control > 0), "{report:?}");
@@ -294,10 +345,27 @@ fn whoever_leads_the_same_windows_give_the_same_state() {
 }
 
 #[test]
+fn whoever_leads_the_same_windows_say_the_same_of_those_who_come_in_first() {
+    let (rules, recorded) = (rules_with_preflight(), recorded_before());
+    let (alone, stored) = replay_of(&rules, &recorded, &[]);
+    let every: Vec<u64> = (FIRST + 1..FIRST + 180).collect();
+    for changes in [&every[..], &[FIRST + 40, FIRST + 80, FIRST + 130]] {
+        assert_eq!(replay_of(&rules, &recorded, changes).0, alone);
+    }
+    let before = |text: &str| Kept::read(text.as_bytes()).unwrap().known(&rules).unwrap().before.unwrap();
+    let divisions = [FIRST + 1, FIRST + 79, FIRST + 80, FIRST + 179].map(|window| before(&alone[&window]).division());
+    assert_eq!(divisions, [Division::Comparing, Division::NewSalt, Division::Comparing, Division::Even]);
+    let report = before(stored.text()).report();
+    assert_eq!((report.newcomers.salts, report.seconds), (1, 420));
+    assert!(report.trigger.is_some() && report.evidence != 1.0, "{}", report.text);
+}
+
+#[test]
 fn what_a_later_version_keeps_is_left_alone_and_what_is_damaged_begins_anew() {
     let (kept, mut stored) = replay(&[]);
     let text = kept[&(FIRST + 200)].clone();
     let with = |old: &str, new: &str| text.replacen(old, new, 1);
+    assert!(!text.contains("\"before\""), "as it always was: {text}");
     assert_eq!(Kept::read(with("\"form\":1", "\"form\":2").as_bytes()).unwrap_err(), Unreadable::Newer(2));
     assert!(Kept::read(with("{", "{\"more\":{},").as_bytes()).is_ok());
     for damaged in
@@ -332,7 +400,6 @@ fn a_gap_begins_the_phase_anew_and_keeps_the_evidence() {
     let later = Seen { stage: Stage { percent, number: 3, epoch: 1, ..stage(1) }, ..seen(50, 0) };
     gathering.take("a", report(window, later), 5 * window);
     let closed = bench.close(&rules(), &gathering.next(&BTreeSet::new(), 5 * window).unwrap()).unwrap();
-    let run = |text: &str| Kept::read(text.as_bytes()).unwrap().run(&rules()).unwrap();
     let (before, after) = (run(stored.text()), run(&closed.text));
     assert_eq!(before.analysis.report(0).evidence, after.analysis.report(0).evidence);
 }
