@@ -2,8 +2,9 @@
 
 mod fleet;
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -121,6 +122,59 @@ fn a_phase_does_not_end_while_its_canary_is_suspected() {
     let serin = serving(&old, &new, "phases: [{percent: 20, lasts: 20s}, 50], analysis: {mode: guard}");
     let after = until(&serin, "a rollback", |shown| shown["status"] == "rolled_back");
     assert_eq!(after["percent"], 20.0, "it never got to the second phase");
+}
+
+/// Versions without breakers, and a release that says who is in which group.
+fn telling(old: &Origin, new: &Origin, phases: &str) -> Serin {
+    let (old, new) = (old.address(), new.address());
+    Serin::serving(&format!(
+        "routes: {{all: {{upstream: old, release: next}}}}\n\
+         upstreams:\n  old: {{endpoints: [\"{old}\"], breaker: false}}\n  new: {{endpoints: [\"{new}\"], breaker: false}}\n\
+         releases:\n  next: {{stable: old, canary: new, audience: [{{name: everyone}}], sticky: {{key: [{{header: x-user}}]}}, expose: true, \
+         phases: {phases}, analysis: {{mode: guard}}}}\n"
+    ))
+}
+
+/// Those of 500 users who are in the canary group.
+fn in_canary(serin: &Serin) -> HashSet<String> {
+    let mut client = serin.client();
+    let users = (0..500).map(|user| user.to_string());
+    let is_in =
+        |user: &String| client.request("GET", "/", &[("x-user", user)], b"").header("x-serin-group") == Some("canary");
+    users.filter(is_in).collect()
+}
+
+/// A release begins with the users whom its salt puts first. Stable fails for just these.
+#[test]
+fn who_is_worse_off_before_the_release_is_not_who_comes_in_first() {
+    let unlucky = Arc::new(OnceLock::<HashSet<String>>::new());
+    let (those, count) = (Arc::clone(&unlucky), AtomicU32::new(0));
+    let old = Origin::start(move |visit| {
+        let is_one =
+            visit.request.header("x-user").is_some_and(|user| those.get().is_some_and(|them| them.contains(user)));
+        let fails = is_one && count.fetch_add(1, Relaxed).is_multiple_of(3);
+        visit.answer(if fails { 500 } else { 200 }, &[], b"old")
+    });
+    let new = Origin::named("new");
+    let first = in_canary(&telling(&old, &new, "[20, 50]"));
+    assert!((60..140).contains(&first.len()), "{}", first.len());
+    unlucky.set(first.clone()).expect("once");
+
+    let serin = telling(&old, &new, "[{percent: 0, lasts: 20s}, 20, 50]");
+    let salt = shown(&serin)["salt"].clone();
+    let reshuffled = until(&serin, "another salt", |shown| shown["salt"] != salt);
+    assert_eq!((&reshuffled["percent"], &reshuffled["last"]["action"]), (&0.0.into(), &"reshuffle".into()));
+    let reason = reshuffled["last"]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("Before the release: the next 20 % are unlike all others"), "{reason}");
+    let seen = until(&serin, "a comparison", |shown| shown["analysis"]["preflight"]["seconds"].as_u64() > Some(0));
+    let preflight = &seen["analysis"]["preflight"];
+    assert_eq!((&preflight["salts"], &preflight["lasts_seconds"]), (&1.into(), &20.into()), "{preflight}");
+
+    let begun = until(&serin, "the first phase", |shown| shown["percent"] == 20.0);
+    assert_eq!((&begun["last"]["action"], &begun["last"]["by"]), (&"promote".into(), &"serin".into()));
+    assert_eq!(begun["analysis"]["preflight"], Value::Null);
+    let now = in_canary(&serin);
+    assert!(!now.is_empty() && now.intersection(&first).count() * 2 < now.len(), "others came in first");
 }
 
 #[test]
