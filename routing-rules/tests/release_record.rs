@@ -125,6 +125,58 @@ fn a_phase_lasts_while_its_clock_runs() {
 }
 
 #[test]
+fn a_phase_waits_for_room_and_no_longer() {
+    let rules = release(r#""phases": [1, {"percent": 10, "lasts": "10m"}, 100]"#);
+    let at = |minute: u64| START_MS + minute * MINUTE_MS;
+    let running =
+        ReleaseRecord::begin(&rules, 7, None, at(0)).after(&by_anna(Command::Promote), &rules, at(0)).unwrap().unwrap();
+    let look = |record: &ReleaseRecord, canary, minute, shortage: Option<&str>| {
+        let shortage = |next: &ReleaseState| {
+            assert_eq!(next.percent, Percent::ALL);
+            shortage.map(str::to_owned)
+        };
+        record.by_itself_with_room(&rules, canary, Pace::Clock, at(minute), shortage)
+    };
+    assert_eq!(look(&running, Canary::Up, 9, Some("too few")), None, "its time is not over");
+    let held = look(&running, Canary::Up, 10, Some("too few")).unwrap();
+    assert_eq!((held.hold, held.state, held.number), (Some(Hold::Headroom), running.state, running.number + 1));
+    assert_eq!((&*held.last.action, &*held.last.by, &*held.last.reason), ("headroom", "serin", "too few"));
+    assert_eq!(held.time_left(&rules, at(11)), Some(Duration::ZERO));
+    assert_eq!(look(&held, Canary::Up, 11, Some("still too few")), None, "that is known");
+    let gone_on = look(&held, Canary::Up, 12, None).unwrap();
+    assert_eq!((gone_on.hold, gone_on.state.percent, &*gone_on.last.action), (None, Percent::ALL, "promote"));
+    // Who falls meanwhile is down, and what comes after that is asked anew.
+    let down = look(&held, Canary::Down, 12, Some("too few")).unwrap();
+    assert_eq!((down.hold, down.falls), (Some(Hold::CanaryDown), 1));
+    let up = look(&down, Canary::Up, 13, Some("too few")).unwrap();
+    assert_eq!((up.hold, look(&up, Canary::Up, 13, Some("too few")).unwrap().hold), (None, Some(Hold::Headroom)));
+    assert_eq!(look(&held, Canary::Absent, 12, None).unwrap().hold, Some(Hold::CanaryAbsent));
+    // Whoever gives an order has seen it, and an edit may have changed what comes next.
+    for command in [Command::Pause, Command::Resume, Command::Set(percent(5.0)), Command::Rollback] {
+        assert_eq!(held.after(&by_anna(command), &rules, at(12)).unwrap().unwrap().hold, None, "{command}");
+    }
+    let edited = release(r#""phases": [1, {"percent": 10, "lasts": "20m"}, 100]"#);
+    assert_eq!(held.after_edit(&edited, 7, at(12)).unwrap().hold, None);
+    assert_eq!(Hold::parse("headroom"), Some(Hold::Headroom));
+}
+
+#[test]
+fn only_a_larger_share_takes_users_in() {
+    let rules = release(r#""phases": [1, 10, 100]"#);
+    let begun = ReleaseRecord::begin(&rules, 7, None, START_MS);
+    let then = |record: &ReleaseRecord, command| record.after(&by_anna(command), &rules, START_MS).unwrap().unwrap();
+    let takes_in = |record: &ReleaseRecord, command| record.takes_in(&then(record, command));
+    let half = then(&begun, Command::Set(percent(50.0)));
+    assert!(begun.takes_in(&half) && !half.takes_in(&then(&half, Command::Set(percent(20.0)))));
+    assert!(!takes_in(&half, Command::Pause) && !takes_in(&half, Command::Rollback));
+    let back = then(&half, Command::Rollback);
+    assert!(takes_in(&back, Command::Resume) && takes_in(&back, Command::Start));
+    // Those whom the audience leaves out come in with the end.
+    assert!(takes_in(&then(&half, Command::Set(Percent::ALL)), Command::Complete));
+    assert!(!takes_in(&then(&half, Command::Complete), Command::Rollback));
+}
+
+#[test]
 fn a_canary_that_falls_twice_is_rolled_back() {
     let rules = release(r#""phases": [1, {"percent": 10, "lasts": "10m"}, 100]"#);
     let at = |minute: u64| START_MS + minute * MINUTE_MS;

@@ -18,6 +18,8 @@ mod key;
 mod page;
 mod preview;
 
+pub mod headroom;
+
 mod bucket;
 mod salt;
 

@@ -75,6 +75,8 @@ pub enum Hold {
     CanaryDown,
     /// The canary's upstream has no endpoint that takes requests: stable serves its users.
     CanaryAbsent,
+    /// The phase is over, but the canary's endpoints would get more than any has carried. Its users stay there.
+    Headroom,
 }
 
 /// How a canary's upstream is, as a whole.
@@ -107,12 +109,18 @@ impl Hold {
         match self {
             Self::CanaryDown => "canary_down",
             Self::CanaryAbsent => "canary_absent",
+            Self::Headroom => "headroom",
         }
     }
 
     /// The hold that is written so.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::CanaryDown, Self::CanaryAbsent].into_iter().find(|hold| hold.as_str() == text)
+        [Self::CanaryDown, Self::CanaryAbsent, Self::Headroom].into_iter().find(|hold| hold.as_str() == text)
+    }
+
+    /// Whether stable serves the canary's users meanwhile, and the clock of the phase stands.
+    pub fn is_canary_out(self) -> bool {
+        matches!(self, Self::CanaryDown | Self::CanaryAbsent)
     }
 }
 
@@ -122,7 +130,7 @@ impl Change {
     }
 
     /// One that nobody asked for.
-    fn own(action: &str, reason: &str, at_ms: u64) -> Self {
+    pub(super) fn own(action: &str, reason: &str, at_ms: u64) -> Self {
         Self::new(action, ITSELF, reason, at_ms)
     }
 }
@@ -192,7 +200,8 @@ impl ReleaseRecord {
         };
         let moves = (state.percent, state.is_active()) != (self.state.percent, self.state.is_active());
         let clock = if moves { Clock::default() } else { self.clock };
-        let hold = self.hold.filter(|_| !forgets && state.is_active());
+        // A phase that waits for room is another one now, or somebody knows better.
+        let hold = self.hold.filter(|hold| !forgets && state.is_active() && hold.is_canary_out());
         let runs = state.status == Status::Running && hold.is_none();
         Ok(Some(Self {
             number: self.number + 1,
@@ -211,13 +220,13 @@ impl ReleaseRecord {
     pub fn by_itself(&self, rules: &Release, canary: Canary, pace: Pace<'_>, now_ms: u64) -> Option<Self> {
         let is_out = self.state.is_active().then_some(canary);
         match (is_out, self.hold) {
-            (Some(Canary::Down), None | Some(Hold::CanaryAbsent)) => Some(self.after_fall(now_ms)),
-            (Some(Canary::Absent), None) => {
+            (Some(Canary::Down), None | Some(Hold::CanaryAbsent | Hold::Headroom)) => Some(self.after_fall(now_ms)),
+            (Some(Canary::Absent), None | Some(Hold::Headroom)) => {
                 let last = Change::own(Hold::CanaryAbsent.as_str(), "the canary's upstream has no endpoint", now_ms);
                 Some(self.held(Hold::CanaryAbsent, last))
             }
-            (Some(Canary::Up), Some(_)) => Some(self.after_recovery(now_ms)),
-            (Some(Canary::Up), None) => match pace {
+            (Some(Canary::Up), Some(Hold::CanaryDown | Hold::CanaryAbsent)) => Some(self.after_recovery(now_ms)),
+            (Some(Canary::Up), None | Some(Hold::Headroom)) => match pace {
                 Pace::Reshuffled(reason) => self.after_reshuffle(rules, reason, now_ms),
                 _ => self.after_phase(rules, pace, now_ms),
             },
@@ -304,7 +313,9 @@ impl ReleaseRecord {
         };
         let last = Change::own("edit", what, now_ms);
         let (accepted, state) = (Some(Arc::clone(rules.written())), self.state_by(rules));
-        let next = Self { number: self.number + 1, epoch, rules: mark, accepted, state, last, ..self.clone() };
+        // What waited for room may be another phase.
+        let hold = self.hold.filter(|hold| hold.is_canary_out());
+        let next = Self { number: self.number + 1, epoch, rules: mark, accepted, state, hold, last, ..self.clone() };
         if state == self.state {
             return Some(next);
         }
@@ -335,7 +346,7 @@ impl ReleaseRecord {
 
     /// How long it still takes until the phase is over by itself. `None` if it is not.
     pub fn time_left(&self, rules: &Release, now_ms: u64) -> Option<Duration> {
-        if self.state.status != Status::Running || self.hold.is_some() {
+        if self.state.status != Status::Running || self.hold.is_some_and(Hold::is_canary_out) {
             return None;
         }
         let lasts = self.phase(rules)?.lasts?;

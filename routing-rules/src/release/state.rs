@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use super::{ReleaseRecord, Secret};
+use super::{Command, ReleaseRecord, Secret};
 use crate::rules::{Name, Release};
 use crate::spec::Percent;
 
@@ -46,6 +46,11 @@ impl ReleaseState {
         let waits = matches!(self.status, Status::Running | Status::Paused) && self.percent == Percent::ZERO;
         let next = rules.phases().get(1).map(|phase| phase.percent).filter(|next| *next < Percent::ALL)?;
         (waits && rules.phases()[0].percent == Percent::ZERO).then_some(next)
+    }
+
+    /// Where the next phase takes it. `None` if nothing comes next.
+    pub fn promoted(self, rules: &Release) -> Option<Self> {
+        Command::Promote.applied(self, rules).ok().flatten()
     }
 
     /// The same state with another percent, as if it had always been so.
