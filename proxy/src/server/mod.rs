@@ -244,7 +244,7 @@ impl Server {
         }
         let in_etcd = InEtcd::new(&settings, &me.id);
         let etcd = in_etcd.as_ref().map(|etcd| etcd.follow(records, inbox.tell_keys(), &tell_failure)).transpose()?;
-        let (releases, books) = Books::open(folder, analyses_folder, unwritten, in_etcd.as_ref(), &inbox);
+        let (releases, books) = Books::open(folder, analyses_folder, unwritten, in_etcd.as_ref(), &inbox, &snapshots);
         inbox.take_keys(&mut publisher, &mut sources);
         let registries = in_etcd.as_ref().map(InEtcd::registries);
         let asked = registries.as_ref().map(|registries| registries.cluster.clone());
@@ -281,8 +281,9 @@ impl Server {
         let couriers = couriers.map_err(system("webhooks thread"))?;
         let steward = books.steward(&shared).run(told.clone());
         let analysis = releases::analyse(Arc::clone(&shared), told.clone());
-        let steward = async {
-            tokio::join!(steward, analysis);
+        let (loads, swaps_of_loads) = (Arc::clone(&shared.releases.loads), told.clone());
+        let steward = async move {
+            tokio::join!(steward, analysis, loads.run(swaps_of_loads));
         };
         let steward = thread::start_task("releases", tell_failure.clone(), steward);
         let steward = steward.map_err(system("releases thread"))?;

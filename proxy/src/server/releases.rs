@@ -14,15 +14,18 @@ use super::rules::Inbox;
 use super::start::InEtcd;
 use crate::control_path::release::webhooks::{self, CursorStore, FolderCursors};
 use crate::control_path::release::{
-    Desk, EtcdStore, Expected, FleetAnalysis, FolderStore, Observer, OrderError, Reports, RolledBack, Steward, Store,
-    StoreError, TellWritten, Unwritten,
+    Desk, EtcdStore, Expected, FleetAnalysis, FolderStore, Loads, Observer, OrderError, Reports, RolledBack, Steward,
+    Store, StoreError, TellWritten, Unwritten,
 };
 use crate::control_path::state_dir::StateDir;
 use crate::moment;
+use crate::snapshot::SnapshotCell;
 
 /// Takes orders.
 pub(crate) struct Releases {
     pub(crate) desk: Desk,
+    /// What endpoints have to carry.
+    pub(crate) loads: Arc<Loads>,
     /// What analyses say.
     pub(crate) reports: Arc<Reports>,
     roll_back_here: RollBackHere,
@@ -49,6 +52,7 @@ impl Books {
         unwritten: Arc<Unwritten>,
         etcd: Option<&InEtcd>,
         inbox: &Inbox,
+        snapshots: &Arc<SnapshotCell>,
     ) -> (Releases, Self) {
         let folder = Arc::new(folder);
         let reports = Arc::new(Reports::default());
@@ -63,8 +67,10 @@ impl Books {
         };
         let roll_back_here = Box::new(inbox.tell_rolled_back());
         let tell_written = Box::new(inbox.tell_rollback_written());
+        let loads = Arc::new(Loads::new(Arc::clone(snapshots)));
         let releases = Releases {
-            desk: Desk::new(store),
+            desk: Desk::new(store).with_loads(Arc::clone(&loads)),
+            loads,
             reports,
             roll_back_here,
             unwritten: Arc::clone(&unwritten),
@@ -105,7 +111,7 @@ impl Books {
         let fleet = shared.etcd.as_ref().map(|etcd| Arc::clone(&etcd.fleet));
         Steward {
             snapshots: Arc::clone(&shared.snapshots),
-            desk: Desk::new(store),
+            desk: Desk::new(store).with_loads(Arc::clone(&shared.releases.loads)),
             rollbacks_desk: Desk::new(rollbacks),
             is_in_charge: Box::new(move || fleet.as_ref().is_none_or(|fleet| fleet.leads())),
             observer: self.observer,

@@ -267,8 +267,8 @@ fn rules_thread(listeners: Slow) -> (Arc<Shared>, RulesThread, UnboundedReceiver
     let listeners = Box::new(listeners);
     let publisher = Publisher::new(Settings::default(), assembler, Arc::clone(&snapshots), listeners, None);
     let inbox = Inbox::new();
-    let (releases, _) =
-        Books::open(FolderStore::open(None, |_| {}), None, Arc::new(Unwritten::open(None)), None, &inbox);
+    let (folder, unwritten) = (FolderStore::open(None, |_| {}), Arc::new(Unwritten::open(None)));
+    let (releases, _) = Books::open(folder, None, unwritten, None, &inbox, &snapshots);
     let shared = Arc::new(Shared {
         snapshots,
         status: ArcSwap::from_pointee(publisher.status()),

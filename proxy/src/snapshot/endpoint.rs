@@ -190,6 +190,11 @@ impl Endpoint {
         others.map(|(_, counters)| counters.load(to_head)).sum()
     }
 
+    /// Requests of all workers, until the end of the response.
+    pub fn in_flight(&self) -> u64 {
+        self.workers.iter().map(|counters| u64::from(counters.load(false))).sum()
+    }
+
     /// The sum over all workers.
     pub fn totals(&self) -> EndpointTotals {
         self.workers.iter().fold(EndpointTotals::default(), |mut sum, counters| {

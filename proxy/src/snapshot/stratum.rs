@@ -126,6 +126,13 @@ impl Stratum {
         sum
     }
 
+    /// How many requests there were: of users within the rule's share, and of others.
+    pub fn requests(&self) -> [u64; 2] {
+        let arms = || self.workers.iter().filter_map(OnceLock::get);
+        let control = arms().map(|arms| arms.control.requests(SIXTEEN)).sum();
+        [arms().map(|arms| arms.canary.requests(1)).sum(), control]
+    }
+
     /// Whether it never had a request.
     pub fn is_idle(&self) -> bool {
         self.workers.iter().all(|arms| arms.get().is_none())
@@ -164,6 +171,14 @@ impl<const ROWS: usize> Cells<ROWS> {
                 rows.into_iter().for_each(|row| add(&octave[row][bucket % OCTAVE], 1));
             }
         }
+    }
+
+    /// The sum of the first rows.
+    fn requests(&self, rows: usize) -> u64 {
+        let sum = |row: &[AtomicU64]| row.iter().map(|cell| cell.load(Relaxed)).sum::<u64>();
+        let octaves = self.octaves.iter().filter_map(OnceLock::get).flat_map(|octave| octave.iter().take(rows));
+        let timed: u64 = octaves.map(|row| sum(row)).sum();
+        timed + [&self.failed, &self.untimed].map(|cells| sum(&cells[..rows])).iter().sum::<u64>()
     }
 
     fn add_to<'s>(&self, rows: impl IntoIterator<Item = &'s mut Outcomes>) {
@@ -287,6 +302,7 @@ mod tests {
         assert_eq!((numbers(&totals.users[3]), numbers(&totals.users[15])), ((1, 0, 0, 1), (2, 1, 1, 0)));
         assert_eq!(numbers(&totals.endpoints[1]), (2, 0, 1, 1));
         assert_eq!(totals.endpoints.iter().map(Outcomes::requests).sum::<u64>(), 2);
+        assert_eq!(stratum.requests(), [totals.canary.requests(), totals.control().requests()]);
         assert_eq!(totals.canary.latencies[Latency::of_us(900).place()], 1);
         stratum.count_without_cookie(1, Arm::Control);
         stratum.count_without_cookie(2, Arm::Canary);

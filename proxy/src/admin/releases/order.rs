@@ -34,7 +34,7 @@ pub(in crate::admin) struct Body {
     /// Of `set`, and only of that: the share of the users who follow the phases, 0 to 100.
     #[schema(value_type = Option<f64>, minimum = 0, maximum = 100, multiple_of = 0.01)]
     percent: Option<Percent>,
-    /// Also if it takes users of the canary back to stable.
+    /// Also if it takes users of the canary back to stable, or if the canary's endpoints would get more than any has carried.
     force: bool,
 }
 
@@ -74,7 +74,7 @@ struct RolledBackHere {
         (status = 200, description = "It is so now", body = Waited<Outcome>),
         (status = 202, description = "Rolled back in this instance only: the store could not be told yet", body = RolledBackHere),
         ChangeRefusal,
-        (status = 409, description = "It makes no sense now, or would take users back without `force`", body = Refused),
+        (status = 409, description = "It makes no sense now; or it would take users back, or take in more than there is room for, without `force`", body = Refused),
         (status = 412, description = "Somebody else was faster: the release has another number", body = Refused),
         (status = 428, description = "`If-Match` is missing", body = Refused),
         (status = 503, description = "The store did not take it; nothing has changed", body = Refused),
@@ -203,7 +203,9 @@ fn said<'b>(field: &str, text: Option<&'b str>, most: usize) -> Result<&'b str, 
 
 fn refusal(error: &OrderError) -> Refusal {
     let code = match error {
-        OrderError::Refused(_) | OrderError::ThrowsBack { .. } | OrderError::Foreign { .. } => StatusCode::CONFLICT,
+        OrderError::Refused(_) | OrderError::ThrowsBack { .. } | OrderError::NoRoom(_) | OrderError::Foreign { .. } => {
+            StatusCode::CONFLICT
+        }
         OrderError::Overtaken { .. } => StatusCode::PRECONDITION_FAILED,
         OrderError::Store(error) => return trouble(error),
     };

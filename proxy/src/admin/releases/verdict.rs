@@ -11,7 +11,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use routing_rules::analysis::{Division, PreflightReport, Verdict};
-use routing_rules::release::{ReleaseRecord, Status};
+use routing_rules::release::{Hold, ReleaseRecord, Status};
 use routing_rules::rules::{AnalysisMode, Release};
 use routing_rules::spec::Percent;
 use routing_rules::table::CompiledRelease;
@@ -132,8 +132,12 @@ fn said(rules: &Release, record: Option<&ReleaseRecord>, finding: Option<&Findin
         Status::Paused => return waits("hold", &by(record)),
         Status::Running => {}
     }
-    if let Some(hold) = record.hold {
-        return waits("hold", &format!("{}: stable serves its users", hold.as_str()));
+    match record.hold {
+        Some(Hold::Headroom) => {
+            return waits("hold", "headroom: its endpoints have no room for the users of the next phase");
+        }
+        Some(hold) => return waits("hold", &format!("{}: stable serves its users", hold.as_str())),
+        None => {}
     }
     let (is_driven, lasts) = (mode == AnalysisMode::Drive, record.phase(rules).and_then(|phase| phase.lasts));
     if record.state.preflight(rules).is_some() {
@@ -279,6 +283,15 @@ mod tests {
             assert_eq!((verdict, is_decided), expected, "{mode} {has_end} {division:?}");
             assert_eq!(reason, report.text);
         }
+    }
+
+    #[test]
+    fn a_phase_that_waits_for_room_is_not_to_be_ended_by_others() {
+        let rules = rules("drive");
+        let record = ReleaseRecord { hold: Some(Hold::Headroom), ..after(&rules, AT_TEN) };
+        let said = said(&rules, Some(&record), Some(&finding(record.number, 10, Verdict::Promote))).unwrap();
+        assert_eq!((said.verdict, said.is_decided), ("hold", false));
+        assert!(said.reason.starts_with("headroom: "), "{}", said.reason);
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub(super) struct OrderArgs {
     /// Why.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(super) reason: String,
-    /// Also if it takes users of the canary back to stable.
+    /// Also if it takes users of the canary back to stable, or if the canary's endpoints would get more than any has carried.
     #[arg(long)]
     pub(super) force: bool,
     /// Wait until all instances have applied it. Exit code 1 if not all have in time.

@@ -9,13 +9,15 @@ use routing_rules::spec::{Percent, ReleaseSpec};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
-use super::{Entry, Store, StoreError};
+use super::{Entry, Loads, Store, StoreError};
 use crate::moment;
 
 /// Carries orders out.
 #[derive(Clone)]
 pub struct Desk {
     store: Arc<dyn Store>,
+    /// Who knows whether there is room for more users; without, there is.
+    loads: Option<Arc<Loads>>,
 }
 
 /// What whoever gives an order takes for the newest record.
@@ -61,6 +63,9 @@ pub enum OrderError {
         /// The share that would be.
         to: Percent,
     },
+    /// The canary's endpoints would get more than any has carried; says how much.
+    #[error("{0}; add endpoints, or `force` does it all the same")]
+    NoRoom(String),
     /// Somebody has changed the release since whoever gives the order looked.
     #[error("the release was changed meanwhile by {by} ({action}): it is at number {number}; look again")]
     Overtaken {
@@ -89,7 +94,13 @@ pub enum OrderError {
 impl Desk {
     /// One that writes there.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, loads: None }
+    }
+
+    /// The same, which takes users in only where there is room for them.
+    #[must_use]
+    pub fn with_loads(self, loads: Arc<Loads>) -> Self {
+        Self { loads: Some(loads), ..self }
     }
 
     /// The last entries of a release, the newest first.
@@ -100,7 +111,8 @@ impl Desk {
         self.store.history(release, most).await
     }
 
-    /// Carries out an order, unless `expected` is not so any more. `known` is the newest record that came into force here. With `force` also where that throws users back.
+    /// Carries out an order, unless `expected` is not so any more. `known` is the newest record that came into force here. With `force` also where that throws users back, or takes
+    /// in more than there is room for.
     ///
     /// # Errors
     /// It was not carried out.
@@ -117,12 +129,9 @@ impl Desk {
                 return Err(overtaken(newest));
             }
             let next = newest.after(order, rules, moment::unix_ms())?;
-            if let Some(next) = &next
-                && order.command != Command::Rollback
-                && !force
-                && newest.throws_back(next)
-            {
-                return Err(OrderError::ThrowsBack { from: newest.state.share(), to: next.state.share() });
+            match &next {
+                Some(next) if order.command != Command::Rollback && !force => self.may_follow(rules, newest, next)?,
+                _ => {}
             }
             Ok(next)
         };
@@ -134,6 +143,18 @@ impl Desk {
                 Err(OrderError::Foreign { .. }) if Instant::now() < deadline => sleep(LOOK_AGAIN).await,
                 done => return done,
             }
+        }
+    }
+
+    /// Whether a record may follow another one without force.
+    fn may_follow(&self, rules: &Release, now: &ReleaseRecord, next: &ReleaseRecord) -> Result<(), OrderError> {
+        if now.throws_back(next) {
+            return Err(OrderError::ThrowsBack { from: now.state.share(), to: next.state.share() });
+        }
+        let loads = self.loads.as_ref().filter(|_| now.takes_in(next));
+        match loads.and_then(|loads| loads.shortage(rules, &next.state)) {
+            Some(shortage) => Err(OrderError::NoRoom(shortage)),
+            None => Ok(()),
         }
     }
 
@@ -176,9 +197,22 @@ impl Desk {
                 return Ok(None);
             }
             let edited = newest.after_edit(rules, mark(rules), now_ms);
-            Ok(edited.or_else(|| newest.by_itself(rules, canary, pace, now_ms)))
+            Ok(edited.or_else(|| self.by_itself(rules, newest, canary, pace, now_ms)))
         };
         self.change(rules, known, may_replace, change).await
+    }
+
+    /// What becomes of a release by itself, where a phase goes on only if there is room.
+    pub(super) fn by_itself(
+        &self,
+        rules: &Release,
+        now: &ReleaseRecord,
+        canary: Canary,
+        pace: Pace<'_>,
+        now_ms: u64,
+    ) -> Option<ReleaseRecord> {
+        let shortage = |next: &_| self.loads.as_ref()?.shortage_of_phase(rules, now, next);
+        now.by_itself_with_room(rules, canary, pace, now_ms, shortage)
     }
 
     async fn change(

@@ -81,13 +81,27 @@ impl Steward {
                 }
                 // Another instance has other rules, and leads no longer: who is right, whoever wrote them knows.
                 _ if known_record.is_none() && stored.is_some() && !may_replace => continue,
-                _ if is_due(known_record, rules, mark, canary, advice.pace()) => {
+                _ if self.is_due(known_record, rules, mark, canary, advice.pace()) => {
                     self.desk.look_after(rules, known_record, may_replace, canary, advice.pace()).await
                 }
                 _ => continue,
             };
             known.note(rules.name(), done);
         }
+    }
+
+    /// Whether there may be anything to write: the store is not asked for nothing.
+    fn is_due(
+        &self,
+        record: Option<&ReleaseRecord>,
+        rules: &Release,
+        mark: u64,
+        canary: Canary,
+        pace: Pace<'_>,
+    ) -> bool {
+        let Some(record) = record else { return true };
+        let becomes = || self.desk.by_itself(rules, record, canary, pace, moment::unix_ms());
+        record.rules != mark || !record.has_accepted(rules) || becomes().is_some()
     }
 
     async fn write_rollbacks(&self) {
@@ -163,9 +177,9 @@ impl Known {
                 let since = *self.absent.entry(name.clone()).or_insert_with(Instant::now);
                 let hold = release.record.as_ref().and_then(|record| record.hold);
                 return match hold {
-                    None if since.elapsed() < ABSENT => Canary::Up,
+                    None | Some(Hold::Headroom) if since.elapsed() < ABSENT => Canary::Up,
                     Some(Hold::CanaryDown) => Canary::Down,
-                    None | Some(Hold::CanaryAbsent) => canary,
+                    None | Some(Hold::CanaryAbsent | Hold::Headroom) => canary,
                 };
             }
             Canary::Up => {
@@ -215,13 +229,6 @@ impl Known {
             }
         }
     }
-}
-
-/// Whether there may be anything to write: the store is not asked for nothing.
-fn is_due(record: Option<&ReleaseRecord>, rules: &Release, mark: u64, canary: Canary, pace: Pace<'_>) -> bool {
-    let Some(record) = record else { return true };
-    let now_ms = moment::unix_ms();
-    record.rules != mark || !record.has_accepted(rules) || record.by_itself(rules, canary, pace, now_ms).is_some()
 }
 
 /// How the canary of a release is, as this instance sees it.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use routing_rules::release::{ReleaseContext, ReleaseRecord};
+use routing_rules::release::{Hold, ReleaseContext, ReleaseRecord};
 use routing_rules::rules::{AddressSet, Name, Object, Release, Route, RuleSet};
 
 use super::{Entry, time};
@@ -39,7 +39,7 @@ pub fn then(now: &Snapshot, route: &Arc<Route>, histories: &[History], at_ms: u6
         return Err(format!("it cannot be told any more: {reason}"));
     }
     for (_, release) in then.table.releases() {
-        if release.record.as_ref().is_some_and(|record| record.hold.is_some())
+        if release.record.as_ref().is_some_and(|record| record.hold.is_some_and(Hold::is_canary_out))
             && let Some(place) = then.upstreams.get_mut(release.canary.index())
         {
             *place = None;

@@ -20,7 +20,7 @@ pub struct ToldChange {
     status: &'static str,
     /// The share of rules that follow the phases.
     percent: f64,
-    /// What keeps its clock from running.
+    /// What keeps it from going on.
     hold: Option<&'static str>,
     /// Counts the edits of its rules.
     epoch: u32,

@@ -49,7 +49,7 @@ impl Stage {
         let objects = [
             ("routes/all", "{upstream: old, release: next}".to_owned()),
             ("upstreams/old", format!("{{endpoints: [\"{}\", \"{}\"]}}", old[0], old[1])),
-            ("upstreams/new", format!("{{endpoints: [\"{}\"], breaker: false}}", new[0])),
+            ("upstreams/new", format!("{{endpoints: [\"{}\", \"{}\"], breaker: false}}", new[0], new[1])),
             ("releases/next", release()),
         ];
         match &etcd {
