@@ -192,6 +192,7 @@ async fn metrics_text(State(state): State<AdminState>) -> Response {
             log_lines_dropped: state.shared.log.dropped(),
             etcd: state.shared.etcd_facts(),
             webhooks: webhooks::facts(&state.shared),
+            headroom: releases::headroom_facts(&state.shared, &snapshot),
         };
         let text = metrics::render(&state.shared.counters(), &facts);
         ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)

@@ -26,6 +26,19 @@ pub struct Facts<'a> {
     pub etcd: Option<EtcdFacts>,
     /// Who is told of changes of releases.
     pub webhooks: Vec<WebhookFacts>,
+    /// Whether releases have room for their next phases.
+    pub headroom: Vec<HeadroomFacts>,
+}
+
+/// What endpoints of a release's canary would have to carry in the next phase, in requests in flight at one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadroomFacts {
+    /// Its name.
+    pub release: String,
+    /// What they would have.
+    pub predicted: f64,
+    /// The most that one has carried.
+    pub carried: Option<f64>,
 }
 
 /// How telling somebody of changes of releases goes.
@@ -90,6 +103,7 @@ pub fn render(workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
         publish_rules(facts);
         facts.etcd.iter().for_each(publish_etcd);
         facts.webhooks.iter().for_each(publish_webhook);
+        facts.headroom.iter().for_each(publish_headroom);
     });
     let mut text = recorder.handle().render();
     tallies::render(&totals.tally, &facts.snapshot.traffic, &mut text);
@@ -201,6 +215,14 @@ fn publish_webhook(webhook: &WebhookFacts) {
         counter!(names::WEBHOOK_DELIVERIES, vec![name(), Label::new("outcome", outcome)]).absolute(count);
     }
     gauge!(names::WEBHOOK_BACKLOG, vec![name()]).set(webhook.backlog as f64);
+}
+
+fn publish_headroom(headroom: &HeadroomFacts) {
+    let release = || vec![Label::new("release", headroom.release.clone())];
+    gauge!(names::RELEASE_PREDICTED, release()).set(headroom.predicted);
+    if let Some(carried) = headroom.carried {
+        gauge!(names::RELEASE_CARRIED, release()).set(carried);
+    }
 }
 
 fn publish_breaker(member: &Member, labels: &[Label]) {

@@ -58,6 +58,8 @@ metrics! {
     MIRRORED = "serin_mirrored_requests_total", Counter, ["route", "outcome"], "Requests that were to be mirrored, by what became of the copy: `answered` by an endpoint, whatever it said; `failed` there; `timed_out`; or not sent: `no_endpoint` took it, `too_many` were under way, its body was `too_large`, or it came `incomplete`.";
     RELEASE_REQUESTS = "serin_release_requests_total", Counter, ["release", "group", "code"], "Requests that a release placed, by status class and the group whose upstream served.";
     RELEASE_DURATION = "serin_release_request_duration_seconds", Histogram, ["release", "group"], "Time from a request's head to the end of its response, by release and group.";
+    RELEASE_PREDICTED = "serin_release_headroom_predicted_requests", Gauge, ["release"], "Requests in flight that an endpoint of the canary would have in the next phase, by what comes through this instance.";
+    RELEASE_CARRIED = "serin_release_headroom_carried_requests", Gauge, ["release"], "The most requests in flight that an endpoint of the canary or of stable has carried well in the last hour.";
     REQUEST_BYTES = "serin_request_body_bytes_total", Counter, [], "Body bytes received from clients.";
     RESPONSE_BYTES = "serin_response_body_bytes_total", Counter, [], "Body bytes received from endpoints for clients.";
     TUNNELS_OPEN = "serin_tunnels_open", Gauge, [], "Upgraded connections (WebSocket) open now.";

@@ -53,6 +53,7 @@ mod explain;
 mod faults;
 mod fleet;
 mod guard;
+mod headroom;
 mod health;
 mod hedge;
 mod listeners;

@@ -2,6 +2,7 @@
 
 mod analysis;
 mod compared;
+mod headroom;
 mod order;
 mod preview;
 mod verdict;
@@ -23,6 +24,7 @@ use super::change::refuse;
 use super::openapi::{AnyRefusal, QuestionRefusal, Refused};
 use super::{AdminState, aside};
 use crate::control_path::release::StoreError;
+pub(super) use headroom::facts as headroom_facts;
 pub(super) use order::{__path_order, order};
 pub(super) use preview::{__path_preview, preview};
 pub(super) use verdict::{__path_verdict, verdict};

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::analysis::AnalysisView;
 use super::compared::{ComparedView, GroupsView};
+use super::headroom::HeadroomView;
 use crate::control_path::release::{Entry, ToldChange, time};
 use crate::moment;
 use crate::server::Shared;
@@ -34,8 +35,11 @@ pub(super) struct ReleaseView {
     phase_seconds: f64,
     /// How many seconds later the next phase begins by itself.
     next_phase_in_seconds: Option<f64>,
-    /// What keeps its clock from running.
+    /// What keeps it from going on: `canary_down` and `canary_absent`, while stable serves the canary's users and the clock stands;
+    /// `headroom`, while the next phase waits for endpoints.
     hold: Option<&'static str>,
+    /// Whether there is room for the users of the next phase.
+    headroom: Option<HeadroomView>,
     /// Counts the edits of its rules.
     epoch: u32,
     /// What was done last.
@@ -116,6 +120,7 @@ impl ReleaseView {
                 .and_then(|record| record.time_left(rules, now_ms))
                 .map(|left| left.as_secs_f64()),
             hold: record.and_then(|record| record.hold).map(|hold| hold.as_str()),
+            headroom: HeadroomView::of(shared, rules, state),
             epoch: record.map_or(0, |record| record.epoch),
             last: record.map(ChangeView::of),
             rolled_back_here: shared.is_rolled_back_here(rules.name()),

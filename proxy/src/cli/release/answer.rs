@@ -20,10 +20,19 @@ pub(super) struct Release {
     pub(super) phase_seconds: f64,
     pub(super) next_phase_in_seconds: Option<f64>,
     pub(super) hold: Option<String>,
+    #[serde(default)]
+    pub(super) headroom: Option<Headroom>,
     pub(super) last: Option<Change>,
     pub(super) rolled_back_here: bool,
     pub(super) audience: Vec<Rule>,
     pub(super) analysis: Analysis,
+}
+
+/// Whether there is room for the users of the next phase.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Headroom {
+    pub(super) enough: bool,
+    pub(super) text: String,
 }
 
 /// How its canary is judged.

@@ -39,6 +39,7 @@ pub(super) fn status(release: &Release, fleet: &Fleet, now: SystemTime, style: &
     lines.extend(row("phases", phases(release, style)));
     lines.extend(row("last", last(release, now)));
     lines.extend(row("hold", hold(release, style)));
+    lines.extend(row("headroom", headroom(release, style)));
     lines.extend(row("audience", audience(release, style)));
     lines.extend(row("compared", compared(release, style)));
     lines.extend(row("analysis", analysis(release, style)));
@@ -157,10 +158,20 @@ fn hold(release: &Release, style: &Style) -> Vec<String> {
     let why = match hold {
         "canary_down" => "the breaker of the canary's upstream is open",
         "canary_absent" => "the canary's upstream has no endpoint that takes requests",
+        "headroom" => {
+            let why = "headroom: the next phase begins as soon as there is room for its users";
+            return vec![style.paint(Paint::Bad, why)];
+        }
         other => return vec![style.paint(Paint::Bad, &shown(other))],
     };
     let then = "stable serves the canary's users, and the clock of the phase stands";
     vec![style.paint(Paint::Bad, &format!("{hold}: {why}")), then.to_owned()]
+}
+
+/// Where the endpoints have too little room for whoever comes next.
+fn headroom(Release { headroom, .. }: &Release, style: &Style) -> Vec<String> {
+    let short = headroom.iter().filter(|headroom| !headroom.enough);
+    short.map(|headroom| style.paint(Paint::Bad, &shown(&headroom.text))).collect()
 }
 
 /// Who has the canary. Where the release has ended nobody is asked.

@@ -60,6 +60,18 @@ audience   office            100 %  ####################
 }
 
 #[test]
+fn a_phase_that_waits_says_for_what() {
+    let headroom = |enough: bool| json!({"enough": enough, "text": "1 endpoint would have 41 requests in flight"});
+    let drawn = |changes| drawn(&release(changes), &alone());
+    let expected = "\
+hold       headroom: the next phase begins as soon as there is room for its users
+headroom   1 endpoint would have 41 requests in flight
+audience ";
+    assert!(drawn(json!({"hold": "headroom", "headroom": headroom(false)})).contains(expected));
+    assert!(!drawn(json!({"headroom": headroom(true)})).contains("headroom"));
+}
+
+#[test]
 fn what_was_found_is_shown_when_there_is_something_to_compare() {
     let count = |requests: u64| json!({"events": requests / 50, "requests": requests});
     let analysis = json!({"mode": "guard", "report": {
