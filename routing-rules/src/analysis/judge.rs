@@ -4,6 +4,7 @@
 //! no clock: that windows have stopped coming is found by who asks, with the time.
 
 use super::rollback::STAKE_EVERY;
+use super::state::Recent;
 use super::{Dispersion, Edges, Metric, Missing, Phase, Settings, Start, State, Verdict, WINDOW_S, Window};
 
 /// Judges a release. All it knows is its [`State`].
@@ -102,6 +103,15 @@ impl Analysis {
         self.expect(window)?;
         self.state.window = window;
         Ok(())
+    }
+
+    /// The clock was set back: this window is the last one that is done with, and those after it are still to come, whatever was
+    /// taken for them. The evidence for a rollback goes on, and the phase begins anew.
+    pub fn set_back(&mut self, window: u64) {
+        if window < self.state.window {
+            (self.state.window, self.state.recent) = (window, Recent::default());
+            self.begin_phase(self.state.phase, self.state.edges);
+        }
     }
 
     /// An operator lets the phase last longer.

@@ -147,6 +147,22 @@ fn each_window_counts_once_and_in_order() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_begins_the_phase_anew_and_keeps_the_evidence() {
+    let mut run = Run::new();
+    run.window = 1_000;
+    run.repeat(24, QUIET);
+    run.close([4, 50, 2, 450]);
+    let before = run.analysis.report(0);
+    run.analysis.set_back(2_000);
+    assert_eq!(run.analysis.report(0), before, "it was not");
+    run.analysis.set_back(500);
+    assert_eq!((run.analysis.report(0).evidence, run.analysis.phase_s()), (before.evidence, 0));
+    run.window = 500;
+    run.close(QUIET);
+    assert_eq!((run.analysis.state().window(), run.analysis.phase_s()), (501, 5));
+}
+
+#[test]
 fn an_edit_keeps_the_evidence_for_a_rollback_only() {
     let mut run = Run::new();
     run.repeat(24, QUIET);

@@ -52,6 +52,22 @@ impl Course {
         self.window.is_none_or(|last| window > last)
     }
 
+    /// Whether it has taken windows that are not over, because the clock was ahead then and was set back. `now` is the one under way.
+    pub(super) fn is_ahead(&self, now: u64) -> bool {
+        self.window.is_some_and(|last| last > now + AHEAD)
+    }
+
+    /// The clock was set back: windows after this one are still to come.
+    pub(super) fn set_back(&mut self, window: u64) {
+        self.window = Some(window);
+        self.past.set_back(window);
+        self.known.before = None;
+        self.stored = StoredAnalysis::default();
+        if let Some(run) = &mut self.known.run {
+            run.analysis.set_back(window);
+        }
+    }
+
     /// Takes a window, unless it is done with. Returns which blocks of the past are over.
     pub(super) fn take(&mut self, rules: &Release, window: u64, total: &Total) -> Vec<u64> {
         if !self.awaits(window) {
@@ -170,6 +186,9 @@ impl Course {
 
 /// Control's failure rate, as long as nobody knows it.
 const UNKNOWN: f64 = 1.0;
+
+/// How many windows clocks may be apart.
+pub(super) const AHEAD: u64 = 60 / WINDOW_S;
 
 /// After more windows than this without any, a phase begins anew: nobody knows what was meanwhile.
 const LONGEST_GAP: u64 = 60 / WINDOW_S;

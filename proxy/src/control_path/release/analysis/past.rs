@@ -113,6 +113,14 @@ impl Past {
         }
     }
 
+    /// Forgets what is later than a window: the clock was set back.
+    pub(super) fn set_back(&mut self, window: u64) {
+        self.newest = window;
+        self.since = self.since.map(|since| since.min(window));
+        self.steps.retain(|step| step.window <= window && block_of(step.window) == block_of(window));
+        self.blocks.retain(|block| block.number < block_of(window));
+    }
+
     fn forget_old(&mut self) {
         let oldest = self.newest.saturating_sub(LONGEST);
         while self.blocks.front().is_some_and(|block| block.number < block_of(oldest)) {

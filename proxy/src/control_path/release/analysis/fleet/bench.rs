@@ -62,11 +62,17 @@ impl Bench {
         bench
     }
 
-    /// Takes a window of a release with these rules. `None` if it is done with, or nobody says anything of it.
-    pub(super) fn close(&mut self, rules: &Release, closable: &Closable) -> Option<Closed> {
+    /// Takes a window of a release with these rules, while this one (`now`) is under way. `None` if it is done with, or nobody says
+    /// anything of it.
+    pub(super) fn close(&mut self, rules: &Release, closable: &Closable, now: u64) -> Option<Closed> {
         let seat = self.seats.entry(rules.name().clone()).or_default();
         if seat.is_newer {
             return None;
+        }
+        if let Some(course) = seat.course.as_mut().filter(|course| course.is_ahead(now)) {
+            tracing::warn!(release = rules.name().as_str(), "the clock of who led was ahead: the phase is judged anew");
+            // What was reported before may have been taken, under another number.
+            course.set_back(now);
         }
         let is_done = |course: &Course| course.is_of(rules) && !course.awaits(closable.window);
         if seat.course.as_deref().is_some_and(is_done) {

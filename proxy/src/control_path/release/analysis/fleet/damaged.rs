@@ -96,7 +96,7 @@ fn closes(bench: &mut Bench, rules: &Release, seen: &Seen, first: u64) -> bool {
         gathering.take("a", report, unix_s);
         // The last one may be one of the first two.
         if let Some(closable) = gathering.next(&BTreeSet::new(), unix_s) {
-            is_taken |= bench.close(rules, &closable).is_some();
+            is_taken |= bench.close(rules, &closable, window + 1).is_some();
         }
     }
     is_taken
@@ -116,7 +116,7 @@ fn what_is_reported_may_be_damaged_anywhere() {
             gathering.take("a", report, 5 * window + 20);
         }
         if let Some(closable) = gathering.next(&BTreeSet::new(), 5 * window + 20) {
-            bench.close(&rules, &closable);
+            bench.close(&rules, &closable, window + 1);
         }
     }
     assert!(readable > rounds / 10, "only {readable} of {rounds} could be read");

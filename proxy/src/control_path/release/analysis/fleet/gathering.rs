@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use routing_rules::analysis::{WINDOW_S, Window};
 use routing_rules::rules::Name;
 
+use super::super::course::AHEAD;
 use super::super::reporter::Report;
 
 /// What was reported and is not closed yet.
@@ -48,9 +49,14 @@ impl Gathering {
     /// An instance has reported, at this moment in seconds since 1970.
     pub(super) fn take(&mut self, instance: &str, report: Report, unix_s: u64) {
         let window = report.window;
+        let now = Window::number_at(unix_s);
         // Its clock is wrong: it is one that does not report.
-        if window > Window::number_at(unix_s) + AHEAD {
+        if window > now + AHEAD {
             return;
+        }
+        // It was this clock that was wrong, and is right again.
+        if self.closed.is_some_and(|closed| closed > now + AHEAD) {
+            *self = Self::default();
         }
         let fresh = || Reporter { first: window, last: window, has_left: false };
         let reporter = self.reporters.entry(instance.into()).or_insert_with(fresh);
@@ -105,9 +111,6 @@ impl Reporter {
 
 /// How many windows reports may come after theirs has ended.
 const PATIENCE: u64 = 2;
-
-/// How many windows ahead clocks may be.
-const AHEAD: u64 = 60 / WINDOW_S;
 
 /// For how many windows after its last report an instance is expected to report: two minutes. After that it is taken for dead.
 const REMEMBERED: u64 = 120 / WINDOW_S;

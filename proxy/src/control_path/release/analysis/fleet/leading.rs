@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
-use routing_rules::analysis::WINDOW_S;
+use routing_rules::analysis::{WINDOW_S, Window};
 use routing_rules::rules::{AnalysisMode, Name};
 use tokio::time::{Instant, sleep};
 
@@ -168,7 +168,8 @@ impl Term<'_> {
             if rules.analysis().mode == AnalysisMode::Off {
                 continue;
             }
-            if let Some(closed) = self.bench.close(rules, closable) {
+            let now = Window::number_at(moment::unix_ms() / 1_000);
+            if let Some(closed) = self.bench.close(rules, closable, now) {
                 self.write(&name, closed).await?;
             }
         }

@@ -113,4 +113,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod damaged;
 #[cfg(test)]
+mod set_back;
+#[cfg(test)]
 mod tests;

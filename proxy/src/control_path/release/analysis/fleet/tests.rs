@@ -195,17 +195,17 @@ fn only_those_who_saw_the_same_are_added_up() {
 #[derive(Default)]
 pub(super) struct Stored {
     revision: i64,
-    state: Option<Value>,
+    pub(super) state: Option<Value>,
     pub(super) blocks: BTreeMap<String, Value>,
 }
 
 impl Stored {
-    fn value(&mut self, text: &str) -> Value {
+    pub(super) fn value(&mut self, text: &str) -> Value {
         self.revision += 1;
         Value { bytes: text.as_bytes().into(), mod_revision: self.revision, create_revision: 1, lease: 0 }
     }
 
-    fn keep(&mut self, closed: &Closed) -> i64 {
+    pub(super) fn keep(&mut self, closed: &Closed) -> i64 {
         assert_eq!(closed.behind, self.state.as_ref().map_or(0, |state| state.mod_revision));
         for (number, text) in &closed.blocks {
             let value = self.value(text);
@@ -220,7 +220,7 @@ impl Stored {
         Bench::of(states, self.blocks.iter().map(|(rest, value)| (rest.as_str(), value)))
     }
 
-    fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         std::str::from_utf8(&self.state.as_ref().unwrap().bytes).unwrap()
     }
 }
@@ -299,7 +299,7 @@ pub(super) fn replay_of(rules: &Release, recorded: &Recorded, changes: &[u64]) -
         }
         hear(&mut gathering, *window, reports, unix_s);
         while let Some(closable) = gathering.next(&live, unix_s + 10) {
-            if let Some(closed) = bench.close(rules, &closable) {
+            if let Some(closed) = bench.close(rules, &closable, window + 1) {
                 bench.keep(rules.name(), stored.keep(&closed));
                 assert!(kept.insert(closable.window, closed.text).is_none(), "a window is closed once");
             }
@@ -318,7 +318,7 @@ fn known(text: &str) -> Known {
     Kept::read(text.as_bytes()).unwrap().known(&rules()).unwrap()
 }
 
-fn run(text: &str) -> Run {
+pub(super) fn run(text: &str) -> Run {
     known(text).run.unwrap()
 }
 
@@ -380,13 +380,13 @@ fn what_a_later_version_keeps_is_left_alone_and_what_is_damaged_begins_anew() {
     gathering.take("a", report(5_000, seen(50, 1)), 25_005);
     let closable = gathering.next(&BTreeSet::new(), 25_005).unwrap();
     stored.state = Some(stored.value(&with("\"form\":1", "\"form\":2")));
-    assert_eq!(stored.bench().close(&rules(), &closable), None);
+    assert_eq!(stored.bench().close(&rules(), &closable, 5_001), None);
     stored.state = Some(stored.value("nothing to read"));
-    let closed = stored.bench().close(&rules(), &closable).unwrap();
+    let closed = stored.bench().close(&rules(), &closable, 5_001).unwrap();
     assert_eq!(closed.behind, stored.revision, "it takes the place of what is there");
     // Other versions of the same name begin anew, too.
     stored.state = Some(stored.value(&text.replace("[\"old\",\"new\"]", "[\"old\",\"newer\"]")));
-    let anew = stored.bench().close(&rules(), &closable).unwrap();
+    let anew = stored.bench().close(&rules(), &closable, 5_001).unwrap();
     assert_eq!(anew.text, closed.text);
 }
 
@@ -399,7 +399,8 @@ fn a_gap_begins_the_phase_anew_and_keeps_the_evidence() {
     let percent = Percent::from_basis_points(5_000).unwrap();
     let later = Seen { stage: Stage { percent, number: 3, epoch: 1, ..stage(1) }, ..seen(50, 0) };
     gathering.take("a", report(window, later), 5 * window);
-    let closed = bench.close(&rules(), &gathering.next(&BTreeSet::new(), 5 * window).unwrap()).unwrap();
+    let closable = gathering.next(&BTreeSet::new(), 5 * window).unwrap();
+    let closed = bench.close(&rules(), &closable, window).unwrap();
     let (before, after) = (run(stored.text()), run(&closed.text));
     assert_eq!(before.analysis.report(0).evidence, after.analysis.report(0).evidence);
 }
