@@ -132,17 +132,27 @@ fn said(rules: &Release, record: Option<&ReleaseRecord>, finding: Option<&Findin
         Status::Paused => return waits("hold", &by(record)),
         Status::Running => {}
     }
-    match record.hold {
-        Some(Hold::Headroom) => {
-            return waits("hold", "headroom: its endpoints have no room for the users of the next phase");
-        }
-        Some(hold) => return waits("hold", &format!("{}: stable serves its users", hold.as_str())),
-        None => {}
+    if let Some(hold) = record.hold.filter(|hold| hold.is_canary_out()) {
+        return waits("hold", &format!("{}: stable serves its users", hold.as_str()));
     }
+    let said = said_running(rules, record, finding);
+    // It is no answer to what is wrong with the canary, which its users have all the while.
+    let waits_for_room = record.hold == Some(Hold::Headroom) && matches!(said.verdict, "promote" | "observing");
+    match waits_for_room {
+        true => waits("hold", "headroom: its endpoints have no room for the users of the next phase"),
+        false => Some(said),
+    }
+}
+
+/// Of a release that runs, whose canary serves.
+fn said_running(rules: &Release, record: &ReleaseRecord, finding: Option<&Finding>) -> Said {
+    let decided = |verdict, reason: &str| Said { verdict, is_decided: true, reason: reason.to_owned() };
+    let waits = |verdict, reason: &str| Said { verdict, is_decided: false, reason: reason.to_owned() };
+    let mode = rules.analysis().mode;
     let (is_driven, lasts) = (mode == AnalysisMode::Drive, record.phase(rules).and_then(|phase| phase.lasts));
     if record.state.preflight(rules).is_some() {
         let before = finding.and_then(|finding| finding.before(record));
-        return Some(said_before(mode, lasts.is_some(), before));
+        return said_before(mode, lasts.is_some(), before);
     }
     match record.state.percent {
         Percent::ZERO | Percent::ALL if lasts.is_some() => {
@@ -289,9 +299,13 @@ mod tests {
     fn a_phase_that_waits_for_room_is_not_to_be_ended_by_others() {
         let rules = rules("drive");
         let record = ReleaseRecord { hold: Some(Hold::Headroom), ..after(&rules, AT_TEN) };
-        let said = said(&rules, Some(&record), Some(&finding(record.number, 10, Verdict::Promote))).unwrap();
+        let said = super::said(&rules, Some(&record), Some(&finding(record.number, 10, Verdict::Promote))).unwrap();
         assert_eq!((said.verdict, said.is_decided), ("hold", false));
         assert!(said.reason.starts_with("headroom: "), "{}", said.reason);
+        // Its users are on the canary all the while.
+        let (rules, worse) = (super::tests::rules("observe"), Verdict::RolledBack(Metric::Errors));
+        let said = super::said(&rules, Some(&record), Some(&finding(record.number, 10, worse))).unwrap();
+        assert_eq!((said.verdict, said.is_decided), ("rolled_back", true));
     }
 
     #[test]

@@ -15,7 +15,9 @@ impl ReleaseRecord {
         now_ms: u64,
         shortage: impl FnOnce(&ReleaseState) -> Option<String>,
     ) -> Option<Self> {
-        let next = self.by_itself(rules, canary, pace, now_ms)?;
+        let Some(next) = self.by_itself(rules, canary, pace, now_ms) else {
+            return self.after_shortage(rules, canary, now_ms, shortage);
+        };
         match self.takes_in(&next).then(|| shortage(&next.state)).flatten() {
             None => Some(next),
             Some(_) if self.hold == Some(Hold::Headroom) => None,
@@ -24,6 +26,23 @@ impl ReleaseRecord {
                 Some(Self { number: self.number + 1, hold: Some(Hold::Headroom), last, ..self.clone() })
             }
         }
+    }
+
+    /// A phase that waited for room does not end now for another reason, which is the one to be told.
+    fn after_shortage(
+        &self,
+        rules: &Release,
+        canary: Canary,
+        now_ms: u64,
+        shortage: impl FnOnce(&ReleaseState) -> Option<String>,
+    ) -> Option<Self> {
+        if self.hold != Some(Hold::Headroom) || canary != Canary::Up {
+            return None;
+        }
+        let promoted = self.by_itself(rules, canary, Pace::Promoted(""), now_ms)?;
+        let has_room = shortage(&promoted.state).is_none();
+        let last = Change::own("room", "its endpoints have room for the users of the next phase", now_ms);
+        has_room.then(|| Self { number: self.number + 1, hold: None, last, ..self.clone() })
     }
 
     /// Whether more users would have the canary by another record.

@@ -18,8 +18,11 @@ pub(super) struct Course {
     canary: Name,
     before: Counts,
     flows: VecDeque<Flow>,
-    /// The part of all requests that is of those who follow the phases, when that was seen last.
-    following: Option<f64>,
+    /// The part of all requests that is of those who follow the phases, when that was seen last. As long as nobody knows, all do:
+    /// too little would be predicted otherwise.
+    following: f64,
+    /// Whether the last stretch was without requests of pages, or is not known.
+    was_without_pages: bool,
 }
 
 /// What was counted up to a moment.
@@ -40,7 +43,8 @@ impl Course {
             canary: rules.canary().clone(),
             before: Counts::of(snapshot, id, release, now_us),
             flows: VecDeque::new(),
-            following: None,
+            following: 1.0,
+            was_without_pages: true,
         }
     }
 
@@ -82,14 +86,16 @@ impl Course {
     fn followers(&mut self, before: &Counts, divided: Divided, all: f64, without_pages: bool) -> [f64; 2] {
         let seen = self.before.followers_since(before);
         let sum = seen.map_or(0.0, |[inside, outside]| inside + outside);
-        if sum > 0.0 && all > 0.0 && !without_pages {
-            self.following = Some(sum / all);
+        // The stretch in which pages begin to be counted has only some of them.
+        let is_whole = !without_pages && !std::mem::replace(&mut self.was_without_pages, without_pages);
+        if sum > 0.0 && all > 0.0 && is_whole {
+            self.following = sum / all;
         }
-        match (divided, self.following) {
+        match divided {
             // Requests of pages are as usual, and not among those that were seen.
-            (Divided::At(share), Some(part)) if without_pages && share < Percent::ALL => {
+            Divided::At(share) if !is_whole && share < Percent::ALL => {
                 let inside = f64::from(share.basis_points()) / f64::from(Percent::ALL.basis_points());
-                [inside, 1.0 - inside].map(|side| side * part * all)
+                [inside, 1.0 - inside].map(|side| side * self.following * all)
             }
             _ => seen.unwrap_or_default(),
         }

@@ -37,6 +37,8 @@ struct Known {
     courses: HashMap<Name, Course>,
     /// When the stretch under way began, in microseconds.
     since_us: Option<u64>,
+    /// When the first one did.
+    began_us: Option<u64>,
 }
 
 impl Loads {
@@ -86,7 +88,7 @@ impl Loads {
     }
 
     /// The same for a phase that might end. One that waits already does so until it is known that there is room: a process that has
-    /// just begun knows nothing.
+    /// just begun, and one that has just come back to its clients, know nothing.
     pub(super) fn shortage_of_phase(
         &self,
         rules: &Release,
@@ -94,10 +96,18 @@ impl Loads {
         next: &ReleaseState,
     ) -> Option<String> {
         let headroom = self.headroom(rules.name(), next);
-        if now.hold == Some(Hold::Headroom) && !headroom.is_some_and(|it| it.is_known()) {
+        let is_known = headroom.is_some_and(|it| it.is_known()) && self.knows_since(now.last.at_ms);
+        if now.hold == Some(Hold::Headroom) && !is_known {
             return Some(UNKNOWN.to_owned());
         }
         headroom.filter(|it| !it.is_enough()).map(|it| it.words(rules, next))
+    }
+
+    /// Whether it was looking when something happened, in milliseconds since 1970, or has looked for a minute.
+    fn knows_since(&self, at_ms: u64) -> bool {
+        let now_ms = moment::unix_ms();
+        let looked_ms = self.known().began_us.map_or(0, |began_us| moment::now_us().saturating_sub(began_us) / 1_000);
+        looked_ms >= ENOUGH_MS || now_ms.saturating_sub(looked_ms) < at_ms
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -108,6 +118,7 @@ impl Loads {
 
 impl Known {
     fn look(&mut self, snapshot: &Snapshot, now_us: u64) {
+        self.began_us.get_or_insert(now_us);
         let since_us = *self.since_us.get_or_insert(now_us);
         let is_over = now_us.saturating_sub(since_us) >= STRETCH_US;
         let releases = || snapshot.table.releases().filter(|(_, release)| may_grow(snapshot, release));
@@ -158,6 +169,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A load that lasts so long was carried.
 const STRETCH_US: u64 = 5_000_000;
+
+/// After so long a process knows what comes through it.
+const ENOUGH_MS: u64 = 60_000;
 
 const UNKNOWN: &str = "nothing is known yet of what its endpoints have to carry";
 
