@@ -243,7 +243,14 @@ fn a_fixed_percent_becomes_a_phase_and_takes_nobody_back() {
         ..ReleaseContext::default()
     };
     let now_ms = START_MS + MINUTE_MS;
+    // What an order would begin with is not written yet.
+    for command in [Command::Promote, Command::Set(percent(20.0))] {
+        let refusal = record.after(&by_anna(command), &phases, now_ms).unwrap_err();
+        assert!(refusal.to_string().contains("ask again"), "{refusal}");
+    }
+    assert!(record.after(&by_anna(Command::Rollback), &phases, now_ms).is_ok());
     let edited = record.after_edit(&phases, 8, now_ms).unwrap();
+    assert!(edited.after(&by_anna(Command::Promote), &phases, now_ms).is_ok());
     assert_eq!(context(&record).state(&phases), edited.state);
     assert_eq!((edited.state.percent, edited.state.growth, edited.since_ms), (percent(10.0), None, now_ms));
     assert_eq!(edited.time_left(&phases, now_ms), Some(Duration::from_secs(300)));
@@ -361,6 +368,22 @@ fn others_may_be_the_first_before_anybody_is() {
     let begun = first.after(&by_anna(Command::Promote), &rules, now_ms).unwrap().unwrap();
     assert_eq!(begun.state.preflight(&rules), None);
     assert_eq!(begun.by_itself(&rules, Canary::Up, Pace::Reshuffled("uneven"), now_ms), None);
+    // Those who were in once are the first to come in again.
+    let back = begun.after(&by_anna(Command::Set(Percent::ZERO)), &rules, now_ms).unwrap().unwrap();
+    let again = back.after(&by_anna(Command::Rollback), &rules, now_ms).unwrap().unwrap();
+    let again = again.after(&by_anna(Command::Start), &rules, now_ms).unwrap().unwrap();
+    for record in [back, again] {
+        assert!(record.state.preflight(&rules).is_some());
+        assert_eq!(record.by_itself(&rules, Canary::Up, Pace::Reshuffled("uneven"), now_ms), None);
+    }
+    // With the salt that it was given, it is edited like any other; whoever asks may have it with the one or the other.
+    let begun = second.after(&by_anna(Command::Promote), &rules, now_ms).unwrap().unwrap();
+    let edited = release(r#""phases": [{"percent": 0, "lasts": "10m"}, 1, 50, 100]"#);
+    let fewer = release_of(r#"{"name": "everyone", "percent": 0}], "phases": []"#);
+    for salts in [0, second.salts] {
+        assert_eq!(begun.refuses_edit(&edited.with_another_salt(salts)), None);
+        assert!(begun.refuses_edit(&fewer.with_another_salt(salts)).is_some());
+    }
     for (extra, may) in [
         (r#""phases": [0, 1], "sticky": {"salt": "000102030405060708090a0b0c0d0e0f"}"#, false),
         (r#""phases": [0, 100]"#, false),

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::rollback::LEAST;
+use super::rollback::{LEAST, STAKE_EVERY};
 use super::state::RECENT;
 use super::{Counts, Dispersion, Edges, Latency, Metric, PerMetric, Phase, PreflightState, Rollback, Start, State};
 
@@ -122,6 +122,9 @@ impl StoredPreflight {
     fn state(self) -> Result<PreflightState, Damage> {
         if self.form != FORM {
             return Err(Damage::Form);
+        }
+        if self.stakes != self.windows.div_ceil(STAKE_EVERY) {
+            return Err(Damage::Stakes);
         }
         let mut state = PreflightState::new();
         (state.window, state.windows, state.rollback.stakes) = (self.window, self.windows, self.stakes);

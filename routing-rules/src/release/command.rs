@@ -51,6 +51,9 @@ pub enum Refusal {
     /// The phases end before everybody has the canary.
     #[error("{0} % is its last phase: `set` takes it to any percent, `complete` gives everybody the canary")]
     LastPhase(Percent),
+    /// The percent that it has now is not written down yet.
+    #[error("its rules have just got phases, and nobody has written that down yet: ask again in a moment")]
+    Edited,
     /// A percent would mean nothing.
     #[error("no rule of its audience follows the phases: each has a percent of its own, which the rules say")]
     NoPhases,

@@ -42,6 +42,8 @@ pub struct ReleaseRecord {
     pub began: u64,
     /// How many other salts it was given, because the users whom the first phase would have taken were unlike the others.
     pub salts: u8,
+    /// Whether users have ever been in the canary group by the phases: then they are the ones who come in first again.
+    pub has_begun: bool,
     /// What led here.
     pub last: Change,
 }
@@ -162,11 +164,12 @@ impl ReleaseRecord {
         // What a line in the rules once forced must not force anything now.
         let epochs = [before.map(|before| before.epoch), rules.written().force];
         let epoch = epochs.into_iter().flatten().max().map_or(0, |last| last.saturating_add(1));
+        let state = ReleaseState::initial(rules);
         Self {
             number: before.map_or(0, |before| before.number) + 1,
             stable: rules.stable().clone(),
             canary: rules.canary().clone(),
-            state: ReleaseState::initial(rules).grown_from(ReleaseState::NOBODY, Duration::ZERO, now_ms),
+            state: state.grown_from(ReleaseState::NOBODY, Duration::ZERO, now_ms),
             since_ms: now_ms,
             clock: Clock::running(now_ms),
             hold: None,
@@ -176,6 +179,7 @@ impl ReleaseRecord {
             accepted: Some(Arc::clone(rules.written())),
             began: before.map_or(0, |before| before.number) + 1,
             salts: 0,
+            has_begun: state.share() > Percent::ZERO,
             last: Change::own("begin", &reason, now_ms),
         }
     }
@@ -191,6 +195,9 @@ impl ReleaseRecord {
     /// It cannot be carried out now; the record stays.
     pub fn after(&self, order: &SignedCommand<'_>, rules: &Release, now_ms: u64) -> Result<Option<Self>, Refusal> {
         let command = order.command;
+        if matches!(command, Command::Promote | Command::Set(_)) && self.state_by(rules) != self.state {
+            return Err(Refusal::Edited);
+        }
         // Somebody has looked, and wants it to go on.
         let forgets = command.is_looked_after();
         let state = match command.applied(self.state, rules)? {
@@ -211,6 +218,7 @@ impl ReleaseRecord {
             hold,
             falls: if forgets { 0 } else { self.falls },
             began: if state.is_active() && !self.state.is_active() { self.number + 1 } else { self.began },
+            has_begun: self.has_begun || state.share() > Percent::ZERO,
             last: Change::new(command.as_str(), order.by, order.reason, now_ms),
             ..self.clone()
         }))
@@ -251,7 +259,7 @@ impl ReleaseRecord {
 
     /// Others will come in first. The phase begins anew with them.
     fn after_reshuffle(&self, rules: &Release, reason: &str, now_ms: u64) -> Option<Self> {
-        let may = self.state.preflight(rules).is_some() && rules.may_have_another_salt();
+        let may = self.state.preflight(rules).is_some() && rules.may_have_another_salt() && !self.has_begun;
         let salts = self.salts.checked_add(1).filter(|_| may)?;
         let runs = self.state.status == Status::Running;
         let clock = if runs { Clock::running(now_ms) } else { Clock::default() };
@@ -321,7 +329,7 @@ impl ReleaseRecord {
         }
         let runs = state.status == Status::Running && next.hold.is_none();
         let clock = if runs { Clock::running(now_ms) } else { Clock::default() };
-        Some(Self { since_ms: now_ms, clock, ..next })
+        Some(Self { since_ms: now_ms, clock, has_begun: self.has_begun || state.share() > Percent::ZERO, ..next })
     }
 
     /// What decides about users by these rules, which may be newer than what was accepted: a release that had no phases before

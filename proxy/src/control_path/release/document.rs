@@ -57,6 +57,9 @@ struct Document {
     /// How many other salts it was given.
     #[serde(default, skip_serializing_if = "is_none_yet")]
     salts: u8,
+    /// Whether users have ever been in the canary group by the phases.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    begun: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hold: Option<String>,
     /// How long the phase has lasted when its clock was last stopped.
@@ -170,6 +173,7 @@ impl Document {
             rules,
             began,
             salts,
+            has_begun,
             accepted,
             last,
         } = record;
@@ -190,6 +194,7 @@ impl Document {
             falls: *falls,
             began: *began,
             salts: *salts,
+            begun: *has_begun,
             hold: hold.map(|hold| hold.as_str().to_owned()),
             clock_ms: clock.ran_ms,
             clock_since: clock.running_since_ms.map(time),
@@ -224,6 +229,7 @@ impl Document {
             epoch: self.epoch,
             began: self.began,
             salts: self.salts,
+            has_begun: self.begun,
             accepted: self.rules,
             rules: u64::from_str_radix(&self.rules_mark, 16).map_err(|error| format!("rules_mark: {error}"))?,
             last: Change {

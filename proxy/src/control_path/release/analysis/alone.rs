@@ -57,7 +57,7 @@ impl Alone {
         let course = self.courses.entry(rules.name().clone()).or_insert_with(|| Course::new(rules, stored));
         if course.is_ahead(report.window) {
             tracing::warn!(release = rules.name().as_str(), "the clock was set back: the phase is judged anew");
-            course.set_back(report.window.saturating_sub(1));
+            course.set_back(rules, report.window.saturating_sub(1));
         }
         course.take(rules, report.window, &total);
     }

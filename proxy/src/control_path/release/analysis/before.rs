@@ -39,6 +39,9 @@ struct Of {
     salts: u8,
     /// Who comes in first.
     share: Percent,
+    /// Whether they were in the canary group before: nobody else comes in first then.
+    #[serde(default)]
+    has_begun: bool,
 }
 
 impl Of {
@@ -46,13 +49,13 @@ impl Of {
     fn stage(rules: &Release, stage: &Stage) -> Option<Self> {
         let status = if stage.is_active { Status::Running } else { return None };
         let state = ReleaseState { percent: stage.percent, status, growth: None };
-        let Stage { began, epoch, salts, .. } = *stage;
-        Some(Self { began, epoch, salts, share: state.preflight(rules)? })
+        let Stage { began, epoch, salts, has_begun, .. } = *stage;
+        Some(Self { began, epoch, salts, share: state.preflight(rules)?, has_begun })
     }
 
     fn record(rules: &Release, record: &ReleaseRecord) -> Option<Self> {
-        let ReleaseRecord { began, epoch, salts, .. } = *record;
-        Some(Self { began, epoch, salts, share: record.state.preflight(rules)? })
+        let ReleaseRecord { began, epoch, salts, has_begun, .. } = *record;
+        Some(Self { began, epoch, salts, share: record.state.preflight(rules)?, has_begun })
     }
 
     fn newcomers(self, rules: &Release) -> Newcomers {
@@ -63,7 +66,7 @@ impl Of {
             // Whoever says how long the phase lasts says how long there is to compare.
             lasts_s: lasts.map_or(preflight_s.into(), |lasts| lasts.as_secs()),
             salts: self.salts,
-            may_have_another: rules.may_have_another_salt(),
+            may_have_another: rules.may_have_another_salt() && !self.has_begun,
         }
     }
 }
@@ -103,11 +106,17 @@ impl Before {
             it.preflight.fix_edges(past.edges());
             it.preflight.set_dispersion(past.dispersion());
         }
-        if total.is_whole {
+        // Without those who did not report, nobody knows whether they are like all others: no time passes.
+        if total.is_whole && total.missing == 0 {
             // One that is done with cannot come again: the clock was set back.
             let _ = it.preflight.close(&compared(rules, window, total));
         }
         Some(it)
+    }
+
+    /// The last window that was compared.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.preflight.state().window()
     }
 
     /// Whether what it says is of a release that stands so, and found with the newest change in view.

@@ -58,11 +58,15 @@ impl Course {
     }
 
     /// The clock was set back: windows after this one are still to come.
-    pub(super) fn set_back(&mut self, window: u64) {
+    pub(super) fn set_back(&mut self, rules: &Release, window: u64) {
         self.window = Some(window);
         self.past.set_back(window);
-        self.known.before = None;
-        self.stored = StoredAnalysis::default();
+        (self.known.before, self.stored.before) = (None, None);
+        self.stored.run = self.stored.run.take().map(|stored| {
+            let mut run = Run::resume(rules.analysis().settings.clone(), stored);
+            run.analysis.set_back(window);
+            run.stored()
+        });
         if let Some(run) = &mut self.known.run {
             run.analysis.set_back(window);
         }
@@ -104,13 +108,15 @@ impl Course {
     /// Compares those who come in first, as long as nobody is in.
     fn compare(&mut self, rules: &Release, window: u64, total: &Total) {
         let stored = self.stored.before.take().map(|stored| Before::resume(rules, stored));
+        // The clock was ahead when it was stored.
+        let stored = stored.filter(|before| before.last().is_none_or(|last| last <= window + AHEAD));
         let before = self.known.before.take().or(stored);
         self.known.before = Before::after(before, rules, window, total, &self.past);
     }
 
     fn judge(&mut self, rules: &Release, phase: analysis::Phase, window: u64, total: &Total) {
         let (settings, stage) = (&rules.analysis().settings, &total.stage);
-        self.go_on(settings, total);
+        self.go_on(settings, window, total);
         let past = &self.past;
         let edges = || if past.knows_enough() { past.edges() } else { None };
         let Some(run) = self.known.run.as_mut().filter(|run| run.began == stage.began) else {
@@ -154,10 +160,15 @@ impl Course {
     }
 
     /// Takes up what an earlier process knew of this very run.
-    fn go_on(&mut self, settings: &Settings, total: &Total) {
+    fn go_on(&mut self, settings: &Settings, window: u64, total: &Total) {
         let Some(stored) = self.stored.run.take() else { return };
         if stored.is_of(&total.stage) {
-            self.known.run = Some(Run::resume(settings.clone(), stored));
+            let mut run = Run::resume(settings.clone(), stored);
+            // The clock was ahead when it was stored.
+            if run.analysis.state().window() > window + AHEAD {
+                run.analysis.set_back(window.saturating_sub(1));
+            }
+            self.known.run = Some(run);
         }
     }
 

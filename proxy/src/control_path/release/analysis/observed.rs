@@ -48,6 +48,8 @@ pub(super) struct Stage {
     pub(super) epoch: u32,
     /// How many other salts it was given: who is compared before it begins.
     pub(super) salts: u8,
+    /// See [`ReleaseRecord::has_begun`].
+    pub(super) has_begun: bool,
     pub(super) percent: Percent,
     /// Whether rules decide who is in the canary group.
     pub(super) is_active: bool,
@@ -62,6 +64,7 @@ impl Stage {
             began: record.began,
             epoch: record.epoch,
             salts: record.salts,
+            has_begun: record.has_begun,
             percent: record.state.percent,
             is_active: record.state.is_active(),
         }

@@ -81,10 +81,12 @@ impl Reporter {
             let rules = known.counted.take(snapshot, id, unix_s, &mut known.block);
             let endpoints = snapshot.upstream(release.stable).map_or(0, |stable| stable.endpoints.len());
             known.block.has_many_endpoints = endpoints >= MANY_ENDPOINTS;
-            if is_new {
-                // All of it is of earlier windows.
+            let are_others = (known.stage.salts, known.stage.epoch) != (stage.salts, stage.epoch);
+            if is_new || are_others {
+                // All of it is of earlier windows, or of other sixteenths of the users.
                 *known.block = Sixteenths::default();
-            } else {
+            }
+            if !is_new {
                 let is_whole = known.stage.is_like(&stage);
                 let block = ends_block(window).then(|| std::mem::take(&mut known.block));
                 let block = block.filter(|block| !block.is_empty());

@@ -69,10 +69,12 @@ impl Bench {
         if seat.is_newer {
             return None;
         }
-        if let Some(course) = seat.course.as_mut().filter(|course| course.is_ahead(now)) {
+        // If others say that it is later than this clock does, it is this one that is wrong.
+        let is_ahead = |course: &&mut Box<Course>| course.is_ahead(now) && !closable.is_behind;
+        if let Some(course) = seat.course.as_mut().filter(is_ahead) {
             tracing::warn!(release = rules.name().as_str(), "the clock of who led was ahead: the phase is judged anew");
             // What was reported before may have been taken, under another number.
-            course.set_back(now);
+            course.set_back(rules, now);
         }
         let is_done = |course: &Course| course.is_of(rules) && !course.awaits(closable.window);
         if seat.course.as_deref().is_some_and(is_done) {

@@ -17,6 +17,8 @@ pub(super) struct Gathering {
     closed: Option<u64>,
     windows: BTreeMap<u64, BTreeMap<Box<str>, Report>>,
     reporters: BTreeMap<Box<str>, Reporter>,
+    /// The newest report of each instance: at which revision of etcd it was written, and of which window it is.
+    newest: BTreeMap<Box<str>, (i64, u64)>,
     /// Reports that came too late since the last window was closed, by release.
     late: BTreeMap<Name, u32>,
 }
@@ -36,6 +38,8 @@ pub(super) struct Closable {
     /// Those who should have reported.
     pub(super) absent: BTreeSet<Box<str>>,
     pub(super) late: BTreeMap<Name, u32>,
+    /// Others say that it is later than the clock does by which it was closed.
+    pub(super) is_behind: bool,
 }
 
 impl Closable {
@@ -46,6 +50,18 @@ impl Closable {
 }
 
 impl Gathering {
+    /// A report was written at this revision of etcd, whatever its window is.
+    pub(super) fn note(&mut self, instance: &str, revision: i64, window: u64) {
+        let newest = self.newest.entry(instance.into()).or_insert((revision, window));
+        if revision >= newest.0 {
+            *newest = (revision, window);
+        }
+    }
+
+    fn is_behind(&self, now: u64) -> bool {
+        self.newest.values().any(|(_, window)| *window > now + AHEAD)
+    }
+
     /// An instance has reported, at this moment in seconds since 1970.
     pub(super) fn take(&mut self, instance: &str, report: Report, unix_s: u64) {
         let window = report.window;
@@ -55,8 +71,8 @@ impl Gathering {
             return;
         }
         // It was this clock that was wrong, and is right again.
-        if self.closed.is_some_and(|closed| closed > now + AHEAD) {
-            *self = Self::default();
+        if self.closed.is_some_and(|closed| closed > now + AHEAD) && !self.is_behind(now) {
+            *self = Self { newest: std::mem::take(&mut self.newest), ..Self::default() };
         }
         let fresh = || Reporter { first: window, last: window, has_left: false };
         let reporter = self.reporters.entry(instance.into()).or_insert_with(fresh);
@@ -89,7 +105,9 @@ impl Gathering {
         let (window, reports) = self.windows.pop_first()?;
         self.closed = Some(window);
         self.reporters.retain(|_, reporter| !reporter.is_forgotten(window));
-        Some(Closable { window, reports, absent, late: std::mem::take(&mut self.late) })
+        self.newest.retain(|id, _| live.contains(id));
+        let is_behind = self.is_behind(Window::number_at(unix_s));
+        Some(Closable { window, reports, absent, late: std::mem::take(&mut self.late), is_behind })
     }
 }
 

@@ -37,6 +37,8 @@ struct Term<'l> {
     lease: Option<(i64, Instant)>,
     /// For how many windows in a row instances have been absent.
     absent: HashMap<Box<str>, u32>,
+    /// Whether it was told that this clock is wrong.
+    is_told_behind: bool,
 }
 
 /// Why a term is over.
@@ -91,7 +93,7 @@ impl Leading {
             }
             Heard::Lost { .. } | Heard::Same { .. } => {}
         };
-        let mut term = Term { leading: self, bench, lease: None, absent: HashMap::new() };
+        let mut term = Term { leading: self, bench, lease: None, absent: HashMap::new(), is_told_behind: false };
         tokio::select! {
             () = mirror.run(hear) => Err(End::Overtaken),
             ended = term.close_all(gathering) => ended,
@@ -127,6 +129,7 @@ fn take(
         let place = from_utf8(key).ok().and_then(|key| key.strip_prefix(prefix)?.split_once('/'));
         let Some((window, instance)) = place else { continue };
         let (Some(value), Ok(window)) = (keys.entries.get(key), window.parse()) else { continue };
+        gathering.note(instance, value.mod_revision, window);
         match wire::read(window, &value.bytes) {
             Ok(report) => gathering.take(instance, report, unix_s),
             Err(reason) => {
@@ -206,6 +209,9 @@ impl Term<'_> {
     }
 
     fn tell_absent(&mut self, closable: &Closable) {
+        if closable.is_behind && !std::mem::replace(&mut self.is_told_behind, true) {
+            tracing::error!("the clock of this instance, which leads, is behind those of others: nothing is promoted");
+        }
         self.absent.retain(|instance, _| closable.absent.contains(instance));
         for instance in &closable.absent {
             let windows = self.absent.entry(instance.clone()).or_default();

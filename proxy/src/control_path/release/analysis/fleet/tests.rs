@@ -36,12 +36,12 @@ fn name(text: &str) -> Name {
 fn stage(number: u64) -> Stage {
     let percent = Percent::from_basis_points(1_000).unwrap();
     let (stable, canary) = (name("old"), name("new"));
-    Stage { stable, canary, number, began: 1, epoch: 0, salts: 0, percent, is_active: true }
+    Stage { stable, canary, number, began: 1, epoch: 0, salts: 0, has_begun: true, percent, is_active: true }
 }
 
 /// Nobody is in yet.
 pub(super) fn stage_before(salts: u8) -> Stage {
-    Stage { percent: Percent::ZERO, number: 1 + u64::from(salts), salts, ..stage(1) }
+    Stage { percent: Percent::ZERO, number: 1 + u64::from(salts), salts, has_begun: false, ..stage(1) }
 }
 
 fn arm(requests: u64, failed: u64, latency_us: u64) -> Arm {

@@ -41,6 +41,9 @@ struct SeenText {
     /// Other salts that were tried.
     #[serde(default, skip_serializing_if = "is_none_yet")]
     salts: u8,
+    /// Whether users have ever been in the canary group by the phases.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    begun: bool,
     whole: bool,
     /// The canary's, and control's.
     rules: BTreeMap<String, (ArmText, ArmText)>,
@@ -118,13 +121,14 @@ pub(super) fn read(window: u64, text: &[u8]) -> Result<Report, String> {
 
 impl SeenText {
     fn of(seen: &Seen, with_block: bool) -> Self {
-        let Stage { stable, canary, number, began, epoch, salts, percent, is_active } = &seen.stage;
+        let Stage { stable, canary, number, began, epoch, salts, has_begun, percent, is_active } = &seen.stage;
         let rules = seen.rules.iter();
         let rules = rules.map(|(name, record)| (name.to_string(), (arm(&record.canary), arm(&record.control))));
         Self {
             of: (stable.to_string(), canary.to_string()),
             stage: (*number, *began, *epoch, percent.basis_points(), *is_active),
             salts: *salts,
+            begun: *has_begun,
             whole: seen.is_whole,
             rules: rules.collect(),
             block: seen.block.as_deref().filter(|_| with_block).map(BlockText::of),
@@ -139,7 +143,17 @@ impl SeenText {
             Ok((rule.into_boxed_str(), Record { canary: read_arm(canary)?, control: read_arm(control)? }))
         };
         Ok(Seen {
-            stage: Stage { stable, canary, number, began, epoch, salts: self.salts, percent, is_active },
+            stage: Stage {
+                stable,
+                canary,
+                number,
+                began,
+                epoch,
+                salts: self.salts,
+                has_begun: self.begun,
+                percent,
+                is_active,
+            },
             is_whole: self.whole,
             rules: self.rules.into_iter().map(record).collect::<Result<_, String>>()?,
             block: self.block.map(BlockText::read).transpose()?,
