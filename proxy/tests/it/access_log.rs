@@ -37,6 +37,7 @@ fn a_line_of_json_has_the_fields_that_are_asked_for() {
         ("method", "POST"),
         ("host", "a.test"),
         ("target", "/a?b=c"),
+        ("protocol", "HTTP/1.1"),
         ("client", "127.0.0.1"),
         ("route", "all"),
         ("upstream", "app"),

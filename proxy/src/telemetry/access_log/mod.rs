@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
 use http::header::{self, HeaderValue};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, Version};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -292,6 +292,7 @@ struct Facts {
     client: IpAddr,
     /// `None` if there was no head to read it from; `host` and `target` are then empty.
     method: Option<Method>,
+    version: Option<Version>,
     host: Box<str>,
     target: Box<str>,
     user_agent: Option<HeaderValue>,
@@ -325,6 +326,7 @@ impl Record {
         let mut record = Self::without_head(log, peer);
         if let Some(facts) = &mut record.facts {
             facts.method = Some(request.method().clone());
+            facts.version = Some(request.version());
             facts.target = request.uri().path().into();
             facts.user_agent = request.headers().get(header::USER_AGENT).cloned();
         }
@@ -339,6 +341,7 @@ impl Record {
                 peer,
                 client: peer,
                 method: None,
+                version: None,
                 host: "".into(),
                 target: "".into(),
                 user_agent: None,
@@ -403,6 +406,8 @@ struct Line<'a> {
     host: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     target: Cow<'a, str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    protocol: &'static str,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
@@ -443,6 +448,7 @@ impl<'a> Line<'a> {
             method: facts.method.as_ref().map_or("", Method::as_str),
             host: &facts.host,
             target: visible(Cow::Borrowed(&facts.target)),
+            protocol: facts.version.map_or("", protocol),
             status: outcome.status.as_u16(),
             error: outcome.error.map(RequestError::token),
             route: facts.route.as_deref(),
@@ -467,7 +473,7 @@ impl<'a> Line<'a> {
     fn write_text(&self, to: &mut Vec<u8>) -> io::Result<()> {
         write!(to, "{} {} ", self.time, self.status)?;
         if !self.method.is_empty() {
-            write!(to, "{} {}{} ", self.method, self.host, self.target)?;
+            write!(to, "{} {}{} {} ", self.method, self.host, self.target, self.protocol)?;
         }
         write!(to, "{:.1}ms {}B client={}", self.duration_ms, self.response_bytes, self.client)?;
         let pairs = [("route", self.route), ("upstream", self.upstream), ("error", self.error)];
@@ -492,6 +498,15 @@ impl<'a> Line<'a> {
             write!(to, " retries={}", self.retries)?;
         }
         write!(to, " id={}", self.request_id)
+    }
+}
+
+/// A version as a request line of HTTP/1 writes it, and as others write it in their logs.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
     }
 }
 
