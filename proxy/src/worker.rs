@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::data_path::deadline::{self, ConnectionLimits, Registry};
-use crate::data_path::http::{self as http1, ConnectionState, Order, Phase};
+use crate::data_path::http::{self as http1, ConnectionState, Order, Phase, http2};
 use crate::data_path::listener::{ListenerContext, LocalListeners, OpenListener, PerClient};
 use crate::data_path::request::Exchange;
 use crate::data_path::upstream::{self, LocalUpstreams, WarmUps};
@@ -42,6 +42,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) max_in_flight: u32,
     /// How many of all workers' connections each client has.
     pub(crate) clients: Arc<PerClient>,
+    /// How all workers share HTTP/2 connections.
+    pub(crate) http2: Arc<http2::Share>,
     /// Descriptors from this number on are not for clients and endpoints.
     pub(crate) reserved_from: RawFd,
     /// Where access log lines go.
@@ -54,6 +56,8 @@ pub(crate) struct WorkerOptions {
 pub(crate) enum Command {
     /// Accept connections.
     Open(OpenListener),
+    /// Serve a connection that another worker accepted.
+    TakeOver(Box<http2::Handed>),
     /// Stop accepting at this address and let its connections finish.
     Close(SocketAddr),
     /// Stop accepting and let everything finish.
@@ -91,6 +95,7 @@ pub(crate) struct Worker {
     pub(crate) http1_client: client::conn::http1::Builder,
     pub(crate) max_connections: usize,
     pub(crate) clients: Arc<PerClient>,
+    pub(crate) http2: Arc<http2::Share>,
     reserved_from: RawFd,
     made_room_ms: Cell<Option<u64>>,
     snapshots: RefCell<Cache<Arc<SnapshotCell>, Arc<Snapshot>>>,
@@ -161,6 +166,7 @@ impl Worker {
             http1_client: upstream::builder(),
             max_connections: options.max_connections,
             clients: options.clients,
+            http2: options.http2,
             reserved_from: options.reserved_from,
             made_room_ms: Cell::new(None),
             snapshots: RefCell::new(snapshots),
@@ -217,7 +223,7 @@ impl Worker {
         let now_ms = self.clock.now_ms();
         // Also a worker without requests lets go of replaced rules, so that they can be freed.
         let snapshot = self.snapshot();
-        deadline::sweep_exchanges(&self.exchanges, now_ms);
+        deadline::sweep_exchanges(&self.exchanges, limits, now_ms);
         if count.is_multiple_of(5) {
             deadline::sweep_connections(&self.connections, limits, now_ms);
             self.log.flush();
@@ -271,6 +277,11 @@ impl Worker {
                 state.order(Order::Close);
             }
         });
+    }
+
+    /// What requests need to know of a listener, also if it has been closed here.
+    pub(crate) fn listener_at(&self, name: Arc<str>, bound: SocketAddr) -> Rc<ListenerContext> {
+        self.listeners.context(bound).unwrap_or_else(|| Rc::new(ListenerContext::closed(name, bound)))
     }
 
     /// Lets connections, or those of one listener, end after the request they are serving, and now if there is none.
@@ -356,6 +367,7 @@ async fn run(
             }
             command = inbox.recv() => match command {
                 Some(Command::Open(listener)) => worker.listeners.open(&worker, listener),
+                Some(Command::TakeOver(handed)) => http2::take_over(&worker, *handed),
                 Some(Command::Close(bound)) => worker.listeners.close(bound),
                 Some(Command::Drain) => {
                     is_draining = true;

@@ -61,11 +61,13 @@ pub struct ConnectionLimits {
     pub park_ms: u64,
     /// With the client reading nothing of what was written.
     pub write_stall_ms: u64,
+    /// With an HTTP/2 client reading less than a piece of one response.
+    pub stream_stall_ms: u64,
 }
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { head_ms: 10_000, idle_ms: 75_000, park_ms: 1_000, write_stall_ms: 60_000 }
+        Self { head_ms: 10_000, idle_ms: 75_000, park_ms: 1_000, write_stall_ms: 60_000, stream_stall_ms: 30_000 }
     }
 }
 
@@ -75,6 +77,9 @@ pub(crate) fn look_at_connection(state: &ConnectionState, limits: &ConnectionLim
     let blocked = state.write_blocked_since_ms().map(|since| now_ms.saturating_sub(since));
     if blocked.is_some_and(|blocked| blocked >= limits.write_stall_ms) {
         return Some(Order::Close);
+    }
+    if state.is_http2() {
+        return look_at_http2(state, limits, now_ms);
     }
     match state.phase() {
         // With requests waiting behind this one, or a body that nobody takes, hyper does not read, and would not see
@@ -89,6 +94,24 @@ pub(crate) fn look_at_connection(state: &ConnectionState, limits: &ConnectionLim
     }
 }
 
+/// An HTTP/2 connection always reads, so that it sees its client go. It is told before it is closed, and may still get requests
+/// that were on their way then.
+fn look_at_http2(state: &ConnectionState, limits: &ConnectionLimits, now_ms: u64) -> Option<Order> {
+    let within_head = state.within_head_since_ms().map(|since| now_ms.saturating_sub(since));
+    if within_head.is_some_and(|lasted| lasted >= limits.head_ms) {
+        return Some(Order::RefuseHead);
+    }
+    // The end of an answer may still wait for a client that reads slowly.
+    if state.phase() != Phase::Idle || state.write_blocked_since_ms().is_some() {
+        return None;
+    }
+    let lasted = now_ms.saturating_sub(state.since_ms());
+    match state.is_draining() {
+        true => (lasted >= FAREWELL_MS).then_some(Order::Close),
+        false => (lasted >= limits.idle_ms).then_some(Order::Drain),
+    }
+}
+
 /// One sweep over the connections.
 pub(crate) fn sweep_connections(connections: &Registry<ConnectionState>, limits: &ConnectionLimits, now_ms: u64) {
     connections.for_each(|state| {
@@ -99,9 +122,12 @@ pub(crate) fn sweep_connections(connections: &Registry<ConnectionState>, limits:
 }
 
 /// One sweep over the requests in flight.
-pub(crate) fn sweep_exchanges(exchanges: &Registry<Exchange>, now_ms: u64) {
-    exchanges.for_each(|exchange| exchange.expire_if_late(now_ms));
+pub(crate) fn sweep_exchanges(exchanges: &Registry<Exchange>, limits: &ConnectionLimits, now_ms: u64) {
+    exchanges.for_each(|exchange| exchange.expire_if_late(limits, now_ms));
 }
 
 /// A request under way for so long is worth a look whether its client is still there.
 const LOOK_AFTER_MS: u64 = 250;
+
+/// How long an HTTP/2 client may take to answer that it has heard that its connection ends, without a request under way.
+const FAREWELL_MS: u64 = 5_000;

@@ -20,6 +20,10 @@ use super::upstream::Lease;
 /// Largest response head of an endpoint in bytes; larger ones are a bad response.
 pub(crate) const MAX_HEAD: usize = 32 << 10;
 
+/// How much of a response one stream of HTTP/2 is given at once, in bytes: a frame's worth. A client that takes less within
+/// the time of a stall has stalled, because hyper does not tell of parts of a piece.
+const STREAM_PIECE: usize = 16 << 10;
+
 /// A response body on its way to the client.
 pub(crate) struct ResponseBody {
     source: Source,
@@ -33,6 +37,10 @@ enum Source {
 
 struct Relay {
     incoming: Incoming,
+    /// Data that came and is not yet given on. With HTTP/2 each stream gets a piece at a time, because what it is given
+    /// waits in memory until its client gives leave to send it.
+    rest: Bytes,
+    piece: usize,
     exchange: Rc<Exchange>,
     trailers: Box<[HeaderName]>,
     /// The connection the body comes from.
@@ -50,9 +58,17 @@ pub(crate) struct ResponseBodyError(RequestError);
 
 /// Gives a response that Serin made the duty to end the request.
 pub(crate) fn attach(mut response: Response<ResponseBody>, life: Life) -> Response<ResponseBody> {
-    life.exchange().set_status(response.status());
-    // What is still coming of the body will not be read, so no request can follow it; nor after a drain began.
-    if !life.exchange().is_request_complete() || life.exchange().is_draining() {
+    life.exchange().answers(response.status());
+    if life.exchange().speaks_http2() {
+        // The stream ends with its answer, and the connection says in frames of its own that it will.
+        response.headers_mut().remove(header::CONNECTION);
+        if life.exchange().is_head()
+            && let Some(length) = response.body_mut().withhold()
+        {
+            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        }
+    } else if !life.exchange().is_request_complete() || life.exchange().is_draining() {
+        // What is still coming of the body will not be read, so no request can follow it; nor after a drain began.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response.body_mut().life.get_or_insert(life);
@@ -92,6 +108,8 @@ pub(crate) fn relay(
     }
     let mut relay = Box::new(Relay {
         incoming,
+        rest: Bytes::new(),
+        piece: if exchange.speaks_http2() { STREAM_PIECE } else { usize::MAX },
         exchange: Rc::clone(exchange),
         trailers: decision.route().trailers().into(),
         lease: Some(lease),
@@ -200,6 +218,14 @@ impl ResponseBody {
         Self { source: Source::Text(Some(text).filter(|text| !text.is_empty())), life: None }
     }
 
+    /// Leaves out what a body that Serin made would say, as hyper does by itself with HTTP/1. Returns how long it was.
+    fn withhold(&mut self) -> Option<usize> {
+        match &mut self.source {
+            Source::Text(text) => text.take().map(|text| text.len()),
+            Source::Endpoint(_) => None,
+        }
+    }
+
     fn completed(&mut self) {
         if let Some(life) = &mut self.life {
             life.completed();
@@ -231,8 +257,12 @@ impl Relay {
             }
             return Poll::Ready(Some(Err(error)));
         }
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.next_piece())));
+        }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Pending => {
+                self.exchange.keep_waker(cx.waker());
                 self.exchange.waits_for_endpoint();
                 Poll::Pending
             }
@@ -255,17 +285,27 @@ impl Relay {
                         if self.incoming.is_end_stream() {
                             self.end();
                         }
-                        Frame::data(data)
+                        self.rest = data;
+                        self.next_piece()
                     }
                     Err(frame) => {
                         self.end();
                         let trailers = frame.into_trailers().unwrap_or_default();
-                        Frame::trailers(super::request::allowed_trailers(&trailers, &self.trailers))
+                        let trailers = super::request::allowed_trailers(&trailers, &self.trailers);
+                        if trailers.is_empty() {
+                            return Poll::Ready(None);
+                        }
+                        Frame::trailers(trailers)
                     }
                 };
                 Poll::Ready(Some(Ok(frame)))
             }
         }
+    }
+
+    fn next_piece(&mut self) -> Frame<Bytes> {
+        self.exchange.response_moves();
+        Frame::data(self.rest.split_to(self.piece.min(self.rest.len())))
     }
 }
 
@@ -288,7 +328,7 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Text(text) => text.is_none(),
             // The connection is kept or given up exactly when the end has been seen.
-            Source::Endpoint(relay) => relay.decision.is_none(),
+            Source::Endpoint(relay) => relay.decision.is_none() && relay.rest.is_empty(),
         }
     }
 

@@ -33,6 +33,7 @@ use crate::control_path::source::etcd::Seen;
 use crate::control_path::source::file::{FileSet, FileWatch};
 use crate::control_path::{discovery, environments, health};
 pub use crate::data_path::deadline::ConnectionLimits;
+use crate::data_path::http::http2::Share;
 use crate::data_path::listener::{self, PerClient};
 use crate::moment;
 use crate::settings::ShutdownSettings;
@@ -202,12 +203,14 @@ impl Server {
             max_in_flight: start::in_flight_per_upstream(descriptors, worker_count),
             reserved_from: RawFd::try_from(descriptors).unwrap_or(RawFd::MAX),
             clients: Arc::new(PerClient::new(start::connections_per_client(&settings, connections))),
+            http2: Arc::new(Share::new(worker_count)),
             log: log.clone(),
             failures: tell_failure.clone(),
         };
         let workers: Result<Vec<_>, _> =
             (0..worker_count).map(|index| WorkerHandle::start(index, worker_options.clone())).collect();
         let workers = workers.map_err(system("worker thread"))?;
+        worker_options.http2.introduce(workers.iter().map(WorkerHandle::sender).collect());
 
         let sockets = HeldSockets::default();
         let commands = workers.iter().map(WorkerHandle::sender).collect();

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::data_path::error::RequestError;
+use crate::data_path::http::http2::Excess;
 use crate::snapshot::{Ended, Tally, TallyTotals, add};
 
 /// The counters of one worker.
@@ -23,6 +24,9 @@ pub struct WorkerCounters {
     errors: [AtomicU64; RequestError::ALL.len()],
     request_bytes: AtomicU64,
     response_bytes: AtomicU64,
+    http2_connections: AtomicU64,
+    excesses: [AtomicU64; Excess::ALL.len()],
+    streams_stalled: AtomicU64,
     tunnels_opened: AtomicU64,
     tunnels_closed: AtomicU64,
     tunnels_idle: AtomicU64,
@@ -57,6 +61,12 @@ pub struct Totals {
     pub request_bytes: u64,
     /// Body bytes of responses.
     pub response_bytes: u64,
+    /// Connections that turned out to be HTTP/2.
+    pub http2_connections: u64,
+    /// Of these, those closed because their client sent too much of something, in the order of what it can be.
+    pub excesses: [u64; Excess::ALL.len()],
+    /// Answers given up because an HTTP/2 client did not take them.
+    pub streams_stalled: u64,
     /// Upgraded connections begun.
     pub tunnels_opened: u64,
     /// Upgraded connections over.
@@ -112,6 +122,18 @@ impl WorkerCounters {
         add(&self.response_bytes, received);
     }
 
+    pub(crate) fn http2_began(&self) {
+        add(&self.http2_connections, 1);
+    }
+
+    pub(crate) fn excessive(&self, excess: Excess) {
+        add(&self.excesses[excess as usize], 1);
+    }
+
+    pub(crate) fn stream_stalled(&self) {
+        add(&self.streams_stalled, 1);
+    }
+
     pub(crate) fn tunnel_opened(&self) {
         add(&self.tunnels_opened, 1);
     }
@@ -143,6 +165,9 @@ impl WorkerCounters {
         each(&mut sum.errors, &self.errors);
         one(&mut sum.request_bytes, &self.request_bytes);
         one(&mut sum.response_bytes, &self.response_bytes);
+        one(&mut sum.http2_connections, &self.http2_connections);
+        each(&mut sum.excesses, &self.excesses);
+        one(&mut sum.streams_stalled, &self.streams_stalled);
         one(&mut sum.tunnels_opened, &self.tunnels_opened);
         one(&mut sum.tunnels_closed, &self.tunnels_closed);
         one(&mut sum.tunnels_idle, &self.tunnels_idle);

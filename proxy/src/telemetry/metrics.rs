@@ -10,6 +10,7 @@ use super::counters::{Totals, WorkerCounters};
 use super::names::{self, Kind};
 use super::tallies::{self, CLASSES};
 use crate::data_path::error::RequestError;
+use crate::data_path::http::http2::Excess;
 use crate::snapshot::{ConnectionEnd, ConnectionTotals, Discovered, Endpoint, Member, Mirrored, Snapshot};
 
 /// What the metrics are made from, besides the counters.
@@ -95,6 +96,7 @@ pub fn render(workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
     metrics::with_local_recorder(&recorder, || {
         describe();
         publish_totals(&totals);
+        publish_workers(workers);
         publish_endpoints(facts.snapshot);
         publish_route_limits(facts.snapshot);
         publish_upstream_limits(facts.snapshot);
@@ -136,11 +138,24 @@ fn publish_totals(totals: &Totals) {
     level(names::CONNECTIONS_PARKED, totals.connections_parked);
     level(names::REQUESTS_IN_FLIGHT, totals.requests_began.saturating_sub(totals.requests_ended));
     level(names::TUNNELS_OPEN, totals.tunnels_opened.saturating_sub(totals.tunnels_closed));
+    count(names::HTTP2_CONNECTIONS, totals.http2_connections);
+    count(names::HTTP2_STALLED, totals.streams_stalled);
+    for (excess, value) in Excess::ALL.into_iter().zip(totals.excesses) {
+        counter!(names::HTTP2_EXCESSES, "of" => excess.token()).absolute(value);
+    }
     for (class, value) in CLASSES.into_iter().zip(totals.tally.statuses) {
         counter!(names::REQUESTS, "code" => class).absolute(value);
     }
     for (error, value) in RequestError::ALL.into_iter().zip(totals.errors) {
         counter!(names::REQUEST_ERRORS, "reason" => error.token()).absolute(value);
+    }
+}
+
+fn publish_workers(workers: &[Arc<WorkerCounters>]) {
+    for (index, worker) in workers.iter().enumerate() {
+        let mut own = Totals::default();
+        worker.add_to(&mut own);
+        counter!(names::WORKER_REQUESTS, "worker" => index.to_string()).absolute(own.requests_began);
     }
 }
 

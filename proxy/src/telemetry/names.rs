@@ -62,6 +62,10 @@ metrics! {
     RELEASE_CARRIED = "serin_release_headroom_carried_requests", Gauge, ["release"], "The most requests in flight that an endpoint of the canary or of stable has carried well in the last hour.";
     REQUEST_BYTES = "serin_request_body_bytes_total", Counter, [], "Body bytes received from clients.";
     RESPONSE_BYTES = "serin_response_body_bytes_total", Counter, [], "Body bytes received from endpoints for clients.";
+    HTTP2_CONNECTIONS = "serin_http2_connections_total", Counter, [], "Connections of clients that turned out to be HTTP/2.";
+    HTTP2_EXCESSES = "serin_http2_excesses_total", Counter, ["of"], "HTTP/2 connections closed because their client sent more of something than it may: `resets` of requests, pieces of a head (`continuation`), `settings`, `ping`, `window_update`, frames to be `ignored` (priorities, unknown ones), `tiny_data`, or `other` things.";
+    HTTP2_STALLED = "serin_http2_stalled_responses_total", Counter, [], "Responses given up because an HTTP/2 client took less than 16 KiB of them in 30 s.";
+    WORKER_REQUESTS = "serin_worker_requests_total", Counter, ["worker"], "Requests by the worker that served them. Workers share the connections, so about the same number each.";
     TUNNELS_OPEN = "serin_tunnels_open", Gauge, [], "Upgraded connections (WebSocket) open now.";
     TUNNELS_IDLE = "serin_tunnels_idle_closed_total", Counter, [], "Upgraded connections closed because nothing moved.";
     ENDPOINT_REQUESTS = "serin_endpoint_requests_total", Counter, ["upstream", "endpoint", "code"], "Responses of an endpoint, by status class.";

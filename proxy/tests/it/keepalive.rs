@@ -13,7 +13,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Short limits: parked after 100 ms, closed 400 ms later; a head may take 300 ms.
 fn short() -> ConnectionLimits {
-    ConnectionLimits { head_ms: 300, idle_ms: 400, park_ms: 100, write_stall_ms: 300 }
+    ConnectionLimits { head_ms: 300, idle_ms: 400, park_ms: 100, write_stall_ms: 300, ..ConnectionLimits::default() }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod deadlines;
 mod filters;
 mod forwarding;
 mod geo;
+mod http2;
 mod keepalive;
 mod limits;
 mod mirror;

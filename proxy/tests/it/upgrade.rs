@@ -222,7 +222,13 @@ fn an_idle_tunnel_ends() {
 #[test]
 fn a_tunnel_is_not_parked() {
     let origin = echo();
-    let limits = serin_proxy::server::ConnectionLimits { park_ms: 50, idle_ms: 100, head_ms: 100, write_stall_ms: 100 };
+    let limits = serin_proxy::server::ConnectionLimits {
+        park_ms: 50,
+        idle_ms: 100,
+        head_ms: 100,
+        write_stall_ms: 100,
+        ..Default::default()
+    };
     let serin = Serin::in_front_of_with(&origin, "", limits);
     let mut client = serin.client();
     ask(&mut client);

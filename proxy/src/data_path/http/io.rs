@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::ConnectionState;
+use super::preface::{self, Speaks};
 use crate::connect::poll_write_gathered;
 use crate::worker::Clock;
 
@@ -30,13 +31,16 @@ struct Watched {
     unread: Bytes,
     state: Rc<ConnectionState>,
     clock: Rc<Clock>,
+    /// Whether the connection may yet turn out to be one of HTTP/2.
+    is_opening: bool,
     /// The status of an answer of hyper's own that was kept back.
     refused: Option<StatusCode>,
 }
 
 impl ClientIo {
     pub(crate) fn new(stream: TcpStream, unread: Bytes, state: Rc<ConnectionState>, clock: Rc<Clock>) -> Self {
-        Self { inner: TokioIo::new(Watched { stream, unread, state, clock, refused: None }) }
+        let is_opening = !state.has_served() && unread.is_empty();
+        Self { inner: TokioIo::new(Watched { stream, unread, state, clock, is_opening, refused: None }) }
     }
 
     /// The status that hyper would have answered a head with that it could not read.
@@ -56,12 +60,19 @@ impl ClientIo {
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.is_opening {
+            return self.poll_opening(cx, buf);
+        }
         if !self.unread.is_empty() {
-            let count = self.unread.len().min(buf.remaining());
-            buf.put_slice(&self.unread[..count]);
-            self.unread.advance(count);
+            self.give_unread(buf);
             return Poll::Ready(Ok(()));
         }
+        self.poll_socket(cx, buf)
+    }
+}
+
+impl Watched {
+    fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
@@ -70,9 +81,47 @@ impl AsyncRead for Watched {
         self.state.reads(poll.is_pending());
         poll
     }
-}
 
-impl Watched {
+    fn give_unread(&mut self, buf: &mut ReadBuf<'_>) {
+        let count = self.unread.len().min(buf.remaining());
+        buf.put_slice(&self.unread[..count]);
+        self.unread.advance(count);
+    }
+
+    /// The first bytes of the connection. Those of HTTP/1 go on to hyper as they came; what begins like HTTP/2 is kept
+    /// until it is known. If it is HTTP/2, hyper's HTTP/1 gets nothing and whoever polls it finds that in the state.
+    fn poll_opening(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let before = buf.filled().len();
+            let poll = self.poll_socket(cx, buf);
+            let came = &buf.filled()[before..];
+            match (poll.is_pending(), came.is_empty()) {
+                (true, _) => return poll,
+                // The end: what was kept was the beginning of nothing.
+                (false, true) => self.is_opening = false,
+                (false, false) if self.unread.is_empty() && preface::of(came) == Speaks::Http1 => {
+                    self.is_opening = false;
+                    return poll;
+                }
+                (false, false) => {
+                    self.unread = [&self.unread, came].concat().into();
+                    buf.set_filled(before);
+                    match preface::of(&self.unread) {
+                        Speaks::Unclear => continue,
+                        Speaks::Http1 => self.is_opening = false,
+                        Speaks::Http2 => {
+                            self.is_opening = false;
+                            self.state.turned_http2();
+                            return Poll::Pending;
+                        }
+                    }
+                }
+            }
+            self.give_unread(buf);
+            return poll;
+        }
+    }
+
     fn watch_write(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.state.write_blocked(poll.is_pending(), self.clock.now_ms());
         if poll.is_pending() {

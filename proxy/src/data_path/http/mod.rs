@@ -1,10 +1,13 @@
-//! Serves one HTTP/1 connection of a client: requests one after another, time limits, parking, the way out.
+//! Serves one HTTP/1 connection of a client: requests one after another, time limits, parking, the way out. A connection
+//! that turns out to be HTTP/2 with its first bytes goes to [`http2`], at no cost to the others.
 //!
 //! An idle connection costs almost nothing: after a second it is *parked*, that is taken out of hyper with all
 //! buffers dropped, and only its socket waits for the next byte in a task of its own. No timer belongs to a
 //! connection; the worker's sweep ([`super::deadline`]) looks at all of them and leaves an [`Order`].
 
+pub(crate) mod http2;
 mod io;
+mod preface;
 mod refusal;
 mod state;
 
@@ -17,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::deadline::Registered;
@@ -67,6 +70,8 @@ enum Ended {
     Done(Result<(), hyper::Error>),
     /// The sweep wants something.
     Ordered(Order),
+    /// It has not begun: the first bytes are those of HTTP/2.
+    Http2,
 }
 
 async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, registered: Registered<ConnectionState>) {
@@ -87,7 +92,11 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
             }
         }
         // Not `poll_without_shutdown`, which may be done while the end of a response is still in hyper's buffer.
-        Pin::new(&mut connection).poll(cx).map(Ended::Done)
+        let polled = Pin::new(&mut connection).poll(cx);
+        match state.is_http2() {
+            true => Poll::Ready(Ended::Http2),
+            false => polled.map(Ended::Done),
+        }
     })
     .await;
     let parts = connection.into_parts();
@@ -104,6 +113,7 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
             state.enter(Phase::Head, worker.clock.now_ms());
             spawn_serve(&worker, stream, unread, state, registered);
         }
+        Ended::Http2 => http2::begin(&worker, stream, unread, state, registered),
         Ended::Ordered(Order::RefuseHead) => {
             worker.counters.head_timeout();
             if refusal::refuse(&worker, &state, &mut stream, RequestError::HeadTimeout).await {
@@ -162,7 +172,7 @@ async fn close(mut stream: TcpStream, state: &ConnectionState) {
 }
 
 /// Says that nothing more will come, then reads a bounded amount for a bounded time.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     if stream.shutdown().await.is_err() {
         return;
     }

@@ -17,7 +17,7 @@ use crate::snapshot::Ended;
 use crate::telemetry::access_log::{Outcome, Record};
 use crate::worker::Worker;
 
-/// What is wrong with a head for which hyper meant to answer this, or nothing (a preface of HTTP/2).
+/// What is wrong with a head for which hyper meant to answer this, or nothing.
 pub(super) fn unreadable(status: Option<StatusCode>) -> RequestError {
     match status {
         Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => RequestError::HeadTooLarge,

@@ -10,15 +10,17 @@ use http::Version;
 
 use super::super::headers::ForwardingFacts;
 use super::super::listener::{ClientPlace, ListenerContext};
+use super::super::request::Exchange;
 use super::super::tunnel::PendingTunnel;
+use super::http2::Excess;
 use crate::telemetry::counters::WorkerCounters;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// A request head is coming: since its first byte.
+    /// A request head is coming: since its first byte. Not with HTTP/2.
     Head,
-    /// A request is being served.
+    /// A request is being served; with HTTP/2 at least one.
     Busy,
     /// Between requests.
     Idle,
@@ -35,7 +37,7 @@ pub(crate) enum Order {
     Look,
     /// Leave hyper and wait with the socket alone.
     Park,
-    /// Answer 408 and close: the head did not come in time.
+    /// Answer 408 and close: the head did not come in time. With HTTP/2, which has requests beside it, only close.
     RefuseHead,
     /// Close after the request in flight, now if there is none.
     Drain,
@@ -62,13 +64,24 @@ pub(crate) struct ConnectionState {
     has_served: Cell<bool>,
     owes_answer: Cell<bool>,
     speaks_http10: Cell<bool>,
+    /// Set once its preface is known.
+    is_http2: Cell<bool>,
+    /// Requests under way; more than one with HTTP/2 only.
+    exchanges: Cell<u32>,
+    /// The request that began last and has no task yet, with HTTP/2.
+    newest: RefCell<Option<Rc<Exchange>>>,
+    /// Since when an HTTP/2 client is in the middle of a head; 0 if it is not.
+    within_head_ms: Cell<u64>,
+    excess: Cell<Option<Excess>>,
     waker: RefCell<Option<Waker>>,
     tunnel: RefCell<Option<PendingTunnel>>,
     counters: Arc<WorkerCounters>,
-    _place: ClientPlace,
+    /// Nothing once the connection is served elsewhere, where it is counted, too.
+    place: Cell<Option<ClientPlace>>,
 }
 
 impl ConnectionState {
+    /// A connection that was just accepted.
     pub(crate) fn new(
         peer: IpAddr,
         forwarding: ForwardingFacts,
@@ -78,6 +91,18 @@ impl ConnectionState {
         now_ms: u64,
     ) -> Self {
         counters.connection_opened();
+        Self::taken_over(peer, forwarding, listener, place, counters, now_ms)
+    }
+
+    /// A connection that another worker accepted, and counted.
+    pub(crate) fn taken_over(
+        peer: IpAddr,
+        forwarding: ForwardingFacts,
+        listener: &Rc<ListenerContext>,
+        place: ClientPlace,
+        counters: &Arc<WorkerCounters>,
+        now_ms: u64,
+    ) -> Self {
         Self {
             peer,
             forwarding,
@@ -94,10 +119,15 @@ impl ConnectionState {
             has_served: Cell::new(false),
             owes_answer: Cell::new(false),
             speaks_http10: Cell::new(false),
+            is_http2: Cell::new(false),
+            exchanges: Cell::new(0),
+            newest: RefCell::new(None),
+            within_head_ms: Cell::new(0),
+            excess: Cell::new(None),
             waker: RefCell::new(None),
             tunnel: RefCell::new(None),
             counters: Arc::clone(counters),
-            _place: place,
+            place: Cell::new(Some(place)),
         }
     }
 
@@ -161,10 +191,75 @@ impl ConnectionState {
     }
 
     /// A request began, of this version.
-    pub(crate) fn serves(&self, version: Version) {
+    pub(crate) fn serves(&self, exchange: &Rc<Exchange>, version: Version, now_ms: u64) {
+        self.enter(Phase::Busy, now_ms);
+        self.exchanges.set(self.exchanges.get() + 1);
+        if self.is_http2() {
+            *self.newest.borrow_mut() = Some(Rc::clone(exchange));
+        }
         self.has_served.set(true);
         self.owes_answer.set(true);
         self.speaks_http10.set(version == Version::HTTP_10);
+    }
+
+    /// A request is over, and read to its end or not.
+    pub(crate) fn has_answered(&self, is_request_complete: bool, now_ms: u64) {
+        self.exchanges.set(self.exchanges.get().saturating_sub(1));
+        // Behind an unfinished body of HTTP/1 there is no next request to wait for: the connection is about to end.
+        let goes_on = is_request_complete || self.is_http2();
+        if self.phase() == Phase::Busy && self.exchanges.get() == 0 && goes_on {
+            self.enter(Phase::Idle, now_ms);
+        }
+    }
+
+    /// The request that began last, for whoever gives it its task.
+    pub(crate) fn take_newest(&self) -> Option<Rc<Exchange>> {
+        self.newest.borrow_mut().take()
+    }
+
+    /// The client began with the preface of HTTP/2.
+    pub(crate) fn turned_http2(&self) {
+        self.is_http2.set(true);
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        self.is_http2.get()
+    }
+
+    /// An HTTP/2 client is in the middle of a head, or not.
+    pub(crate) fn is_within_head(&self, is_within: bool, now_ms: u64) {
+        match is_within {
+            true if self.within_head_ms.get() == 0 => self.within_head_ms.set(now_ms.max(1)),
+            true => {}
+            false => self.within_head_ms.set(0),
+        }
+    }
+
+    /// Since when it is, if it is.
+    pub(crate) fn within_head_since_ms(&self) -> Option<u64> {
+        Some(self.within_head_ms.get()).filter(|&since| since > 0)
+    }
+
+    /// The client sent more of something than it may.
+    pub(crate) fn exceeds(&self, excess: Excess) {
+        self.excess.set(Some(excess));
+    }
+
+    /// What it sent too much of, if it did.
+    pub(crate) fn excess(&self) -> Option<Excess> {
+        self.excess.get()
+    }
+
+    /// Bytes of an answer left. Those of HTTP/2 may do so when the request is over already: until then nothing is idle.
+    pub(crate) fn answer_moves(&self, now_ms: u64) {
+        if self.phase() == Phase::Idle {
+            self.since_ms.set(now_ms);
+        }
+    }
+
+    /// The connection goes on at another worker, which counts its end.
+    pub(crate) fn leave(&self) -> Option<ClientPlace> {
+        self.place.take()
     }
 
     /// Whether a request awaits its answer, or the end of it.
@@ -253,6 +348,8 @@ impl ConnectionState {
 
 impl Drop for ConnectionState {
     fn drop(&mut self) {
-        self.counters.connection_closed();
+        if self.place.take().is_some() {
+            self.counters.connection_closed();
+        }
     }
 }

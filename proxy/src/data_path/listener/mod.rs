@@ -43,6 +43,11 @@ pub(crate) struct ListenerContext {
 }
 
 impl ListenerContext {
+    /// Of a listener from which nothing is accepted any more.
+    pub(crate) fn closed(name: Arc<str>, bound: SocketAddr) -> Self {
+        Self { name, bound, is_closing: Cell::new(true) }
+    }
+
     /// Whether the listener accepts its last connections, all of which end with their next response.
     pub(crate) fn is_closing(&self) -> bool {
         self.is_closing.get()
@@ -81,7 +86,7 @@ pub(crate) struct LocalListeners {
 }
 
 struct LocalListener {
-    bound: SocketAddr,
+    context: Rc<ListenerContext>,
     end: oneshot::Sender<()>,
 }
 
@@ -91,13 +96,20 @@ impl LocalListeners {
         let OpenListener { name, bound, socket } = listener;
         let context = Rc::new(ListenerContext { name, bound, is_closing: Cell::new(false) });
         let (end, ended) = oneshot::channel();
-        self.accepting.borrow_mut().spawn_local(accept_all(Rc::clone(worker), socket, context, ended));
-        self.open.borrow_mut().push(LocalListener { bound, end });
+        let accepting = accept_all(Rc::clone(worker), socket, Rc::clone(&context), ended);
+        self.accepting.borrow_mut().spawn_local(accepting);
+        self.open.borrow_mut().push(LocalListener { context, end });
+    }
+
+    /// What is known of the listener at one address, while it is open.
+    pub(crate) fn context(&self, bound: SocketAddr) -> Option<Rc<ListenerContext>> {
+        let open = self.open.borrow();
+        open.iter().find(|open| open.context.bound == bound).map(|open| Rc::clone(&open.context))
     }
 
     /// Stops to accept at one address.
     pub(crate) fn close(&self, bound: SocketAddr) {
-        self.close_those(|open| open.bound == bound);
+        self.close_those(|open| open.context.bound == bound);
     }
 
     /// Stops to accept.

@@ -15,6 +15,9 @@ use crate::data_path::headers::Seen;
 /// Largest request head in bytes, including the request line; larger ones get 431.
 pub(crate) const MAX_HEAD: usize = 32 << 10;
 
+/// Most fields of a request head; more get 431. It is hyper's limit for HTTP/1.
+pub(crate) const MAX_FIELDS: usize = 100;
+
 /// Longest request target in bytes; longer ones get 414.
 const MAX_TARGET: usize = 8 << 10;
 

@@ -28,7 +28,7 @@ use routing_rules::rules::{Filter, Route, Target};
 use super::decide::{self, Decision, Destination};
 use super::error::RequestError;
 use super::headers::{self, Seen};
-use super::http::ConnectionState;
+use super::http::{ConnectionState, http2};
 use super::mirror;
 use super::response::{self, ResponseBody};
 use super::tunnel;
@@ -38,7 +38,7 @@ use crate::worker::Worker;
 
 pub(crate) use body::{RequestBody, allowed as allowed_trailers};
 pub(crate) use exchange::{Exchange, Life};
-pub(crate) use head::{Head, MAX_HEAD, copy_of};
+pub(crate) use head::{Head, MAX_FIELDS, MAX_HEAD, copy_of};
 pub(crate) use target::location;
 use target::{redirected, rewritten_uri};
 
@@ -51,7 +51,8 @@ pub(crate) type Serving = Pin<Box<dyn Future<Output = Result<Response<ResponseBo
 pub(crate) fn serve(worker: &Rc<Worker>, connection: &Rc<ConnectionState>, request: Request<Incoming>) -> Serving {
     let life = Life::begin(worker, connection, &request);
     let (mut parts, body) = request.into_parts();
-    match plan(worker, connection, life.exchange(), &mut parts) {
+    let planned = http2::in_terms_of_http1(&mut parts, &body);
+    match planned.and_then(|()| plan(worker, connection, life.exchange(), &mut parts)) {
         Ok(Plan::Send { decision, upgrade }) => {
             let mut body = RequestBody::new(body, life.exchange(), decision.route());
             // Who waits may be refused yet, and is copied when it goes on.

@@ -25,6 +25,8 @@ pub(super) struct Timing {
     /// Until when it may wait for an endpoint; 0 if it does not.
     patient_until_ms: Cell<u64>,
     answered: Cell<bool>,
+    /// When the head or a part of the response was last given on to the client.
+    response_moved_ms: Cell<u64>,
     /// Since when the endpoint's next body bytes are awaited; 0 if they are not.
     waits_for_endpoint_ms: Cell<u64>,
 }
@@ -41,6 +43,7 @@ impl Timing {
             body_moved_ms: Cell::new(now_ms),
             patient_until_ms: Cell::new(0),
             answered: Cell::new(false),
+            response_moved_ms: Cell::new(now_ms),
             waits_for_endpoint_ms: Cell::new(0),
         }
     }
@@ -88,8 +91,13 @@ impl Timing {
         }
     }
 
-    pub(super) fn response_head_came(&self) {
+    pub(super) fn response_head_came(&self, now_ms: u64) {
         self.answered.set(true);
+        self.response_moves(now_ms);
+    }
+
+    pub(super) fn response_moves(&self, now_ms: u64) {
+        self.response_moved_ms.set(now_ms);
     }
 
     pub(super) fn response_bytes_came(&self) {
@@ -106,13 +114,23 @@ impl Timing {
         self.waits_for_endpoint_ms.get() > 0
     }
 
-    /// What the time limit that is over means, if one is.
-    pub(super) fn late(&self, now_ms: u64) -> Option<RequestError> {
+    /// Whether nobody asks for more of the response: the client is still to take what it was given.
+    pub(super) fn is_waiting_for_reader(&self) -> bool {
+        self.answered.get() && !self.is_waiting_for_endpoint()
+    }
+
+    /// What the time limit that is over means, if one is. The client may leave a response unread for so long, if that is a matter of
+    /// the request and not of its connection.
+    pub(super) fn late(&self, stall_ms: Option<u64>, now_ms: u64) -> Option<RequestError> {
         let limits = self.limits.get();
         let over = |since_ms: u64, limit: Duration| now_ms.saturating_sub(since_ms) as u128 >= limit.as_millis();
         let answered = self.answered.get();
         if limits.total.is_some_and(|total| over(self.started_ms, total)) {
             return Some(self.out_of_time());
+        }
+        let unread_ms = now_ms.saturating_sub(self.response_moved_ms.get());
+        if self.is_waiting_for_reader() && stall_ms.is_some_and(|stall_ms| unread_ms >= stall_ms) {
+            return Some(RequestError::ClientTooSlow);
         }
         if let since @ 1.. = self.waits_for_client_ms.get() {
             let waited = self.waited_for_client_ms.get() + now_ms.saturating_sub(since);

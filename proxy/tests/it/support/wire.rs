@@ -10,7 +10,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 pub(crate) use answer::{Answer, lenient_answer, parse_answers};
-pub(crate) use case::{Assertion, CaseSet, EndpointCase, EndpointOutcome, Expect, RequestCase, load};
+pub(crate) use case::{Assertion, CaseSet, EndpointCase, EndpointOutcome, Expect, HttpTwoCase, RequestCase, load};
 
 /// What a client saw on one connection.
 #[derive(Clone, Debug, Default)]

@@ -92,14 +92,14 @@ impl EndpointLane {
 }
 
 /// Clients that do nothing wrong.
-struct HonestClients {
-    lane: usize,
-    sent: u64,
+pub(super) struct HonestClients {
+    pub(super) lane: usize,
+    pub(super) sent: u64,
 }
 
 impl HonestClients {
     /// Each sends one request on a connection of its own; what did not come back as its own answer is a failure.
-    fn visit(&mut self, address: SocketAddr, count: usize) -> Vec<String> {
+    pub(super) fn visit(&mut self, address: SocketAddr, count: usize) -> Vec<String> {
         (0..count).filter_map(|_| self.ask(address)).collect()
     }
 
@@ -133,11 +133,11 @@ fn read(outcome: &RawOutcome, to_head: bool) -> Result<Vec<Answer>, String> {
     parse_answers(&outcome.bytes, to_head, outcome.closed && !outcome.reset)
 }
 
-fn accusations(witness: &Witness, who: &str) -> Vec<String> {
+pub(super) fn accusations(witness: &Witness, who: &str) -> Vec<String> {
     witness.violations().into_iter().map(|violation| format!("{who}: {violation}")).collect()
 }
 
-fn hostile(witness: &Witness) -> Vec<SeenRequest> {
+pub(super) fn hostile(witness: &Witness) -> Vec<SeenRequest> {
     witness.requests().into_iter().filter(|request| !request.target.starts_with(HONEST)).collect()
 }
 
@@ -151,12 +151,12 @@ fn awaited(case: &RequestCase) -> usize {
     asserted.unwrap_or(if pipelined { 2 } else { 1 })
 }
 
-fn with(mut report: Report, failures: Vec<String>) -> Report {
+pub(super) fn with(mut report: Report, failures: Vec<String>) -> Report {
     report.failures.extend(failures);
     report
 }
 
-const HONEST: &str = "/honest/";
+pub(super) const HONEST: &str = "/honest/";
 
 /// Long enough for a slow machine, short enough that a hanging proxy is called one.
 const PATIENCE: Duration = Duration::from_millis(1000);

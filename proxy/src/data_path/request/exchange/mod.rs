@@ -4,30 +4,33 @@
 //! [`Life`] is owned by whoever currently carries the request on; when it is dropped, the request is over.
 
 mod endpoint;
+mod task;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use http::header::{self, HeaderValue};
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use routing_rules::release::Group;
 use routing_rules::rules::Timeouts;
 use routing_rules::table::{ReleaseId, RouteId};
+use tokio::task::AbortHandle;
 
 use super::comparing::Comparing;
 use super::timing::Timing;
-use crate::data_path::deadline::Registered;
+use crate::data_path::deadline::{ConnectionLimits, Registered};
 use crate::data_path::error::RequestError;
-use crate::data_path::http::{ConnectionState, Order, Phase};
+use crate::data_path::http::{ConnectionState, Order, http2};
 use crate::data_path::upstream::Stay;
 use crate::moment;
 use crate::snapshot::{Ended, RoutePlace};
 use crate::telemetry::access_log::{self, Record};
 use crate::worker::{HeldSnapshot, Worker};
+use task::OwnTask;
 
 /// A request under way.
 pub(crate) struct Exchange {
@@ -35,7 +38,9 @@ pub(crate) struct Exchange {
     connection: Rc<ConnectionState>,
     started_us: u64,
     timing: Timing,
+    task: OwnTask,
     expects_continue: bool,
+    is_head: bool,
     /// What it holds of its upstream; nothing before the decision and after the end.
     stay: RefCell<Stay>,
     head_time_us: Cell<Option<u64>>,
@@ -65,15 +70,15 @@ pub(crate) struct Life {
 impl Life {
     pub(crate) fn begin(worker: &Rc<Worker>, connection: &Rc<ConnectionState>, request: &Request<Incoming>) -> Self {
         let now_ms = worker.clock.now_ms();
-        connection.enter(Phase::Busy, now_ms);
-        connection.serves(request.version());
         worker.counters.request_began();
         let exchange = Rc::new(Exchange {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
             started_us: moment::now_us(),
             timing: Timing::begin(now_ms),
+            task: OwnTask::default(),
             expects_continue: request.headers().contains_key(header::EXPECT),
+            is_head: request.method() == Method::HEAD,
             stay: RefCell::default(),
             head_time_us: Cell::new(None),
             response_bytes: Cell::new(0),
@@ -88,6 +93,7 @@ impl Life {
             route_place: RefCell::new(None),
             record: RefCell::new(Record::begin(&worker.log, request, connection.peer)),
         });
+        connection.serves(&exchange, request.version(), now_ms);
         let registered = worker.exchanges.insert(Rc::clone(&exchange));
         Self { exchange, complete: false, _registered: registered }
     }
@@ -123,6 +129,11 @@ impl Exchange {
 
     pub(crate) fn expects_continue(&self) -> bool {
         self.expects_continue
+    }
+
+    /// Whether its answer has no body, whatever the head says.
+    pub(crate) fn is_head(&self) -> bool {
+        self.is_head
     }
 
     pub(crate) fn worker(&self) -> &Rc<Worker> {
@@ -201,7 +212,10 @@ impl Exchange {
 
     /// The body broke: bad framing, or the client went away.
     pub(crate) fn request_failed(&self, error: &hyper::Error) -> RequestError {
-        let error = match error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        let has_gone = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
+        // With HTTP/1 that is all; what else has a cause outside hyper is bad framing.
+        let has_gone = has_gone || (self.speaks_http2() && http2::is_of_the_client(error));
+        let error = match has_gone {
             true => RequestError::ClientGone,
             false => RequestError::Malformed("invalid request body"),
         };
@@ -221,7 +235,13 @@ impl Exchange {
 
     /// A response head came; whether it is valid is not yet known.
     pub(crate) fn response_head_came(&self) {
-        self.timing.response_head_came();
+        self.timing.response_head_came(self.now_ms());
+    }
+
+    /// The client is given a head with this status.
+    pub(crate) fn answers(&self, status: StatusCode) {
+        self.timing.response_head_came(self.now_ms());
+        self.set_status(status);
     }
 
     pub(crate) fn set_status(&self, status: StatusCode) {
@@ -231,6 +251,11 @@ impl Exchange {
     pub(crate) fn response_bytes_came(&self, count: usize) {
         self.timing.response_bytes_came();
         self.response_bytes.set(self.response_bytes.get() + count as u64);
+    }
+
+    /// A part of the response is on its way to the client.
+    pub(crate) fn response_moves(&self) {
+        self.timing.response_moves(self.now_ms());
     }
 
     pub(crate) fn waits_for_endpoint(&self) {
@@ -274,9 +299,30 @@ impl Exchange {
     ) -> Result<T, RequestError> {
         poll_fn(|cx| match self.expired.get() {
             Some(error) => Poll::Ready(Err(error)),
-            None => future.as_mut().poll(cx).map(Ok),
+            None => {
+                self.keep_waker(cx.waker());
+                future.as_mut().poll(cx).map(Ok)
+            }
         })
         .await
+    }
+
+    /// Who is to be woken when a time limit ends.
+    pub(crate) fn keep_waker(&self, waker: &Waker) {
+        // With HTTP/1 it is the connection's task, whose waker the connection has.
+        if self.speaks_http2() {
+            self.task.keep_waker(waker);
+        }
+    }
+
+    /// The request runs in a task of its own.
+    pub(crate) fn set_task(&self, task: AbortHandle) {
+        self.task.set(task);
+    }
+
+    /// Whether other requests share the connection at the same time.
+    pub(crate) fn speaks_http2(&self) -> bool {
+        self.connection.is_http2()
     }
 
     /// The time limit that ended, if one did.
@@ -285,31 +331,38 @@ impl Exchange {
     }
 
     /// Looks at the time limits; wakes the request if one has ended.
-    pub(crate) fn expire_if_late(&self, now_ms: u64) {
+    pub(crate) fn expire_if_late(&self, limits: &ConnectionLimits, now_ms: u64) {
         if self.expired.get().is_some() {
             return;
         }
-        if let Some(error) = self.timing.late(now_ms) {
+        let stall_ms = self.speaks_http2().then_some(limits.stream_stall_ms);
+        if let Some(error) = self.timing.late(stall_ms, now_ms) {
             self.expired.set(Some(self.fail(error)));
-            match self.connection.write_blocked_since_ms() {
-                // While its answer cannot be written, nobody asks the body and so nobody sees the limit.
-                Some(_) => self.connection.order(Order::Close),
-                None => self.connection.wake(),
+            self.tell_expired();
+        }
+    }
+
+    /// Lets whoever polls the request see the limit. While its answer cannot be written, nobody asks for the body and so nobody
+    /// would.
+    fn tell_expired(&self) {
+        match self.speaks_http2() {
+            true if self.timing.is_waiting_for_reader() => {
+                self.worker.counters.stream_stalled();
+                self.task.end();
             }
+            true => self.task.wake(),
+            false if self.connection.write_blocked_since_ms().is_some() => self.connection.order(Order::Close),
+            false => self.connection.wake(),
         }
     }
 
     fn finish(&self) {
-        let now_ms = self.now_ms();
         if let Some(error) = self.error.get() {
             self.comparing.failed(|| None, error);
         }
         self.endpoint_done();
         self.set_route_place(None);
-        // Behind an unfinished body there is no next request to wait for: the connection is about to end.
-        if self.connection.phase() == Phase::Busy && self.is_request_complete() {
-            self.connection.enter(Phase::Idle, now_ms);
-        }
+        self.connection.has_answered(self.is_request_complete(), self.now_ms());
         let error = self.error.get();
         let status = self.status.get().or(error.map(RequestError::status)).unwrap_or(StatusCode::OK);
         let duration_us = moment::now_us().saturating_sub(self.started_us);

@@ -59,10 +59,13 @@ pub(crate) enum EndpointOutcome {
     Tunnel,
 }
 
-/// An HTTP/2 request: pseudo-fields and fields, and the data if any.
+/// An HTTP/2 request: pseudo-fields and fields, and the data if any. A field `#trailers` holds `name=value` of a trailer.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpTwoCase {
     pub(crate) id: String,
+    pub(crate) expect: Expect,
+    pub(crate) text: String,
+    pub(crate) assertions: Vec<Assertion>,
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) data: Option<Vec<u8>>,
 }
@@ -133,7 +136,14 @@ fn add(cases: &mut CaseSet, line: &str) -> Result<(), String> {
             request: (columns.len() > 6).then(|| Literals::bytes_to_end(column(6))).transpose()?,
         });
     } else if third.starts_with('[') {
-        cases.http_two.push(HttpTwoCase { id, fields: field_list(third)?, data: optional_bytes(column(3))? });
+        cases.http_two.push(HttpTwoCase {
+            id,
+            expect: expectation(expect)?,
+            text: column(4).to_owned(),
+            assertions: assertions(column(5))?,
+            fields: field_list(third)?,
+            data: optional_bytes(column(3))?,
+        });
     } else {
         cases.requests.push(RequestCase {
             id,

@@ -1,0 +1,131 @@
+//! Hands a fresh HTTP/2 connection to the worker that has the fewest.
+//!
+//! A connection of HTTP/1 carries one request at a time, and there are many: the worker that wakes first takes it, and busy
+//! ones take fewer. One of HTTP/2 may carry all requests of a client for hours, and sixteen of them on one worker would leave
+//! the others idle.
+
+use std::net::{IpAddr, SocketAddr, TcpStream as StdStream};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::super::{ConnectionState, Order, Phase};
+use super::serve;
+use crate::data_path::deadline::Registered;
+use crate::data_path::headers::ForwardingFacts;
+use crate::data_path::listener::ClientPlace;
+use crate::worker::{Command, Worker};
+
+/// How the workers share HTTP/2 connections.
+pub(crate) struct Share {
+    /// Those of each worker.
+    open: Box<[AtomicUsize]>,
+    workers: OnceLock<Vec<UnboundedSender<Command>>>,
+}
+
+/// A connection's place among those of its worker; given back when dropped.
+pub(crate) struct Place {
+    share: Arc<Share>,
+    worker: usize,
+}
+
+/// A connection on its way to another worker. Of it nothing was answered yet.
+pub(crate) struct Handed {
+    stream: StdStream,
+    unread: Bytes,
+    peer: IpAddr,
+    listener: (Arc<str>, SocketAddr),
+    client: ClientPlace,
+    place: Place,
+}
+
+impl Share {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self { open: (0..workers).map(|_| AtomicUsize::new(0)).collect(), workers: OnceLock::new() }
+    }
+
+    /// From now on there is somebody to hand connections to.
+    pub(crate) fn introduce(&self, workers: Vec<UnboundedSender<Command>>) {
+        let _ = self.workers.set(workers);
+    }
+
+    /// Takes a place with the worker that has the fewest, and in doubt here.
+    fn place(self: &Arc<Self>, here: usize, must_stay: bool) -> Place {
+        let load = |worker: &usize| (self.open[*worker].load(Relaxed), *worker != here);
+        let least = (0..self.open.len()).min_by_key(load).unwrap_or(here);
+        let worker = if must_stay { here } else { least };
+        self.open[worker].fetch_add(1, Relaxed);
+        Place { share: Arc::clone(self), worker }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.share.open[self.worker].fetch_sub(1, Relaxed);
+    }
+}
+
+/// Serves a connection that turned out to be HTTP/2, here or elsewhere.
+pub(in crate::data_path::http) fn begin(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    unread: Bytes,
+    state: Rc<ConnectionState>,
+    registered: Registered<ConnectionState>,
+) {
+    // Who is draining may be about to end, and so may the others.
+    let place = worker.http2.place(worker.index, state.is_draining());
+    let elsewhere = worker.http2.workers.get().and_then(|workers| workers.get(place.worker));
+    let (Some(elsewhere), true) = (elsewhere, place.worker != worker.index) else {
+        state.enter(Phase::Idle, worker.clock.now_ms());
+        tokio::task::spawn_local(serve(Rc::clone(worker), stream, unread, state, registered, place));
+        return;
+    };
+    let listener = (Arc::clone(&state.listener.name), state.listener.bound);
+    // A socket that cannot be let go of is lost, as is one whose new worker has just ended: nothing was promised to it.
+    let Ok(stream) = stream.into_std() else { return };
+    let Some(client) = state.leave() else { return };
+    let handed = Handed { stream, unread, peer: state.peer, listener, client, place };
+    let _ = elsewhere.send(Command::TakeOver(Box::new(handed)));
+}
+
+/// Serves a connection that another worker has accepted.
+pub(crate) fn take_over(worker: &Rc<Worker>, handed: Handed) {
+    let Handed { stream, unread, peer, listener: (name, bound), client, place } = handed;
+    let listener = worker.listener_at(name, bound);
+    let forwarding = ForwardingFacts::new(peer, bound.port(), "http");
+    let now_ms = worker.clock.now_ms();
+    let state = ConnectionState::taken_over(peer, forwarding, &listener, client, &worker.counters, now_ms);
+    let state = Rc::new(state);
+    state.turned_http2();
+    if listener.is_closing() {
+        // Those of the listener have been told already.
+        state.order(Order::Drain);
+    }
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    let registered = worker.connections.insert(Rc::clone(&state));
+    tokio::task::spawn_local(serve(Rc::clone(worker), stream, unread, state, registered, place));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_connection_goes_to_whoever_has_fewest_and_in_doubt_stays() {
+        let share = Arc::new(Share::new(3));
+        let at = |here, must_stay| share.place(here, must_stay);
+        let placed: Vec<Place> = (0..9).map(|_| at(1, false)).collect();
+        let counts: Vec<usize> = share.open.iter().map(|open| open.load(Relaxed)).collect();
+        assert_eq!(counts, [3, 3, 3]);
+        assert_eq!(placed[0].worker, 1);
+        drop(placed);
+        let stayed: Vec<Place> = (0..4).map(|_| at(2, true)).collect();
+        assert!(stayed.iter().all(|place| place.worker == 2));
+        assert_eq!(at(2, false).worker, 0);
+    }
+}
