@@ -9,13 +9,16 @@ use crate::install::{self, Needed};
 use crate::shell::{cargo, line, say};
 
 /// Programs that tests start. `cargo test` alone does without them where it can, and says so.
-const PROGRAMS: [Needed; 6] = [
+const PROGRAMS: [Needed; 9] = [
     ("wrk", "wrk"),
     ("bash", "bash"),
     ("kill", "procps"),
     ("dnsmasq", "dnsmasq-base"),
     ("etcd", "etcd-server"),
     ("nginx", "nginx-light"),
+    ("curl", "curl"),
+    ("nghttp", "nghttp2-client"),
+    ("h2load", "nghttp2-client"),
 ];
 
 /// Makes up requests to the admin API from its description.
