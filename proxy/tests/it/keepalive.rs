@@ -226,7 +226,7 @@ fn a_head_that_began_early_and_stays_unfinished_ends() {
     let mut client = serin.client();
     client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\nGET / HTTP/1.1\r\nHost");
     assert_eq!(client.reply().text(), "app");
-    eventually(3 * SECOND, "the connection ends", || serin.metric("serin_connections_open") == 0.0);
+    eventually(PATIENCE, "the connection ends", || serin.metric("serin_connections_open") == 0.0);
 }
 
 #[test]
