@@ -63,11 +63,20 @@ pub struct ConnectionLimits {
     pub write_stall_ms: u64,
     /// With an HTTP/2 client reading less than a piece of one response.
     pub stream_stall_ms: u64,
+    /// With an HTTP/2 client that was told that its connection ends, and has neither answered nor a request under way.
+    pub farewell_ms: u64,
 }
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { head_ms: 10_000, idle_ms: 75_000, park_ms: 1_000, write_stall_ms: 60_000, stream_stall_ms: 30_000 }
+        Self {
+            head_ms: 10_000,
+            idle_ms: 75_000,
+            park_ms: 1_000,
+            write_stall_ms: 60_000,
+            stream_stall_ms: 30_000,
+            farewell_ms: 5_000,
+        }
     }
 }
 
@@ -106,8 +115,8 @@ fn look_at_http2(state: &ConnectionState, limits: &ConnectionLimits, now_ms: u64
         return None;
     }
     let lasted = now_ms.saturating_sub(state.since_ms());
-    match state.is_draining() {
-        true => (lasted >= FAREWELL_MS).then_some(Order::Close),
+    match state.is_told() {
+        true => (lasted >= limits.farewell_ms).then_some(Order::Close),
         false => (lasted >= limits.idle_ms).then_some(Order::Drain),
     }
 }
@@ -128,6 +137,3 @@ pub(crate) fn sweep_exchanges(exchanges: &Registry<Exchange>, limits: &Connectio
 
 /// A request under way for so long is worth a look whether its client is still there.
 const LOOK_AFTER_MS: u64 = 250;
-
-/// How long an HTTP/2 client may take to answer that it has heard that its connection ends, without a request under way.
-const FAREWELL_MS: u64 = 5_000;

@@ -226,6 +226,14 @@ impl ResponseBody {
         }
     }
 
+    /// All of it was asked for. With HTTP/2 that is before the client gives leave to send it, so that the request is over when hyper
+    /// lets go of the body.
+    fn given(&mut self) {
+        if !self.life.as_ref().is_some_and(|life| life.exchange().speaks_http2()) {
+            self.completed();
+        }
+    }
+
     fn completed(&mut self) {
         if let Some(life) = &mut self.life {
             life.completed();
@@ -319,7 +327,7 @@ impl Body for ResponseBody {
             Source::Endpoint(relay) => relay.poll(cx),
         };
         if self.is_end_stream() || matches!(next, Poll::Ready(None)) {
-            self.completed();
+            self.given();
         }
         next.map(|next| next.map(|result| result.map_err(ResponseBodyError)))
     }

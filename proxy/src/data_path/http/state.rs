@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -60,6 +60,8 @@ pub(crate) struct ConnectionState {
     looks: Cell<bool>,
     order: Cell<Option<Order>>,
     draining: Cell<bool>,
+    /// An HTTP/2 client was told that its connection ends.
+    is_told: Cell<bool>,
     unread_body: Cell<bool>,
     has_served: Cell<bool>,
     owes_answer: Cell<bool>,
@@ -69,7 +71,7 @@ pub(crate) struct ConnectionState {
     /// Requests under way; more than one with HTTP/2 only.
     exchanges: Cell<u32>,
     /// The request that began last and has no task yet, with HTTP/2.
-    newest: RefCell<Option<Rc<Exchange>>>,
+    newest: RefCell<Weak<Exchange>>,
     /// Since when an HTTP/2 client is in the middle of a head; 0 if it is not.
     within_head_ms: Cell<u64>,
     excess: Cell<Option<Excess>>,
@@ -115,13 +117,14 @@ impl ConnectionState {
             looks: Cell::new(false),
             order: Cell::new(None),
             draining: Cell::new(false),
+            is_told: Cell::new(false),
             unread_body: Cell::new(false),
             has_served: Cell::new(false),
             owes_answer: Cell::new(false),
             speaks_http10: Cell::new(false),
             is_http2: Cell::new(false),
             exchanges: Cell::new(0),
-            newest: RefCell::new(None),
+            newest: RefCell::default(),
             within_head_ms: Cell::new(0),
             excess: Cell::new(None),
             waker: RefCell::new(None),
@@ -195,7 +198,7 @@ impl ConnectionState {
         self.enter(Phase::Busy, now_ms);
         self.exchanges.set(self.exchanges.get() + 1);
         if self.is_http2() {
-            *self.newest.borrow_mut() = Some(Rc::clone(exchange));
+            *self.newest.borrow_mut() = Rc::downgrade(exchange);
         }
         self.has_served.set(true);
         self.owes_answer.set(true);
@@ -214,7 +217,7 @@ impl ConnectionState {
 
     /// The request that began last, for whoever gives it its task.
     pub(crate) fn take_newest(&self) -> Option<Rc<Exchange>> {
-        self.newest.borrow_mut().take()
+        self.newest.take().upgrade()
     }
 
     /// The client began with the preface of HTTP/2.
@@ -312,6 +315,17 @@ impl ConnectionState {
     /// Whether the next response must close the connection, and say so.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get() || self.listener.is_closing()
+    }
+
+    /// The client is told that its connection ends, and has from now on to hear of it.
+    pub(crate) fn tells(&self, now_ms: u64) {
+        self.is_told.set(true);
+        self.answer_moves(now_ms);
+    }
+
+    /// Whether the client of an HTTP/2 connection was told that it ends.
+    pub(crate) fn is_told(&self) -> bool {
+        self.is_told.get()
     }
 
     pub(crate) fn wake(&self) {

@@ -11,7 +11,14 @@ use crate::support::http2::{END_STREAM, Frames, HEADERS, NO_ERROR, PING, PREFACE
 use crate::support::{Client, Origin, PATIENCE, Serin, eventually};
 
 fn short() -> ConnectionLimits {
-    ConnectionLimits { head_ms: 300, idle_ms: 400, park_ms: 100, write_stall_ms: 60_000, stream_stall_ms: 500 }
+    ConnectionLimits {
+        head_ms: 300,
+        idle_ms: 400,
+        park_ms: 100,
+        write_stall_ms: 60_000,
+        stream_stall_ms: 500,
+        farewell_ms: 5_000,
+    }
 }
 
 #[test]
@@ -136,6 +143,24 @@ fn a_response_that_its_client_does_not_take_is_reset_and_the_others_go_on() {
 }
 
 #[test]
+fn a_response_of_one_piece_that_its_client_does_not_take_is_reset() {
+    let origin = Origin::start(|visit| visit.answer(200, &[], b"small"));
+    let serin = Serin::in_front_of_with(&origin, "", short());
+    let mut client = Frames::that_takes(serin.address(), 0);
+    for stream in [1, 3, 5] {
+        client.get(stream, "/");
+    }
+    for stream in [1, 3, 5] {
+        let answer = client.answer(stream);
+        assert_eq!((answer.reset, answer.body.len()), (Some(crate::support::http2::CANCEL), 0));
+    }
+    serin.wait_until_quiet(Duration::from_secs(2));
+    assert_eq!(serin.metric("serin_http2_stalled_responses_total"), 3.0);
+    // Its endpoint has served it long ago.
+    assert_eq!(serin.metric_of("serin_request_errors_total", "client_too_slow"), 3.0);
+}
+
+#[test]
 fn a_client_that_takes_a_little_again_and_again_is_served() {
     const WINDOW: usize = 20_000;
     let origin = large(10 * WINDOW);
@@ -221,6 +246,23 @@ fn a_listener_that_goes_lets_its_streams_finish() {
     serin.reload(&other);
     assert_eq!(client.answer(1).body, b"late");
     assert_eq!(client.farewell(), Some((1, NO_ERROR)));
+}
+
+#[test]
+fn a_client_that_has_long_been_idle_is_told_before_its_listener_goes() {
+    let origin = Origin::named("app");
+    let limits = ConnectionLimits { farewell_ms: 1, ..ConnectionLimits::default() };
+    let serin = Serin::in_front_of_with(&origin, "", limits);
+    let mut client = Frames::connect(serin.address());
+    assert_eq!(client.get_body(1, "/"), b"app");
+    let other = format!(
+        "listeners: {{web: {{address: \"127.0.0.2:0\"}}}}\nadmin: {{address: \"127.0.0.1:0\"}}\nworkers: 1\n\
+         routes: {{all: {{upstream: app}}}}\nupstreams: {{app: {{endpoints: [\"{}\"]}}}}\n",
+        origin.address()
+    );
+    serin.reload(&other);
+    client.until("a first word", |seen| !seen.goaways.is_empty());
+    assert_eq!(client.seen.goaways[0], (u32::MAX >> 1, NO_ERROR), "a request that is on its way is served");
 }
 
 /// As with HTTP/1, and the client hears of it: a request that was on its way then can be repeated elsewhere.

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::error::SendError;
 
 use super::super::{ConnectionState, Order, Phase};
 use super::serve;
@@ -86,11 +87,14 @@ pub(in crate::data_path::http) fn begin(
         return;
     };
     let listener = (Arc::clone(&state.listener.name), state.listener.bound);
-    // A socket that cannot be let go of is lost, as is one whose new worker has just ended: nothing was promised to it.
+    // A socket that cannot be let go of is lost: nothing was promised to it.
     let Ok(stream) = stream.into_std() else { return };
     let Some(client) = state.leave() else { return };
     let handed = Handed { stream, unread, peer: state.peer, listener, client, place };
-    let _ = elsewhere.send(Command::TakeOver(Box::new(handed)));
+    if let Err(SendError(Command::TakeOver(handed))) = elsewhere.send(Command::TakeOver(Box::new(handed))) {
+        // That worker has ended. Its place stays taken, or all that follow would go there.
+        take_over(worker, *handed);
+    }
 }
 
 /// Serves a connection that another worker has accepted.

@@ -91,10 +91,14 @@ fn leave_path(parts: &mut Parts) -> Result<(), RequestError> {
 
 /// Says how long the body is, in exactly one way.
 fn frame(parts: &mut Parts, has_body: bool) {
-    if let Some(length) = parts.headers.get(header::CONTENT_LENGTH).cloned() {
+    let length = parts.headers.get(header::CONTENT_LENGTH).cloned();
+    // One that announces nothing and goes on would be complete for its endpoint before it is known to be right.
+    let is_nothing = |length: &HeaderValue| !length.is_empty() && length.as_bytes().iter().all(|digit| *digit == b'0');
+    if let Some(length) = length.filter(|length| !has_body || !is_nothing(length)) {
         // Several are equal here.
         parts.headers.insert(header::CONTENT_LENGTH, length);
     } else if has_body {
+        parts.headers.remove(header::CONTENT_LENGTH);
         parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }

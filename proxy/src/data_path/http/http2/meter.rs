@@ -128,7 +128,10 @@ impl Meter {
                 self.empty_data += 1;
                 within(self.empty_data, EMPTY_DATA, Excess::TinyData)
             }
-            FrameHead::DATA if head.length < TINY => bump(&mut window.tiny_data, TINY_DATA, Excess::TinyData),
+            // Each body ends once, and often with next to nothing.
+            FrameHead::DATA if head.length < TINY && !head.is_end_of_stream() => {
+                bump(&mut window.tiny_data, TINY_DATA + earned, Excess::TinyData)
+            }
             FrameHead::DATA => Ok(()),
             FrameHead::HEADERS => {
                 if head.stream > self.last_stream {

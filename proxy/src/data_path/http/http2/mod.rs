@@ -57,13 +57,16 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     let wire = Rc::new(Wire::new(stream, &state, &worker.clock));
     let service = service_fn(|request| request::serve(&worker, &state, request));
     let mut connection = builder(OwnTasks(Rc::clone(&state))).serve_connection(Wire::io(&wire, unread), service);
+    if state.is_draining() {
+        // It was told to before it was known to be one of HTTP/2.
+        state.order(Order::Drain);
+    }
     let ended = poll_fn(|cx| {
         state.keep_waker(cx.waker());
         match state.take_order() {
             Some(Order::Drain) => {
                 Pin::new(&mut connection).graceful_shutdown();
-                // The client has from now on to hear of it.
-                state.answer_moves(worker.clock.now_ms());
+                state.tells(worker.clock.now_ms());
             }
             Some(Order::Close) => return Poll::Ready(Ended::Cut),
             Some(Order::RefuseHead) => {
@@ -139,7 +142,9 @@ fn builder(tasks: OwnTasks) -> Builder<OwnTasks> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(MAX_STREAMS as usize);
+        .max_pending_accept_reset_streams(MAX_STREAMS as usize)
+        // The meter bounds how often; hyper would bound how many there are in all, however long the connection lasts.
+        .max_local_error_reset_streams(None);
     builder
 }
 

@@ -63,9 +63,11 @@ fn small_messages_and_the_updates_of_a_client_that_is_sent_much_are_no_flood() {
     let update = frame(FrameHead::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]);
     let answer = frame(FrameHead::DATA, 0, 1, &[0; 100]);
     let message = frame(FrameHead::DATA, 0, 1, b"\0\0\0\0\x05hello");
+    let nothing = frame(FrameHead::DATA, 0, 1, &[0; 5]);
+    let last = frame(FrameHead::DATA, 1, 1, &[0; 5]);
     for _ in 0..100_000 {
         meter.sent(&answer, 1).unwrap();
-        meter.received(&[&update[..], &update, &message].concat(), 1).unwrap();
+        meter.received(&[&update[..], &update, &message, &nothing, &last].concat(), 1).unwrap();
     }
 }
 
