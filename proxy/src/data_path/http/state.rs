@@ -53,7 +53,7 @@ pub(crate) struct ConnectionState {
     phase: Cell<Phase>,
     since_ms: Cell<u64>,
     /// When a write first found the socket full, until one succeeds; 0 = not blocked.
-    write_blocked_ms: Cell<u64>,
+    write_blocked: Since,
     /// Whether hyper waits for bytes, and so will see the end of the connection by itself.
     is_reading: Cell<bool>,
     /// Whether the socket is to be asked instead.
@@ -73,7 +73,7 @@ pub(crate) struct ConnectionState {
     /// The request that began last and has no task yet, with HTTP/2.
     newest: RefCell<Weak<Exchange>>,
     /// Since when an HTTP/2 client is in the middle of a head; 0 if it is not.
-    within_head_ms: Cell<u64>,
+    within_head: Since,
     excess: Cell<Option<Excess>>,
     waker: RefCell<Option<Waker>>,
     tunnel: RefCell<Option<PendingTunnel>>,
@@ -112,7 +112,7 @@ impl ConnectionState {
             // Browsers open connections ahead of need: until a byte comes, a connection is merely idle.
             phase: Cell::new(Phase::Idle),
             since_ms: Cell::new(now_ms),
-            write_blocked_ms: Cell::new(0),
+            write_blocked: Since::default(),
             is_reading: Cell::new(false),
             looks: Cell::new(false),
             order: Cell::new(None),
@@ -125,7 +125,7 @@ impl ConnectionState {
             is_http2: Cell::new(false),
             exchanges: Cell::new(0),
             newest: RefCell::default(),
-            within_head_ms: Cell::new(0),
+            within_head: Since::default(),
             excess: Cell::new(None),
             waker: RefCell::new(None),
             tunnel: RefCell::new(None),
@@ -181,16 +181,12 @@ impl ConnectionState {
 
     /// A write went through (`false`) or found the socket full (`true`).
     pub(crate) fn write_blocked(&self, blocked: bool, now_ms: u64) {
-        match blocked {
-            true if self.write_blocked_ms.get() == 0 => self.write_blocked_ms.set(now_ms.max(1)),
-            true => {}
-            false => self.write_blocked_ms.set(0),
-        }
+        self.write_blocked.note(blocked, now_ms);
     }
 
     /// When the socket became full, if it is.
     pub(crate) fn write_blocked_since_ms(&self) -> Option<u64> {
-        Some(self.write_blocked_ms.get()).filter(|&since| since > 0)
+        self.write_blocked.ms()
     }
 
     /// A request began, of this version.
@@ -231,16 +227,12 @@ impl ConnectionState {
 
     /// An HTTP/2 client is in the middle of a head, or not.
     pub(crate) fn is_within_head(&self, is_within: bool, now_ms: u64) {
-        match is_within {
-            true if self.within_head_ms.get() == 0 => self.within_head_ms.set(now_ms.max(1)),
-            true => {}
-            false => self.within_head_ms.set(0),
-        }
+        self.within_head.note(is_within, now_ms);
     }
 
     /// Since when it is, if it is.
     pub(crate) fn within_head_since_ms(&self) -> Option<u64> {
-        Some(self.within_head_ms.get()).filter(|&since| since > 0)
+        self.within_head.ms()
     }
 
     /// The client sent more of something than it may.
@@ -357,6 +349,25 @@ impl ConnectionState {
 
     pub(crate) fn take_tunnel(&self) -> Option<PendingTunnel> {
         self.tunnel.borrow_mut().take()
+    }
+}
+
+/// Since when something lasts; 0 if it does not.
+#[derive(Default)]
+struct Since(Cell<u64>);
+
+impl Since {
+    /// It is so at this moment, on the worker's clock, or not.
+    fn note(&self, is_so: bool, now_ms: u64) {
+        match is_so {
+            true if self.0.get() == 0 => self.0.set(now_ms.max(1)),
+            true => {}
+            false => self.0.set(0),
+        }
+    }
+
+    fn ms(&self) -> Option<u64> {
+        Some(self.0.get()).filter(|&since| since > 0)
     }
 }
 
