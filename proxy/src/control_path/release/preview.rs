@@ -19,11 +19,7 @@ pub fn as_it_would_be(
 ) -> (Assigner, ReleaseState) {
     let (now, context) = (release.assigner.rules(), snapshot.table.context());
     let is_same = (rules.stable(), rules.canary()) == (now.stable(), now.canary());
-    let state = match &release.record {
-        Some(record) if is_same => record.state_by(rules),
-        None if is_same => context.state(now),
-        _ => ReleaseState::initial(rules),
-    };
+    let state = if is_same { context.state(rules) } else { ReleaseState::initial(rules) };
     let state = percent.map_or(state, |percent| state.with_percent(percent).with_status(Status::Running));
     let salts = release.record.as_ref().filter(|_| is_same).map_or(0, |record| record.salts);
     (Assigner::new(Arc::new(rules.with_another_salt(salts)), &state, &context.secret), state)
