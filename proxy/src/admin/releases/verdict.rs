@@ -65,6 +65,16 @@ struct Said {
     reason: String,
 }
 
+impl Said {
+    fn decided(verdict: &'static str, reason: &str) -> Self {
+        Self { verdict, is_decided: true, reason: reason.to_owned() }
+    }
+
+    fn waits(verdict: &'static str, reason: &str) -> Self {
+        Self { verdict, is_decided: false, reason: reason.to_owned() }
+    }
+}
+
 /// Ask whether a release may go on, and wait until that is decided.
 ///
 /// `promote`: it is good enough for the next phase, or completed. `rolled_back`: it is rolled back, or worse than it may be.
@@ -121,8 +131,8 @@ fn view(state: &AdminState, release: &CompiledRelease) -> Option<VerdictView> {
 
 /// `None` if nobody judges.
 fn said(rules: &Release, record: Option<&ReleaseRecord>, finding: Option<&Finding>) -> Option<Said> {
-    let decided = |verdict, reason: &str| Some(Said { verdict, is_decided: true, reason: reason.to_owned() });
-    let waits = |verdict, reason: &str| Some(Said { verdict, is_decided: false, reason: reason.to_owned() });
+    let decided = |verdict, reason: &str| Some(Said::decided(verdict, reason));
+    let waits = |verdict, reason: &str| Some(Said::waits(verdict, reason));
     let mode = rules.analysis().mode;
     let Some(record) = record else { return waits("observing", "the release is about to begin") };
     match record.state.status {
@@ -146,8 +156,6 @@ fn said(rules: &Release, record: Option<&ReleaseRecord>, finding: Option<&Findin
 
 /// Of a release that runs, whose canary serves.
 fn said_running(rules: &Release, record: &ReleaseRecord, finding: Option<&Finding>) -> Said {
-    let decided = |verdict, reason: &str| Said { verdict, is_decided: true, reason: reason.to_owned() };
-    let waits = |verdict, reason: &str| Said { verdict, is_decided: false, reason: reason.to_owned() };
     let mode = rules.analysis().mode;
     let (is_driven, lasts) = (mode == AnalysisMode::Drive, record.phase(rules).and_then(|phase| phase.lasts));
     if record.state.preflight(rules).is_some() {
@@ -156,32 +164,35 @@ fn said_running(rules: &Release, record: &ReleaseRecord, finding: Option<&Findin
     }
     match record.state.percent {
         Percent::ZERO | Percent::ALL if lasts.is_some() => {
-            return waits("observing", "there is nobody to compare, and the phase ends by itself");
+            return Said::waits("observing", "there is nobody to compare, and the phase ends by itself");
         }
         Percent::ZERO => {
-            return decided("inconclusive", "nobody is in the canary group by the phase: there is nobody to compare");
+            return Said::decided(
+                "inconclusive",
+                "nobody is in the canary group by the phase: there is nobody to compare",
+            );
         }
-        Percent::ALL if is_driven => return decided("promote", "everybody is in the canary group"),
+        Percent::ALL if is_driven => return Said::decided("promote", "everybody is in the canary group"),
         Percent::ALL => {
-            return decided("inconclusive", "everybody is in the canary group: there is nobody to compare with");
+            return Said::decided("inconclusive", "everybody is in the canary group: there is nobody to compare with");
         }
         _ => {}
     }
     let finding = finding.filter(|finding| finding.of == Some(record.number));
     let Some(report) = finding.and_then(|finding| finding.report.as_ref()) else {
-        return waits("observing", NOTHING_YET);
+        return Said::waits("observing", NOTHING_YET);
     };
     let is_last = rules.phases().iter().all(|phase| phase.percent <= record.state.percent);
     match report.verdict {
         // Serin does it in a moment, or another verdict is about to come.
-        Verdict::RolledBack(_) if mode >= AnalysisMode::Guard => waits("observing", &report.text),
+        Verdict::RolledBack(_) if mode >= AnalysisMode::Guard => Said::waits("observing", &report.text),
         // It is about a phase that Serin ends by itself, and the release goes on.
-        Verdict::Promote if is_driven && !is_last => waits("observing", &report.text),
-        Verdict::RolledBack(_) => decided("rolled_back", &report.text),
-        Verdict::Promote => decided("promote", &report.text),
-        Verdict::Inconclusive => decided("inconclusive", &report.text),
-        Verdict::HoldData(_) | Verdict::HoldCommon | Verdict::Suspect(_) => waits("hold", &report.text),
-        Verdict::Observing => waits("observing", &report.text),
+        Verdict::Promote if is_driven && !is_last => Said::waits("observing", &report.text),
+        Verdict::RolledBack(_) => Said::decided("rolled_back", &report.text),
+        Verdict::Promote => Said::decided("promote", &report.text),
+        Verdict::Inconclusive => Said::decided("inconclusive", &report.text),
+        Verdict::HoldData(_) | Verdict::HoldCommon | Verdict::Suspect(_) => Said::waits("hold", &report.text),
+        Verdict::Observing => Said::waits("observing", &report.text),
     }
 }
 

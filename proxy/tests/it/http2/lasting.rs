@@ -228,6 +228,15 @@ fn client_is_let_go(serin: &Serin) -> bool {
     std::net::TcpStream::connect(serin.server().admin().expect("there is an admin API")).is_err()
 }
 
+/// From now on it listens at another address.
+fn move_listener(serin: &Serin, origin: &Origin) {
+    serin.reload(&format!(
+        "listeners: {{web: {{address: \"127.0.0.2:0\"}}}}\nadmin: {{address: \"127.0.0.1:0\"}}\nworkers: 1\n\
+         routes: {{all: {{upstream: app}}}}\nupstreams: {{app: {{endpoints: [\"{}\"]}}}}\n",
+        origin.address()
+    ));
+}
+
 #[test]
 fn a_listener_that_goes_lets_its_streams_finish() {
     let origin = Origin::start(|visit| {
@@ -238,12 +247,7 @@ fn a_listener_that_goes_lets_its_streams_finish() {
     let mut client = Frames::connect(serin.address());
     client.get(1, "/");
     origin.wait_until("the request", |log| log.requests.len() == 1);
-    let other = format!(
-        "listeners: {{web: {{address: \"127.0.0.2:0\"}}}}\nadmin: {{address: \"127.0.0.1:0\"}}\nworkers: 1\n\
-         routes: {{all: {{upstream: app}}}}\nupstreams: {{app: {{endpoints: [\"{}\"]}}}}\n",
-        origin.address()
-    );
-    serin.reload(&other);
+    move_listener(&serin, &origin);
     assert_eq!(client.answer(1).body, b"late");
     assert_eq!(client.farewell(), Some((1, NO_ERROR)));
 }
@@ -255,12 +259,7 @@ fn a_client_that_has_long_been_idle_is_told_before_its_listener_goes() {
     let serin = Serin::in_front_of_with(&origin, "", limits);
     let mut client = Frames::connect(serin.address());
     assert_eq!(client.get_body(1, "/"), b"app");
-    let other = format!(
-        "listeners: {{web: {{address: \"127.0.0.2:0\"}}}}\nadmin: {{address: \"127.0.0.1:0\"}}\nworkers: 1\n\
-         routes: {{all: {{upstream: app}}}}\nupstreams: {{app: {{endpoints: [\"{}\"]}}}}\n",
-        origin.address()
-    );
-    serin.reload(&other);
+    move_listener(&serin, &origin);
     client.until("a first word", |seen| !seen.goaways.is_empty());
     assert_eq!(client.seen.goaways[0], (u32::MAX >> 1, NO_ERROR), "a request that is on its way is served");
 }
