@@ -54,6 +54,32 @@ fn requests_that_are_taken_back_at_once() {
 }
 
 #[test]
+fn requests_that_are_taken_back_on_one_connection_after_another() {
+    let origin = waiting();
+    let serin = Serin::in_front_of(&origin, "");
+    let mut reasons = Vec::new();
+    // Sixty each: as many as one connection may, and far more than one source may. A window may end in between.
+    for _ in 0..6 {
+        let mut client = Frames::connect(serin.address());
+        let both = |number: u32| {
+            let stream = 2 * number + 1;
+            [head(stream, &request("GET", "/wait"), true), frame(3, 0, stream, &CANCEL.to_be_bytes())].concat()
+        };
+        let all: Vec<u8> = (0..60).flat_map(both).chain(frame(PING, 0, 0, b"are you?")).collect();
+        let _ = client.try_send(&all);
+        client.comes(Duration::from_secs(5), |seen| seen.is_over || seen.pongs > 0);
+        client.comes(Duration::from_millis(1), |seen| seen.is_over);
+        reasons.push(client.seen.goaways.last().map_or(0, |(_, reason)| *reason));
+    }
+    assert_eq!(reasons[0], 0, "{reasons:?}");
+    assert!(reasons.iter().filter(|reason| **reason == ENHANCE_YOUR_CALM).count() >= 2, "{reasons:?}");
+    assert!(serin.metric_of("serin_http2_excesses_total", "\"resets\"") >= 2.0);
+    assert_eq!(get(serin.address(), "/").status, 200, "others at the same address are served");
+    serin.wait_until_quiet(Duration::from_secs(2));
+    assert!(origin.requests().len() <= 200, "{}", origin.requests().len());
+}
+
+#[test]
 fn requests_whose_reset_is_provoked() {
     // A window that grows beyond what a window can be is an error of its stream.
     assert_ends(

@@ -15,16 +15,18 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::error::SendError;
 
 use super::super::{ConnectionState, Order, Phase};
+use super::resets::{Resets, Source};
 use super::serve;
 use crate::data_path::deadline::Registered;
 use crate::data_path::headers::ForwardingFacts;
 use crate::data_path::listener::ClientPlace;
 use crate::worker::{Command, Worker};
 
-/// How the workers share HTTP/2 connections.
+/// What workers share of HTTP/2: who has how many connections, and who resets too much.
 pub(crate) struct Share {
     /// Those of each worker.
     open: Box<[AtomicUsize]>,
+    resets: Arc<Resets>,
     workers: OnceLock<Vec<UnboundedSender<Command>>>,
 }
 
@@ -46,12 +48,18 @@ pub(crate) struct Handed {
 
 impl Share {
     pub(crate) fn new(workers: usize) -> Self {
-        Self { open: (0..workers).map(|_| AtomicUsize::new(0)).collect(), workers: OnceLock::new() }
+        let open = (0..workers).map(|_| AtomicUsize::new(0)).collect();
+        Self { open, resets: Arc::new(Resets::new()), workers: OnceLock::new() }
     }
 
     /// From now on there is somebody to hand connections to.
     pub(crate) fn introduce(&self, workers: Vec<UnboundedSender<Command>>) {
         let _ = self.workers.set(workers);
+    }
+
+    /// Where a client comes from, among those whose resets are counted.
+    pub(super) fn source(&self, peer: IpAddr) -> Source {
+        self.resets.of(peer)
     }
 
     /// Takes a place with the worker that has the fewest, and in doubt here.

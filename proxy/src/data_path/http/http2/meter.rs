@@ -9,6 +9,8 @@
 
 mod walk;
 
+use super::resets::Source;
+use crate::moment;
 use walk::{FrameHead, Walk};
 
 /// What a client sent too much of.
@@ -40,6 +42,10 @@ pub(super) struct Meter {
     data_sent: u64,
     window_began_ms: u64,
     window: Window,
+    /// Where its client comes from; nothing if that is a trusted proxy, behind which there are many clients.
+    source: Option<Source>,
+    /// Requests that the source has not been told of.
+    untold_streams: u32,
 }
 
 /// What was counted within [`WINDOW_MS`].
@@ -73,11 +79,17 @@ impl Default for Meter {
             data_sent: 0,
             window_began_ms: 0,
             window: Window::default(),
+            source: None,
+            untold_streams: 0,
         }
     }
 }
 
 impl Meter {
+    pub(super) fn of(source: Option<Source>) -> Self {
+        Self { source, ..Self::default() }
+    }
+
     /// Counts bytes of the client.
     pub(super) fn received(&mut self, bytes: &[u8], now_ms: u64) -> Result<(), Excess> {
         self.look_at_clock(now_ms);
@@ -119,6 +131,13 @@ impl Meter {
         }
     }
 
+    /// What the source had of this window, this connection included.
+    fn of_source(&mut self, resets: u32) -> (u32, u32) {
+        let streams = std::mem::take(&mut self.untold_streams);
+        let window = moment::now_us() / (1_000 * WINDOW_MS);
+        self.source.as_ref().map_or((0, 0), |source| source.count(window, streams, resets))
+    }
+
     fn count_received(&mut self, head: FrameHead) -> Result<(), Excess> {
         let window = &mut self.window;
         // What a client that works hard may need on top.
@@ -137,6 +156,7 @@ impl Meter {
                 if head.stream > self.last_stream {
                     self.last_stream = head.stream;
                     window.streams += 1;
+                    self.untold_streams = self.untold_streams.saturating_add(1);
                 }
                 self.pieces = (!head.is_end_of_head()).then_some(0);
                 Ok(())
@@ -173,8 +193,11 @@ impl Meter {
 
     fn count_reset(&mut self) -> Result<(), Excess> {
         self.window.resets += 1;
-        let is_most = self.window.resets * 2 > self.window.streams;
-        match self.window.resets > RESETS && is_most {
+        let is_too_much = |(streams, resets): (u32, u32)| resets > RESETS && resets.saturating_mul(2) > streams;
+        let (streams, resets) = (self.window.streams, self.window.resets);
+        // A connection that resets little is left alone, whatever others do behind the same address.
+        let of_source = self.of_source(1);
+        match is_too_much((streams, resets)) || resets * 2 > streams && is_too_much(of_source) {
             true => Err(Excess::Resets),
             false => Ok(()),
         }
@@ -236,7 +259,7 @@ impl Farewell {
 /// Over which time is counted, in milliseconds of the worker's clock.
 const WINDOW_MS: u64 = 10_000;
 
-/// Resets within it, if they are more than half of the requests.
+/// Resets within it, of a connection or of all that come from one place, if they are more than half of the requests.
 const RESETS: u32 = 100;
 
 /// Pieces of a head behind the first. The largest head that is taken fits into three of the usual size.

@@ -7,6 +7,7 @@
 mod handing;
 mod head;
 mod meter;
+mod resets;
 mod wire;
 
 use std::error::Error;
@@ -31,7 +32,7 @@ pub(super) use handing::begin;
 pub(crate) use handing::{Handed, Place, Share, take_over};
 pub(crate) use head::in_terms_of_http1;
 pub(crate) use meter::Excess;
-use meter::Farewell;
+use meter::{Farewell, Meter};
 use wire::Wire;
 
 /// How serving a connection ended.
@@ -54,7 +55,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     _place: Place,
 ) {
     worker.counters.http2_began();
-    let wire = Rc::new(Wire::new(stream, &state, &worker.clock));
+    let is_one_client = !worker.snapshot().trusts(state.peer);
+    let source = is_one_client.then(|| worker.http2.source(state.peer));
+    let wire = Rc::new(Wire::new(stream, Meter::of(source), &state, &worker.clock));
     let service = service_fn(|request| request::serve(&worker, &state, request));
     let mut connection = builder(OwnTasks(Rc::clone(&state))).serve_connection(Wire::io(&wire, unread), service);
     if state.is_draining() {

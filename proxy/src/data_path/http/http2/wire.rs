@@ -31,9 +31,9 @@ pub(super) struct WireIo<S> {
 }
 
 impl<S> Wire<S> {
-    pub(super) fn new(stream: S, state: &Rc<ConnectionState>, clock: &Rc<Clock>) -> Self {
+    pub(super) fn new(stream: S, meter: Meter, state: &Rc<ConnectionState>, clock: &Rc<Clock>) -> Self {
         let (state, clock) = (Rc::clone(state), Rc::clone(clock));
-        Self { stream: RefCell::new(stream), meter: RefCell::default(), state, clock }
+        Self { stream: RefCell::new(stream), meter: RefCell::new(meter), state, clock }
     }
 
     pub(super) fn io(wire: &Rc<Self>, unread: Bytes) -> TokioIo<WireIo<S>> {

@@ -1,3 +1,6 @@
+use std::sync::Arc;
+
+use super::super::resets::Resets;
 use super::walk::FrameHead;
 use super::*;
 use crate::data_path::http::preface::PREFACE;
@@ -128,4 +131,23 @@ fn it_is_known_whether_a_head_is_under_way() {
         })
         .collect();
     assert_eq!(told, [true, true, true, false, false]);
+}
+
+#[test]
+fn resets_are_counted_over_the_connections_of_a_source() {
+    let resets = Arc::new(Resets::new());
+    let source = || Some(resets.of([192, 0, 2, 1].into()));
+    let begin = |number: u32| frame(FrameHead::HEADERS, 5, 2 * number + 1, b"head");
+    let reset = |number: u32| frame(FrameHead::RESET, 0, 2 * number + 1, &8u32.to_be_bytes());
+    let run = |source, streams: u32, resets: u32| {
+        let mut meter = Meter::of(source);
+        meter.received(PREFACE, 1)?;
+        (0..streams).try_for_each(|number| meter.received(&begin(number), 1))?;
+        (0..resets).try_for_each(|number| meter.received(&reset(number), 1))
+    };
+    // The window of sources may change once within the test; then those of both windows are below the limit, once.
+    let at_limit = || (0..4).map(|_| run(source(), 60, 60)).find(Result::is_err);
+    assert_eq!(at_limit(), Some(Err(Excess::Resets)));
+    assert_eq!(run(source(), 60, 20), Ok(()), "one that resets little, behind the same address");
+    assert_eq!(run(None, 60, 60), Ok(()), "behind a proxy that is trusted there are many clients");
 }
