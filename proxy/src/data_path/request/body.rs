@@ -40,6 +40,11 @@ struct Stream {
     trailers: Box<[HeaderName]>,
     /// Frames read before the endpoint was asked.
     ahead: VecDeque<Frame<Bytes>>,
+    /// The last piece of a body of HTTP/2 whose stream has not ended: with it the request would be whole, and more may come
+    /// that makes it none (RFC 9113 §8.1.1).
+    held: Option<Frame<Bytes>>,
+    /// Trailers that came behind it.
+    behind: Option<Frame<Bytes>>,
     ended: bool,
     expects_continue: bool,
     copying: Option<Box<Copying>>,
@@ -75,6 +80,8 @@ impl RequestBody {
             limit,
             trailers,
             ahead: VecDeque::new(),
+            held: None,
+            behind: None,
             ended: false,
             expects_continue: exchange.expects_continue(),
             copying: None,
@@ -147,23 +154,36 @@ impl Stream {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
         if self.ended {
-            return Poll::Ready(None);
+            return Poll::Ready(self.behind.take().map(Ok));
         }
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Pending => {
-                self.exchange.waits_for_client();
-                Poll::Pending
-            }
-            Poll::Ready(None) => {
-                self.end();
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(error))) => {
-                self.ended = true;
-                self.exchange.leave_body_unread();
-                Poll::Ready(Some(Err(self.exchange.request_failed(&error))))
-            }
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.accept(frame))),
+        loop {
+            return match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Pending => {
+                    self.exchange.waits_for_client();
+                    Poll::Pending
+                }
+                Poll::Ready(None) => {
+                    self.end();
+                    Poll::Ready(self.held.take().map(Ok))
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.ended = true;
+                    self.exchange.leave_body_unread();
+                    Poll::Ready(Some(Err(self.exchange.request_failed(&error))))
+                }
+                Poll::Ready(Some(Ok(frame))) => match self.accept(frame) {
+                    Ok(frame) if !self.ended && self.incoming.size_hint().exact() == Some(0) => {
+                        // More without anything in it may follow.
+                        self.held.get_or_insert(frame);
+                        continue;
+                    }
+                    Ok(trailers) if self.held.is_some() => {
+                        self.behind = Some(trailers);
+                        Poll::Ready(self.held.take().map(Ok))
+                    }
+                    accepted => Poll::Ready(Some(accepted)),
+                },
+            };
         }
     }
 
@@ -240,7 +260,7 @@ impl Body for RequestBody {
         match &self.0 {
             Source::Nothing => true,
             Source::Whole(whole) => whole.data.is_empty() && whole.trailers.is_none(),
-            Source::Stream(stream) => stream.ended && stream.ahead.is_empty(),
+            Source::Stream(stream) => stream.ended && stream.ahead.is_empty() && stream.behind.is_none(),
         }
     }
 

@@ -178,6 +178,32 @@ fn a_body_that_is_not_as_long_as_announced_never_becomes_a_request() {
 }
 
 #[test]
+fn a_body_that_is_all_there_is_a_request_when_its_stream_has_ended() {
+    let origin = Origin::start(|visit| {
+        visit.read_body()?;
+        visit.answer(200, &[], &visit.request.body.clone())
+    });
+    let serin = Serin::in_front_of(&origin, "");
+    let mut client = Frames::connect(serin.address());
+    for (stream, last) in [(1, &b"!"[..]), (3, b"")] {
+        let [a, b, c, d] = request("POST", "/");
+        client.head(stream, &[a, b, c, d, ("content-length", "10")], false);
+        origin.wait_until("the head", |log| log.requests.len() == stream as usize / 2 + 1);
+        client.data(stream, b"0123", false);
+        client.data(stream, b"456789", false);
+        client.data(stream, b"", false);
+        client.data(stream, last, true);
+    }
+    let (longer, right) = (client.answer(1), client.answer(3));
+    assert!(longer.reset == Some(PROTOCOL_ERROR) || longer.status == Some(400), "{longer:?}");
+    assert_eq!((right.status, &*right.body), (Some(200), &b"0123456789"[..]));
+    origin.wait_within(Duration::from_secs(1), "the endpoint's connection ended", |log| log.open <= 1);
+    let complete: Vec<bool> = origin.requests().iter().map(|request| request.complete).collect();
+    assert_eq!(complete, [false, true], "all of it was here, and then more");
+    assert_eq!(serin.metric("serin_endpoint_errors_total"), 0.0);
+}
+
+#[test]
 fn a_large_body_passes_in_both_directions_with_small_windows() {
     let (_origin, serin) = echo();
     let body: Vec<u8> = (0..300_000u32).map(|number| number as u8).collect();
