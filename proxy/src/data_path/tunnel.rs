@@ -12,16 +12,15 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::Connection;
 use hyper_util::rt::TokioIo;
 use routing_rules::rules::Timeouts;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::decide::Decision;
 use super::error::RequestError;
 use super::headers;
-use super::http::{ConnectionState, Phase};
+use super::http::{ClientStream, ConnectionState, Phase};
 use super::request::{Life, RequestBody};
 use super::response::{self, ResponseBody};
 use super::upstream::{EndpointConnection, EndpointIo, Lease, Lifetime};
@@ -103,7 +102,7 @@ pub(crate) fn switch(
 pub(crate) async fn run(
     worker: &Worker,
     state: &ConnectionState,
-    client: TcpStream,
+    client: ClientStream,
     unread: Bytes,
     pending: PendingTunnel,
 ) {
@@ -115,7 +114,7 @@ pub(crate) async fn run(
     };
     worker.counters.tunnel_opened();
     let moved = std::cell::Cell::new(worker.clock.now_ms());
-    let (client_read, client_write) = client.into_split();
+    let (client_read, client_write) = tokio::io::split(client);
     let (endpoint_read, endpoint_write) = endpoint.into_split();
     let exchange = Rc::clone(life.exchange());
     let up = pump(client_read, endpoint_write, unread, |count| {
@@ -150,27 +149,33 @@ pub(crate) async fn run(
 /// direction only, because the other one may still have something to read; an error of reading is a reset, after
 /// which nothing comes or goes.
 async fn pump(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
     first: Bytes,
     moved: impl Fn(usize),
 ) -> std::io::Result<()> {
     if !first.is_empty() {
         moved(first.len());
-        if to.write_all(&first).await.is_err() {
+        if write_out(&mut to, &first).await.is_err() {
             return Ok(());
         }
     }
     let mut buffer = vec![0; BUFFER].into_boxed_slice();
     while let count @ 1.. = from.read(&mut buffer).await? {
         moved(count);
-        if to.write_all(&buffer[..count]).await.is_err() {
+        if write_out(&mut to, &buffer[..count]).await.is_err() {
             return Ok(());
         }
         moved(0);
     }
     let _ = to.shutdown().await;
     Ok(())
+}
+
+/// TLS may hold on to the end of what it was given until it is told to let go.
+async fn write_out(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
+    to.write_all(bytes).await?;
+    to.flush().await
 }
 
 /// Bytes in hand per direction.

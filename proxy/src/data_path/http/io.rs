@@ -1,22 +1,19 @@
 //! The client's socket as hyper sees it: it reports progress to [`ConnectionState`], can give back bytes that were
 //! read before hyper took over, and keeps back what hyper would say by itself to a head it cannot read.
 
-use std::future::Future;
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::ConnectionState;
 use super::preface::{self, Speaks};
-use crate::connect::poll_write_gathered;
+use super::{ClientStream, ConnectionState};
 use crate::worker::Clock;
 
 /// A client's socket.
@@ -26,7 +23,7 @@ pub(crate) struct ClientIo {
 
 /// Below hyper's adapter, because only there the number of bytes is known without unsafe code.
 struct Watched {
-    stream: TcpStream,
+    stream: ClientStream,
     /// Read earlier, not yet given to hyper.
     unread: Bytes,
     state: Rc<ConnectionState>,
@@ -38,7 +35,7 @@ struct Watched {
 }
 
 impl ClientIo {
-    pub(crate) fn new(stream: TcpStream, unread: Bytes, state: Rc<ConnectionState>, clock: Rc<Clock>) -> Self {
+    pub(crate) fn new(stream: ClientStream, unread: Bytes, state: Rc<ConnectionState>, clock: Rc<Clock>) -> Self {
         let is_opening = !state.has_served() && unread.is_empty();
         Self { inner: TokioIo::new(Watched { stream, unread, state, clock, is_opening, refused: None }) }
     }
@@ -49,7 +46,7 @@ impl ClientIo {
     }
 
     /// The socket, and the bytes that were read and not used: what hyper has buffered comes first.
-    pub(crate) fn into_parts(self, buffered: Bytes) -> (TcpStream, Bytes) {
+    pub(crate) fn into_parts(self, buffered: Bytes) -> (ClientStream, Bytes) {
         let Watched { stream, unread, .. } = self.inner.into_inner();
         match unread.is_empty() {
             true => (stream, buffered),
@@ -132,7 +129,7 @@ impl Watched {
 
     /// Fails if the sweep wants to know whether the client is still there, and it is not.
     fn look(&self) -> io::Result<()> {
-        match self.state.take_look() && has_ended(&self.stream) {
+        match self.state.take_look() && self.stream.has_ended() {
             true => Err(io::ErrorKind::ConnectionAborted.into()),
             false => Ok(()),
         }
@@ -164,7 +161,7 @@ impl AsyncWrite for Watched {
             let first = bufs.first().map_or(&[][..], |buf| buf);
             return self.keep_back(first, bufs.iter().map(|buf| buf.len()).sum());
         }
-        let poll = poll_write_gathered(&mut self.stream, cx, bufs);
+        let poll = self.stream.poll_write_gathered(cx, bufs);
         self.watch_write(poll)
     }
 
@@ -173,9 +170,16 @@ impl AsyncWrite for Watched {
     }
 
     /// hyper flushes when it has written all it has.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // TLS takes more than the socket has room for.
+        let is_blocked = Pin::new(&mut self.stream).poll_flush(cx)?.is_pending();
+        self.state.write_blocked(is_blocked, self.clock.now_ms());
+        self.look()?;
+        if is_blocked {
+            return Poll::Pending;
+        }
         self.state.all_written();
-        Poll::Ready(self.look())
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -184,16 +188,6 @@ impl AsyncWrite for Watched {
             Some(_) => Poll::Ready(Ok(())),
             None => Pin::new(&mut self.stream).poll_shutdown(cx),
         }
-    }
-}
-
-/// Whether the client has closed its side or reset the connection, although bytes may be left to read. The runtime knows
-/// from its last look at the sockets; nothing is asked of the system.
-fn has_ended(stream: &TcpStream) -> bool {
-    let mut nobody = Context::from_waker(Waker::noop());
-    match pin!(stream.ready(Interest::READABLE)).poll(&mut nobody) {
-        Poll::Ready(ready) => ready.is_ok_and(|ready| ready.is_read_closed()),
-        Poll::Pending => false,
     }
 }
 

@@ -10,6 +10,7 @@ mod io;
 mod preface;
 mod refusal;
 mod state;
+mod stream;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -32,6 +33,7 @@ use crate::worker::Worker;
 
 pub(crate) use io::ClientIo;
 pub(crate) use state::{ConnectionState, Order, Phase};
+pub(crate) use stream::ClientStream;
 
 /// Serves a fresh connection, or closes it at once if its client has too many.
 pub(crate) fn accept(
@@ -49,12 +51,12 @@ pub(crate) fn accept(
     let now_ms = worker.clock.now_ms();
     let state = Rc::new(ConnectionState::new(peer_ip, forwarding, listener, place, &worker.counters, now_ms));
     let registered = worker.connections.insert(Rc::clone(&state));
-    spawn_serve(worker, stream, Bytes::new(), state, registered);
+    spawn_serve(worker, ClientStream::Plain(stream), Bytes::new(), state, registered);
 }
 
 fn spawn_serve(
     worker: &Rc<Worker>,
-    stream: TcpStream,
+    stream: ClientStream,
     unread: Bytes,
     state: Rc<ConnectionState>,
     registered: Registered<ConnectionState>,
@@ -132,7 +134,7 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
                 }
             } else if state.speaks_http10() {
                 // Its bodies may end where the connection ends: only a reset shows that this one was cut.
-                let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+                let _ = socket2::SockRef::from(stream.socket()).set_linger(Some(Duration::ZERO));
             } else {
                 close(stream, &state).await;
             }
@@ -141,7 +143,12 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
 }
 
 /// Waits for the next byte with nothing but the socket in memory.
-fn park(worker: Rc<Worker>, stream: TcpStream, state: Rc<ConnectionState>, registered: Registered<ConnectionState>) {
+fn park(
+    worker: Rc<Worker>,
+    mut stream: ClientStream,
+    state: Rc<ConnectionState>,
+    registered: Registered<ConnectionState>,
+) {
     state.enter(Phase::Parked, worker.clock.now_ms());
     worker.counters.parked();
     tokio::task::spawn_local(async move {
@@ -163,7 +170,7 @@ fn park(worker: Rc<Worker>, stream: TcpStream, state: Rc<ConnectionState>, regis
 
 /// Ends a connection so that the last answer is read. If the client may still be sending, closing at once would
 /// make the kernel answer with a reset, and the reset can overtake the answer (RFC 9112 §9.6).
-async fn close(mut stream: TcpStream, state: &ConnectionState) {
+async fn close(mut stream: ClientStream, state: &ConnectionState) {
     if state.has_unread_body() {
         linger(stream).await;
     } else {

@@ -9,9 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
-use super::{ConnectionState, Phase};
+use super::{ClientStream, ConnectionState, Phase};
 use crate::data_path::error::RequestError;
 use crate::snapshot::Ended;
 use crate::telemetry::access_log::{Outcome, Record};
@@ -30,7 +29,7 @@ pub(super) fn unreadable(status: Option<StatusCode>) -> RequestError {
 pub(super) async fn refuse(
     worker: &Rc<Worker>,
     state: &ConnectionState,
-    stream: &mut TcpStream,
+    stream: &mut ClientStream,
     error: RequestError,
 ) -> bool {
     let request_id = worker.next_request_id();
@@ -53,7 +52,11 @@ pub(super) async fn refuse(
         },
     );
     // A client that still has earlier answers to read gets a moment for it; one that reads nothing is left.
-    matches!(tokio::time::timeout(PATIENCE, stream.write_all(&answer)).await, Ok(Ok(())))
+    let written = async {
+        stream.write_all(&answer).await?;
+        stream.flush().await
+    };
+    matches!(tokio::time::timeout(PATIENCE, written).await, Ok(Ok(())))
 }
 
 /// How long the socket may take to have room for the answer.

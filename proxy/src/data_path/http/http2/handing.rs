@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::error::SendError;
 
-use super::super::{ConnectionState, Order, Phase};
+use super::super::{ClientStream, ConnectionState, Order, Phase};
 use super::resets::{Resets, Source};
 use super::serve;
 use crate::data_path::deadline::Registered;
@@ -81,19 +81,33 @@ impl Drop for Place {
 /// Serves a connection that turned out to be HTTP/2, here or elsewhere.
 pub(in crate::data_path::http) fn begin(
     worker: &Rc<Worker>,
-    stream: TcpStream,
+    stream: ClientStream,
     unread: Bytes,
     state: Rc<ConnectionState>,
     registered: Registered<ConnectionState>,
 ) {
-    // Who is draining may be about to end, and so may the others.
-    let place = worker.http2.place(worker.index, state.is_draining());
+    // Who is draining may be about to end, and so may the others. Keys of TLS stay where they were agreed on.
+    let must_stay = state.is_draining() || matches!(stream, ClientStream::Tls(_));
+    let place = worker.http2.place(worker.index, must_stay);
     let elsewhere = worker.http2.workers.get().and_then(|workers| workers.get(place.worker));
-    let (Some(elsewhere), true) = (elsewhere, place.worker != worker.index) else {
-        state.enter(Phase::Idle, worker.clock.now_ms());
-        tokio::task::spawn_local(serve(Rc::clone(worker), stream, unread, state, registered, place));
-        return;
-    };
+    let elsewhere = elsewhere.filter(|_| place.worker != worker.index);
+    match (elsewhere, stream) {
+        (Some(elsewhere), ClientStream::Plain(socket)) => hand(worker, elsewhere, socket, unread, &state, place),
+        (_, stream) => {
+            state.enter(Phase::Idle, worker.clock.now_ms());
+            tokio::task::spawn_local(serve(Rc::clone(worker), stream, unread, state, registered, place));
+        }
+    }
+}
+
+fn hand(
+    worker: &Rc<Worker>,
+    elsewhere: &UnboundedSender<Command>,
+    stream: TcpStream,
+    unread: Bytes,
+    state: &ConnectionState,
+    place: Place,
+) {
     let listener = (Arc::clone(&state.listener.name), state.listener.bound);
     // A socket that cannot be let go of is lost: nothing was promised to it.
     let Ok(stream) = stream.into_std() else { return };
@@ -120,6 +134,7 @@ pub(crate) fn take_over(worker: &Rc<Worker>, handed: Handed) {
     }
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     let registered = worker.connections.insert(Rc::clone(&state));
+    let stream = ClientStream::Plain(stream);
     tokio::task::spawn_local(serve(Rc::clone(worker), stream, unread, state, registered, place));
 }
 
