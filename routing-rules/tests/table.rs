@@ -439,7 +439,7 @@ fn objects_with_dangling_references_are_skipped_until_they_are_whole() {
     let mut more = Spec::default();
     more.upstreams.insert("v".into(), UpstreamSpec::default());
     more.upstreams.insert("nowhere".into(), UpstreamSpec::default());
-    more.listeners.insert("web".into(), ListenerSpec { address: "127.0.0.1:80".into() });
+    more.listeners.insert("web".into(), ListenerSpec { address: "127.0.0.1:80".into(), ..Default::default() });
     let (more, _) = RuleSet::from_spec(&more);
     for (kind, name) in [(Kind::Upstream, "v"), (Kind::Upstream, "nowhere"), (Kind::Listener, "web")] {
         rules.insert(more.object(kind, name).unwrap());
@@ -544,7 +544,7 @@ fn table_of(route: &RouteSpec) -> RouteTable {
     spec.routes.insert("route".into(), route.clone());
     spec.upstreams.insert("u1".into(), UpstreamSpec::default());
     for name in ["l1", "l2"] {
-        spec.listeners.insert(name.into(), ListenerSpec { address: "127.0.0.1:1".into() });
+        spec.listeners.insert(name.into(), ListenerSpec { address: "127.0.0.1:1".into(), ..Default::default() });
     }
     RouteTable::compile(&rules(&spec), &ReleaseContext::default())
 }
@@ -745,7 +745,8 @@ fn route(spec: &mut Spec, name: &str, conditions: &str) {
         } else if word.starts_with('/') {
             route.paths.push(PathSpec::Prefix(word.into()));
         } else if let Some(listener) = word.strip_prefix('@') {
-            spec.listeners.insert(listener.into(), ListenerSpec { address: "127.0.0.1:80".into() });
+            spec.listeners
+                .insert(listener.into(), ListenerSpec { address: "127.0.0.1:80".into(), ..Default::default() });
             route.listeners.push(listener.into());
         } else if let Some(network) = word.strip_prefix("ip:") {
             route.client_ip.push(network.into());
@@ -967,9 +968,10 @@ impl Random {
                     .collect();
                 spec.upstreams.insert(name.into(), UpstreamSpec { endpoints, ..UpstreamSpec::default() });
             }
-            b'l' => drop(
-                spec.listeners.insert(name.into(), ListenerSpec { address: format!("127.0.0.1:{}", self.below(5)) }),
-            ),
+            b'l' => drop(spec.listeners.insert(
+                name.into(),
+                ListenerSpec { address: format!("127.0.0.1:{}", self.below(5)), ..Default::default() },
+            )),
             _ => {
                 let canary = self.one(&["u2", "u3"]);
                 let percent = self.below(100) as u16;

@@ -9,13 +9,14 @@ use crate::install::{self, Needed};
 use crate::shell::{cargo, line, say};
 
 /// Programs that tests start. `cargo test` alone does without them where it can, and says so.
-const PROGRAMS: [Needed; 9] = [
+const PROGRAMS: [Needed; 10] = [
     ("wrk", "wrk"),
     ("bash", "bash"),
     ("kill", "procps"),
     ("dnsmasq", "dnsmasq-base"),
     ("etcd", "etcd-server"),
     ("nginx", "nginx-light"),
+    ("haproxy", "haproxy"),
     ("curl", "curl"),
     ("nghttp", "nghttp2-client"),
     ("h2load", "nghttp2-client"),

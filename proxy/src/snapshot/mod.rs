@@ -30,7 +30,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use imbl::{OrdSet, Vector};
 use routing_rules::request::GeoDatabase;
-use routing_rules::rules::{AddressSet, Name};
+use routing_rules::rules::{AddressSet, Listener, Name};
 use routing_rules::table::{RouteTable, UpstreamId};
 
 pub use activity::{Activity, Look, Mark};
@@ -116,6 +116,11 @@ impl Snapshot {
     /// The listener an open address belongs to.
     pub fn listener_at(&self, bound: SocketAddr) -> Option<&Name> {
         self.listeners.iter().find(|(address, _)| *address == bound).map(|(_, name)| name)
+    }
+
+    /// What the rules say of the listener an open address belongs to.
+    pub(crate) fn listener_rules(&self, bound: SocketAddr) -> Option<&Arc<Listener>> {
+        self.table.rules().listener(self.listener_at(bound)?)
     }
 
     /// Whether the forwarding headers of a peer are believed.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::data_path::error::RequestError;
 use crate::data_path::http::http2::Excess;
+use crate::data_path::listener::proxy_protocol::Refused;
 use crate::snapshot::{Ended, Tally, TallyTotals, add};
 
 /// The counters of one worker.
@@ -17,6 +18,7 @@ pub struct WorkerCounters {
     connection_limit: AtomicU64,
     client_limit: AtomicU64,
     accept_errors: AtomicU64,
+    unannounced: [AtomicU64; Refused::ALL.len()],
     head_timeouts: AtomicU64,
     requests_began: AtomicU64,
     requests_ended: AtomicU64,
@@ -47,6 +49,8 @@ pub struct Totals {
     pub client_limit: u64,
     /// Times accepting failed for want of descriptors or memory.
     pub accept_errors: u64,
+    /// Connections closed because they did not begin with the PROXY protocol as they should have, in the order of the reasons.
+    pub unannounced: [u64; Refused::ALL.len()],
     /// Heads that did not come in time.
     pub head_timeouts: u64,
     /// Requests whose head was read, or refused.
@@ -104,6 +108,10 @@ impl WorkerCounters {
         add(&self.accept_errors, 1);
     }
 
+    pub(crate) fn unannounced(&self, refused: Refused) {
+        add(&self.unannounced[refused as usize], 1);
+    }
+
     pub(crate) fn head_timeout(&self) {
         add(&self.head_timeouts, 1);
     }
@@ -158,6 +166,7 @@ impl WorkerCounters {
         one(&mut sum.connection_limit, &self.connection_limit);
         one(&mut sum.client_limit, &self.client_limit);
         one(&mut sum.accept_errors, &self.accept_errors);
+        each(&mut sum.unannounced, &self.unannounced);
         one(&mut sum.head_timeouts, &self.head_timeouts);
         one(&mut sum.requests_began, &self.requests_began);
         one(&mut sum.requests_ended, &self.requests_ended);

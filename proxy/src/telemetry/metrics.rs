@@ -11,6 +11,7 @@ use super::names::{self, Kind};
 use super::tallies::{self, CLASSES};
 use crate::data_path::error::RequestError;
 use crate::data_path::http::http2::Excess;
+use crate::data_path::listener::proxy_protocol::Refused;
 use crate::snapshot::{ConnectionEnd, ConnectionTotals, Discovered, Endpoint, Member, Mirrored, Snapshot};
 
 /// What the metrics are made from, besides the counters.
@@ -140,6 +141,9 @@ fn publish_totals(totals: &Totals) {
     level(names::TUNNELS_OPEN, totals.tunnels_opened.saturating_sub(totals.tunnels_closed));
     count(names::HTTP2_CONNECTIONS, totals.http2_connections);
     count(names::HTTP2_STALLED, totals.streams_stalled);
+    for (refused, value) in Refused::ALL.into_iter().zip(totals.unannounced) {
+        counter!(names::PROXY_PROTOCOL_REFUSED, "reason" => refused.token()).absolute(value);
+    }
     for (excess, value) in Excess::ALL.into_iter().zip(totals.excesses) {
         counter!(names::HTTP2_EXCESSES, "of" => excess.token()).absolute(value);
     }

@@ -62,6 +62,7 @@ metrics! {
     RELEASE_CARRIED = "serin_release_headroom_carried_requests", Gauge, ["release"], "The most requests in flight that an endpoint of the canary or of stable has carried well in the last hour.";
     REQUEST_BYTES = "serin_request_body_bytes_total", Counter, [], "Body bytes received from clients.";
     RESPONSE_BYTES = "serin_response_body_bytes_total", Counter, [], "Body bytes received from endpoints for clients.";
+    PROXY_PROTOCOL_REFUSED = "serin_proxy_protocol_refused_total", Counter, ["reason"], "Connections closed because they did not begin with the PROXY protocol as their listener asks: `missing`, `malformed`, `too_long`, or `late`.";
     HTTP2_CONNECTIONS = "serin_http2_connections_total", Counter, [], "Connections of clients that turned out to be HTTP/2.";
     HTTP2_EXCESSES = "serin_http2_excesses_total", Counter, ["of"], "HTTP/2 connections closed because their client sent more of something than it may: `resets` of requests, pieces of a head (`continuation`), `settings`, `ping`, `window_update`, frames to be `ignored` (priorities, unknown ones), `tiny_data`, or `other` things.";
     HTTP2_STALLED = "serin_http2_stalled_responses_total", Counter, [], "Responses given up because an HTTP/2 client took less than 16 KiB of them in 30 s.";

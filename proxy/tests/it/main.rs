@@ -20,6 +20,7 @@ mod keepalive;
 mod limits;
 mod mirror;
 mod per_client;
+mod proxy_protocol;
 mod refusals;
 mod streaming;
 mod upgrade;

@@ -1,17 +1,19 @@
 //! Listeners.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use super::Name;
+use super::address::parse_network;
+use super::{AddressSet, Name};
 use crate::RuleError;
 use crate::error::Problems;
 use crate::spec::ListenerSpec;
 
 /// An address that accepts connections from clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     name: Name,
     address: SocketAddr,
+    announcing: AddressSet,
 }
 
 impl Listener {
@@ -21,8 +23,16 @@ impl Listener {
         let address = problems.at("address").ok(spec.address.parse::<SocketAddr>().map_err(|_| {
             format!("`{}` is not an address such as 127.0.0.1:8080 or [::]:8080", spec.address.escape_debug())
         }));
+        let announcing = match &spec.proxy_protocol {
+            Some(spec) if spec.from.is_empty() => {
+                problems.at("proxy_protocol.from").report("without an address nobody speaks the PROXY protocol");
+                None
+            }
+            Some(spec) => problems.at("proxy_protocol.from").each(&spec.from, |text| parse_network(text)),
+            None => Some(Vec::new()),
+        };
         let name = problems.ok(Name::new(name));
-        Some(Self { name: name?, address: address? })
+        Some(Self { name: name?, address: address?, announcing: announcing?.into_iter().collect() })
     }
 
     /// The listener's name.
@@ -33,5 +43,10 @@ impl Listener {
     /// The address to bind; port 0 takes a free one.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether a connection from this address begins with the PROXY protocol.
+    pub fn is_announced_by(&self, peer: IpAddr) -> bool {
+        !self.announcing.is_empty() && self.announcing.contains(peer)
     }
 }

@@ -468,6 +468,11 @@ impl RuleSet {
         })
     }
 
+    /// The listener of this name.
+    pub fn listener(&self, name: &Name) -> Option<&Arc<Listener>> {
+        self.listeners.get(name)
+    }
+
     /// The listeners, by name.
     pub fn listeners(&self) -> impl ExactSizeIterator<Item = &Arc<Listener>> {
         self.listeners.values()

@@ -53,9 +53,21 @@ pub struct Spec {
 }
 
 /// An address that accepts connections from clients.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerSpec {
     /// `IP:PORT` to bind, for example `127.0.0.1:8080` or `[::]:80`. Port 0 takes a free port.
     pub address: String,
+    /// Whose connections begin with the PROXY protocol. Default: nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocolSpec>,
+}
+
+/// See [`ListenerSpec::proxy_protocol`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyProtocolSpec {
+    /// Load balancers that say whose connection they pass on, by the PROXY protocol, version 1 or 2: addresses and networks. A connection
+    /// from one of them that begins with anything else is closed. Connections from elsewhere are clients' own.
+    pub from: Vec<String>,
 }

@@ -247,6 +247,7 @@ fn forwarded_address(entry: &[u8]) -> Option<IpAddr> {
 }
 
 /// What is the same for all requests of one connection.
+#[derive(Clone)]
 pub(crate) struct ForwardingFacts {
     peer: HeaderValue,
     port: HeaderValue,

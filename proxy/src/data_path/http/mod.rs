@@ -5,6 +5,7 @@
 //! buffers dropped, and only its socket waits for the next byte in a task of its own. No timer belongs to a
 //! connection; the worker's sweep ([`super::deadline`]) looks at all of them and leaves an [`Order`].
 
+mod announced;
 pub(crate) mod http2;
 mod io;
 mod preface;
@@ -13,6 +14,7 @@ mod state;
 mod stream;
 
 use std::future::{Future, poll_fn};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -35,21 +37,44 @@ pub(crate) use io::ClientIo;
 pub(crate) use state::{ConnectionState, Order, Phase};
 pub(crate) use stream::ClientStream;
 
-/// Serves a fresh connection, or closes it at once if its client has too many.
-pub(crate) fn accept(
-    worker: &Rc<Worker>,
-    listener: &Rc<ListenerContext>,
-    stream: TcpStream,
-    peer: std::net::SocketAddr,
-) {
-    let peer_ip = peer.ip().to_canonical();
-    let Some(place) = ClientPlace::take(&worker.clients, peer_ip, worker.snapshot().trusts(peer_ip)) else {
+/// Where a connection comes from, as far as that is known without its bytes.
+pub(crate) struct From {
+    pub(crate) client: IpAddr,
+    /// Which port the client turned to.
+    pub(crate) port: u16,
+    pub(crate) scheme: &'static str,
+    /// It was open before, as its load balancer's.
+    pub(crate) is_counted: bool,
+}
+
+/// Serves a fresh connection.
+pub(crate) fn accept(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, stream: TcpStream, peer: SocketAddr) {
+    let peer = peer.ip().to_canonical();
+    let snapshot = worker.snapshot();
+    match snapshot.listener_rules(listener.bound) {
+        Some(rules) if rules.is_announced_by(peer) => announced::begin(worker, listener, stream, peer),
+        _ => {
+            let port = listener.bound.port();
+            begin(worker, listener, stream, From { client: peer, port, scheme: "http", is_counted: false });
+        }
+    }
+}
+
+/// Serves a connection of which it is known whose it is, or closes it at once if its client has too many.
+fn begin(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, stream: TcpStream, from: From) {
+    let Some(place) = ClientPlace::take(&worker.clients, from.client, worker.snapshot().trusts(from.client)) else {
         worker.counters.client_limit_reached();
+        if from.is_counted {
+            worker.counters.connection_closed();
+        }
         return;
     };
-    let forwarding = ForwardingFacts::new(peer_ip, listener.bound.port(), "http");
+    if !from.is_counted {
+        worker.counters.connection_opened();
+    }
+    let forwarding = ForwardingFacts::new(from.client, from.port, from.scheme);
     let now_ms = worker.clock.now_ms();
-    let state = Rc::new(ConnectionState::new(peer_ip, forwarding, listener, place, &worker.counters, now_ms));
+    let state = Rc::new(ConnectionState::new(from.client, forwarding, listener, place, &worker.counters, now_ms));
     let registered = worker.connections.insert(Rc::clone(&state));
     spawn_serve(worker, ClientStream::Plain(stream), Bytes::new(), state, registered);
 }

@@ -83,21 +83,8 @@ pub(crate) struct ConnectionState {
 }
 
 impl ConnectionState {
-    /// A connection that was just accepted.
+    /// A connection that was counted as open. Its end is counted, too.
     pub(crate) fn new(
-        peer: IpAddr,
-        forwarding: ForwardingFacts,
-        listener: &Rc<ListenerContext>,
-        place: ClientPlace,
-        counters: &Arc<WorkerCounters>,
-        now_ms: u64,
-    ) -> Self {
-        counters.connection_opened();
-        Self::taken_over(peer, forwarding, listener, place, counters, now_ms)
-    }
-
-    /// A connection that another worker accepted, and counted.
-    pub(crate) fn taken_over(
         peer: IpAddr,
         forwarding: ForwardingFacts,
         listener: &Rc<ListenerContext>,

@@ -3,6 +3,7 @@
 
 mod bind;
 mod per_client;
+pub(crate) mod proxy_protocol;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

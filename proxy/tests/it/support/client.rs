@@ -67,6 +67,11 @@ impl Client {
         &self.stream
     }
 
+    /// The connection, for another kind of client. Nothing was read of it.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes).expect("the proxy takes bytes");
     }

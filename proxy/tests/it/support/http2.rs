@@ -72,10 +72,18 @@ impl Stream {
 impl Frames {
     /// Says hello and nothing else.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let mut frames = Self::silent(address);
-        frames.send(PREFACE);
-        frames.frame(SETTINGS, 0, 0, &NO_TABLE);
-        frames
+        Self::silent(address).greeted()
+    }
+
+    /// As [`Self::connect`], on a connection that has been made.
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        Self { stream, unread: Vec::new(), takes_answers: true, seen: Seen::default() }.greeted()
+    }
+
+    fn greeted(mut self) -> Self {
+        self.send(PREFACE);
+        self.frame(SETTINGS, 0, 0, &NO_TABLE);
+        self
     }
 
     /// As [`Self::connect`] with windows of so many bytes for each answer, and none given back.

@@ -41,6 +41,7 @@ pub(crate) struct Handed {
     stream: StdStream,
     unread: Bytes,
     peer: IpAddr,
+    forwarding: ForwardingFacts,
     listener: (Arc<str>, SocketAddr),
     client: ClientPlace,
     place: Place,
@@ -112,7 +113,8 @@ fn hand(
     // A socket that cannot be let go of is lost: nothing was promised to it.
     let Ok(stream) = stream.into_std() else { return };
     let Some(client) = state.leave() else { return };
-    let handed = Handed { stream, unread, peer: state.peer, listener, client, place };
+    let handed =
+        Handed { stream, unread, peer: state.peer, forwarding: state.forwarding.clone(), listener, client, place };
     if let Err(SendError(Command::TakeOver(handed))) = elsewhere.send(Command::TakeOver(Box::new(handed))) {
         // That worker has ended. Its place stays taken, or all that follow would go there.
         take_over(worker, *handed);
@@ -121,11 +123,10 @@ fn hand(
 
 /// Serves a connection that another worker has accepted.
 pub(crate) fn take_over(worker: &Rc<Worker>, handed: Handed) {
-    let Handed { stream, unread, peer, listener: (name, bound), client, place } = handed;
+    let Handed { stream, unread, peer, forwarding, listener: (name, bound), client, place } = handed;
     let listener = worker.listener_at(name, bound);
-    let forwarding = ForwardingFacts::new(peer, bound.port(), "http");
     let now_ms = worker.clock.now_ms();
-    let state = ConnectionState::taken_over(peer, forwarding, &listener, client, &worker.counters, now_ms);
+    let state = ConnectionState::new(peer, forwarding, &listener, client, &worker.counters, now_ms);
     let state = Rc::new(state);
     state.turned_http2();
     if listener.is_closing() {
