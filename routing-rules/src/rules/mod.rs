@@ -10,6 +10,7 @@ mod balance;
 mod breaker;
 mod connections;
 mod discovery;
+mod filter;
 mod health;
 mod host;
 mod limit;
@@ -41,6 +42,7 @@ pub use balance::{Balance, ConsistentHash, Dwrr, HashKey, Measure};
 pub use breaker::{Breaker, GroupBreaker};
 pub use connections::Connections;
 pub use discovery::{Discovery, Dns, Records, Registry};
+pub use filter::{Filter, HeaderEdit, Redirect, ReplacePrefix};
 pub use health::{HealthCheck, HttpProbe, Probe};
 pub use host::HostPattern;
 pub(crate) use host::wildcard_suffix;
@@ -55,9 +57,7 @@ pub use release::{
     Share, Sticky,
 };
 pub(crate) use route::RouteConditions;
-pub use route::{
-    Filter, HeaderEdit, Redirect, ReplacePrefix, Route, Target, TextCondition, Timeouts, WeightedUpstream,
-};
+pub use route::{Route, Target, TextCondition, Timeouts, WeightedUpstream};
 pub use template::{Environment, PrefixTemplate, RouteTemplate, Template, UpstreamTemplate};
 pub use template_set::TemplateSet;
 pub use text::TextPattern;

@@ -1,0 +1,172 @@
+//! Filters: what a route changes on the way, and where it redirects.
+
+use http::StatusCode;
+use http::header::{self, HeaderName, HeaderValue};
+use http::uri::Scheme;
+
+use super::HostPattern;
+use super::path::canonical_pattern;
+use super::route::header_name;
+use crate::error::Problems;
+use crate::spec::{FilterSpec, RedirectSpec};
+
+/// A change to the request or the response.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    /// Puts other segments in the place of the first ones; stripping is replacing by nothing.
+    ReplacePrefix(ReplacePrefix),
+    /// Changes request header fields.
+    RequestHeader(HeaderEdit),
+    /// Changes response header fields.
+    ResponseHeader(HeaderEdit),
+}
+
+/// A change of the first segments of the path. Both texts are canonical and without a slash at the end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplacePrefix {
+    /// The segments that go.
+    pub from: Box<str>,
+    /// The segments that come.
+    pub to: Box<str>,
+}
+
+/// A change of one header field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HeaderEdit {
+    /// Replaces all fields of the name.
+    Set(HeaderName, HeaderValue),
+    /// Adds a field.
+    Add(HeaderName, HeaderValue),
+    /// Removes all fields of the name.
+    Remove(HeaderName),
+}
+
+/// Where a redirect leads; what is absent stays as in the request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redirect {
+    /// A 3xx status with a Location.
+    pub status: StatusCode,
+    /// `http` or `https`.
+    pub scheme: Option<Scheme>,
+    /// Host name.
+    pub host: Option<Box<str>>,
+    /// Port.
+    pub port: Option<u16>,
+    /// Path.
+    pub path: Option<Box<str>>,
+}
+
+/// The filters in order, and the redirect if there is one.
+pub(super) fn filters(specs: &[FilterSpec], mut problems: Problems<'_>) -> Option<(Vec<Filter>, Option<Redirect>)> {
+    let mut filters = Vec::new();
+    let mut redirect = None;
+    let before = problems.count();
+    for (index, spec) in specs.iter().enumerate() {
+        let mut problems = problems.at(format_args!("[{index}]"));
+        let problems = &mut problems;
+        match spec {
+            FilterSpec::StripPrefix(from) => {
+                filters.extend(problems.at("strip_prefix").ok(replace_prefix(from, "/")));
+            }
+            FilterSpec::ReplacePrefix(replace) => {
+                filters.extend(problems.at("replace_prefix").ok(replace_prefix(&replace.from, &replace.to)));
+            }
+            FilterSpec::SetRequestHeader(fields) => {
+                edits(fields, problems.at("set_request_header"), |name, value| {
+                    filters.push(Filter::RequestHeader(HeaderEdit::Set(name, value)));
+                });
+            }
+            FilterSpec::AddRequestHeader(fields) => {
+                edits(fields, problems.at("add_request_header"), |name, value| {
+                    filters.push(Filter::RequestHeader(HeaderEdit::Add(name, value)));
+                });
+            }
+            FilterSpec::RemoveRequestHeader(names) => {
+                let names = problems.at("remove_request_header").each(names, |name| editable(name));
+                filters.extend(names.into_iter().flatten().map(|name| Filter::RequestHeader(HeaderEdit::Remove(name))));
+            }
+            FilterSpec::SetResponseHeader(fields) => {
+                edits(fields, problems.at("set_response_header"), |name, value| {
+                    filters.push(Filter::ResponseHeader(HeaderEdit::Set(name, value)));
+                });
+            }
+            FilterSpec::AddResponseHeader(fields) => {
+                edits(fields, problems.at("add_response_header"), |name, value| {
+                    filters.push(Filter::ResponseHeader(HeaderEdit::Add(name, value)));
+                });
+            }
+            FilterSpec::RemoveResponseHeader(names) => {
+                let names = problems.at("remove_response_header").each(names, |name| editable(name));
+                filters
+                    .extend(names.into_iter().flatten().map(|name| Filter::ResponseHeader(HeaderEdit::Remove(name))));
+            }
+            FilterSpec::Redirect(_) if redirect.is_some() => problems.report("a route has at most one redirect"),
+            FilterSpec::Redirect(spec) => redirect = problems.at("redirect").ok(self::redirect(spec)),
+        }
+    }
+    (problems.count() == before).then_some((filters, redirect))
+}
+
+fn edits(
+    fields: &std::collections::BTreeMap<String, String>,
+    mut problems: Problems<'_>,
+    mut push: impl FnMut(HeaderName, HeaderValue),
+) {
+    for (name, value) in fields {
+        let edit = editable(name).and_then(|name| {
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| format!("`{}` is not a header value", value.escape_debug()))?;
+            Ok((name, value))
+        });
+        if let Some((name, value)) = problems.at(name).ok(edit) {
+            push(name, value);
+        }
+    }
+}
+
+fn replace_prefix(from: &str, to: &str) -> Result<Filter, String> {
+    let segments = |text: &str| canonical_pattern(text).map(|path| path.trim_end_matches('/').into());
+    Ok(Filter::ReplacePrefix(ReplacePrefix { from: segments(from)?, to: segments(to)? }))
+}
+
+fn redirect(spec: &RedirectSpec) -> Result<Redirect, String> {
+    let status = match spec.status.unwrap_or(302) {
+        code @ (301 | 302 | 303 | 307 | 308) => StatusCode::from_u16(code).map_err(|error| error.to_string())?,
+        code => return Err(format!("status {code} is not a redirect; use 301, 302, 303, 307 or 308")),
+    };
+    let scheme = match spec.scheme.as_deref() {
+        None => None,
+        Some("http") => Some(Scheme::HTTP),
+        Some("https") => Some(Scheme::HTTPS),
+        Some(other) => return Err(format!("scheme `{}` is neither http nor https", other.escape_debug())),
+    };
+    let host = match spec.host.as_deref().map(HostPattern::new).transpose()? {
+        Some(HostPattern::Wildcard(_)) => return Err("the host of a redirect cannot have a wildcard".into()),
+        Some(HostPattern::Exact(host)) => Some(host),
+        None => None,
+    };
+    let path = spec.path.as_deref().map(canonical_pattern).transpose()?;
+    if (&scheme, &host, spec.port, &path) == (&None, &None, None, &None) {
+        return Err("a redirect must change scheme, host, port or path, or it leads back to itself".into());
+    }
+    Ok(Redirect { status, scheme, host, port: spec.port, path })
+}
+
+/// A header name that a filter may change: framing and connection fields belong to the proxy.
+pub(super) fn editable(text: &str) -> Result<HeaderName, String> {
+    let name = header_name(text)?;
+    let framing = [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::TE,
+        header::TRAILER,
+        header::UPGRADE,
+        header::EXPECT,
+        header::HOST,
+    ];
+    match framing.contains(&name) || matches!(name.as_str(), "keep-alive" | "proxy-connection") {
+        true => Err(format!("`{name}` is part of the message framing and cannot be changed by a filter")),
+        false => Ok(name),
+    }
+}
