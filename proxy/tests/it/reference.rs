@@ -21,6 +21,7 @@ fn rules_page_is_current() {
     let files = [
         "mod.rs",
         "route.rs",
+        "filter.rs",
         "upstream.rs",
         "balance.rs",
         "breaker.rs",

@@ -142,7 +142,9 @@ const SERDE: &[&str] = &["serde", "serde_json"];
 /// Everything the brain is made of. None of it does I/O, tells the time or draws.
 const BRAIN_CRATES: &[&str] = &[
     "aho-corasick",
+    "argon2",
     "base64",
+    "bcrypt",
     "foldhash",
     "hmac",
     "http",

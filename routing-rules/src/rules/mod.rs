@@ -42,7 +42,10 @@ pub use balance::{Balance, ConsistentHash, Dwrr, HashKey, Measure};
 pub use breaker::{Breaker, GroupBreaker};
 pub use connections::Connections;
 pub use discovery::{Discovery, Dns, Records, Registry};
-pub use filter::{Filter, HeaderEdit, Redirect, ReplacePrefix};
+pub use filter::{
+    BasicAuth, Coding, Compress, Cors, Credentials, Edge, Filter, HeaderEdit, Hsts, HttpsRedirect, Redirect,
+    ReplacePrefix, SecurityHeaders,
+};
 pub use health::{HealthCheck, HttpProbe, Probe};
 pub use host::HostPattern;
 pub(crate) use host::wildcard_suffix;

@@ -1,5 +1,6 @@
 //! Routes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
@@ -8,8 +9,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use super::address::parse_network;
 use super::filter::{editable, filters};
 use super::{
-    AddressSet, Filter, HostPattern, InFlightPerKey, Mirror, Name, PathPattern, RateLimit, Redirect, RegexPattern,
-    TextPattern, limit,
+    AddressSet, Edge, Filter, HostPattern, InFlightPerKey, Mirror, Name, PathPattern, RateLimit, Redirect,
+    RegexPattern, TextPattern, limit,
 };
 use crate::RuleError;
 use crate::error::Problems;
@@ -31,6 +32,7 @@ pub struct Route {
     timeouts: Timeouts,
     limits: Limits,
     filters: Box<[Filter]>,
+    edge: Option<Arc<Edge>>,
     upgrades: Box<[Box<str>]>,
     trailers: Box<[HeaderName]>,
     samples: bool,
@@ -111,9 +113,9 @@ impl Route {
         }
         let paths = paths(&spec.paths, &mut problems);
         let conditions = conditions(spec, &mut problems);
-        let (filters, redirect) = filters(&spec.filters, problems.at("filters")).unzip();
+        let filters = filters(name, &spec.filters, problems.at("filters"));
         // A filter that is not right may be the redirect, so nothing can be said about the target then.
-        let target = redirect.and_then(|redirect| target(spec, redirect, &mut problems));
+        let target = filters.as_ref().and_then(|filters| target(spec, filters.redirect.clone(), &mut problems));
         let releases = problems.at("release").each(&spec.release, |name| Name::new(name));
         let hedge_after = limit::hedge_after(spec.hedge.as_ref(), problems.at("hedge"));
         let mirror = match &spec.mirror {
@@ -140,7 +142,8 @@ impl Route {
             hedge_after: hedge_after?,
             timeouts: timeouts?,
             limits: limits?,
-            filters: filters?.into(),
+            edge: filters.as_ref()?.edge.clone(),
+            filters: filters?.changes.into(),
             upgrades: upgrades?.into(),
             trailers: trailers?.into(),
             samples: spec.sample.unwrap_or(true),
@@ -236,6 +239,11 @@ impl Route {
     /// Changes to request and response, in order.
     pub fn filters(&self) -> &[Filter] {
         &self.filters
+    }
+
+    /// Filters that let requests in, or change answers as a whole.
+    pub fn edge(&self) -> Option<&Arc<Edge>> {
+        self.edge.as_ref()
     }
 
     /// Protocols a client may upgrade to, lower case.

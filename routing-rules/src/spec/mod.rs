@@ -8,6 +8,7 @@ mod balance;
 mod breaker;
 mod connections;
 mod discovery;
+mod filter;
 mod health;
 mod limit;
 mod mirror;
@@ -24,6 +25,9 @@ pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKey
 pub use breaker::{BreakerSpec, GroupBreakerSpec};
 pub use connections::ConnectionsSpec;
 pub use discovery::{DiscoverySpec, DnsSpec, RegistrySpec};
+pub use filter::{
+    BasicAuthSpec, CodingSpec, CompressSpec, CorsSpec, FramesSpec, HstsSpec, HttpsRedirectSpec, SecurityHeadersSpec,
+};
 pub use health::HealthSpec;
 pub use limit::{HedgeSpec, InFlightPerKeySpec, LimitKeySpec, QueueSpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};
 pub use mirror::MirrorSpec;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::filter::{BasicAuthSpec, CompressSpec, CorsSpec, HstsSpec, HttpsRedirectSpec, SecurityHeadersSpec};
 use super::limit::{HedgeSpec, InFlightPerKeySpec, RateLimitSpec};
 use super::mirror::MirrorSpec;
 use super::scalar::{ByteSize, Span};
@@ -51,7 +52,8 @@ pub struct RouteSpec {
     pub timeouts: TimeoutsSpec,
     /// Limits of size and number.
     pub limits: LimitsSpec,
-    /// Changes to the request and the response, in order.
+    /// Who may come in, and changes to the request and the response. Changes of one kind are made in this order; who is let in is
+    /// asked first, in an order of its own (`docs/filters.md`).
     pub filters: Vec<FilterSpec>,
     /// Protocols a client may upgrade to. Default: `[websocket]`; `[]` allows none.
     pub upgrade: Option<Vec<String>>,
@@ -204,6 +206,24 @@ pub enum FilterSpec {
     RemoveResponseHeader(Vec<String>),
     /// Answers with a redirect instead of forwarding.
     Redirect(RedirectSpec),
+    /// Only clients in these networks are let in, for example `[10.0.0.0/8]`; others get 403.
+    AllowIp(Vec<String>),
+    /// Clients in these networks get 403, also where `allow_ip` has them.
+    DenyIp(Vec<String>),
+    /// Sends clients that came in clear text to the same place at `https://`.
+    HttpsRedirect(HttpsRedirectSpec),
+    /// Tells browsers to come by TLS only (RFC 6797). Said in answers over TLS alone.
+    Hsts(HstsSpec),
+    /// Fields that make browsers more careful; what the endpoint says itself stays.
+    SecurityHeaders(SecurityHeadersSpec),
+    /// Whether clients are told the `x-request-id` of every answer, and not only of those that Serin makes itself.
+    ExposeRequestId(bool),
+    /// Asks for a name and a password (RFC 7617).
+    BasicAuth(BasicAuthSpec),
+    /// Lets pages of other origins read the answers (CORS), and answers what browsers ask before.
+    Cors(CorsSpec),
+    /// Compresses answers that the endpoint has not.
+    Compress(CompressSpec),
 }
 
 /// See [`FilterSpec::ReplacePrefix`].

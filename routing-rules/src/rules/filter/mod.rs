@@ -1,4 +1,13 @@
-//! Filters: what a route changes on the way, and where it redirects.
+//! Filters: what a route changes on the way, where it redirects, and whom it lets in at all.
+
+mod basic_auth;
+mod compress;
+mod cors;
+mod edge;
+mod https;
+mod security_headers;
+
+use std::sync::Arc;
 
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
@@ -9,6 +18,13 @@ use super::path::canonical_pattern;
 use super::route::header_name;
 use crate::error::Problems;
 use crate::spec::{FilterSpec, RedirectSpec};
+
+pub use basic_auth::{BasicAuth, Credentials};
+pub use compress::{Coding, Compress};
+pub use cors::Cors;
+pub use edge::Edge;
+pub use https::{Hsts, HttpsRedirect};
+pub use security_headers::SecurityHeaders;
 
 /// A change to the request or the response.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,10 +72,20 @@ pub struct Redirect {
     pub path: Option<Box<str>>,
 }
 
-/// The filters in order, and the redirect if there is one.
-pub(super) fn filters(specs: &[FilterSpec], mut problems: Problems<'_>) -> Option<(Vec<Filter>, Option<Redirect>)> {
+/// All filters of a route, sorted by what they are.
+pub(super) struct Filters {
+    /// Changes in order.
+    pub(super) changes: Vec<Filter>,
+    pub(super) redirect: Option<Redirect>,
+    /// `None` without any: such a route has nothing to look at.
+    pub(super) edge: Option<Arc<Edge>>,
+}
+
+/// The filters of the route of this name.
+pub(super) fn filters(route: &str, specs: &[FilterSpec], mut problems: Problems<'_>) -> Option<Filters> {
     let mut filters = Vec::new();
     let mut redirect = None;
+    let mut edge = Edge::default();
     let before = problems.count();
     for (index, spec) in specs.iter().enumerate() {
         let mut problems = problems.at(format_args!("[{index}]"));
@@ -102,9 +128,11 @@ pub(super) fn filters(specs: &[FilterSpec], mut problems: Problems<'_>) -> Optio
             }
             FilterSpec::Redirect(_) if redirect.is_some() => problems.report("a route has at most one redirect"),
             FilterSpec::Redirect(spec) => redirect = problems.at("redirect").ok(self::redirect(spec)),
+            of_edge => edge.take(route, of_edge, problems),
         }
     }
-    (problems.count() == before).then_some((filters, redirect))
+    let edge = Some(edge).filter(|edge| *edge != Edge::default()).map(Arc::new);
+    (problems.count() == before).then_some(Filters { changes: filters, redirect, edge })
 }
 
 fn edits(
