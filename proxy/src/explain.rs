@@ -14,12 +14,13 @@ use std::sync::Arc;
 pub use routing_rules::release::DEVICE_TABLE_VERSION;
 use routing_rules::release::Moment;
 use routing_rules::request::RequestView;
-use routing_rules::rules::{Mirror, Target};
+use routing_rules::rules::{Credentials, Mirror, Redirect, Target};
 use routing_rules::table::{CompiledTarget, RouteMatch};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::data_path::decide::{self, Placement, Placing};
+use crate::data_path::edge::{self, Obstacle};
 use crate::data_path::error::RequestError;
 use crate::data_path::headers;
 use crate::data_path::request::{self, Head};
@@ -203,7 +204,12 @@ pub fn explain_at(snapshot: &Snapshot, question: &Question, now_ms: u64) -> Resu
     };
     // Without a listener at all, a port has to be made up: that of HTTP.
     let port = listener.map_or(80, |listener| listener.address().port());
-    explanation.answer = match found.map(|found| (found, answer_of_route(&found, &head, port))) {
+    let is_trusted = snapshot.trusts(question.ip.to_canonical());
+    let is_secure = edge::is_secure(&parts.headers, is_trusted, question.is_secure());
+    let own = |found: &RouteMatch<'_>| {
+        answer_of_edge(found, &view, &head, is_secure, port).or_else(|| answer_of_route(found, &head, port))
+    };
+    explanation.answer = match found.map(|found| (found, own(&found))) {
         None => Some(refusal(RequestError::NoRoute)),
         Some((_, Some(answer))) => Some(answer),
         Some((found, None)) => explanation.follow(snapshot, &found, &view, now_ms / 1_000),
@@ -211,15 +217,45 @@ pub fn explain_at(snapshot: &Snapshot, question: &Question, now_ms: u64) -> Resu
     Ok(explanation)
 }
 
+/// What the filters of the route's edge answer.
+fn answer_of_edge(
+    found: &RouteMatch<'_>,
+    view: &RequestView<'_>,
+    head: &Head<'_>,
+    is_secure: bool,
+    port: u16,
+) -> Option<String> {
+    let rules = found.route().rules().edge()?;
+    match edge::obstacle(rules, view, is_secure) {
+        Some(Obstacle::Address) => Some(refusal(RequestError::AddressDenied)),
+        Some(Obstacle::HttpsRedirect) => {
+            let redirect = rules.https_redirect.as_ref()?.redirect();
+            Some(redirection(redirect, head, port))
+        }
+        Some(Obstacle::Preflight(true)) => Some("204 the page may ask".into()),
+        Some(Obstacle::Preflight(false)) => Some("204 pages of this origin may not ask".into()),
+        None if needs_password(found) && Credentials::of(view.headers).is_none() => {
+            Some(refusal(RequestError::Unauthorized))
+        }
+        None => None,
+    }
+}
+
+/// Whether a password is asked for.
+fn needs_password(found: &RouteMatch<'_>) -> bool {
+    found.route().rules().edge().is_some_and(|edge| edge.basic_auth.is_some())
+}
+
+fn redirection(redirect: &Redirect, head: &Head<'_>, port: u16) -> String {
+    format!("{} redirect to {}", redirect.status.as_u16(), request::location(redirect, head, port))
+}
+
 /// What the route itself answers.
 fn answer_of_route(found: &RouteMatch<'_>, head: &Head<'_>, port: u16) -> Option<String> {
     let route = found.route().rules();
     match (head.admitted_by(route), route.target()) {
         (Err(error), _) => Some(refusal(error)),
-        (Ok(()), Target::Redirect(redirect)) => {
-            let location = request::location(redirect, head, port);
-            Some(format!("{} redirect to {location}", redirect.status.as_u16()))
-        }
+        (Ok(()), Target::Redirect(redirect)) => Some(redirection(redirect, head, port)),
         _ => None,
     }
 }

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::data_path::deadline::{self, ConnectionLimits, Registry};
+use crate::data_path::edge::Passwords;
 use crate::data_path::http::{self as http1, ConnectionState, Order, Phase, http2};
 use crate::data_path::listener::{ListenerContext, LocalListeners, OpenListener, PerClient};
 use crate::data_path::request::Exchange;
@@ -42,6 +43,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) max_in_flight: u32,
     /// How many of all workers' connections each client has.
     pub(crate) clients: Arc<PerClient>,
+    /// Which passwords all workers know.
+    pub(crate) passwords: Arc<Passwords>,
     /// How all workers share HTTP/2 connections.
     pub(crate) http2: Arc<http2::Share>,
     /// Descriptors from this number on are not for clients and endpoints.
@@ -95,6 +98,7 @@ pub(crate) struct Worker {
     pub(crate) http1_client: client::conn::http1::Builder,
     pub(crate) max_connections: usize,
     pub(crate) clients: Arc<PerClient>,
+    pub(crate) passwords: Arc<Passwords>,
     pub(crate) http2: Arc<http2::Share>,
     reserved_from: RawFd,
     made_room_ms: Cell<Option<u64>>,
@@ -166,6 +170,7 @@ impl Worker {
             http1_client: upstream::builder(),
             max_connections: options.max_connections,
             clients: options.clients,
+            passwords: options.passwords,
             http2: options.http2,
             reserved_from: options.reserved_from,
             made_room_ms: Cell::new(None),

@@ -156,6 +156,7 @@ impl Assembler {
             generation: before.generation + 1,
             traffic: self.traffic.next(before, &table),
             route_limits: limits::of_routes(before, &table),
+            route_edges: limits::edges(before, &table),
             table,
             upstreams,
             warm,

@@ -1,13 +1,13 @@
-//! Keeps what limits have counted with the names of their routes and upstreams while tables come and go, and ticks those
+//! Keeps what limits and filters have counted with the names of their routes and upstreams while tables come and go, and ticks those
 //! that find themselves.
 
 use std::sync::Arc;
 
 use routing_rules::limit::TICK_MS;
-use routing_rules::rules::{self, Name};
+use routing_rules::rules::{self, Name, Route};
 use routing_rules::table::RouteTable;
 
-use crate::snapshot::{Look, RouteLimitIndex, RouteLimits, Snapshot, Upstream, UpstreamDoor};
+use crate::snapshot::{ByRoute, Look, RouteEdge, RouteLimits, Snapshot, Upstream, UpstreamDoor};
 
 /// How long a tick is, in µs.
 pub const PERIOD_US: u64 = TICK_MS * 1_000;
@@ -23,19 +23,34 @@ pub fn tick(snapshot: &Snapshot) {
 }
 
 /// The limits for the table that follows the one of the snapshot `before`.
-pub(super) fn of_routes(before: &Snapshot, table: &RouteTable) -> RouteLimitIndex {
-    let mut index = before.route_limits.clone();
+pub(super) fn of_routes(before: &Snapshot, table: &RouteTable) -> ByRoute<RouteLimits> {
+    next(before, &before.route_limits, table, RouteLimits::new)
+}
+
+/// The edges of the routes, likewise.
+pub(super) fn edges(before: &Snapshot, table: &RouteTable) -> ByRoute<RouteEdge> {
+    next(before, &before.route_edges, table, RouteEdge::new)
+}
+
+/// What the changed routes of a table have, each made with what its former version had.
+fn next<T>(
+    before: &Snapshot,
+    index: &ByRoute<T>,
+    table: &RouteTable,
+    make: impl Fn(&Route, Option<&T>) -> Option<T>,
+) -> ByRoute<T> {
+    let mut index = index.clone();
     // A slot that becomes free may be another name's already, so what was there goes first.
     let changed = before.table.rules().changed_routes(table.rules()).map(|name| {
         let before = before.table.route_id(name.as_str()).and_then(|id| index.remove(id));
         (name, before)
     });
-    let changed: Vec<(&Name, Option<Arc<RouteLimits>>)> = changed.collect();
+    let changed: Vec<(&Name, Option<Arc<T>>)> = changed.collect();
     for (name, before) in changed {
         let Some(id) = table.route_id(name.as_str()) else { continue };
         let route = table.route(id).map(|route| route.rules());
-        if let Some(limits) = route.and_then(|route| RouteLimits::new(route, before.as_deref())) {
-            index.insert(id, limits);
+        if let Some(made) = route.and_then(|route| make(route, before.as_deref())) {
+            index.insert(id, made);
         }
     }
     index

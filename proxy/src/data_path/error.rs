@@ -64,6 +64,14 @@ pub(crate) enum RequestError {
     UpstreamFull,
     /// The request waited for a place at the upstream for too long.
     QueueTimeout,
+    /// The client's address is not let in.
+    AddressDenied,
+    /// The request has no credentials, or wrong ones.
+    Unauthorized,
+    /// Passwords of the client were looked at too often; it may try again after so many seconds.
+    TooManyAttempts(u64),
+    /// Too many passwords wait to be looked at.
+    PasswordsBusy,
 }
 
 /// Whose fault an error is.
@@ -79,7 +87,7 @@ pub(crate) enum Blame {
 
 impl RequestError {
     /// Every error once, for metrics that exist before the first event.
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::Malformed(""),
         Self::ConnectMethod,
         Self::TransferCoding,
@@ -104,6 +112,10 @@ impl RequestError {
         Self::QueueTimeout,
         Self::BreakerOpen(1),
         Self::ClientFull,
+        Self::AddressDenied,
+        Self::Unauthorized,
+        Self::TooManyAttempts(1),
+        Self::PasswordsBusy,
     ];
 
     /// The place in [`Self::ALL`], which is also the place of its counter.
@@ -133,6 +145,10 @@ impl RequestError {
             Self::QueueTimeout => 21,
             Self::BreakerOpen(_) => 22,
             Self::ClientFull => 23,
+            Self::AddressDenied => 24,
+            Self::Unauthorized => 25,
+            Self::TooManyAttempts(_) => 26,
+            Self::PasswordsBusy => 27,
         }
     }
 
@@ -149,8 +165,11 @@ impl RequestError {
             Self::HeadTimeout | Self::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::ClientGone => StatusCode::from_u16(499).expect("499 is within 100 to 999"),
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::RateLimited(_) | Self::ClientFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::AddressDenied => StatusCode::FORBIDDEN,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::RateLimited(_) | Self::ClientFull | Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NoEndpoint | Self::BreakerOpen(_) | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::PasswordsBusy => StatusCode::SERVICE_UNAVAILABLE,
             Self::RouteFull | Self::UpstreamFull | Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect | Self::BadResponse | Self::ResponseCut => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -172,6 +191,9 @@ impl RequestError {
             | Self::ClientGone
             | Self::NoRoute
             | Self::RateLimited(_)
+            | Self::AddressDenied
+            | Self::Unauthorized
+            | Self::TooManyAttempts(_)
             | Self::ClientFull => Blame::Client,
             Self::Connect | Self::ConnectTimeout | Self::BadResponse | Self::ResponseTimeout | Self::ResponseCut => {
                 Blame::Upstream
@@ -181,6 +203,7 @@ impl RequestError {
             | Self::Unavailable
             | Self::RouteFull
             | Self::UpstreamFull
+            | Self::PasswordsBusy
             | Self::QueueTimeout => Blame::Proxy,
         }
     }
@@ -221,6 +244,10 @@ impl RequestError {
             Self::RouteFull => "route_full",
             Self::UpstreamFull => "upstream_full",
             Self::QueueTimeout => "queue_timeout",
+            Self::AddressDenied => "address_denied",
+            Self::Unauthorized => "unauthorized",
+            Self::TooManyAttempts(_) => "too_many_attempts",
+            Self::PasswordsBusy => "passwords_busy",
         }
     }
 
@@ -251,6 +278,10 @@ impl RequestError {
             Self::RouteFull => "too many requests in flight",
             Self::UpstreamFull => "upstream is busy",
             Self::QueueTimeout => "upstream was busy for too long",
+            Self::AddressDenied => "not from this address",
+            Self::Unauthorized => "name and password needed",
+            Self::TooManyAttempts(_) => "too many passwords tried",
+            Self::PasswordsBusy => "too many passwords at once",
         }
     }
 
@@ -281,6 +312,10 @@ impl RequestError {
             | Self::ClientFull
             | Self::RouteFull
             | Self::UpstreamFull
+            | Self::AddressDenied
+            | Self::Unauthorized
+            | Self::TooManyAttempts(_)
+            | Self::PasswordsBusy
             | Self::QueueTimeout => false,
         }
     }
@@ -325,7 +360,7 @@ impl RequestError {
     /// When it is worth while to ask again.
     fn retry_after_s(self) -> Option<u64> {
         match self {
-            Self::RateLimited(seconds) | Self::BreakerOpen(seconds) => Some(seconds),
+            Self::RateLimited(seconds) | Self::BreakerOpen(seconds) | Self::TooManyAttempts(seconds) => Some(seconds),
             Self::ClientFull => Some(1),
             _ => (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
         }

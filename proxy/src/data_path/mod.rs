@@ -2,6 +2,7 @@
 
 pub(crate) mod deadline;
 pub(crate) mod decide;
+pub(crate) mod edge;
 pub(crate) mod error;
 pub(crate) mod headers;
 pub(crate) mod http;

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use routing_rules::rules::{Filter, HeaderEdit};
 
 use super::decide::Decision;
+use super::edge::Compressed;
 use super::error::{Blame, RequestError};
 use super::headers::{self, Seen};
 use super::request::{Exchange, Life, trailer_names};
@@ -49,6 +50,8 @@ struct Relay {
     keep: bool,
     /// In flight until the body ends.
     decision: Option<Box<Decision>>,
+    /// Who compresses it, if it is compressed here.
+    compressed: Option<Box<Compressed>>,
 }
 
 /// Why a relay stopped; hyper then cuts the connection, so that no client takes a part for the whole.
@@ -59,6 +62,9 @@ pub(crate) struct ResponseBodyError(RequestError);
 /// Gives a response that Serin made the duty to end the request.
 pub(crate) fn attach(mut response: Response<ResponseBody>, life: Life) -> Response<ResponseBody> {
     life.exchange().answers(response.status());
+    if let Some(visit) = life.exchange().visit() {
+        visit.rewrite_answer(life.exchange().error(), life.exchange().request_id(), response.headers_mut());
+    }
     if life.exchange().speaks_http2() {
         // The stream ends with its answer, and the connection says in frames of its own that it will.
         response.headers_mut().remove(header::CONNECTION);
@@ -115,7 +121,13 @@ pub(crate) fn relay(
         lease: Some(lease),
         keep,
         decision: Some(decision),
+        compressed: None,
     });
+    if let Some(visit) = exchange.visit() {
+        relay.compressed = visit.compress(&mut parts, !relay.incoming.is_end_stream(), exchange.is_head());
+        // So much is compressed at once, and others wait for it.
+        relay.piece = if relay.compressed.is_some() { STREAM_PIECE } else { relay.piece };
+    }
     if relay.incoming.is_end_stream() {
         relay.end();
     }
@@ -256,7 +268,19 @@ impl Relay {
         self.decision = None;
     }
 
+    /// The next frame for the client.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
+        let Some(mut compressed) = self.compressed.take() else { return self.poll_endpoint(cx) };
+        let next = compressed.poll(cx, self.piece, |cx| self.poll_endpoint(cx));
+        if next.is_ready() {
+            self.exchange.response_moves();
+        }
+        self.compressed = Some(compressed);
+        next
+    }
+
+    /// The next frame of the endpoint.
+    fn poll_endpoint(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
         if let Some(error) = self.exchange.expired() {
             self.lease = None;
             // A limit on the whole may end while it is the client that does not read.
@@ -311,6 +335,11 @@ impl Relay {
         }
     }
 
+    fn is_given(&self) -> bool {
+        let is_compressed = self.compressed.as_ref().is_none_or(|compressed| compressed.is_done());
+        self.decision.is_none() && self.rest.is_empty() && is_compressed
+    }
+
     fn next_piece(&mut self) -> Frame<Bytes> {
         self.exchange.response_moves();
         Frame::data(self.rest.split_to(self.piece.min(self.rest.len())))
@@ -336,13 +365,14 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Text(text) => text.is_none(),
             // The connection is kept or given up exactly when the end has been seen.
-            Source::Endpoint(relay) => relay.decision.is_none() && relay.rest.is_empty(),
+            Source::Endpoint(relay) => relay.is_given(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Source::Endpoint(relay) if relay.compressed.is_some() => SizeHint::default(),
             Source::Endpoint(relay) => relay.incoming.size_hint(),
         }
     }

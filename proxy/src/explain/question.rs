@@ -76,6 +76,11 @@ impl Question {
         Ok(Some(at_ms))
     }
 
+    /// Whether it is asked for a client that speaks TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+    }
+
     /// The head as hyper would have parsed it.
     pub(super) fn parts(&self) -> Result<Parts, BadQuestion> {
         let method: Method =

@@ -203,6 +203,7 @@ impl Server {
             max_in_flight: start::in_flight_per_upstream(descriptors, worker_count),
             reserved_from: RawFd::try_from(descriptors).unwrap_or(RawFd::MAX),
             clients: Arc::new(PerClient::new(start::connections_per_client(&settings, connections))),
+            passwords: Arc::new(start::passwords(worker_count)?),
             http2: Arc::new(Share::new(worker_count)),
             log: log.clone(),
             failures: tell_failure.clone(),

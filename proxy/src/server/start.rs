@@ -25,6 +25,7 @@ use crate::control_path::source;
 use crate::control_path::source::etcd::{EtcdState, KeyTexts};
 use crate::control_path::source::file::FileSet;
 use crate::control_path::state_dir::StateDir;
+use crate::data_path::edge::Passwords;
 use crate::settings::{EtcdSettings, Settings, WebhookSettings};
 use crate::telemetry::access_log::LogSink;
 use crate::thread::{Failures, Following};
@@ -214,3 +215,8 @@ const RESERVED_DESCRIPTORS: u64 = 256;
 
 /// Connections of one client, where the settings say nothing else. Far more than an office behind one address needs.
 const MAX_PER_CLIENT: usize = 20_000;
+
+/// Where passwords are looked at: on half of the processors, so that it never takes all from those who serve.
+pub(super) fn passwords(worker_count: usize) -> Result<Passwords, StartError> {
+    Passwords::new(worker_count / 2).map_err(std::io::Error::from).map_err(system("randomness"))
+}

@@ -233,6 +233,7 @@ fn put_in_force(server: &Server, geo: Arc<dyn GeoDatabase>) {
         table: now.table.clone(),
         traffic: now.traffic.clone(),
         route_limits: now.route_limits.clone(),
+        route_edges: now.route_edges.clone(),
         listeners: Arc::clone(&now.listeners),
         upstreams: now.upstreams.clone(),
         warm: now.warm.clone(),

@@ -7,10 +7,12 @@
 
 mod activity;
 mod breaker;
+mod by_route;
 mod checked;
 mod comparison;
 mod connection;
 mod discovered;
+mod edge;
 mod endpoint;
 mod environments;
 mod evidence;
@@ -35,15 +37,17 @@ use routing_rules::table::{RouteTable, UpstreamId};
 
 pub use activity::{Activity, Look, Mark};
 pub use breaker::{Admitted, BreakerState, Results, SharedGate};
+pub use by_route::ByRoute;
 pub use checked::Checked;
 pub use comparison::{Compared, Comparison};
 pub use connection::{ConnectionCounters, ConnectionEnd, ConnectionTotals};
 pub use discovered::{Discovered, Failed, Outcome, State};
+pub use edge::{Met, RouteEdge};
 pub(crate) use endpoint::add;
 pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
 pub use environments::{KnownEnvironments, LiveEnvironments};
 pub use group::Group;
-pub use limit::{DoorTotals, RouteLimitIndex, RouteLimits, UpstreamDoor};
+pub use limit::{DoorTotals, RouteLimits, UpstreamDoor};
 pub(crate) use limit::{Entrance, RoutePlace, RouteRefusal, client_network, has_limits};
 pub use mirrored::{MirrorTally, Mirrored};
 pub use recent::RecentUser;
@@ -68,7 +72,9 @@ pub struct Snapshot {
     /// What went through routes and releases so far.
     pub traffic: TrafficIndex,
     /// What the limits of routes have counted.
-    pub route_limits: RouteLimitIndex,
+    pub route_limits: ByRoute<RouteLimits>,
+    /// What the filters of routes let in, refuse and compress.
+    pub route_edges: ByRoute<RouteEdge>,
     /// Which listener an open address belongs to. Here, because routes may name listeners: when one takes the address of
     /// another, connections that stay must meet its routes with the same snapshot.
     pub listeners: Arc<[(SocketAddr, Name)]>,
@@ -90,7 +96,8 @@ impl Snapshot {
             warm: OrdSet::new(),
             activity: Activity::default(),
             traffic: TrafficIndex::default(),
-            route_limits: RouteLimitIndex::default(),
+            route_limits: ByRoute::default(),
+            route_edges: ByRoute::default(),
             listeners: Arc::default(),
             trusted_proxies: Arc::default(),
             geo: None,

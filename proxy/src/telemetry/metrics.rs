@@ -12,7 +12,7 @@ use super::tallies::{self, CLASSES};
 use crate::data_path::error::RequestError;
 use crate::data_path::http::http2::Excess;
 use crate::data_path::listener::proxy_protocol::Refused;
-use crate::snapshot::{ConnectionEnd, ConnectionTotals, Discovered, Endpoint, Member, Mirrored, Snapshot};
+use crate::snapshot::{ConnectionEnd, ConnectionTotals, Discovered, Endpoint, Member, Met, Mirrored, Snapshot};
 
 /// What the metrics are made from, besides the counters.
 pub struct Facts<'a> {
@@ -100,6 +100,7 @@ pub fn render(workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
         publish_workers(workers);
         publish_endpoints(facts.snapshot);
         publish_route_limits(facts.snapshot);
+        publish_route_edges(facts.snapshot);
         publish_upstream_limits(facts.snapshot);
         publish_mirrors(facts.snapshot);
         publish_environments(facts.snapshot);
@@ -320,6 +321,18 @@ fn publish_route_limits(snapshot: &Snapshot) {
         }
         if let Some(count) = limits.uncounted() {
             counter!(names::ROUTE_UNCOUNTED, vec![route()]).absolute(count);
+        }
+    }
+}
+
+fn publish_route_edges(snapshot: &Snapshot) {
+    for edge in snapshot.route_edges.all() {
+        let route = || Label::new("route", edge.name().as_str().to_owned());
+        for (met, count) in Met::ANSWERS.into_iter().filter_map(|met| Some((met, edge.counted(met)?))) {
+            counter!(names::ROUTE_EDGE, vec![route(), Label::new("met", met.token())]).absolute(count);
+        }
+        for (met, count) in Met::COMPRESSED.into_iter().filter_map(|met| Some((met, edge.counted(met)?))) {
+            counter!(names::ROUTE_COMPRESSED, vec![route(), Label::new("coding", met.token())]).absolute(count);
         }
     }
 }

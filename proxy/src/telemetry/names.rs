@@ -55,6 +55,8 @@ metrics! {
     ROUTE_REFUSED = "serin_route_refused_total", Counter, ["route", "limit"], "Requests that a limit of their route refused: `rate`, `in_flight` or `in_flight_per_key`.";
     ROUTE_RATE_EVICTIONS = "serin_route_rate_evictions_total", Counter, ["route"], "Clients a rate limit forgot before their time, because there were too many at once; each got its burst back.";
     ROUTE_UNCOUNTED = "serin_route_uncounted_requests_total", Counter, ["route"], "Requests that went on without being counted by `in_flight_per_key`, because too many clients had some in flight at once.";
+    ROUTE_EDGE = "serin_route_edge_answers_total", Counter, ["route", "met"], "Requests that a filter of their route answered: `address` is not let in, `https_redirect` to TLS, `preflight` of a browser and `preflight_refused`, `no_password` given, `wrong_password`, too many `attempts` of a client, too `busy` to look at a password.";
+    ROUTE_COMPRESSED = "serin_route_compressed_responses_total", Counter, ["route", "coding"], "Responses that Serin compressed, by `zstd`, `br` or `gzip`.";
     MIRRORED = "serin_mirrored_requests_total", Counter, ["route", "outcome"], "Requests that were to be mirrored, by what became of the copy: `answered` by an endpoint, whatever it said; `failed` there; `timed_out`; or not sent: `no_endpoint` took it, `too_many` were under way, its body was `too_large`, or it came `incomplete`.";
     RELEASE_REQUESTS = "serin_release_requests_total", Counter, ["release", "group", "code"], "Requests that a release placed, by status class and the group whose upstream served.";
     RELEASE_DURATION = "serin_release_request_duration_seconds", Histogram, ["release", "group"], "Time from a request's head to the end of its response, by release and group.";

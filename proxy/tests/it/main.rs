@@ -12,6 +12,7 @@ mod support;
 mod canary;
 mod connections;
 mod deadlines;
+mod edge;
 mod filters;
 mod forwarding;
 mod geo;

@@ -12,6 +12,8 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 pub(crate) const X_SERIN_RELEASE: HeaderName = HeaderName::from_static("x-serin-release");
 /// Tells the endpoint (and with `expose`, the client) the user's group.
 pub(crate) const X_SERIN_GROUP: HeaderName = HeaderName::from_static("x-serin-group");
+/// Tells the endpoint who was let in by password.
+pub(crate) const X_SERIN_USER: HeaderName = HeaderName::from_static("x-serin-user");
 /// Tells the endpoint that nobody gets its answer: `true`.
 pub(crate) const X_SERIN_MIRROR: HeaderName = HeaderName::from_static("x-serin-mirror");
 /// Client and proxies before Serin.
@@ -211,6 +213,13 @@ pub(crate) fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> b
         .iter()
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
         .any(|candidate| candidate.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// Says that an answer depends on a request field, beside what it says already (RFC 9110 §12.5.5).
+pub(crate) fn vary_by(headers: &mut HeaderMap, name: &HeaderName) {
+    if !has_token(headers, header::VARY, name.as_str()) && !has_token(headers, header::VARY, "*") {
+        headers.append(header::VARY, name.clone().into());
+    }
 }
 
 /// The client's address: the right-most address in `X-Forwarded-For` that is not a trusted proxy's, if the peer is

@@ -14,7 +14,7 @@ mod timing;
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use http::header::{self, HeaderValue};
@@ -26,6 +26,7 @@ use routing_rules::retry::{self, Failed};
 use routing_rules::rules::{Filter, Route, Target};
 
 use super::decide::{self, Decision, Destination};
+use super::edge::Verification;
 use super::error::RequestError;
 use super::headers::{self, Seen};
 use super::http::{ConnectionState, http2};
@@ -36,6 +37,7 @@ use super::upstream::{self, Lease, Unanswered};
 use crate::moment;
 use crate::worker::Worker;
 
+use admission::Entry;
 pub(crate) use body::{RequestBody, allowed as allowed_trailers};
 pub(crate) use exchange::{Exchange, Life};
 pub(crate) use head::{Head, MAX_FIELDS, MAX_HEAD, copy_of};
@@ -52,7 +54,13 @@ pub(crate) fn serve(worker: &Rc<Worker>, connection: &Rc<ConnectionState>, reque
     let life = Life::begin(worker, connection, &request);
     let (mut parts, body) = request.into_parts();
     let planned = http2::in_terms_of_http1(&mut parts, &body);
-    match planned.and_then(|()| plan(worker, connection, life.exchange(), &mut parts)) {
+    let planned = planned.and_then(|()| plan(worker, connection, life.exchange(), &mut parts));
+    carry_out(planned, life, parts, body)
+}
+
+/// Does what was planned.
+fn carry_out(planned: Result<Plan, RequestError>, life: Life, parts: Parts, body: Incoming) -> Serving {
+    match planned {
         Ok(Plan::Send { decision, upgrade }) => {
             let mut body = RequestBody::new(body, life.exchange(), decision.route());
             // Who waits may be refused yet, and is copied when it goes on.
@@ -61,9 +69,27 @@ pub(crate) fn serve(worker: &Rc<Worker>, connection: &Rc<ConnectionState>, reque
             }
             Box::pin(forward(life, decision, upgrade, Request::from_parts(parts, body)))
         }
+        Ok(Plan::Verify(verification)) => Box::pin(verify(life, *verification, parts, body)),
         Ok(Plan::Answer(response)) => Box::pin(answer(life, Ok(response), body)),
         Err(error) => Box::pin(answer(life, Err(error), body)),
     }
+}
+
+/// Goes on with a request once its password has been looked at.
+async fn verify(
+    life: Life,
+    verification: Verification,
+    mut parts: Parts,
+    body: Incoming,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let exchange = life.exchange();
+    let planned = match exchange.visit() {
+        Some(visit) => exchange.unless_expired(pin!(visit.verify(verification))).await.flatten(),
+        None => Ok(()),
+    };
+    exchange.is_let_in();
+    let planned = planned.and_then(|()| plan(exchange.worker(), exchange.connection(), exchange, &mut parts));
+    carry_out(planned, life, parts, body).await
 }
 
 /// Answers without an endpoint, once it is known whether the connection can go on behind the body.
@@ -193,9 +219,12 @@ enum Plan {
         upgrade: Option<HeaderValue>,
     },
     Answer(Response<ResponseBody>),
+    /// Its password is to be looked at, which takes a while. Then it is planned once more.
+    Verify(Box<Verification>),
 }
 
-/// Everything synchronous: checks, decision, rewriting.
+/// Everything synchronous: checks, decision, rewriting. Of a request that had to wait at the edge of its route the checks are done,
+/// and it goes on by the rules that let it in.
 fn plan(
     worker: &Rc<Worker>,
     connection: &ConnectionState,
@@ -203,13 +232,17 @@ fn plan(
     parts: &mut Parts,
 ) -> Result<Plan, RequestError> {
     let head = Head::check(parts)?;
-    let snapshot = worker.snapshot();
+    let known = exchange.snapshot();
+    let is_checked = known.is_some();
+    let snapshot = known.unwrap_or_else(|| worker.snapshot());
     let trusted = snapshot.trusts(connection.peer);
     let client = match trusted {
         true => headers::client_address(&parts.headers, connection.peer, |address| snapshot.trusts(address)),
         false => connection.peer,
     };
-    exchange.record().target(client, &head);
+    if !is_checked {
+        exchange.record().target(client, &head);
+    }
     if trusted && let Some(id) = given_request_id(parts) {
         exchange.set_request_id(id);
     }
@@ -226,11 +259,16 @@ fn plan(
         geo: snapshot.geo.as_deref(),
     };
     let found = decide::find(&snapshot, &view).ok_or(RequestError::NoRoute)?;
-    exchange.record().route(found.route().name().as_str());
-    exchange.set_route(&snapshot, found.id());
     let route = found.route().rules();
-    head.admitted_by(route)?;
-    admission::of_route(exchange, &snapshot, &found, &view)?;
+    if !is_checked {
+        exchange.record().route(found.route().name().as_str());
+        exchange.set_route(&snapshot, found.id());
+        match admission::enter(exchange, &snapshot, &found, &view, &head, trusted)? {
+            Entry::Open => {}
+            Entry::Answer(response) => return Ok(Plan::Answer(response)),
+            Entry::Verify(verification) => return Ok(Plan::Verify(verification)),
+        }
+    }
     let placement = match route.target() {
         Target::Redirect(redirect) => return Ok(Plan::Answer(redirected(redirect, &head, connection))),
         _ => decide::place(&snapshot, &found, &view, &worker.moment()).ok_or(RequestError::NoEndpoint)?,
@@ -250,7 +288,7 @@ fn plan(
         if !route.samples() {
             stay.leave_no_sample();
         }
-        Destination::choose(worker, &snapshot, &placement, &view, exchange.started_us(), stay)
+        Destination::choose(worker, &snapshot, &placement, &view, exchange.let_in_us(), stay)
     })?;
     let placed = placement.keep(&snapshot, connection.is_secure());
     destination.upstream().count_request(exchange.now_ms());
@@ -291,6 +329,9 @@ fn rewrite_headers(
     headers::clean_request(fields, seen, trusted);
     connection.forwarding.add_to(fields, trusted);
     fields.insert(headers::X_REQUEST_ID, exchange.request_id());
+    if let Some(visit) = exchange.visit() {
+        visit.rewrite_request(fields);
+    }
     if let Some(placed) = &decision.placed {
         if let Some(name) = decision.override_header(placed) {
             fields.remove(name);

@@ -1,7 +1,7 @@
 //! Targets: the one an endpoint gets, and the one a redirect names.
 
 use http::header::{self, HeaderValue};
-use http::{Response, Uri};
+use http::{Response, StatusCode, Uri};
 use routing_rules::request::canonical;
 use routing_rules::rules::{Filter, Redirect, Route};
 
@@ -33,11 +33,17 @@ pub(super) fn rewritten_uri(head: &Head<'_>, route: &Route) -> Result<Option<Uri
 
 /// The answer that sends a client elsewhere.
 pub(super) fn redirected(redirect: &Redirect, head: &Head<'_>, connection: &ConnectionState) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::text(bytes::Bytes::new()));
-    *response.status_mut() = redirect.status;
+    let mut response = without_content(redirect.status);
     if let Ok(location) = HeaderValue::try_from(location(redirect, head, connection.listener.bound.port())) {
         response.headers_mut().insert(header::LOCATION, location);
     }
+    response
+}
+
+/// An answer that is all said by its head.
+pub(super) fn without_content(status: StatusCode) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::text(bytes::Bytes::new()));
+    *response.status_mut() = status;
     response
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use routing_rules::limit::{Rate, Slot, Taken, slot};
 
 /// Buckets by key.
-pub(super) struct Buckets {
+pub(in crate::snapshot) struct Buckets {
     rate: Rate,
     /// Made when they are first used: most limits have few clients at a time.
     pages: [OnceLock<Box<Page>>; PAGES],
@@ -55,12 +55,12 @@ impl Bucket {
 }
 
 impl Buckets {
-    pub(super) fn new(rate: Rate) -> Self {
+    pub(in crate::snapshot) fn new(rate: Rate) -> Self {
         Self { rate, pages: array::from_fn(|_| OnceLock::new()) }
     }
 
     /// Takes a token from the bucket of a key with this hash.
-    pub(super) fn take(&self, hash: u64, now_us: u64) -> Taken {
+    pub(in crate::snapshot) fn take(&self, hash: u64, now_us: u64) -> Taken {
         let (key, set) = (hash.clamp(1, CLAIMED - 1), self.set(hash));
         for spins in 0..u64::MAX {
             let seen = set.look();

@@ -8,8 +8,9 @@ mod in_flight;
 mod key;
 mod route;
 
+pub(super) use buckets::Buckets;
 pub(crate) use door::Entrance;
 pub use door::{DoorTotals, UpstreamDoor};
 pub(crate) use key::client_network;
-pub use route::{RouteLimitIndex, RouteLimits};
+pub use route::RouteLimits;
 pub(crate) use route::{RoutePlace, RouteRefusal, has_limits};

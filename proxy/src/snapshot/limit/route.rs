@@ -6,19 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use imbl::HashMap;
 use routing_rules::limit::{Taken, Wait};
 use routing_rules::request::RequestView;
 use routing_rules::rules::{LimitKey, Name, RateLimit, Route};
-use routing_rules::table::RouteId;
 
 use super::buckets::{Bucket, Buckets};
 use super::in_flight::{Entry, InFlightCounts, Slot};
 use super::key::KeyHasher;
-
-/// The limits of the routes that have any, by [`RouteId::index`].
-#[derive(Clone, Default)]
-pub struct RouteLimitIndex(HashMap<usize, Arc<RouteLimits>>);
 
 /// The limits of one route.
 pub struct RouteLimits {
@@ -78,26 +72,6 @@ pub(crate) enum RouteRefusal {
     ClientFull,
     /// Too many are in flight.
     Full,
-}
-
-impl RouteLimitIndex {
-    /// The limits of a route.
-    pub fn get(&self, id: RouteId) -> Option<&Arc<RouteLimits>> {
-        self.0.get(&id.index())
-    }
-
-    /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<RouteLimits>> {
-        self.0.values()
-    }
-
-    pub(crate) fn insert(&mut self, id: RouteId, limits: RouteLimits) {
-        self.0.insert(id.index(), Arc::new(limits));
-    }
-
-    pub(crate) fn remove(&mut self, id: RouteId) -> Option<Arc<RouteLimits>> {
-        self.0.remove(&id.index())
-    }
 }
 
 impl RouteLimits {

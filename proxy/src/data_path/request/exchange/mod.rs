@@ -23,6 +23,7 @@ use tokio::task::AbortHandle;
 use super::comparing::Comparing;
 use super::timing::Timing;
 use crate::data_path::deadline::{ConnectionLimits, Registered};
+use crate::data_path::edge::Visit;
 use crate::data_path::error::RequestError;
 use crate::data_path::http::{ConnectionState, Order, http2};
 use crate::data_path::upstream::Stay;
@@ -57,6 +58,10 @@ pub(crate) struct Exchange {
     comparing: Comparing,
     /// Its place among those of the route that are in flight.
     route_place: RefCell<Option<RoutePlace>>,
+    /// What the filters of its route know of it, if there are any.
+    visit: RefCell<Option<Rc<Visit>>>,
+    /// When nothing kept it any longer from going to an endpoint, in µs.
+    let_in_us: Cell<u64>,
     record: RefCell<Record>,
 }
 
@@ -71,10 +76,11 @@ impl Life {
     pub(crate) fn begin(worker: &Rc<Worker>, connection: &Rc<ConnectionState>, request: &Request<Incoming>) -> Self {
         let now_ms = worker.clock.now_ms();
         worker.counters.request_began();
+        let started_us = moment::now_us();
         let exchange = Rc::new(Exchange {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
-            started_us: moment::now_us(),
+            started_us,
             timing: Timing::begin(now_ms),
             task: OwnTask::default(),
             expects_continue: request.headers().contains_key(header::EXPECT),
@@ -91,6 +97,8 @@ impl Life {
             group: Cell::new(None),
             comparing: Comparing::default(),
             route_place: RefCell::new(None),
+            visit: RefCell::new(None),
+            let_in_us: Cell::new(started_us),
             record: RefCell::new(Record::begin(&worker.log, request, connection.peer)),
         });
         connection.serves(&exchange, request.version(), now_ms);
@@ -159,6 +167,34 @@ impl Exchange {
         *self.route.borrow_mut() = Some((Rc::clone(snapshot), route));
     }
 
+    /// The snapshot that says so.
+    pub(crate) fn snapshot(&self) -> Option<Rc<HeldSnapshot>> {
+        self.route.borrow().as_ref().map(|(snapshot, _)| Rc::clone(snapshot))
+    }
+
+    /// Its route has filters of the edge.
+    pub(crate) fn visits(&self, visit: Visit) -> Rc<Visit> {
+        let visit = Rc::new(visit);
+        *self.visit.borrow_mut() = Some(Rc::clone(&visit));
+        visit
+    }
+
+    /// What those filters know of it.
+    pub(crate) fn visit(&self) -> Option<Rc<Visit>> {
+        self.visit.borrow().clone()
+    }
+
+    /// It had to wait at the edge, which is nobody else's time.
+    pub(crate) fn is_let_in(&self) {
+        self.let_in_us.set(moment::now_us());
+        self.timing.has_waited(self.now_ms());
+    }
+
+    /// When it could have gone to an endpoint, in µs of [`moment`].
+    pub(crate) fn let_in_us(&self) -> u64 {
+        self.let_in_us.get()
+    }
+
     /// And of which group.
     pub(crate) fn set_group(&self, release: ReleaseId, group: Group) {
         self.group.set(Some((release, group)));
@@ -182,7 +218,7 @@ impl Exchange {
 
     /// There is no body: the head was all.
     pub(crate) fn head_is_all(&self) {
-        self.request_complete(self.started_us);
+        self.request_complete(self.let_in_us());
     }
 
     /// The last byte of the body came: what follows is the endpoint's time.

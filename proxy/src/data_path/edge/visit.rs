@@ -1,0 +1,175 @@
+//! One request at the edge of its route: what is known of it there, and what its answer is given on the way out.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::response::Parts;
+use routing_rules::request::RequestView;
+use routing_rules::rules::{BasicAuth, Coding, Cors, Credentials};
+
+use super::{Compressed, Obstacle, Passwords, Verification};
+use crate::data_path::error::RequestError;
+use crate::data_path::headers;
+use crate::snapshot::{Met, RouteEdge};
+
+/// Kept while the request is under way.
+pub(crate) struct Visit {
+    edge: Arc<RouteEdge>,
+    is_secure: bool,
+    origin: Option<HeaderValue>,
+    is_preflight: bool,
+    coding: Option<Coding>,
+    user: RefCell<Option<HeaderValue>>,
+}
+
+impl Visit {
+    pub(crate) fn begin(edge: &Arc<RouteEdge>, request: &RequestView<'_>, is_secure: bool) -> Self {
+        let rules = edge.rules();
+        let compress = rules.compress.as_ref();
+        Self {
+            edge: Arc::clone(edge),
+            is_secure,
+            origin: rules.cors.as_ref().and_then(|_| Cors::origin(request.headers).cloned()),
+            is_preflight: rules.cors.is_some() && Cors::is_preflight(request),
+            coding: compress.and_then(|compress| compress.coding_for(request.method, request.headers)),
+            user: RefCell::default(),
+        }
+    }
+
+    /// What stands in the way, if anything does; it is counted.
+    pub(crate) fn obstacle(&self, request: &RequestView<'_>) -> Option<Obstacle> {
+        let obstacle = super::obstacle(self.edge.rules(), request, self.is_secure)?;
+        self.edge.count(match obstacle {
+            Obstacle::Address => Met::Address,
+            Obstacle::HttpsRedirect => Met::HttpsRedirect,
+            Obstacle::Preflight(true) => Met::Preflight,
+            Obstacle::Preflight(false) => Met::PreflightRefused,
+        });
+        Some(obstacle)
+    }
+
+    pub(crate) fn edge(&self) -> &RouteEdge {
+        &self.edge
+    }
+
+    /// Asks for the password, if the route does. What has to be looked at closely takes its time, and is returned.
+    ///
+    /// # Errors
+    /// There is none, or its client tries too many.
+    pub(crate) fn ask_password(
+        &self,
+        passwords: &Arc<Passwords>,
+        request: &RequestView<'_>,
+        now_us: u64,
+    ) -> Result<Option<Verification>, RequestError> {
+        let Some(auth) = &self.edge.rules().basic_auth else { return Ok(None) };
+        let Some(credentials) = Credentials::of(request.headers) else {
+            self.edge.count(Met::NoPassword);
+            return Err(RequestError::Unauthorized);
+        };
+        if passwords.knows(auth, &credentials) {
+            self.set_user(&credentials);
+            return Ok(None);
+        }
+        self.edge.attempt(request.client, now_us).map_err(|wait| {
+            self.edge.count(Met::Attempts);
+            RequestError::TooManyAttempts(wait.retry_after_s())
+        })?;
+        Ok(Some(Verification::new(passwords, self.edge.rules(), credentials)))
+    }
+
+    /// Looks at the password.
+    ///
+    /// # Errors
+    /// It is wrong, or too many wait to be looked at.
+    pub(crate) async fn verify(&self, verification: Verification) -> Result<(), RequestError> {
+        match verification.run().await {
+            Ok(credentials) => {
+                self.set_user(&credentials);
+                Ok(())
+            }
+            Err(error) => {
+                self.edge.count(if error == RequestError::PasswordsBusy { Met::Busy } else { Met::WrongPassword });
+                Err(error)
+            }
+        }
+    }
+
+    fn set_user(&self, credentials: &Credentials) {
+        // Names in rules are visible ASCII, and this one is among them.
+        *self.user.borrow_mut() = HeaderValue::from_str(credentials.user()).ok();
+    }
+
+    /// Tells the endpoint who was let in, and not by which password.
+    pub(crate) fn rewrite_request(&self, fields: &mut HeaderMap) {
+        let Some(auth) = &self.edge.rules().basic_auth else { return };
+        if !auth.keeps_authorization() {
+            fields.remove(header::AUTHORIZATION);
+        }
+        if let Some(user) = self.user.borrow().clone() {
+            fields.insert(headers::X_SERIN_USER, user);
+        }
+    }
+
+    /// Tells the client what the filters have to say beside an answer.
+    pub(crate) fn rewrite_answer(&self, error: Option<RequestError>, request_id: HeaderValue, fields: &mut HeaderMap) {
+        let rules = self.edge.rules();
+        let challenge = rules.basic_auth.as_ref().map(BasicAuth::challenge);
+        if let Some(challenge) = challenge.filter(|_| error == Some(RequestError::Unauthorized)) {
+            fields.insert(header::WWW_AUTHENTICATE, challenge.clone());
+        }
+        if let Some(hsts) = rules.hsts.as_ref().filter(|_| self.is_secure) {
+            fields.insert(header::STRICT_TRANSPORT_SECURITY, hsts.value().clone());
+        }
+        if let Some(security_headers) = &rules.security_headers {
+            security_headers.add_to(fields);
+        }
+        if rules.expose_request_id {
+            fields.insert(headers::X_REQUEST_ID, request_id);
+        }
+        if let Some(cors) = &rules.cors {
+            cors.apply(self.origin.as_ref(), self.is_preflight, fields);
+            headers::vary_by(fields, &header::ORIGIN);
+        }
+    }
+
+    /// Rewrites the head of an answer that is to be compressed. Returns who compresses the body, if there is one.
+    pub(crate) fn compress(&self, parts: &mut Parts, has_body: bool, is_head: bool) -> Option<Box<Compressed>> {
+        let compress = self.edge.rules().compress.as_ref()?;
+        if parts.status == http::StatusCode::NOT_MODIFIED {
+            headers::vary_by(&mut parts.headers, &header::ACCEPT_ENCODING);
+            return None;
+        }
+        if !(has_body || is_head) || !compress.fits(parts.status, &parts.headers) {
+            return None;
+        }
+        headers::vary_by(&mut parts.headers, &header::ACCEPT_ENCODING);
+        let coding = self.coding?;
+        let compressed = match has_body {
+            true => Some(Box::new(Compressed::new(coding)?)),
+            false => None,
+        };
+        become_encoded(&mut parts.headers, coding);
+        if has_body {
+            self.edge.count(Met::Compressed(coding));
+        }
+        compressed
+    }
+}
+
+/// A head speaks of the content as it is sent (RFC 9110 §8.8.1): a strong tag, a length, a digest or ranges would be of another one.
+fn become_encoded(fields: &mut HeaderMap, coding: Coding) {
+    fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.token()));
+    fields.remove(header::CONTENT_LENGTH);
+    fields.remove(header::ACCEPT_RANGES);
+    for digest in ["content-md5", "content-digest", "repr-digest", "digest"] {
+        fields.remove(digest);
+    }
+    if let Some(tag) = fields.get_mut(header::ETAG)
+        && tag.as_bytes().first() == Some(&b'"')
+        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat())
+    {
+        *tag = weak;
+    }
+}
