@@ -5,6 +5,7 @@ mod floods;
 mod lasting;
 mod sharing;
 mod streams;
+mod websocket;
 
 use crate::support::{Origin, Serin, Then};
 

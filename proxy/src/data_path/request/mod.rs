@@ -32,7 +32,7 @@ use super::headers::{self, Seen};
 use super::http::{ConnectionState, http2};
 use super::mirror;
 use super::response::{self, ResponseBody};
-use super::tunnel;
+use super::tunnel::{self, Switching, Upgrade};
 use super::upstream::{self, Lease, Unanswered};
 use crate::moment;
 use crate::worker::Worker;
@@ -109,7 +109,7 @@ async fn answer(
 async fn forward(
     life: Life,
     mut decision: Box<Decision>,
-    upgrade: Option<HeaderValue>,
+    upgrade: Option<Upgrade>,
     mut request: Request<RequestBody>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     if !request.body().is_empty()
@@ -186,7 +186,7 @@ fn retry(
 fn respond(
     life: Life,
     decision: Box<Decision>,
-    upgrade: Option<HeaderValue>,
+    upgrade: Option<Upgrade>,
     answer: Result<(Response<Incoming>, Lease), RequestError>,
 ) -> Response<ResponseBody> {
     let (head, lease) = match answer {
@@ -199,6 +199,9 @@ fn respond(
     life.exchange().response_head_came();
     let relayed = match head.status() {
         StatusCode::SWITCHING_PROTOCOLS => tunnel::switch(life, head, lease, decision, upgrade),
+        status if upgrade.as_ref().is_some_and(|upgrade| upgrade.misleads(status)) => {
+            Err((RequestError::BadResponse, life))
+        }
         _ => response::relay(life, head, lease, decision, upgrade.is_some()),
     };
     match relayed {
@@ -216,7 +219,7 @@ enum Plan {
     Send {
         decision: Box<Decision>,
         /// The protocol the client asked to switch to, if the route allows it.
-        upgrade: Option<HeaderValue>,
+        upgrade: Option<Upgrade>,
     },
     Answer(Response<ResponseBody>),
     /// Its password is to be looked at, which takes a while. Then it is planned once more.
@@ -281,7 +284,7 @@ fn plan(
     exchange.set_limits(route.timeouts());
     let id = found.id();
     let seen = head.seen;
-    let upgrade = if seen.upgrade { wanted_upgrade(parts, seen, route) } else { None };
+    let upgrade = if seen.upgrade { wanted_upgrade(parts, seen, route)? } else { None };
     let uri = rewritten_uri(&head, route)?;
     let host = head.host_value();
     let destination = exchange.enter(|stay| {
@@ -323,7 +326,7 @@ fn rewrite_headers(
     exchange: &Exchange,
     decision: &Decision,
     trusted: bool,
-    upgrade: Option<&HeaderValue>,
+    upgrade: Option<&Upgrade>,
 ) {
     let fields = &mut parts.headers;
     headers::clean_request(fields, seen, trusted);
@@ -339,9 +342,9 @@ fn rewrite_headers(
         fields.insert(headers::X_SERIN_RELEASE, placed.name.clone());
         fields.insert(headers::X_SERIN_GROUP, HeaderValue::from_static(placed.group.as_str()));
     }
-    if let Some(protocol) = upgrade {
+    if let Some(upgrade) = upgrade {
         fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        fields.insert(header::UPGRADE, protocol.clone());
+        fields.insert(header::UPGRADE, upgrade.protocol().clone());
     }
     let route = decision.route();
     if !route.trailers().is_empty() {
@@ -372,13 +375,19 @@ fn given_request_id(parts: &Parts) -> Option<HeaderValue> {
     sound.then(|| id.clone())
 }
 
-/// The protocol a client asks to switch to, if it asks rightly (RFC 9110 §7.8) and the route allows it.
-fn wanted_upgrade(parts: &Parts, seen: Seen, route: &Route) -> Option<HeaderValue> {
-    let wanted = parts.headers.get(header::UPGRADE)?;
+/// The protocol a client asks to switch to, if it asks rightly (RFC 9110 §7.8) and the route allows it. Without that, a request
+/// of HTTP/1 is one like any other; one of HTTP/2 would be none.
+fn wanted_upgrade(parts: &Parts, seen: Seen, route: &Route) -> Result<Option<Upgrade>, RequestError> {
+    let switching = parts.extensions.get::<Switching>().cloned();
+    let Some(wanted) = parts.headers.get(header::UPGRADE) else { return Ok(None) };
     let asks = parts.version == Version::HTTP_11
         && headers::has_token(&parts.headers, header::CONNECTION, "upgrade")
         && !seen.transfer_encoding
         && !seen.content_length;
     let allowed = route.upgrades().iter().any(|protocol| wanted.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
-    (asks && allowed).then(|| wanted.clone())
+    match asks && allowed {
+        true => Ok(Some(Upgrade::new(wanted.clone(), switching))),
+        false if switching.is_some() => Err(RequestError::ConnectMethod),
+        false => Ok(None),
+    }
 }

@@ -29,6 +29,8 @@ pub(super) struct Timing {
     response_moved_ms: Cell<u64>,
     /// Since when the endpoint's next body bytes are awaited; 0 if they are not.
     waits_for_endpoint_ms: Cell<u64>,
+    /// The limits of requests and answers are not for it.
+    is_tunnel: Cell<bool>,
 }
 
 impl Timing {
@@ -45,11 +47,16 @@ impl Timing {
             answered: Cell::new(false),
             response_moved_ms: Cell::new(now_ms),
             waits_for_endpoint_ms: Cell::new(0),
+            is_tunnel: Cell::new(false),
         }
     }
 
     pub(super) fn set_limits(&self, limits: &Timeouts) {
         self.limits.set(*limits);
+    }
+
+    pub(super) fn becomes_tunnel(&self) {
+        self.is_tunnel.set(true);
     }
 
     pub(super) fn request_complete(&self, now_ms: u64) {
@@ -122,6 +129,9 @@ impl Timing {
     /// What the time limit that is over means, if one is. The client may leave a response unread for so long, if that is a matter of
     /// the request and not of its connection.
     pub(super) fn late(&self, stall_ms: Option<u64>, now_ms: u64) -> Option<RequestError> {
+        if self.is_tunnel.get() {
+            return None;
+        }
         let limits = self.limits.get();
         let over = |since_ms: u64, limit: Duration| now_ms.saturating_sub(since_ms) as u128 >= limit.as_millis();
         let answered = self.answered.get();

@@ -8,10 +8,13 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Uri, Version};
 use http_body::Body;
+use hyper::ext::Protocol;
+use hyper::upgrade::OnUpgrade;
 use routing_rules::request::canonical;
 
 use crate::data_path::error::RequestError;
 use crate::data_path::request::{MAX_FIELDS, MAX_HEAD};
+use crate::data_path::tunnel::Switching;
 
 /// Rewrites the head of an HTTP/2 request; that of any other stays as it is.
 pub(crate) fn in_terms_of_http1(parts: &mut Parts, body: &impl Body) -> Result<(), RequestError> {
@@ -19,14 +22,34 @@ pub(crate) fn in_terms_of_http1(parts: &mut Parts, body: &impl Body) -> Result<(
         return Ok(());
     }
     parts.version = Version::HTTP_11;
-    if parts.method == Method::CONNECT {
+    let connects = parts.method == Method::CONNECT;
+    let protocol = parts.extensions.remove::<Protocol>();
+    if connects && protocol.is_none() {
         // It is refused whatever it says, and has neither path nor body.
         return Ok(());
     }
     check_fields(parts)?;
     name_host(parts)?;
     leave_path(parts)?;
-    frame(parts, !body.is_end_stream());
+    match protocol.filter(|_| connects) {
+        Some(protocol) => switch(parts, &protocol)?,
+        None => frame(parts, !body.is_end_stream()),
+    }
+    Ok(())
+}
+
+/// A request to speak another protocol over its stream asks for an upgrade in HTTP/1 (RFC 8441 §5). The stream waits in the
+/// extensions.
+fn switch(parts: &mut Parts, protocol: &Protocol) -> Result<(), RequestError> {
+    let name = HeaderValue::from_str(protocol.as_str()).map_err(|_| RequestError::Malformed("invalid protocol"))?;
+    if parts.headers.remove(header::CONTENT_LENGTH).is_some() {
+        return Err(RequestError::Malformed("a length of what has none"));
+    }
+    let Some(stream) = parts.extensions.remove::<OnUpgrade>() else { return Err(RequestError::ConnectMethod) };
+    parts.method = Method::GET;
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    parts.headers.insert(header::UPGRADE, name);
+    parts.extensions.insert(Switching::new(stream, &mut parts.headers));
     Ok(())
 }
 

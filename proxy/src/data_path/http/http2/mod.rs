@@ -140,6 +140,8 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for OwnTasks {
 fn builder(tasks: OwnTasks) -> Builder<OwnTasks> {
     let mut builder = Builder::new(tasks);
     builder
+        // WebSocket (RFC 8441).
+        .enable_connect_protocol()
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_LIST)
         .initial_stream_window_size(STREAM_WINDOW)

@@ -210,6 +210,11 @@ impl Exchange {
         *self.route_place.borrow_mut() = place;
     }
 
+    /// The route's limits are about requests and answers; a tunnel has its own.
+    pub(crate) fn becomes_tunnel(&self) {
+        self.timing.becomes_tunnel();
+    }
+
     pub(crate) fn set_limits(&self, limits: &Timeouts) {
         self.timing.set_limits(limits);
     }

@@ -1,17 +1,18 @@
 //! Upgraded connections: after a 101 that was asked for, bytes are passed on as they are, in both directions, until
 //! both sides have closed or nothing moves for too long.
 
+mod switching;
+
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::Connection;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use routing_rules::rules::Timeouts;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -19,13 +20,14 @@ use tokio::task::AbortHandle;
 
 use super::decide::Decision;
 use super::error::RequestError;
-use super::headers;
 use super::http::{ClientStream, ConnectionState, Phase};
 use super::request::{Life, RequestBody};
 use super::response::{self, ResponseBody};
 use super::upstream::{EndpointConnection, EndpointIo, Lease, Lifetime};
 use crate::snapshot::ConnectionEnd;
 use crate::worker::Worker;
+use switching::Switched;
+pub(crate) use switching::{Switching, Upgrade};
 
 /// The endpoint's socket and what was read from it beyond the 101, once hyper has let go of it.
 pub(crate) type Handover = oneshot::Receiver<(TcpStream, Bytes)>;
@@ -67,38 +69,35 @@ impl Drop for Driver {
     }
 }
 
-/// Turns an endpoint's 101 into the client's, and leaves the tunnel to the connection. A 101 nobody asked for, or to
-/// another protocol, is a bad response.
+/// Turns an endpoint's 101 into what the client is told, and leaves the tunnel to the connection, or to a task with HTTP/2. A
+/// 101 nobody asked for, or to another protocol, is a bad response.
 pub(crate) fn switch(
     life: Life,
     head: Response<Incoming>,
     lease: Lease,
     decision: Box<Decision>,
-    asked: Option<HeaderValue>,
+    asked: Option<Upgrade>,
 ) -> Result<Response<ResponseBody>, (RequestError, Life)> {
     let (mut parts, _) = head.into_parts();
-    let protocol = parts.headers.get(header::UPGRADE).cloned();
-    let agreed = match (asked, protocol) {
-        (Some(asked), Some(given)) if asked.as_bytes().eq_ignore_ascii_case(given.as_bytes()) => given,
-        _ => return Err((RequestError::BadResponse, life)),
+    let Some(switched) = asked.and_then(|asked| asked.agreed(&mut parts)) else {
+        return Err((RequestError::BadResponse, life));
     };
-    life.exchange().endpoint_answered(parts.status);
-    let seen = headers::Seen::of(&parts.headers);
-    headers::clean_response(&mut parts.headers, seen);
-    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    parts.headers.insert(header::UPGRADE, agreed);
-    life.exchange().set_status(StatusCode::SWITCHING_PROTOCOLS);
-    // The route's limits are about requests and answers; a tunnel has its own.
-    life.exchange().set_limits(&Timeouts::default());
+    let exchange = Rc::clone(life.exchange());
+    exchange.endpoint_answered(StatusCode::SWITCHING_PROTOCOLS);
+    exchange.set_status(parts.status);
+    exchange.becomes_tunnel();
     let idle = decision.route().timeouts().tunnel_idle;
-    let connection = Rc::clone(life.exchange().connection());
     let EndpointConnection { handover, mut lifetime, .. } = lease.connection;
     lifetime.ends(ConnectionEnd::Tunnel);
-    connection.set_tunnel(PendingTunnel { handover, idle, decision, life, _lifetime: lifetime });
+    let pending = PendingTunnel { handover, idle, decision, life, _lifetime: lifetime };
+    match switched {
+        Switched::Connection => exchange.connection().set_tunnel(pending),
+        Switched::Stream(stream) => drop(tokio::task::spawn_local(run_over(stream, pending))),
+    }
     Ok(Response::from_parts(parts, response::ResponseBody::text(Bytes::new())))
 }
 
-/// Runs a tunnel to its end. `unread` is what the client sent after its request.
+/// Runs a tunnel over a client's connection to its end. `unread` is what the client sent after its request.
 pub(crate) async fn run(
     worker: &Worker,
     state: &ConnectionState,
@@ -106,17 +105,35 @@ pub(crate) async fn run(
     unread: Bytes,
     pending: PendingTunnel,
 ) {
-    let PendingTunnel { handover, idle, decision, mut life, _lifetime } = pending;
     state.enter(Phase::Tunnel, worker.clock.now_ms());
+    tokio::select! {
+        () = relay(worker, client, unread, pending) => {}
+        () = state.ordered_to_close() => {}
+    }
+}
+
+/// Runs a tunnel over one stream of a client to its end. It ends with the connection, too.
+async fn run_over(stream: OnUpgrade, pending: PendingTunnel) {
+    let worker = Rc::clone(pending.life.exchange().worker());
+    // Until the answer is on its way there is no stream.
+    if let Ok(stream) = stream.await {
+        relay(&worker, TokioIo::new(stream), Bytes::new(), pending).await;
+    }
+}
+
+async fn relay(worker: &Worker, client: impl AsyncRead + AsyncWrite, unread: Bytes, pending: PendingTunnel) {
+    let PendingTunnel { handover, idle, decision, mut life, _lifetime } = pending;
     let Ok((endpoint, early)) = handover.await else {
         life.exchange().fail(RequestError::ResponseCut);
         return;
     };
-    worker.counters.tunnel_opened();
+    let _open = Open::begin(worker);
     let moved = std::cell::Cell::new(worker.clock.now_ms());
     let (client_read, client_write) = tokio::io::split(client);
     let (endpoint_read, endpoint_write) = endpoint.into_split();
     let exchange = Rc::clone(life.exchange());
+    // It is over when it is, also if nobody waits for its end.
+    life.completed();
     let up = pump(client_read, endpoint_write, unread, |count| {
         moved.set(worker.clock.now_ms());
         exchange.request_bytes_came(count);
@@ -138,11 +155,24 @@ pub(crate) async fn run(
     tokio::select! {
         _ = async { tokio::try_join!(up, down) } => {}
         () = watch => worker.counters.tunnel_idle(),
-        () = state.ordered_to_close() => {}
     }
-    worker.counters.tunnel_closed();
     drop(decision);
-    life.completed();
+}
+
+/// A tunnel counts as open until this is dropped.
+struct Open<'w>(&'w Worker);
+
+impl<'w> Open<'w> {
+    fn begin(worker: &'w Worker) -> Self {
+        worker.counters.tunnel_opened();
+        Self(worker)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.counters.tunnel_closed();
+    }
 }
 
 /// Passes bytes one way. The end of one direction is passed on as a half-close. Bytes that cannot be written end this
