@@ -10,7 +10,7 @@ use routing_rules::release::ReleaseContext;
 use routing_rules::request::RequestView;
 use routing_rules::rules::{
     Balance, Connections, ConsistentHash, Dwrr, Filter, HashKey, HealthCheck, HttpProbe, Kind, LimitKey, Measure,
-    Mirror, Name, Probe, Queue, RateLimit, ReplacePrefix, Retry, RuleSet, UpstreamLimits,
+    Mirror, Name, Probe, Protocol, Queue, RateLimit, ReplacePrefix, Retry, RuleSet, UpstreamLimits,
 };
 use routing_rules::spec::{InFlight, Percent, RouteSpec, Spec, UpstreamSpec};
 use routing_rules::table::RouteTable;
@@ -184,18 +184,22 @@ const CASES: &[&str] = &[
     routes.e.mirror: a route that redirects sends no request that could be mirrored
     routes.b.mirror.upstream: there is no upstream `gone`"#,
     // connections
-    r#"{"upstreams": {"a": {"connections": {"max_age": "1s", "max_requests": 1, "idle_timeout": "100ms", "warm": 64, "tcp_keepalive": "1s", "tcp_user_timeout": "1h"}},
-                      "b": {"connections": {"max_age": "0s", "max_requests": 0, "idle_timeout": "99ms", "warm": 65, "tcp_keepalive": "999ms", "tcp_user_timeout": "0s"}},
-                      "c": {"connections": {"max_age": "25h", "max_requests": 1000001, "idle_timeout": "61m", "tcp_keepalive": "2h", "tcp_user_timeout": "2h"}}}}
+    r#"{"upstreams": {"a": {"connections": {"max_age": "1s", "max_requests": 1, "max_streams": 1, "ping": "1s", "idle_timeout": "100ms", "warm": 64, "tcp_keepalive": "1s", "tcp_user_timeout": "1h"}},
+                      "b": {"connections": {"max_age": "0s", "max_requests": 0, "max_streams": 0, "ping": "999ms", "idle_timeout": "99ms", "warm": 65, "tcp_keepalive": "999ms", "tcp_user_timeout": "0s"}},
+                      "c": {"connections": {"max_age": "25h", "max_requests": 1000001, "max_streams": 1001, "ping": "61m", "idle_timeout": "61m", "tcp_keepalive": "2h", "tcp_user_timeout": "2h"}}}}
     ---
     upstreams.b.connections.max_age: 0s is not between 1s and 24h
     upstreams.b.connections.max_requests: 0 is not between 1 and 1000000
+    upstreams.b.connections.max_streams: 0 is not between 1 and 1000
+    upstreams.b.connections.ping: 999ms is not between 1s and 1h
     upstreams.b.connections.idle_timeout: 99ms is not between 100ms and 1h
     upstreams.b.connections.warm: 65 is not between 0 and 64
     upstreams.b.connections.tcp_keepalive: 999ms is not between 1s and 1h
     upstreams.b.connections.tcp_user_timeout: 0s is not between 1s and 1h
     upstreams.c.connections.max_age: 25h is not between 1s and 24h
     upstreams.c.connections.max_requests: 1000001 is not between 1 and 1000000
+    upstreams.c.connections.max_streams: 1001 is not between 1 and 1000
+    upstreams.c.connections.ping: 3660s is not between 1s and 1h
     upstreams.c.connections.idle_timeout: 3660s is not between 100ms and 1h
     upstreams.c.connections.tcp_keepalive: 2h is not between 1s and 1h
     upstreams.c.connections.tcp_user_timeout: 2h is not between 1s and 1h"#,
@@ -395,8 +399,9 @@ const UNREADABLE: &[(&str, &str)] = &[
     (r#""health": {"status": ["299-200"]}"#, "`299-200` ends before it begins"),
     (
         r#""connections": {"keepalive": "5s"}"#,
-        "unknown field `keepalive`, expected one of `max_age`, `max_requests`, `idle_timeout`, `warm`, `tcp_keepalive`, `tcp_user_timeout`",
+        "unknown field `keepalive`, expected one of `max_age`, `max_requests`, `max_streams`, `ping`, `idle_timeout`, `warm`, `tcp_keepalive`, `tcp_user_timeout`",
     ),
+    (r#""protocol": "http2""#, "unknown variant `http2`, expected `http1` or `h2c`"),
     (r#""retry": {"attempts": 2}"#, "unknown field `attempts`, expected `tries` or `budget`"),
     (r#""limits": {"in_flight": 0}"#, "`0` is neither a number from 1 to 1000000 nor `auto`"),
     (r#""limits": {"in_flight": "Auto"}"#, "`Auto` is neither a number from 1 to 1000000 nor `auto`"),
@@ -425,7 +430,7 @@ fn what_cannot_be_read_is_named() {
 
 #[test]
 fn breakers_retries_and_limits_have_defaults() {
-    let json = r#"{"upstreams": {"u": {}, "w": {}, "v": {"breaker": false}, "x": {"breaker": {"condition": "RequestThreshold() > 1 ", "open": "2m", "streak": 7}},
+    let json = r#"{"upstreams": {"u": {}, "w": {"protocol": "h2c"}, "v": {"breaker": false}, "x": {"breaker": {"condition": "RequestThreshold() > 1 ", "open": "2m", "streak": 7}},
                                  "y": {"group_breaker": {"condition": "RequestThreshold() > 1", "fallback": "u"}, "limits": {"in_flight": 7, "queue": {"length": 3}}}},
                    "routes": {"r": {"upstream": "u", "limits": {"rate_limit": {"rate": " 300 / m "}}}, "s": {"upstream": "u", "limits": {"rate_limit": {"rate": "5/h"}}}}}"#;
     let spec: Spec = serde_json::from_str(json).unwrap();
@@ -439,6 +444,7 @@ fn breakers_retries_and_limits_have_defaults() {
     assert_eq!(upstream("u").retry(), &Retry { tries: 2, budget: Percent::from_basis_points(2_000).unwrap() });
     assert_eq!(upstream("u").limits(), &UpstreamLimits::default());
     assert_eq!(upstream("u").connections(), &Connections::default());
+    assert_eq!((upstream("u").protocol(), upstream("w").protocol()), (Protocol::Http1, Protocol::Http2));
     assert!(upstream("u").group_breaker().is_none() && upstream("v").breaker().is_none());
     let breaker = upstream("x").breaker().unwrap();
     assert_eq!(breaker.condition.as_ref().unwrap().to_string(), "RequestThreshold() > 1");

@@ -72,6 +72,10 @@ pub(crate) enum RequestError {
     TooManyAttempts(u64),
     /// Too many passwords wait to be looked at.
     PasswordsBusy,
+    /// The client asks for another protocol, which connections that requests share cannot be turned to.
+    SharedUpgrade,
+    /// The time is over that the client itself allows.
+    DeadlineExceeded,
 }
 
 /// Whose fault an error is.
@@ -87,7 +91,7 @@ pub(crate) enum Blame {
 
 impl RequestError {
     /// Every error once, for metrics that exist before the first event.
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::Malformed(""),
         Self::ConnectMethod,
         Self::TransferCoding,
@@ -116,6 +120,8 @@ impl RequestError {
         Self::Unauthorized,
         Self::TooManyAttempts(1),
         Self::PasswordsBusy,
+        Self::SharedUpgrade,
+        Self::DeadlineExceeded,
     ];
 
     /// The place in [`Self::ALL`], which is also the place of its counter.
@@ -149,6 +155,8 @@ impl RequestError {
             Self::Unauthorized => 25,
             Self::TooManyAttempts(_) => 26,
             Self::PasswordsBusy => 27,
+            Self::SharedUpgrade => 28,
+            Self::DeadlineExceeded => 29,
         }
     }
 
@@ -157,7 +165,7 @@ impl RequestError {
         match self {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::ConnectMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::TransferCoding | Self::SharedUpgrade => StatusCode::NOT_IMPLEMENTED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -172,7 +180,7 @@ impl RequestError {
             Self::PasswordsBusy => StatusCode::SERVICE_UNAVAILABLE,
             Self::RouteFull | Self::UpstreamFull | Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect | Self::BadResponse | Self::ResponseCut => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -194,6 +202,7 @@ impl RequestError {
             | Self::AddressDenied
             | Self::Unauthorized
             | Self::TooManyAttempts(_)
+            | Self::DeadlineExceeded
             | Self::ClientFull => Blame::Client,
             Self::Connect | Self::ConnectTimeout | Self::BadResponse | Self::ResponseTimeout | Self::ResponseCut => {
                 Blame::Upstream
@@ -204,6 +213,7 @@ impl RequestError {
             | Self::RouteFull
             | Self::UpstreamFull
             | Self::PasswordsBusy
+            | Self::SharedUpgrade
             | Self::QueueTimeout => Blame::Proxy,
         }
     }
@@ -248,6 +258,8 @@ impl RequestError {
             Self::Unauthorized => "unauthorized",
             Self::TooManyAttempts(_) => "too_many_attempts",
             Self::PasswordsBusy => "passwords_busy",
+            Self::SharedUpgrade => "shared_upgrade",
+            Self::DeadlineExceeded => "deadline_exceeded",
         }
     }
 
@@ -282,6 +294,8 @@ impl RequestError {
             Self::Unauthorized => "name and password needed",
             Self::TooManyAttempts(_) => "too many passwords tried",
             Self::PasswordsBusy => "too many passwords at once",
+            Self::SharedUpgrade => "no upgrade over HTTP/2 to the endpoint",
+            Self::DeadlineExceeded => "the client's deadline is over",
         }
     }
 
@@ -316,6 +330,8 @@ impl RequestError {
             | Self::Unauthorized
             | Self::TooManyAttempts(_)
             | Self::PasswordsBusy
+            | Self::SharedUpgrade
+            | Self::DeadlineExceeded
             | Self::QueueTimeout => false,
         }
     }

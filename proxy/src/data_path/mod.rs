@@ -4,6 +4,7 @@ pub(crate) mod deadline;
 pub(crate) mod decide;
 pub(crate) mod edge;
 pub(crate) mod error;
+pub(crate) mod grpc;
 pub(crate) mod headers;
 pub(crate) mod http;
 pub(crate) mod listener;

@@ -46,6 +46,8 @@ struct Relay {
     trailers: Box<[HeaderName]>,
     /// The connection the body comes from.
     lease: Option<Lease>,
+    /// Whether other requests share it.
+    is_shared: bool,
     /// Whether it may serve another request once both bodies are at their end.
     keep: bool,
     /// In flight until the body ends.
@@ -118,6 +120,7 @@ pub(crate) fn relay(
         piece: if exchange.speaks_http2() { STREAM_PIECE } else { usize::MAX },
         exchange: Rc::clone(exchange),
         trailers: decision.route().trailers().into(),
+        is_shared: lease.is_shared(),
         lease: Some(lease),
         keep,
         decision: Some(decision),
@@ -298,11 +301,12 @@ impl Relay {
                 self.exchange.waits_for_endpoint();
                 Poll::Pending
             }
-            Poll::Ready(None) => {
+            // hyper also says so of a stream that its endpoint has reset without an error.
+            Poll::Ready(None) if !self.is_shared || self.incoming.is_end_stream() => {
                 self.end();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(_))) => {
+            Poll::Ready(None | Some(Err(_))) => {
                 self.lease = None;
                 // A request body that broke ends the connection to the endpoint too, and that is the client's doing.
                 if self.exchange.error().is_none() {

@@ -25,6 +25,7 @@ mod proxy_protocol;
 mod refusals;
 mod streaming;
 mod upgrade;
+mod upstream_http2;
 mod wire_cases;
 
 mod tidy;

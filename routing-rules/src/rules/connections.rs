@@ -13,6 +13,10 @@ pub struct Connections {
     pub max_age_ms: Option<u64>,
     /// How many requests one serves at most, at least 1.
     pub max_requests: Option<u32>,
+    /// How many requests one of HTTP/2 has under way at most.
+    pub max_streams: u32,
+    /// After how long without a byte one of HTTP/2 with requests under way is asked for its other end.
+    pub ping: Duration,
     /// How long one is kept without a request.
     pub idle_timeout_ms: u64,
     /// How many each worker opens ahead of requests.
@@ -42,6 +46,10 @@ impl Default for Connections {
         Self {
             max_age_ms: None,
             max_requests: None,
+            // What servers commonly allow.
+            max_streams: 100,
+            // What servers of gRPC allow is one in five minutes.
+            ping: Duration::from_secs(360),
             // What common servers allow begins at a minute.
             idle_timeout_ms: 55_000,
             warm: 0,
@@ -56,6 +64,8 @@ pub(super) fn connections(spec: &ConnectionsSpec, mut problems: Problems<'_>) ->
     let default = Connections::default();
     let max_age_ms = span_ms(spec.max_age, 1_000, 86_400_000, problems.at("max_age"));
     let max_requests = number(spec.max_requests, 1..=1_000_000, problems.at("max_requests"));
+    let max_streams = number(spec.max_streams, 1..=1_000, problems.at("max_streams"));
+    let ping_ms = span_ms(spec.ping, 1_000, HOUR_MS, problems.at("ping"));
     let idle_timeout_ms = span_ms(spec.idle_timeout, 100, HOUR_MS, problems.at("idle_timeout"));
     let warm = number(spec.warm, 0..=64, problems.at("warm"));
     let keepalive_ms = span_ms(spec.tcp_keepalive, 1_000, HOUR_MS, problems.at("tcp_keepalive"));
@@ -63,6 +73,8 @@ pub(super) fn connections(spec: &ConnectionsSpec, mut problems: Problems<'_>) ->
     Some(Connections {
         max_age_ms: max_age_ms?,
         max_requests: max_requests?,
+        max_streams: max_streams?.unwrap_or(default.max_streams),
+        ping: ping_ms?.map_or(default.ping, Duration::from_millis),
         idle_timeout_ms: idle_timeout_ms?.unwrap_or(default.idle_timeout_ms),
         warm: warm?.unwrap_or(default.warm),
         tcp_keepalive: keepalive_ms?.map_or(default.tcp_keepalive, Duration::from_millis),

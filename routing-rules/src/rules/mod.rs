@@ -64,7 +64,7 @@ pub use route::{Route, Target, TextCondition, Timeouts, WeightedUpstream};
 pub use template::{Environment, PrefixTemplate, RouteTemplate, Template, UpstreamTemplate};
 pub use template_set::TemplateSet;
 pub use text::TextPattern;
-pub use upstream::{Endpoint, Upstream, Weight};
+pub use upstream::{Endpoint, Protocol, Upstream, Weight};
 pub use uses::Id;
 use uses::Uses;
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::RuleError;
 use crate::error::Problems;
-use crate::spec::{EndpointSpec, UpstreamSpec};
+use crate::spec::{EndpointSpec, ProtocolSpec, UpstreamSpec};
 
 /// A named set of endpoints.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,7 @@ pub struct Upstream {
     name: Name,
     endpoints: Box<[Endpoint]>,
     discovery: Option<Arc<Discovery>>,
+    protocol: Protocol,
     balance: Balance,
     breaker: Option<Breaker>,
     group_breaker: Option<GroupBreaker>,
@@ -65,6 +66,7 @@ impl Upstream {
             name: name?,
             endpoints: endpoints?.into(),
             discovery: discovery?.map(Arc::new),
+            protocol: Protocol::new(spec.protocol),
             balance: balance?,
             breaker: breaker?,
             group_breaker: group_breaker?,
@@ -88,6 +90,11 @@ impl Upstream {
     /// Where endpoints come from instead.
     pub fn discovery(&self) -> Option<&Arc<Discovery>> {
         self.discovery.as_ref()
+    }
+
+    /// What is spoken with them.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// How requests are divided over them.
@@ -128,6 +135,25 @@ impl Upstream {
     /// How connections to its endpoints are kept, ended and watched.
     pub fn connections(&self) -> &Connections {
         &self.connections
+    }
+}
+
+/// What is spoken with endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1: one request at a time on each connection.
+    #[default]
+    Http1,
+    /// HTTP/2: many requests at a time on each connection.
+    Http2,
+}
+
+impl Protocol {
+    fn new(spec: ProtocolSpec) -> Self {
+        match spec {
+            ProtocolSpec::Http1 => Self::Http1,
+            ProtocolSpec::H2c => Self::Http2,
+        }
     }
 }
 

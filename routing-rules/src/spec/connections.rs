@@ -16,6 +16,13 @@ pub struct ConnectionsSpec {
     pub max_age: Option<Span>,
     /// How many requests a connection serves at most, 1 to 1,000,000; with 1 none is used twice. Default: no limit.
     pub max_requests: Option<u32>,
+    /// How many requests are under way on a connection of HTTP/2 at most, 1 to 1,000, and never more than its endpoint allows.
+    /// With more, each worker opens further connections. Default 100.
+    pub max_streams: Option<u32>,
+    /// After how long without a byte a connection of HTTP/2 with requests under way is asked whether the endpoint's process is
+    /// there, 1s to 1h; it ends if there is no answer in 15 seconds. Servers of gRPC allow one question in five minutes unless
+    /// they are told otherwise, and end connections that ask more often. Default 6m.
+    pub ping: Option<Span>,
     /// How long a connection is kept without a request, 100ms to 1h. Less than the endpoints allow, so that it is Serin who
     /// closes, when nothing is on the way. Default 55s.
     pub idle_timeout: Option<Span>,

@@ -17,6 +17,9 @@ pub struct UpstreamSpec {
     pub endpoints: Vec<EndpointSpec>,
     /// Where endpoints come from instead: `{dns: {name: shop.service.consul, port: 8080}}`. Default: nowhere else.
     pub discovery: Option<DiscoverySpec>,
+    /// What is spoken with the endpoints: `http1` (default), or `h2c` for HTTP/2 without TLS, which gRPC needs. Requests of all
+    /// clients are carried by either.
+    pub protocol: ProtocolSpec,
     /// How requests are divided over the endpoints: `dwrr` (default), `round_robin`, `least_request`,
     /// `consistent_hash` or `sticky`, or one of them with its options, as in `{dwrr: {window: 10s}}`.
     pub balance: BalanceSpec,
@@ -33,6 +36,17 @@ pub struct UpstreamSpec {
     pub health: Option<HealthSpec>,
     /// How connections to the endpoints are kept, ended and watched.
     pub connections: ConnectionsSpec,
+}
+
+/// What is spoken with endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProtocolSpec {
+    /// HTTP/1.1: one request at a time on each connection.
+    #[default]
+    Http1,
+    /// HTTP/2 without TLS, known beforehand (RFC 9113 §3.3): many requests at a time on each connection.
+    H2c,
 }
 
 /// One endpoint.

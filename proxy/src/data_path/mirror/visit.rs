@@ -21,7 +21,7 @@ use crate::data_path::request::RequestBody;
 use crate::data_path::response;
 use crate::data_path::upstream::{self, Admission, Attempt, GroupPass, Lease, LocalEndpoint, NotOpened, Stay};
 use crate::moment;
-use crate::snapshot::{ConnectionEnd, Mirrored};
+use crate::snapshot::Mirrored;
 use crate::worker::Worker;
 
 /// A copy's stay at its upstream.
@@ -84,7 +84,6 @@ impl Visit {
     ) -> Result<Answer, RequestError> {
         let endpoint = &self.endpoint;
         let kept = endpoint.pool.take(endpoint, worker.clock.now_ms());
-        let (was_kept, repeatable) = (kept.is_some(), upstream::is_repeatable(&request));
         let mut lease = match kept {
             Some(lease) => lease,
             // What a client's request would make room for, a copy does without.
@@ -95,16 +94,11 @@ impl Visit {
                 })?
             }
         };
-        let wire = Rc::clone(&lease.connection.wire);
-        wire.expect_answer(false);
-        let received_before = wire.received();
-        match lease.connection.sender.try_send_request(request).await {
+        match lease.send(request).await {
             Ok(response) => self.look(response, lease),
-            Err(mut refused) => {
-                let was_closed = refused.take_message().is_some() || repeatable && wire.received() == received_before;
+            Err(refused) => {
                 // Where a request would be sent again, nobody is to blame.
-                if was_kept && was_closed {
-                    lease.connection.lifetime.ends(ConnectionEnd::Endpoint);
+                if refused.again.is_some() {
                     self.stay.excuse();
                 }
                 Err(RequestError::BadResponse)

@@ -1,5 +1,7 @@
 //! The request body on its way to the endpoint: bounded, counted, and without trailers nobody asked for.
 
+mod held;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -17,6 +19,9 @@ use super::Exchange;
 use crate::data_path::error::RequestError;
 use crate::data_path::mirror::Copying;
 
+pub(crate) use held::BodyHold;
+use held::Held;
+
 /// A request body. Dropping it before its end leaves the client's connection unusable for another request.
 pub(crate) struct RequestBody(Source);
 
@@ -25,6 +30,8 @@ enum Source {
     Nothing,
     Stream(Box<Stream>),
     Whole(Box<Whole>),
+    /// Lent to whoever sends it.
+    Held(Rc<Held>),
 }
 
 /// All that is left of a body that is here already.
@@ -46,6 +53,8 @@ struct Stream {
     /// Trailers that came behind it.
     behind: Option<Frame<Bytes>>,
     ended: bool,
+    /// It broke, or was too long.
+    has_failed: bool,
     expects_continue: bool,
     copying: Option<Box<Copying>>,
 }
@@ -83,6 +92,7 @@ impl RequestBody {
             held: None,
             behind: None,
             ended: false,
+            has_failed: false,
             expects_continue: exchange.expects_continue(),
             copying: None,
         })))
@@ -167,8 +177,7 @@ impl Stream {
                     Poll::Ready(self.held.take().map(Ok))
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    self.ended = true;
-                    self.exchange.leave_body_unread();
+                    self.fails();
                     Poll::Ready(Some(Err(self.exchange.request_failed(&error))))
                 }
                 Poll::Ready(Some(Ok(frame))) => match self.accept(frame) {
@@ -192,8 +201,7 @@ impl Stream {
             Ok(data) => {
                 let total = self.exchange.request_bytes_came(data.len());
                 if total > self.limit {
-                    self.ended = true;
-                    self.exchange.leave_body_unread();
+                    self.fails();
                     return Err(self.exchange.body_too_large());
                 }
                 let frame = Frame::data(data);
@@ -214,6 +222,11 @@ impl Stream {
 
     fn copy(&mut self, frame: &Frame<Bytes>) {
         self.copying = self.copying.take().and_then(|copying| copying.with_frame(frame));
+    }
+
+    fn fails(&mut self) {
+        (self.ended, self.has_failed) = (true, true);
+        self.exchange.leave_body_unread();
     }
 
     fn end(&mut self) {
@@ -248,18 +261,20 @@ impl Body for RequestBody {
         let stream = match &mut self.0 {
             Source::Nothing => return Poll::Ready(None),
             Source::Whole(whole) => return Poll::Ready(whole.next().map(Ok)),
+            Source::Held(held) => return held.poll_frame(cx),
             Source::Stream(stream) => stream,
         };
         if let Some(frame) = stream.ahead.pop_front() {
             return Poll::Ready(Some(Ok(frame)));
         }
-        stream.poll_next(cx).map(|next| next.map(|result| result.map_err(RequestBodyError)))
+        stream.poll_next(cx).map(|next| next.map(|result| result.map_err(RequestBodyError::new)))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Source::Nothing => true,
             Source::Whole(whole) => whole.data.is_empty() && whole.trailers.is_none(),
+            Source::Held(held) => held.is_end_stream(),
             Source::Stream(stream) => stream.ended && stream.ahead.is_empty() && stream.behind.is_none(),
         }
     }
@@ -268,15 +283,26 @@ impl Body for RequestBody {
         match &self.0 {
             Source::Nothing => SizeHint::with_exact(0),
             // The framing follows the client's: its Content-Length or chunked, which the head still says.
-            Source::Whole(_) | Source::Stream(_) => SizeHint::default(),
+            Source::Whole(_) | Source::Held(_) | Source::Stream(_) => SizeHint::default(),
         }
     }
 }
 
-/// Tells hyper to give up the connection; the reason is kept in the [`Exchange`].
+/// Tells hyper to give up the connection, or with HTTP/2 the stream; the reason is kept in the [`Exchange`].
 #[derive(Debug, thiserror::Error)]
-#[error("request body: {}", .0.token())]
-pub(crate) struct RequestBodyError(RequestError);
+#[error("request body: {}", .error.token())]
+pub(crate) struct RequestBodyError {
+    error: RequestError,
+    /// What the endpoint is told: nobody awaits its answer.
+    #[source]
+    told: h2::Error,
+}
+
+impl RequestBodyError {
+    fn new(error: RequestError) -> Self {
+        Self { error, told: h2::Reason::CANCEL.into() }
+    }
+}
 
 impl Drop for Stream {
     fn drop(&mut self) {

@@ -23,7 +23,7 @@ use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use routing_rules::request::RequestView;
 use routing_rules::retry::{self, Failed};
-use routing_rules::rules::{Filter, Route, Target};
+use routing_rules::rules::{Filter, Protocol, Route, Target};
 
 use super::decide::{self, Decision, Destination};
 use super::edge::Verification;
@@ -38,7 +38,7 @@ use crate::moment;
 use crate::worker::Worker;
 
 use admission::Entry;
-pub(crate) use body::{RequestBody, allowed as allowed_trailers};
+pub(crate) use body::{BodyHold, RequestBody, allowed as allowed_trailers};
 pub(crate) use exchange::{Exchange, Life};
 pub(crate) use head::{Head, MAX_FIELDS, MAX_HEAD, copy_of};
 pub(crate) use target::location;
@@ -293,6 +293,9 @@ fn plan(
         }
         Destination::choose(worker, &snapshot, &placement, &view, exchange.let_in_us(), stay)
     })?;
+    if upgrade.is_some() && destination.upstream().shared().rules.protocol() == Protocol::Http2 {
+        return Err(RequestError::SharedUpgrade);
+    }
     let placed = placement.keep(&snapshot, connection.is_secure());
     destination.upstream().count_request(exchange.now_ms());
     let decision = Box::new(Decision { snapshot, route: id, placed, destination });

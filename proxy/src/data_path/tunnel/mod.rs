@@ -23,8 +23,7 @@ use super::error::RequestError;
 use super::http::{ClientStream, ConnectionState, Phase};
 use super::request::{Life, RequestBody};
 use super::response::{self, ResponseBody};
-use super::upstream::{EndpointConnection, EndpointIo, Lease, Lifetime};
-use crate::snapshot::ConnectionEnd;
+use super::upstream::{EndpointIo, Lease, Lifetime};
 use crate::worker::Worker;
 use switching::Switched;
 pub(crate) use switching::{Switching, Upgrade};
@@ -82,13 +81,12 @@ pub(crate) fn switch(
     let Some(switched) = asked.and_then(|asked| asked.agreed(&mut parts)) else {
         return Err((RequestError::BadResponse, life));
     };
+    let Some((handover, lifetime)) = lease.into_tunnel() else { return Err((RequestError::BadResponse, life)) };
     let exchange = Rc::clone(life.exchange());
     exchange.endpoint_answered(StatusCode::SWITCHING_PROTOCOLS);
     exchange.set_status(parts.status);
     exchange.becomes_tunnel();
     let idle = decision.route().timeouts().tunnel_idle;
-    let EndpointConnection { handover, mut lifetime, .. } = lease.connection;
-    lifetime.ends(ConnectionEnd::Tunnel);
     let pending = PendingTunnel { handover, idle, decision, life, _lifetime: lifetime };
     match switched {
         Switched::Connection => exchange.connection().set_tunnel(pending),

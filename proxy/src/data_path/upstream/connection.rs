@@ -1,17 +1,21 @@
-//! One connection to an endpoint: opened, driven by a task of its own, and counted when it ends, with the reason.
+//! One connection of HTTP/1 to an endpoint: opened, driven by a task of its own, and counted when it ends, with the reason.
 
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{HeaderName, HeaderValue};
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use routing_rules::retry::Failed;
 use routing_rules::rules::Connections;
 use tokio::net::TcpStream;
 
 use super::io::Wire;
-use super::{EndpointIo, LocalEndpoint};
+use super::{EndpointIo, LocalEndpoint, Refused, is_repeatable};
 use crate::connect::{self, Liveness};
 use crate::data_path::request::RequestBody;
 use crate::data_path::tunnel::{self, Driver, Handover};
@@ -20,9 +24,9 @@ use crate::worker::Worker;
 
 /// Our end of a connection that a task of its own drives.
 pub(crate) struct EndpointConnection {
-    pub(crate) sender: SendRequest<RequestBody>,
+    pub(super) sender: SendRequest<RequestBody>,
     /// What went over it.
-    pub(crate) wire: Rc<Wire>,
+    wire: Rc<Wire>,
     /// Where the socket arrives after an upgrade.
     pub(crate) handover: Handover,
     /// A connection that is given up ends at once: what is left of a request body must not go on to an endpoint whose
@@ -67,10 +71,43 @@ impl EndpointConnection {
         let (handover, driver) = tunnel::drive(connection);
         Ok(Self { sender, wire, handover, _driver: driver, lifetime })
     }
+
+    /// Sends a request and waits for the head of its answer. A connection that `was_kept` may have been closed meanwhile.
+    ///
+    /// # Errors
+    /// There is none. The request comes back if it may be sent again.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        was_kept: bool,
+    ) -> Result<Response<Incoming>, Refused> {
+        let may_repeat = was_kept && is_repeatable(&request);
+        self.wire.expect_answer(may_repeat);
+        let received_before = self.wire.received();
+        let mut failed = match self.sender.try_send_request(request).await {
+            Ok(response) => {
+                self.wire.answered();
+                return Ok(response);
+            }
+            Err(failed) => failed,
+        };
+        let again = match failed.take_message() {
+            Some(unsent) => Some((unsent, Failed::NotProcessed)),
+            None if may_repeat && self.wire.received() == received_before => {
+                reread(&self.wire.sent()).map(|request| (request, Failed::ReusedConnectionClosed))
+            }
+            None => None,
+        };
+        let again = again.filter(|_| was_kept);
+        if again.is_some() {
+            self.lifetime.ends(ConnectionEnd::Endpoint);
+        }
+        Err(Refused { again, is_of_the_client: failed.error().is_user(), was_leaving: false })
+    }
 }
 
 impl Lifetime {
-    fn begin(worker: &Worker, endpoint: &LocalEndpoint) -> Self {
+    pub(super) fn begin(worker: &Worker, endpoint: &LocalEndpoint) -> Self {
         endpoint.counters().connections().opened();
         Self {
             endpoint: endpoint.share(),
@@ -119,3 +156,22 @@ pub(crate) fn builder() -> http1::Builder {
 
 /// Largest read buffer of a connection to an endpoint, in bytes.
 const MAX_BUFFER: usize = 256 << 10;
+
+/// The request whose head was written. Cheaper than a copy of every request: hyper keeps none of what it has written,
+/// and a connection closes under a request so rarely that reading the head again costs nothing.
+fn reread(head: &[u8]) -> Option<Request<RequestBody>> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut fields);
+    parsed.parse(head).ok().filter(httparse::Status::is_complete)?;
+    let mut request = Request::new(RequestBody::empty());
+    *request.method_mut() = parsed.method?.parse().ok()?;
+    *request.uri_mut() = parsed.path?.parse().ok()?;
+    for field in parsed.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        request.headers_mut().append(name, HeaderValue::from_bytes(field.value).ok()?);
+    }
+    Some(request)
+}
+
+/// Most fields of a head that was written: what a client may send, and room for what Serin and operators add.
+const MAX_FIELDS: usize = 256;

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -20,6 +20,8 @@ pub(crate) struct Wire {
     interim: Cell<Interim>,
     keeps_sent: Cell<bool>,
     sent: RefCell<Sent>,
+    /// Who waits for the next bytes, apart from hyper.
+    waker: Cell<Option<Waker>>,
 }
 
 /// What was written, and behind it what the kernel has not taken yet.
@@ -33,6 +35,8 @@ struct Sent {
 pub(crate) struct EndpointIo {
     stream: TcpStream,
     wire: Rc<Wire>,
+    /// Whether a refused write waits for what is still to be read.
+    waits_for_reader: bool,
 }
 
 impl Wire {
@@ -62,8 +66,16 @@ impl Wire {
         std::mem::take(&mut self.sent.borrow_mut().bytes)
     }
 
+    /// Wakes somebody once more bytes have come, and hyper has seen them.
+    pub(super) fn wake_with_bytes(&self, waker: &Waker) {
+        self.waker.set(Some(waker.clone()));
+    }
+
     fn came(&self, bytes: &[u8]) -> io::Result<()> {
         self.received.set(self.received.get() + bytes.len() as u64);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
         let mut interim = self.interim.get();
         let looked = interim.look(bytes);
         self.interim.set(interim);
@@ -85,12 +97,32 @@ impl Wire {
 }
 
 impl EndpointIo {
+    /// Of HTTP/1.
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, wire: Rc::default() }
+        Self { stream, wire: Rc::default(), waits_for_reader: true }
+    }
+
+    /// Of HTTP/2, whose driver reads all there is before it writes, and once it has said farewell no more.
+    pub(crate) fn shared(stream: TcpStream) -> Self {
+        Self { waits_for_reader: false, ..Self::new(stream) }
     }
 
     pub(crate) fn wire(&self) -> Rc<Wire> {
         Rc::clone(&self.wire)
+    }
+
+    /// An endpoint that answers early and closes refuses the rest of the request, and its answer is still to be read.
+    /// What writing would say, reading says behind that answer: so a refused write waits, and reading goes on.
+    fn written(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        match poll {
+            Poll::Ready(Err(error))
+                if self.waits_for_reader && matches!(error.kind(), BrokenPipe | ConnectionReset) =>
+            {
+                Poll::Pending
+            }
+            poll => poll,
+        }
     }
 
     pub(crate) fn into_stream(self) -> TcpStream {
@@ -111,7 +143,7 @@ impl AsyncWrite for EndpointIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.wire.writes([buf].into_iter(), &poll);
-        leave_to_reader(poll)
+        self.written(poll)
     }
 
     fn poll_write_vectored(
@@ -121,7 +153,7 @@ impl AsyncWrite for EndpointIo {
     ) -> Poll<io::Result<usize>> {
         let poll = poll_write_gathered(&mut self.stream, cx, bufs);
         self.wire.writes(bufs.iter().map(|buf| &**buf), &poll);
-        leave_to_reader(poll)
+        self.written(poll)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -134,16 +166,6 @@ impl AsyncWrite for EndpointIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// An endpoint that answers early and closes refuses the rest of the request, and its answer is still to be read.
-/// What writing would say, reading says behind that answer: so a refused write waits, and reading goes on.
-fn leave_to_reader(poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset};
-    match poll {
-        Poll::Ready(Err(error)) if matches!(error.kind(), BrokenPipe | ConnectionReset) => Poll::Pending,
-        poll => poll,
     }
 }
 

@@ -101,7 +101,7 @@ impl LocalUpstreams {
         draw: impl FnMut() -> u64,
     ) -> Rc<LocalUpstream> {
         let endpoints: Box<[_]> = shared.endpoints.iter().map(|member| self.endpoint(&member.endpoint)).collect();
-        endpoints.iter().for_each(|endpoint| endpoint.pool.follow(shared.rules.connections()));
+        endpoints.iter().for_each(|endpoint| endpoint.pool.follow(&shared.rules));
         // Who stays in the same places goes on in the same turns, whatever the weights are now.
         let same = old.filter(|old| {
             let both = old.endpoints.iter().zip(&endpoints);

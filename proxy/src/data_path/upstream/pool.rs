@@ -6,16 +6,24 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use routing_rules::rules::Connections;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use routing_rules::rules::{self, Connections, Protocol};
 
+use super::http2::{Stream, Streams};
 use super::warm::Warmth;
-use super::{EndpointConnection, LocalEndpoint};
+use super::{EndpointConnection, Lifetime, LocalEndpoint, Refused};
+use crate::data_path::request::RequestBody;
+use crate::data_path::tunnel::Handover;
 use crate::snapshot::ConnectionEnd;
 
 /// Idle connections, oldest first.
 #[derive(Default)]
 pub(crate) struct Pool {
     idle: RefCell<Vec<Kept>>,
+    /// Those that requests share; there are none of one kind or the other.
+    pub(super) streams: Streams,
+    protocol: Cell<Protocol>,
     rules: Cell<Connections>,
     pub(super) warmth: Warmth,
 }
@@ -25,29 +33,44 @@ struct Kept {
     since_ms: u64,
 }
 
-/// A connection in use by one request.
-pub(crate) struct Lease {
-    pub(crate) connection: EndpointConnection,
-    endpoint: Rc<LocalEndpoint>,
+/// What one request has of a connection.
+pub(crate) struct Lease(Leased);
+
+enum Leased {
+    /// All of it.
+    Own { connection: EndpointConnection, endpoint: Rc<LocalEndpoint>, was_kept: bool },
+    /// A stream.
+    Shared(Stream),
 }
 
 impl Pool {
     /// How connections are to be kept from now on, those that are here with them.
-    pub(super) fn follow(&self, rules: &Connections) {
-        self.rules.set(*rules);
+    pub(super) fn follow(&self, rules: &rules::Upstream) {
+        self.rules.set(*rules.connections());
+        if self.protocol.replace(rules.protocol()) != rules.protocol() {
+            self.close(ConnectionEnd::Removed);
+        }
+    }
+
+    /// What is spoken with the endpoint.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol.get()
     }
 
     pub(super) fn rules(&self) -> Connections {
         self.rules.get()
     }
 
-    /// A kept connection that looks alive.
+    /// A kept connection that looks alive, or a place on one that is shared.
     pub(crate) fn take(&self, endpoint: &Rc<LocalEndpoint>, now_ms: u64) -> Option<Lease> {
+        if self.protocol.get() == Protocol::Http2 {
+            return self.streams.take(endpoint, now_ms).map(Lease::on);
+        }
         let mut idle = self.idle.borrow_mut();
         while let Some(mut kept) = idle.pop() {
             match kept.over(&self.rules.get(), now_ms) {
                 Some(end) => kept.connection.lifetime.ends(end),
-                None => return Some(Lease::new(kept.connection, Rc::clone(endpoint))),
+                None => return Some(Lease::kept(kept.connection, Rc::clone(endpoint))),
             }
         }
         None
@@ -61,6 +84,7 @@ impl Pool {
     /// Closes connections that were idle for too long, or are too old.
     pub(crate) fn close_idle(&self, now_ms: u64) {
         let (mut idle, rules) = (self.idle.borrow_mut(), self.rules.get());
+        self.streams.tidy(&rules, now_ms);
         idle.retain_mut(|kept| {
             let end = kept.over(&rules, now_ms);
             end.inspect(|end| kept.connection.lifetime.ends(*end)).is_none()
@@ -72,6 +96,7 @@ impl Pool {
 
     /// Closes the older half.
     pub(crate) fn shed_idle(&self) {
+        self.streams.shed_idle();
         let mut idle = self.idle.borrow_mut();
         let half = idle.len().div_ceil(2);
         idle.drain(..half).for_each(|mut kept| kept.connection.lifetime.ends(ConnectionEnd::Room));
@@ -83,15 +108,22 @@ impl Pool {
         let has_room = idle.len() < MAX_KEPT;
         match connection.lifetime.spent(&self.rules.get(), now_ms) {
             Some(end) => connection.lifetime.ends(end),
+            None if self.protocol.get() != Protocol::Http1 => connection.lifetime.ends(ConnectionEnd::Removed),
             None if has_room => idle.push(Kept { connection, since_ms: now_ms }),
             None => connection.lifetime.ends(ConnectionEnd::Room),
         }
+    }
+
+    /// Lets go of all connections.
+    fn close(&self, end: ConnectionEnd) {
+        self.idle.borrow_mut().drain(..).for_each(|mut kept| kept.connection.lifetime.ends(end));
+        self.streams.close(end);
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.idle.get_mut().iter_mut().for_each(|kept| kept.connection.lifetime.ends(ConnectionEnd::Removed));
+        self.close(ConnectionEnd::Removed);
     }
 }
 
@@ -109,14 +141,41 @@ impl Kept {
 }
 
 impl Lease {
-    pub(crate) fn new(connection: EndpointConnection, endpoint: Rc<LocalEndpoint>) -> Self {
-        Self { connection, endpoint }
+    /// A connection that was opened for the request.
+    pub(super) fn fresh(connection: EndpointConnection, endpoint: Rc<LocalEndpoint>) -> Self {
+        Self(Leased::Own { connection, endpoint, was_kept: false })
+    }
+
+    fn kept(connection: EndpointConnection, endpoint: Rc<LocalEndpoint>) -> Self {
+        Self(Leased::Own { connection, endpoint, was_kept: true })
+    }
+
+    /// A place on a connection that others share.
+    pub(super) fn on(stream: Stream) -> Self {
+        Self(Leased::Shared(stream))
+    }
+
+    /// Whether other requests may be under way on the same connection.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.0, Leased::Shared(_))
+    }
+
+    /// Sends the request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// There is none. The request comes back if it may be sent again.
+    pub(crate) async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Refused> {
+        match &mut self.0 {
+            Leased::Own { connection, was_kept, .. } => connection.send(request, *was_kept).await,
+            // Boxed so that requests on connections of their own need no room for it.
+            Leased::Shared(stream) => Box::pin(stream.send(request)).await,
+        }
     }
 
     /// Keeps the connection for the next request. Only for a connection whose request and response are both at
-    /// their end; a lease that is dropped instead closes its connection.
+    /// their end; a lease that is dropped instead closes its connection, or resets its stream.
     pub(crate) fn keep(self, now_ms: u64) {
-        let Self { mut connection, endpoint } = self;
+        let Leased::Own { mut connection, endpoint, .. } = self.0 else { return };
         connection.lifetime.count_request();
         if connection.sender.is_ready() {
             endpoint.pool.put(connection, now_ms);
@@ -132,6 +191,14 @@ impl Lease {
                 }
             });
         }
+    }
+
+    /// What becomes of the connection after an upgrade; nothing of one that is shared.
+    pub(crate) fn into_tunnel(self) -> Option<(Handover, Box<Lifetime>)> {
+        let Leased::Own { connection, .. } = self.0 else { return None };
+        let EndpointConnection { handover, mut lifetime, .. } = connection;
+        lifetime.ends(ConnectionEnd::Tunnel);
+        Some((handover, lifetime))
     }
 }
 

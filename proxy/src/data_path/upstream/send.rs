@@ -9,16 +9,17 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use routing_rules::retry::Failed;
+use routing_rules::rules::Protocol;
+use tokio::net::TcpStream;
 
+use super::http2::Streams;
 use super::{EndpointConnection, Lease, LocalEndpoint};
 use crate::connect;
 use crate::data_path::error::RequestError;
 use crate::data_path::request::{Exchange, RequestBody};
-use crate::snapshot::ConnectionEnd;
 use crate::worker::Worker;
 
 /// A request that got no response head.
@@ -43,7 +44,19 @@ impl From<RequestError> for Unanswered {
     }
 }
 
-/// Sends to one endpoint, `fresh` over a new connection. Returns the response head and the connection its body comes from.
+/// No head of an answer came over a connection.
+#[derive(Default)]
+pub(crate) struct Refused {
+    /// The request as it was, if it can be sent again, and what failed.
+    pub(crate) again: Option<(Request<RequestBody>, Failed)>,
+    /// It was the request's body that broke.
+    pub(super) is_of_the_client: bool,
+    /// The endpoint had said that the connection takes no more of them, before any of it was sent.
+    pub(super) was_leaving: bool,
+}
+
+/// Sends to one endpoint, `fresh` over a new connection if each carries one request. Returns the response head and the
+/// connection its body comes from.
 pub(crate) async fn send(
     endpoint: &Rc<LocalEndpoint>,
     exchange: &Rc<Exchange>,
@@ -51,52 +64,32 @@ pub(crate) async fn send(
     fresh: bool,
     connect_timeout: Duration,
 ) -> Result<(Response<Incoming>, Lease), Unanswered> {
-    let repeatable = is_repeatable(&request);
-    let kept = match fresh {
-        true => None,
-        false if repeatable => endpoint.pool.take(endpoint, exchange.now_ms()),
-        false => take_open(endpoint, exchange).await,
-    };
-    if let Some(mut lease) = kept {
-        lease.connection.wire.expect_answer(repeatable);
-        let received_before = lease.connection.wire.received();
-        let answer = exchange.unless_expired(pin!(lease.connection.sender.try_send_request(request))).await?;
-        let mut refused = match answer {
-            Ok(response) => {
-                lease.connection.wire.answered();
-                return Ok((response, lease));
-            }
-            Err(refused) => refused,
+    let mut request = request;
+    // Each round but the last ends a connection.
+    loop {
+        let kept = match fresh {
+            true => None,
+            false if is_repeatable(&request) => endpoint.pool.take(endpoint, exchange.now_ms()),
+            false => take_open(endpoint, exchange).await,
         };
-        let again = match refused.take_message() {
-            Some(unsent) => Some((unsent, Failed::NotProcessed)),
-            None if repeatable && lease.connection.wire.received() == received_before => {
-                reread(&lease.connection.wire.sent()).map(|request| (request, Failed::ReusedConnectionClosed))
+        let mut lease = match kept {
+            Some(lease) => lease,
+            None => {
+                // Boxed because it is rare, and would make the future of every request larger.
+                let mut opening = Box::pin(open(endpoint, exchange.worker(), connect_timeout));
+                let opened = exchange.unless_expired(opening.as_mut()).await?;
+                match opened {
+                    Ok(lease) => lease,
+                    Err(not_opened) => return Err(not_opened.unanswered(request, exchange)),
+                }
             }
-            None => None,
         };
-        if again.is_some() {
-            lease.connection.lifetime.ends(ConnectionEnd::Endpoint);
+        let answer = exchange.unless_expired(pin!(lease.send(request))).await?;
+        match answer {
+            Ok(response) => return Ok((response, lease)),
+            Err(Refused { again: Some((unsent, _)), was_leaving: true, .. }) => request = unsent,
+            Err(refused) => return Err(Unanswered { error: failure(&refused, exchange), again: refused.again }),
         }
-        return Err(Unanswered { error: failure(refused.error(), exchange), again });
-    }
-    // Boxed because it is rare, and would make the future of every request larger.
-    let mut opening = Box::pin(open(endpoint, exchange.worker(), connect_timeout));
-    let mut lease = match exchange.unless_expired(opening.as_mut()).await? {
-        Ok(lease) => lease,
-        Err(NotOpened::Endpoint(error)) => {
-            return Err(Unanswered { error, again: Some((request, Failed::Connect)) });
-        }
-        Err(NotOpened::NoPort) => return Err(RequestError::Unavailable.into()),
-        Err(NotOpened::NoRoom) => {
-            exchange.worker().make_room();
-            return Err(RequestError::Unavailable.into());
-        }
-    };
-    lease.connection.wire.expect_answer(false);
-    match exchange.unless_expired(pin!(lease.connection.sender.try_send_request(request))).await? {
-        Ok(response) => Ok((response, lease)),
-        Err(refused) => Err(failure(refused.error(), exchange).into()),
     }
 }
 
@@ -111,6 +104,7 @@ async fn take_open(endpoint: &Rc<LocalEndpoint>, exchange: &Exchange) -> Option<
 }
 
 /// Why there is no connection.
+#[derive(Clone, Copy)]
 pub(crate) enum NotOpened {
     /// The endpoint's doing.
     Endpoint(RequestError),
@@ -120,54 +114,61 @@ pub(crate) enum NotOpened {
     NoRoom,
 }
 
-/// Opens a connection and starts the task that drives it.
-pub(crate) async fn open(endpoint: &Rc<LocalEndpoint>, worker: &Worker, timeout: Duration) -> Result<Lease, NotOpened> {
-    let stream = match EndpointConnection::dial(endpoint, timeout).await {
-        Ok(stream) if worker.has_room_for(&stream) => stream,
-        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-            return Err(NotOpened::Endpoint(RequestError::ConnectTimeout));
+impl NotOpened {
+    fn unanswered(self, request: Request<RequestBody>, exchange: &Exchange) -> Unanswered {
+        match self {
+            Self::Endpoint(error) => return Unanswered { error, again: Some((request, Failed::Connect)) },
+            Self::NoPort => {}
+            Self::NoRoom => exchange.worker().make_room(),
         }
-        Err(error) if error.raw_os_error() == Some(EADDRNOTAVAIL) => return Err(NotOpened::NoPort),
-        Err(error) if !connect::is_our_own(&error) => return Err(NotOpened::Endpoint(RequestError::Connect)),
-        Ok(_) | Err(_) => return Err(NotOpened::NoRoom),
-    };
-    let connection = EndpointConnection::start(worker, endpoint, stream).await;
-    let connection = connection.map_err(|_| NotOpened::Endpoint(RequestError::Connect))?;
-    Ok(Lease::new(connection, Rc::clone(endpoint)))
+        RequestError::Unavailable.into()
+    }
 }
 
-/// No local port is left, or the address is of a family this machine does not have.
-const EADDRNOTAVAIL: i32 = 99;
+/// A place for a request on a connection: one of its own, or one that it shares.
+///
+/// # Errors
+/// There is no connection, and none could be opened.
+pub(crate) async fn open(
+    endpoint: &Rc<LocalEndpoint>,
+    worker: &Rc<Worker>,
+    timeout: Duration,
+) -> Result<Lease, NotOpened> {
+    if endpoint.pool.protocol() == Protocol::Http2 {
+        return Ok(Lease::on(Streams::wait(endpoint, worker, timeout).await?));
+    }
+    let stream = dial(endpoint, worker, timeout).await?;
+    let connection = EndpointConnection::start(worker, endpoint, stream).await;
+    let connection = connection.map_err(|_| NotOpened::Endpoint(RequestError::Connect))?;
+    Ok(Lease::fresh(connection, Rc::clone(endpoint)))
+}
+
+/// Opens a socket towards an endpoint.
+pub(super) async fn dial(endpoint: &LocalEndpoint, worker: &Worker, timeout: Duration) -> Result<TcpStream, NotOpened> {
+    match EndpointConnection::dial(endpoint, timeout).await {
+        Ok(stream) if worker.has_room_for(&stream) => Ok(stream),
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            Err(NotOpened::Endpoint(RequestError::ConnectTimeout))
+        }
+        Err(error) if error.raw_os_error() == Some(EADDRNOTAVAIL) => Err(NotOpened::NoPort),
+        Err(error) if !connect::is_our_own(&error) => Err(NotOpened::Endpoint(RequestError::Connect)),
+        Ok(_) | Err(_) => Err(NotOpened::NoRoom),
+    }
+}
 
 /// Whether sending the request twice is harmless and possible: without a body, which could not be read a second time.
 pub(crate) fn is_repeatable(request: &Request<RequestBody>) -> bool {
     request.method().is_idempotent() && request.body().is_empty()
 }
 
-/// The request whose head was written. Cheaper than a copy of every request: hyper keeps none of what it has written,
-/// and a connection closes under a request so rarely that reading the head again costs nothing.
-fn reread(head: &[u8]) -> Option<Request<RequestBody>> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Request::new(&mut fields);
-    parsed.parse(head).ok().filter(httparse::Status::is_complete)?;
-    let mut request = Request::new(RequestBody::empty());
-    *request.method_mut() = parsed.method?.parse().ok()?;
-    *request.uri_mut() = parsed.path?.parse().ok()?;
-    for field in parsed.headers {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
-        request.headers_mut().append(name, HeaderValue::from_bytes(field.value).ok()?);
-    }
-    Some(request)
-}
-
 /// Whose fault it is that no response head came: the request body has its own errors.
-fn failure(error: &hyper::Error, exchange: &Exchange) -> RequestError {
+fn failure(refused: &Refused, exchange: &Exchange) -> RequestError {
     match exchange.error() {
         Some(error) => error,
-        None if error.is_user() => RequestError::ClientGone,
+        None if refused.is_of_the_client => RequestError::ClientGone,
         None => RequestError::BadResponse,
     }
 }
 
-/// Most fields of a head that was written: what a client may send, and room for what Serin and operators add.
-const MAX_FIELDS: usize = 256;
+/// No local port is left, or the address is of a family this machine does not have.
+const EADDRNOTAVAIL: i32 = 99;

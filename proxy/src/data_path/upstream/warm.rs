@@ -9,9 +9,10 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
-use routing_rules::rules::Timeouts;
+use routing_rules::rules::{Protocol, Timeouts};
 use tokio::task::JoinSet;
 
+use super::http2::Streams;
 use super::{EndpointConnection, LocalEndpoint};
 use crate::snapshot::{ConnectionEnd, Snapshot};
 use crate::worker::Worker;
@@ -76,7 +77,11 @@ async fn warm(worker: Rc<Worker>, endpoint: Rc<LocalEndpoint>) {
     warmth.is_opening.set(false);
 }
 
-async fn open(worker: &Worker, endpoint: &LocalEndpoint) -> io::Result<()> {
+async fn open(worker: &Worker, endpoint: &Rc<LocalEndpoint>) -> io::Result<()> {
+    if endpoint.pool.protocol() == Protocol::Http2 {
+        let opened = Streams::open(endpoint, worker, Timeouts::default().connect).await;
+        return opened.map_err(|_| io::Error::other("no connection"));
+    }
     let stream = EndpointConnection::dial(endpoint, Timeouts::default().connect).await?;
     if !worker.has_room_for(&stream) {
         return Err(io::Error::other("the descriptors left are reserved"));

@@ -1,9 +1,10 @@
 //! A client of HTTP/2 that writes frames by hand, for what no honest client would do, and keeps the books of what comes
 //! back: streams, resets, the farewell. Heads are written without compression; of those that come only the status is read.
+//! Turned round it is an endpoint, which knows of a request that it came and no more.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::PATIENCE;
@@ -38,6 +39,9 @@ pub(crate) struct Frames {
     unread: Vec<u8>,
     /// Whether it gives back the windows that answers use up.
     takes_answers: bool,
+    /// Bytes of the other end's preface that are yet to come, where that end is the client.
+    preface_left: usize,
+    is_endpoint: bool,
     pub(crate) seen: Seen,
 }
 
@@ -77,7 +81,7 @@ impl Frames {
 
     /// As [`Self::connect`], on a connection that has been made.
     pub(crate) fn of(stream: TcpStream) -> Self {
-        Self { stream, unread: Vec::new(), takes_answers: true, seen: Seen::default() }.greeted()
+        Self::silent_on(stream).greeted()
     }
 
     fn greeted(mut self) -> Self {
@@ -100,7 +104,37 @@ impl Frames {
     pub(crate) fn silent(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the proxy accepts connections");
         stream.set_nodelay(true).expect("a fresh socket");
-        Self { stream, unread: Vec::new(), takes_answers: true, seen: Seen::default() }
+        Self::silent_on(stream)
+    }
+
+    fn silent_on(stream: TcpStream) -> Self {
+        let (unread, seen) = (Vec::new(), Seen::default());
+        Self { stream, unread, takes_answers: true, preface_left: 0, is_endpoint: false, seen }
+    }
+
+    /// The endpoint's end of the next connection, which says hello with these settings and nothing else.
+    pub(crate) fn accept(listener: &TcpListener, settings: &[u8]) -> Self {
+        let (stream, _) = listener.accept().expect("the proxy connects");
+        stream.set_nodelay(true).expect("a fresh socket");
+        let mut frames = Self { preface_left: PREFACE.len(), is_endpoint: true, ..Self::silent_on(stream) };
+        frames.frame(SETTINGS, 0, 0, settings);
+        frames
+    }
+
+    /// Answers a request whole.
+    pub(crate) fn serve(&mut self, stream: u32, body: &[u8]) {
+        self.head(stream, &[(":status", "200")], false);
+        self.data(stream, body, true);
+    }
+
+    /// Says that the connection ends behind this stream.
+    pub(crate) fn goaway(&mut self, last: u32, code: u32) {
+        self.frame(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat());
+    }
+
+    /// Reads until so many requests have come whole.
+    pub(crate) fn requests(&mut self, count: usize) {
+        self.until("requests", |seen| seen.streams.values().filter(|stream| stream.has_ended).count() >= count);
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
@@ -207,6 +241,9 @@ impl Frames {
     }
 
     fn take_frames(&mut self) {
+        let hello = self.preface_left.min(self.unread.len());
+        self.unread.drain(..hello);
+        self.preface_left -= hello;
         while let Some(length) = self.unread.get(..3).map(|bytes| u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]))
         {
             let end = 9 + length as usize;
@@ -234,7 +271,9 @@ impl Frames {
             }
             HEADERS => {
                 let stream = self.seen.streams.entry(id).or_default();
-                stream.status = stream.status.or_else(|| Some(status(payload)));
+                if !self.is_endpoint {
+                    stream.status = stream.status.or_else(|| Some(status(payload)));
+                }
                 stream.has_ended |= ends;
             }
             RESET => self.seen.streams.entry(id).or_default().reset = Some(number(payload)),

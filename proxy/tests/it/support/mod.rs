@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod control;
 pub(crate) mod etcd;
 pub(crate) mod http2;
+pub(crate) mod http2_origin;
 pub(crate) mod link;
 pub(crate) mod mmdb;
 pub(crate) mod names;

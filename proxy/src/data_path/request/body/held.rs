@@ -1,0 +1,112 @@
+//! A body that somebody else sends, and that can be taken back from them: whole, as long as they have taken little of it, to
+//! send it elsewhere; or at once, because nobody awaits its answer any more.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+
+use super::{LOOK_AHEAD, LOOK_AHEAD_FRAMES, RequestBody, RequestBodyError, Source};
+use crate::data_path::error::RequestError;
+
+/// Our end of a body that is being sent. With it the sending ends.
+pub(crate) struct BodyHold(Rc<Held>);
+
+/// The sender's end.
+pub(super) struct Held(RefCell<State>);
+
+struct State {
+    /// `None` once it has been taken back.
+    body: Option<RequestBody>,
+    /// What was taken of it, as long as it may have to be sent again.
+    taken: Option<Vec<Frame<Bytes>>>,
+    /// Whoever waits for more.
+    waker: Option<Waker>,
+}
+
+impl RequestBody {
+    /// Gives a body to somebody to send, and to us a hold on it. Of one that is empty there is nothing to hold.
+    pub(crate) fn held(self) -> (Self, Option<BodyHold>) {
+        if self.is_empty() {
+            return (self, None);
+        }
+        let state = State { body: Some(self), taken: Some(Vec::new()), waker: None };
+        let held = Rc::new(Held(RefCell::new(state)));
+        (Self(Source::Held(Rc::clone(&held))), Some(BodyHold(held)))
+    }
+}
+
+impl BodyHold {
+    /// There is an answer: it is not sent again.
+    pub(crate) fn answered(&self) {
+        self.0.0.borrow_mut().taken = None;
+    }
+
+    /// The body as it was, if what was taken of it is still known.
+    pub(crate) fn take_back(self) -> Option<RequestBody> {
+        let mut state = self.0.0.borrow_mut();
+        let taken = state.taken.take()?;
+        let mut body = state.body.take()?;
+        match &mut body.0 {
+            Source::Stream(stream) if stream.has_failed => None,
+            Source::Stream(stream) => {
+                taken.into_iter().rev().for_each(|frame| stream.ahead.push_front(frame));
+                Some(body)
+            }
+            _ => taken.is_empty().then_some(body),
+        }
+    }
+}
+
+impl Drop for BodyHold {
+    fn drop(&mut self) {
+        let (body, waker) = {
+            let mut state = self.0.0.borrow_mut();
+            (state.body.take(), state.waker.take())
+        };
+        // The client is told meanwhile that it may stop.
+        drop(body);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Held {
+    pub(super) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let mut state = self.0.borrow_mut();
+        let Some(body) = &mut state.body else {
+            return Poll::Ready(Some(Err(RequestBodyError::new(RequestError::ClientGone))));
+        };
+        let next = Pin::new(body).poll_frame(cx);
+        match &next {
+            Poll::Pending => state.waker = Some(cx.waker().clone()),
+            Poll::Ready(Some(Ok(frame))) => state.keep(frame),
+            Poll::Ready(_) => {}
+        }
+        next
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.0.borrow().body.as_ref().is_some_and(RequestBody::is_end_stream)
+    }
+}
+
+impl State {
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        let Some(taken) = &mut self.taken else { return };
+        let length = |frame: &Frame<Bytes>| frame.data_ref().map_or(0, Bytes::len);
+        let bytes: usize = taken.iter().map(length).sum();
+        if bytes + length(frame) > 2 * LOOK_AHEAD || taken.len() >= LOOK_AHEAD_FRAMES {
+            self.taken = None;
+            return;
+        }
+        taken.extend(match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => Some(Frame::data(data.clone())),
+            (None, trailers) => trailers.cloned().map(Frame::trailers),
+        });
+    }
+}

@@ -1,0 +1,160 @@
+//! One connection of HTTP/2 to an endpoint, and how many requests it may carry at a time.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::client::conn::http2::{self, Builder, SendRequest};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use crate::data_path::error::RequestError;
+use crate::data_path::request::RequestBody;
+use crate::data_path::response::MAX_HEAD;
+use crate::data_path::upstream::{EndpointIo, Lifetime, LocalEndpoint, NotOpened, send};
+use crate::snapshot::ConnectionEnd;
+use crate::worker::Worker;
+
+/// A connection that requests share. It ends when nobody has it any more and the last of its streams is over.
+pub(super) struct Connection {
+    pub(super) sender: SendRequest<RequestBody>,
+    driven: Rc<Driven>,
+    /// Requests that have a stream here.
+    pub(super) taken: Cell<u32>,
+    /// When it was first seen without any, on the worker's clock.
+    idle_since_ms: Cell<Option<u64>>,
+    pub(super) lifetime: RefCell<Box<Lifetime>>,
+}
+
+/// What hyper wants to be driven, and can be asked what the endpoint allows. Let go of when it is done, because requests that
+/// were not sent come back with that.
+type Driven = RefCell<Option<http2::Connection<TokioIo<EndpointIo>, RequestBody, Local>>>;
+
+impl Connection {
+    /// Opens a connection. It stands when the endpoint has said what it allows, which only one that speaks HTTP/2 does: until
+    /// then no request is lost on it.
+    pub(super) async fn open(worker: &Worker, endpoint: &LocalEndpoint, timeout: Duration) -> Result<Self, NotOpened> {
+        let stream = send::dial(endpoint, worker, timeout).await?;
+        let started = tokio::time::timeout(timeout, Self::start(worker, endpoint, stream)).await;
+        match started {
+            Ok(Some(connection)) => Ok(connection),
+            Ok(None) => Err(NotOpened::Endpoint(RequestError::Connect)),
+            Err(_) => Err(NotOpened::Endpoint(RequestError::ConnectTimeout)),
+        }
+    }
+
+    async fn start(worker: &Worker, endpoint: &LocalEndpoint, stream: TcpStream) -> Option<Self> {
+        let lifetime = RefCell::new(Box::new(Lifetime::begin(worker, endpoint)));
+        let io = EndpointIo::shared(stream);
+        let wire = io.wire();
+        let mut builder = worker.http2_client.clone();
+        builder.keep_alive_interval(endpoint.pool.rules().ping);
+        let (sender, connection) = builder.handshake(TokioIo::new(io)).await.ok()?;
+        let driven = Rc::new(RefCell::new(Some(connection)));
+        let driver = Rc::clone(&driven);
+        let mut driving = tokio::task::spawn_local(poll_fn(move |cx| {
+            let mut driven = driver.borrow_mut();
+            let polled = driven.as_mut().map_or(Poll::Ready(Ok(())), |connection| Pin::new(connection).poll(cx));
+            if polled.is_ready() {
+                *driven = None;
+            }
+            polled.map(drop)
+        }));
+        let connection = Self { sender, driven, taken: Cell::new(0), idle_since_ms: Cell::new(None), lifetime };
+        poll_fn(|cx| match connection.most_streams() {
+            _ if Pin::new(&mut driving).poll(cx).is_ready() => Poll::Ready(None),
+            0 => {
+                wire.wake_with_bytes(cx.waker());
+                Poll::Pending
+            }
+            _ => Poll::Ready(Some(())),
+        })
+        .await?;
+        Some(connection)
+    }
+
+    /// Whether another request may begin a stream, if there may be `max_streams` of them.
+    pub(super) fn has_room(&self, max_streams: u32) -> bool {
+        self.taken.get() < self.room(max_streams)
+    }
+
+    /// How many requests it may carry at a time.
+    pub(super) fn room(&self, max_streams: u32) -> u32 {
+        max_streams.min(u32::try_from(self.most_streams()).unwrap_or(u32::MAX))
+    }
+
+    /// As the endpoint says, and 0 until it does.
+    fn most_streams(&self) -> usize {
+        // Its task has it only while it runs.
+        let Ok(driven) = self.driven.try_borrow() else { return 0 };
+        driven.as_ref().map_or(0, http2::Connection::current_max_send_streams)
+    }
+
+    /// For how long it has carried nothing, as far as anybody has looked.
+    pub(super) fn idle_ms(&self, now_ms: u64) -> u64 {
+        let since_ms = self.idle_since_ms.get().unwrap_or(now_ms);
+        self.idle_since_ms.set(Some(since_ms));
+        now_ms.saturating_sub(since_ms)
+    }
+
+    /// A request gets a stream.
+    pub(super) fn enter(&self) {
+        self.taken.set(self.taken.get() + 1);
+        self.idle_since_ms.set(None);
+        self.lifetime.borrow_mut().count_request();
+    }
+
+    /// Its stream is over.
+    pub(super) fn leave(&self) {
+        self.taken.set(self.taken.get() - 1);
+    }
+
+    pub(super) fn ends(&self, end: ConnectionEnd) {
+        self.lifetime.borrow_mut().ends(end);
+    }
+}
+
+/// Runs what belongs to a connection on the worker's own thread.
+#[derive(Clone, Copy)]
+pub(crate) struct Local;
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// The client side of hyper's HTTP/2 as Serin uses it.
+pub(crate) fn builder() -> Builder<Local> {
+    let mut builder = Builder::new(Local);
+    builder
+        .timer(TokioTimer::new())
+        // Nothing is sent before the endpoint has said how many it takes.
+        .initial_max_send_streams(0)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_local_error_reset_streams(None)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}
+
+/// What hyper lets through of a response's head, in bytes as HTTP/2 counts them: 32 more for each field.
+const MAX_HEADER_LIST: u32 = MAX_HEAD as u32 + (8 << 10);
+
+/// How much of a response may wait for its client, in bytes.
+const STREAM_WINDOW: u32 = 64 << 10;
+
+/// And how much of all responses of a connection. Sixteen may stand still before others have to wait for them.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// How much of a request's body is given to a stream ahead of what the endpoint has taken, in bytes.
+const SEND_BUFFER: usize = 48 << 10;
+
+/// How long an endpoint may take to answer a ping.
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
