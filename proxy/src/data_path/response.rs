@@ -14,6 +14,7 @@ use routing_rules::rules::{Filter, HeaderEdit};
 use super::decide::Decision;
 use super::edge::Compressed;
 use super::error::{Blame, RequestError};
+use super::grpc;
 use super::headers::{self, Seen};
 use super::request::{Exchange, Life, trailer_names};
 use super::upstream::Lease;
@@ -86,7 +87,12 @@ pub(crate) fn attach(mut response: Response<ResponseBody>, life: Life) -> Respon
 /// Turns an error into an answer, a counter and a log line.
 pub(crate) fn refuse(error: RequestError, life: Life) -> Response<ResponseBody> {
     life.exchange().fail(error);
-    attach(error.response(&life.exchange().request_id()), life)
+    let request_id = life.exchange().request_id();
+    let response = match life.exchange().is_call() {
+        true => grpc::refusal(error, &request_id),
+        false => error.response(&request_id),
+    };
+    attach(response, life)
 }
 
 /// Prepares the endpoint's response for the client.
@@ -103,7 +109,7 @@ pub(crate) fn relay(
         Ok(keep) => keep,
         Err(error) => return Err((error, life)),
     };
-    life.exchange().endpoint_answered(parts.status);
+    life.exchange().endpoint_began(&parts);
     let exchange = life.exchange();
     let secure = exchange.connection().is_secure();
     let session = |attempt: &mut _| decision.destination.session_cookie(attempt, exchange.worker(), secure);
@@ -119,7 +125,7 @@ pub(crate) fn relay(
         rest: Bytes::new(),
         piece: if exchange.speaks_http2() { STREAM_PIECE } else { usize::MAX },
         exchange: Rc::clone(exchange),
-        trailers: decision.route().trailers().into(),
+        trailers: trailers_of(exchange, &decision),
         is_shared: lease.is_shared(),
         lease: Some(lease),
         keep,
@@ -136,6 +142,15 @@ pub(crate) fn relay(
     }
     let body = ResponseBody { source: Source::Endpoint(relay), life: None };
     Ok(attach(Response::from_parts(parts, body), life))
+}
+
+/// The trailer fields that may pass.
+fn trailers_of(exchange: &Exchange, decision: &Decision) -> Box<[HeaderName]> {
+    let names = decision.route().trailers();
+    match exchange.is_call() {
+        true => names.iter().filter(|name| !grpc::TRAILERS.contains(name)).cloned().chain(grpc::TRAILERS).collect(),
+        false => names.into(),
+    }
 }
 
 /// Refuses what must not be relayed and removes what is ambiguous (RFC 9112 §6.3). Returns whether the connection
@@ -261,6 +276,8 @@ impl ResponseBody {
 impl Relay {
     /// The body is at its end.
     fn end(&mut self) {
+        // Whoever has said how a call went has said it by now.
+        self.exchange.call_ended(None);
         if let Some(lease) = self.lease.take()
             && self.keep
             && self.exchange.is_request_complete()
@@ -325,8 +342,9 @@ impl Relay {
                         self.next_piece()
                     }
                     Err(frame) => {
-                        self.end();
                         let trailers = frame.into_trailers().unwrap_or_default();
+                        self.exchange.call_ended(Some(&trailers));
+                        self.end();
                         let trailers = super::request::allowed_trailers(&trailers, &self.trailers);
                         if trailers.is_empty() {
                             return Poll::Ready(None);

@@ -16,6 +16,7 @@ mod edge;
 mod filters;
 mod forwarding;
 mod geo;
+mod grpc;
 mod http2;
 mod keepalive;
 mod limits;

@@ -41,6 +41,7 @@ pub(super) async fn refuse(
     worker.log.write(
         &Record::without_head(&worker.log, state.peer),
         &Outcome {
+            grpc_status: None,
             request_id: &request_id,
             status: error.status(),
             error: Some(error),

@@ -1,6 +1,6 @@
 //! The request body on its way to the endpoint: bounded, counted, and without trailers nobody asked for.
 
-mod held;
+mod lent;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -19,8 +19,8 @@ use super::Exchange;
 use crate::data_path::error::RequestError;
 use crate::data_path::mirror::Copying;
 
-pub(crate) use held::BodyHold;
-use held::Held;
+use lent::Lent;
+pub(crate) use lent::Loan;
 
 /// A request body. Dropping it before its end leaves the client's connection unusable for another request.
 pub(crate) struct RequestBody(Source);
@@ -31,7 +31,7 @@ enum Source {
     Stream(Box<Stream>),
     Whole(Box<Whole>),
     /// Lent to whoever sends it.
-    Held(Rc<Held>),
+    Lent(Rc<Lent>),
 }
 
 /// All that is left of a body that is here already.
@@ -261,7 +261,7 @@ impl Body for RequestBody {
         let stream = match &mut self.0 {
             Source::Nothing => return Poll::Ready(None),
             Source::Whole(whole) => return Poll::Ready(whole.next().map(Ok)),
-            Source::Held(held) => return held.poll_frame(cx),
+            Source::Lent(lent) => return lent.poll_frame(cx),
             Source::Stream(stream) => stream,
         };
         if let Some(frame) = stream.ahead.pop_front() {
@@ -274,7 +274,7 @@ impl Body for RequestBody {
         match &self.0 {
             Source::Nothing => true,
             Source::Whole(whole) => whole.data.is_empty() && whole.trailers.is_none(),
-            Source::Held(held) => held.is_end_stream(),
+            Source::Lent(lent) => lent.is_end_stream(),
             Source::Stream(stream) => stream.ended && stream.ahead.is_empty() && stream.behind.is_none(),
         }
     }
@@ -283,7 +283,7 @@ impl Body for RequestBody {
         match &self.0 {
             Source::Nothing => SizeHint::with_exact(0),
             // The framing follows the client's: its Content-Length or chunked, which the head still says.
-            Source::Whole(_) | Source::Held(_) | Source::Stream(_) => SizeHint::default(),
+            Source::Whole(_) | Source::Lent(_) | Source::Stream(_) => SizeHint::default(),
         }
     }
 }

@@ -38,7 +38,7 @@ use crate::moment;
 use crate::worker::Worker;
 
 use admission::Entry;
-pub(crate) use body::{BodyHold, RequestBody, allowed as allowed_trailers};
+pub(crate) use body::{Loan, RequestBody, allowed as allowed_trailers};
 pub(crate) use exchange::{Exchange, Life};
 pub(crate) use head::{Head, MAX_FIELDS, MAX_HEAD, copy_of};
 pub(crate) use target::location;

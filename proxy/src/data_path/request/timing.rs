@@ -12,6 +12,10 @@ use crate::data_path::error::RequestError;
 /// The clock of one request.
 pub(super) struct Timing {
     started_ms: u64,
+    /// It is a call: messages go both ways, and each of them is a sign of life.
+    is_call: bool,
+    /// How long its client waits in all.
+    deadline: Option<Duration>,
     limits: Cell<Timeouts>,
     /// When the request was complete; 0 until then.
     request_complete_ms: Cell<u64>,
@@ -37,6 +41,8 @@ impl Timing {
     pub(super) fn begin(now_ms: u64) -> Self {
         Self {
             started_ms: now_ms,
+            is_call: false,
+            deadline: None,
             limits: Cell::new(Timeouts::default()),
             request_complete_ms: Cell::new(0),
             request_bytes: Cell::new(0),
@@ -49,6 +55,13 @@ impl Timing {
             waits_for_endpoint_ms: Cell::new(0),
             is_tunnel: Cell::new(false),
         }
+    }
+
+    /// Of a call, whose client says how long it waits, or does not.
+    pub(super) fn of_call(now_ms: u64, deadline: Option<Duration>) -> Self {
+        // The clock may have been late when it began, and no client is to hear of its deadline before it is over.
+        let deadline = deadline.map(|deadline| deadline.saturating_add(CLOCK_STEP));
+        Self { is_call: true, deadline, ..Self::begin(now_ms) }
     }
 
     pub(super) fn set_limits(&self, limits: &Timeouts) {
@@ -138,6 +151,9 @@ impl Timing {
         if limits.total.is_some_and(|total| over(self.started_ms, total)) {
             return Some(self.out_of_time());
         }
+        if self.deadline.is_some_and(|deadline| over(self.started_ms, deadline)) {
+            return Some(RequestError::DeadlineExceeded);
+        }
         let unread_ms = now_ms.saturating_sub(self.response_moved_ms.get());
         if self.is_waiting_for_reader() && stall_ms.is_some_and(|stall_ms| unread_ms >= stall_ms) {
             return Some(RequestError::ClientTooSlow);
@@ -145,7 +161,11 @@ impl Timing {
         if let since @ 1.. = self.waits_for_client_ms.get() {
             let waited = self.waited_for_client_ms.get() + now_ms.saturating_sub(since);
             let too_slow = waited > SLOW_AFTER_MS && self.request_bytes.get() * 1_000 < waited * MIN_RATE;
-            if over(since, limits.idle.min(MAX_CLIENT_IDLE)) || too_slow {
+            let is_late = match self.is_call {
+                true => over(since.max(self.response_moved_ms.get()), limits.idle),
+                false => over(since, limits.idle.min(MAX_CLIENT_IDLE)) || too_slow,
+            };
+            if is_late {
                 return Some(RequestError::ClientTooSlow);
             }
         }
@@ -156,8 +176,9 @@ impl Timing {
         if blocked && over(self.body_moved_ms.get(), limits.idle) {
             return Some(RequestError::ResponseTimeout);
         }
+        let request_moved_ms = if self.is_call { self.body_moved_ms.get() } else { 0 };
         if let since @ 1.. = self.waits_for_endpoint_ms.get()
-            && over(since, limits.idle)
+            && over(since.max(request_moved_ms), limits.idle)
         {
             return Some(RequestError::ResponseCut);
         }
@@ -183,6 +204,9 @@ impl Timing {
 
 /// A client's body may pause this long at most, whatever the route allows an endpoint.
 const MAX_CLIENT_IDLE: Duration = Duration::from_secs(30);
+
+/// How late the worker's clock may be.
+const CLOCK_STEP: Duration = Duration::from_millis(50);
 
 /// After this much waiting for a body, its mean rate counts, in milliseconds.
 const SLOW_AFTER_MS: u64 = 10_000;

@@ -22,6 +22,8 @@ pub(crate) struct Attempt {
     awaits_head: bool,
     /// Whether the time it takes says something of the endpoint.
     samples: bool,
+    /// How long a head took that came before it was known how the request went.
+    began_after_us: Option<Option<u64>>,
     /// What came of it has been counted.
     is_judged: bool,
 }
@@ -44,7 +46,15 @@ impl Attempt {
     pub(crate) fn new(upstream: Rc<LocalUpstream>, choice: Choice) -> Self {
         upstream.endpoint(choice.place).counters().picked();
         upstream.entered();
-        Self { upstream, choice, clock: Clock::Waiting, awaits_head: true, samples: true, is_judged: false }
+        Self {
+            upstream,
+            choice,
+            clock: Clock::Waiting,
+            awaits_head: true,
+            samples: true,
+            began_after_us: None,
+            is_judged: false,
+        }
     }
 
     /// It goes to the same endpoint once more, with what it holds there.
@@ -81,7 +91,7 @@ impl Attempt {
     /// A valid head came. Returns how long the endpoint took for it in µs, if it had the whole request before.
     pub(crate) fn answered(&mut self, status: StatusCode, now_us: u64) -> Option<u64> {
         self.settle_head();
-        let took_us = self.took_us(now_us);
+        let took_us = self.began_after_us.unwrap_or_else(|| self.took_us(now_us));
         self.endpoint().counters().answered(status, took_us);
         if status.is_server_error() {
             self.stop(now_us, |since_us, counts| counts.fail(since_us, now_us));
@@ -89,6 +99,19 @@ impl Attempt {
             self.stop(now_us, |since_us, counts| counts.answer(since_us, now_us));
         }
         self.judge(Outcome::Answer(status.as_u16()), took_us, now_us);
+        took_us
+    }
+
+    /// A valid head came, of an answer that says with its end how the request went. Until then a probe has gone well: an answer
+    /// may last for hours. Returns as [`Self::answered`] does.
+    pub(crate) fn began(&mut self, now_us: u64) -> Option<u64> {
+        self.settle_head();
+        let took_us = self.took_us(now_us);
+        self.began_after_us = Some(took_us);
+        if self.upstream.shared().balancer.counts_to_head() {
+            self.stop(now_us, |since_us, counts| counts.answer(since_us, now_us));
+        }
+        self.end_probe(ProbeEnd::Success);
         took_us
     }
 

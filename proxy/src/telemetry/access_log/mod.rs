@@ -313,6 +313,8 @@ struct ReleaseFacts {
 pub(crate) struct Outcome<'a> {
     pub(crate) request_id: &'a HeaderValue,
     pub(crate) status: StatusCode,
+    /// How a call of gRPC went.
+    pub(crate) grpc_status: Option<u16>,
     pub(crate) error: Option<RequestError>,
     pub(crate) duration_us: u64,
     pub(crate) head_time_us: Option<u64>,
@@ -410,6 +412,8 @@ struct Line<'a> {
     protocol: &'static str,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
@@ -450,6 +454,7 @@ impl<'a> Line<'a> {
             target: visible(Cow::Borrowed(&facts.target)),
             protocol: facts.version.map_or("", protocol),
             status: outcome.status.as_u16(),
+            grpc_status: outcome.grpc_status,
             error: outcome.error.map(RequestError::token),
             route: facts.route.as_deref(),
             upstream: facts.endpoint.as_ref().map(|endpoint| endpoint.shared().upstream().as_str()),
@@ -476,6 +481,9 @@ impl<'a> Line<'a> {
             write!(to, "{} {}{} {} ", self.method, self.host, self.target, self.protocol)?;
         }
         write!(to, "{:.1}ms {}B client={}", self.duration_ms, self.response_bytes, self.client)?;
+        if let Some(code) = self.grpc_status {
+            write!(to, " grpc_status={code}")?;
+        }
         let pairs = [("route", self.route), ("upstream", self.upstream), ("error", self.error)];
         for (name, value) in pairs {
             if let Some(value) = value {

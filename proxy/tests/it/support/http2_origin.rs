@@ -107,6 +107,14 @@ impl Http2Origin {
         calls.into_iter().next().expect("there is one")
     }
 
+    /// The only call of a method seen so far.
+    pub(crate) fn call_to(&self, method: &str) -> SeenCall {
+        let mut calls = self.log().calls;
+        calls.retain(|call| call.target.ends_with(method));
+        assert_eq!(calls.len(), 1, "the endpoint saw {calls:?}");
+        calls.remove(0)
+    }
+
     /// Waits until the log is as wanted.
     pub(crate) fn wait_until(&self, what: &str, reached: impl Fn(&Log) -> bool) {
         eventually(PATIENCE, what, || reached(&lock(&self.log)));

@@ -4,6 +4,7 @@
 pub(crate) mod client;
 pub(crate) mod control;
 pub(crate) mod etcd;
+pub(crate) mod grpc;
 pub(crate) mod http2;
 pub(crate) mod http2_origin;
 pub(crate) mod link;

@@ -94,6 +94,7 @@ impl Exchange {
 
     /// It came to nothing at its endpoint, or broke off there.
     pub(crate) fn endpoint_failed(&self, error: RequestError) {
+        self.call_is_left();
         self.with_attempt(|attempt| attempt.failed(error, moment::now_us()));
         self.comparing.failed(|| self.endpoint(), error);
     }

@@ -3,6 +3,7 @@
 //! Request body, response body and the sweep all hold the [`Exchange`]; they live on one thread, so cells suffice.
 //! [`Life`] is owned by whoever currently carries the request on; when it is dropped, the request is over.
 
+mod call;
 mod endpoint;
 mod task;
 
@@ -25,12 +26,14 @@ use super::timing::Timing;
 use crate::data_path::deadline::{ConnectionLimits, Registered};
 use crate::data_path::edge::Visit;
 use crate::data_path::error::RequestError;
+use crate::data_path::grpc;
 use crate::data_path::http::{ConnectionState, Order, http2};
 use crate::data_path::upstream::Stay;
 use crate::moment;
 use crate::snapshot::{Ended, RoutePlace};
 use crate::telemetry::access_log::{self, Record};
 use crate::worker::{HeldSnapshot, Worker};
+use call::Call;
 use task::OwnTask;
 
 /// A request under way.
@@ -42,6 +45,8 @@ pub(crate) struct Exchange {
     task: OwnTask,
     expects_continue: bool,
     is_head: bool,
+    /// `None` for any request but a call of gRPC.
+    call: Option<Call>,
     /// What it holds of its upstream; nothing before the decision and after the end.
     stay: RefCell<Stay>,
     head_time_us: Cell<Option<u64>>,
@@ -76,15 +81,19 @@ impl Life {
     pub(crate) fn begin(worker: &Rc<Worker>, connection: &Rc<ConnectionState>, request: &Request<Incoming>) -> Self {
         let now_ms = worker.clock.now_ms();
         worker.counters.request_began();
-        let started_us = moment::now_us();
+        let (started_us, is_call) = (moment::now_us(), grpc::is_call(request));
         let exchange = Rc::new(Exchange {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
             started_us,
-            timing: Timing::begin(now_ms),
+            timing: match is_call {
+                true => Timing::of_call(now_ms, grpc::timeout(request.headers())),
+                false => Timing::begin(now_ms),
+            },
             task: OwnTask::default(),
             expects_continue: request.headers().contains_key(header::EXPECT),
             is_head: request.method() == Method::HEAD,
+            call: is_call.then(Call::default),
             stay: RefCell::default(),
             head_time_us: Cell::new(None),
             response_bytes: Cell::new(0),
@@ -401,13 +410,14 @@ impl Exchange {
         if let Some(error) = self.error.get() {
             self.comparing.failed(|| None, error);
         }
+        self.call_is_left();
         self.endpoint_done();
         self.set_route_place(None);
         self.connection.has_answered(self.is_request_complete(), self.now_ms());
         let error = self.error.get();
         let status = self.status.get().or(error.map(RequestError::status)).unwrap_or(StatusCode::OK);
         let duration_us = moment::now_us().saturating_sub(self.started_us);
-        let ended = Ended::new(status, duration_us);
+        let ended = Ended::new(self.counted_status(status), duration_us);
         self.worker.counters.request_ended(ended, error, self.timing.request_bytes(), self.response_bytes.get());
         self.count_traffic(ended);
         self.worker.log.write(
@@ -415,6 +425,7 @@ impl Exchange {
             &access_log::Outcome {
                 request_id: &self.request_id.borrow(),
                 status,
+                grpc_status: self.grpc_code(),
                 error,
                 duration_us,
                 head_time_us: self.head_time_us.get(),

@@ -9,7 +9,7 @@ use routing_rules::retry::Failed;
 
 use super::connection::Connection;
 use super::head::in_terms_of_http2;
-use crate::data_path::request::{BodyHold, MAX_FIELDS, RequestBody, copy_of};
+use crate::data_path::request::{Loan, MAX_FIELDS, RequestBody, copy_of};
 use crate::data_path::upstream::{LocalEndpoint, Refused};
 
 /// A request's place on a connection. Dropped before its answer is at its end, the stream is reset.
@@ -17,13 +17,13 @@ pub(crate) struct Stream {
     connection: Rc<Connection>,
     endpoint: Rc<LocalEndpoint>,
     /// The body that is being sent, if there is one.
-    hold: Option<BodyHold>,
+    loan: Option<Loan>,
 }
 
 impl Stream {
     pub(super) fn begin(connection: Rc<Connection>, endpoint: Rc<LocalEndpoint>) -> Self {
         connection.enter();
-        Self { connection, endpoint, hold: None }
+        Self { connection, endpoint, loan: None }
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -40,13 +40,13 @@ impl Stream {
         if in_terms_of_http2(&mut head).is_err() {
             return Err(Refused::default());
         }
-        let (body, hold) = body.held();
-        self.hold = hold;
+        let (body, loan) = body.lend();
+        self.loan = loan;
         let mut sender = self.connection.sender.clone();
         let sent = sender.try_send_request(Request::from_parts(head, body)).await;
         let mut failed = match sent {
             Ok(response) if response.headers().len() <= MAX_FIELDS => {
-                self.hold.iter().for_each(BodyHold::answered);
+                self.loan.iter().for_each(Loan::answered);
                 return Ok(response);
             }
             Ok(_) => return Err(Refused::default()),
@@ -57,8 +57,8 @@ impl Stream {
             return Err(Refused::default());
         }
         // Without its beginning it cannot be sent again.
-        let body = match self.hold.take() {
-            Some(hold) => hold.take_back(),
+        let body = match self.loan.take() {
+            Some(loan) => loan.take_back(),
             None => Some(RequestBody::empty()),
         };
         let again = body.map(|body| (copy.map(|()| body), Failed::NotProcessed));

@@ -12,11 +12,11 @@ use http_body::{Body, Frame};
 use super::{LOOK_AHEAD, LOOK_AHEAD_FRAMES, RequestBody, RequestBodyError, Source};
 use crate::data_path::error::RequestError;
 
-/// Our end of a body that is being sent. With it the sending ends.
-pub(crate) struct BodyHold(Rc<Held>);
+/// Our end of a body that somebody sends. With it the sending ends.
+pub(crate) struct Loan(Rc<Lent>);
 
 /// The sender's end.
-pub(super) struct Held(RefCell<State>);
+pub(super) struct Lent(RefCell<State>);
 
 struct State {
     /// `None` once it has been taken back.
@@ -28,18 +28,18 @@ struct State {
 }
 
 impl RequestBody {
-    /// Gives a body to somebody to send, and to us a hold on it. Of one that is empty there is nothing to hold.
-    pub(crate) fn held(self) -> (Self, Option<BodyHold>) {
+    /// Gives a body to somebody to send. One that is empty need not come back.
+    pub(crate) fn lend(self) -> (Self, Option<Loan>) {
         if self.is_empty() {
             return (self, None);
         }
         let state = State { body: Some(self), taken: Some(Vec::new()), waker: None };
-        let held = Rc::new(Held(RefCell::new(state)));
-        (Self(Source::Held(Rc::clone(&held))), Some(BodyHold(held)))
+        let lent = Rc::new(Lent(RefCell::new(state)));
+        (Self(Source::Lent(Rc::clone(&lent))), Some(Loan(lent)))
     }
 }
 
-impl BodyHold {
+impl Loan {
     /// There is an answer: it is not sent again.
     pub(crate) fn answered(&self) {
         self.0.0.borrow_mut().taken = None;
@@ -61,7 +61,7 @@ impl BodyHold {
     }
 }
 
-impl Drop for BodyHold {
+impl Drop for Loan {
     fn drop(&mut self) {
         let (body, waker) = {
             let mut state = self.0.0.borrow_mut();
@@ -75,7 +75,7 @@ impl Drop for BodyHold {
     }
 }
 
-impl Held {
+impl Lent {
     pub(super) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let mut state = self.0.borrow_mut();
         let Some(body) = &mut state.body else {
