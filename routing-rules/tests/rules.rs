@@ -209,11 +209,13 @@ const CASES: &[&str] = &[
                       "d": {"health": {}}, "e": {"health": {"tcp": false}}, "f": {"health": {"path": "/", "tcp": true}},
                       "g": {"health": {"tcp": true, "host": "a", "status": [200], "body": "b"}},
                       "h": {"health": {"path": "x", "interval": "99ms", "timeout": "61s", "rise": 0, "fall": 101, "host": "a b", "status": [], "body": ""}},
+                      "k": {"protocol": "h2c", "health": {"grpc": {"service": "shop.Orders"}}}, "l": {"health": {"grpc": {}}},
+                      "m": {"protocol": "h2c", "health": {"grpc": {}, "path": "/"}}, "n": {"protocol": "h2c", "health": {"grpc": {}, "status": [200]}},
                       "i": {"health": {"path": "/a b", "interval": "1s", "timeout": "2s"}}, "j": {"health": {"path": "/#top", "host": ""}}}}
     ---
     upstreams.d.health: a check needs `path: /healthz` for a request, or `tcp: true` for a connection alone
     upstreams.e.health: a check needs `path: /healthz` for a request, or `tcp: true` for a connection alone
-    upstreams.f.health: a check has only one of `path` and `tcp`
+    upstreams.f.health: a check has only one of `path`, `grpc` and `tcp`
     upstreams.g.health.host: a check with `tcp` sends no request and gets no answer
     upstreams.g.health.status: a check with `tcp` sends no request and gets no answer
     upstreams.g.health.body: a check with `tcp` sends no request and gets no answer
@@ -227,7 +229,10 @@ const CASES: &[&str] = &[
     upstreams.h.health.fall: 101 is not between 1 and 100
     upstreams.i.health.path: path `/a b` has a character that must be escaped
     upstreams.j.health.path: path `/#top` has a fragment, which is never sent
-    upstreams.j.health.host: a host name is empty"#,
+    upstreams.j.health.host: a host name is empty
+    upstreams.l.health.grpc.service: needs an upstream with `protocol: h2c`
+    upstreams.m.health: a check has only one of `path`, `grpc` and `tcp`
+    upstreams.n.health.status: a check with `grpc` has a request and an answer of its own"#,
     // hosts
     r#"{"routes": {"r": {"upstream": "u", "hosts": ["A.example.", "*.Example", "*", "a.*.b", "*a.b", "a..b", "a:80", "", "*.", "http://a", "ä", "[::1"]}}, "upstreams": {"u": {}}}
     ---
@@ -391,7 +396,7 @@ const UNREADABLE: &[(&str, &str)] = &[
     (r#""retry": {"budget": 101}"#, "percent 101 is above 100, which is everybody"),
     (
         r#""health": {"path": "/", "every": "5s"}"#,
-        "unknown field `every`, expected one of `path`, `tcp`, `interval`, `timeout`, `rise`, `fall`, `host`, `status`, `body`",
+        "unknown field `every`, expected one of `path`, `grpc`, `tcp`, `interval`, `timeout`, `rise`, `fall`, `host`, `status`, `body`",
     ),
     (r#""health": "tcp""#, "invalid type: string \"tcp\", expected struct HealthSpec"),
     (r#""health": {"status": [199]}"#, "`199` is not a status from 200 to 599, or a range of them such as 200-299"),
@@ -476,9 +481,18 @@ fn health_checks_have_defaults() {
     let (interval, timeout) = (Duration::from_secs(5), Duration::from_secs(2));
     let thresholds = Thresholds { rise: 2, fall: 3 };
     let http = HttpProbe { path: "/healthz".into(), host: None, statuses: [].into(), body: None };
-    assert_eq!(check("v"), Some(HealthCheck { probe: Probe::Http(http.clone()), interval, timeout, thresholds }));
+    assert_eq!(
+        check("v"),
+        Some(HealthCheck {
+            probe: Probe::Http(http.clone()),
+            protocol: Protocol::Http1,
+            interval,
+            timeout,
+            thresholds
+        })
+    );
     let second = Duration::from_secs(1);
-    let tcp = HealthCheck { probe: Probe::Tcp, interval: second, timeout, thresholds };
+    let tcp = HealthCheck { probe: Probe::Tcp, protocol: Protocol::Http1, interval: second, timeout, thresholds };
     assert_eq!(check("w"), Some(tcp));
     let takes = |http: &HttpProbe| [199, 200, 204, 301, 302, 303, 399, 400].map(|status| http.takes(status));
     assert_eq!(takes(&http), [false, true, true, true, true, true, true, false]);

@@ -2,6 +2,7 @@
 
 mod connections;
 mod failures;
+mod health;
 mod messages;
 
 use std::net::SocketAddr;

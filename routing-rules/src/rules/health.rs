@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Protocol;
 use super::limit::{number, span_ms};
 use crate::error::Problems;
 use crate::health::Thresholds;
@@ -13,6 +14,8 @@ use crate::spec::{HealthSpec, StatusRange};
 pub struct HealthCheck {
     /// What is done.
     pub probe: Probe,
+    /// What is spoken.
+    pub protocol: Protocol,
     /// From one check to the next, 100 ms to 1 h.
     pub interval: Duration,
     /// How long each may take. If that is longer than the interval, the next one waits for the end.
@@ -28,6 +31,8 @@ pub enum Probe {
     Tcp,
     /// Sends a request.
     Http(HttpProbe),
+    /// Asks for this service by `grpc.health.v1`.
+    Grpc(Box<str>),
 }
 
 /// The request of a check, and which answers are good.
@@ -53,41 +58,60 @@ impl HttpProbe {
     }
 }
 
-pub(super) fn check(spec: &HealthSpec, mut problems: Problems<'_>) -> Option<HealthCheck> {
-    let probe = probe(spec, &mut problems);
+pub(super) fn check(spec: &HealthSpec, protocol: Protocol, mut problems: Problems<'_>) -> Option<HealthCheck> {
+    let probe = probe(spec, protocol, &mut problems);
     let interval_ms = span_ms(spec.interval, 100, 3_600_000, problems.at("interval"));
     let timeout_ms = span_ms(spec.timeout, 1, 60_000, problems.at("timeout"));
     let rise = number(spec.rise, 1..=100, problems.at("rise"));
     let fall = number(spec.fall, 1..=100, problems.at("fall"));
     Some(HealthCheck {
         probe: probe?,
+        protocol,
         interval: Duration::from_millis(interval_ms?.unwrap_or(5_000)),
         timeout: Duration::from_millis(timeout_ms?.unwrap_or(2_000)),
         thresholds: Thresholds { rise: rise?.unwrap_or(2), fall: fall?.unwrap_or(3) },
     })
 }
 
-fn probe(spec: &HealthSpec, problems: &mut Problems<'_>) -> Option<Probe> {
-    match (&spec.path, spec.tcp) {
-        (Some(path), None) => http(path, spec, problems).map(Probe::Http),
-        (None, Some(true)) => tcp(spec, problems),
-        (Some(_), Some(_)) => {
-            problems.report("a check has only one of `path` and `tcp`");
+fn probe(spec: &HealthSpec, protocol: Protocol, problems: &mut Problems<'_>) -> Option<Probe> {
+    match (&spec.path, &spec.grpc, spec.tcp) {
+        (Some(path), None, None) => http(path, spec, problems).map(Probe::Http),
+        (None, Some(grpc), None) => {
+            let is_good =
+                is_without_answer(spec, "a check with `grpc` has a request and an answer of its own", problems);
+            let service = problems.at("grpc.service").ok(service(&grpc.service, protocol));
+            service.filter(|_| is_good).map(Probe::Grpc)
+        }
+        (None, None, Some(true)) => {
+            let is_good = is_without_answer(spec, "a check with `tcp` sends no request and gets no answer", problems);
+            is_good.then_some(Probe::Tcp)
+        }
+        (None, None, None | Some(false)) => {
+            problems.report("a check needs `path: /healthz` for a request, or `tcp: true` for a connection alone");
             None
         }
-        (None, None | Some(false)) => {
-            problems.report("a check needs `path: /healthz` for a request, or `tcp: true` for a connection alone");
+        _ => {
+            problems.report("a check has only one of `path`, `grpc` and `tcp`");
             None
         }
     }
 }
 
-fn tcp(spec: &HealthSpec, problems: &mut Problems<'_>) -> Option<Probe> {
+fn service(service: &str, protocol: Protocol) -> Result<Box<str>, &'static str> {
+    match service.len() {
+        _ if protocol != Protocol::Http2 => Err("needs an upstream with `protocol: h2c`"),
+        257.. => Err("longer than 256 bytes"),
+        _ => Ok(service.into()),
+    }
+}
+
+/// Whether nothing is said of the request and its answer; reports what is.
+fn is_without_answer(spec: &HealthSpec, reason: &str, problems: &mut Problems<'_>) -> bool {
     let of_requests = [("host", spec.host.is_some()), ("status", spec.status.is_some()), ("body", spec.body.is_some())];
     let mut written = of_requests.into_iter().filter(|(_, is_written)| *is_written).peekable();
     let is_good = written.peek().is_none();
-    written.for_each(|(field, _)| problems.at(field).report("a check with `tcp` sends no request and gets no answer"));
-    is_good.then_some(Probe::Tcp)
+    written.for_each(|(field, _)| problems.at(field).report(reason));
+    is_good
 }
 
 fn http(path: &str, spec: &HealthSpec, problems: &mut Problems<'_>) -> Option<HttpProbe> {

@@ -48,6 +48,7 @@ impl Upstream {
             Some(discovery) => discovery::discovery(discovery, problems.at("discovery")).map(Some),
             None => Some(None),
         };
+        let protocol = Protocol::new(spec.protocol);
         let balance = Balance::new(&spec.balance, problems.at("balance"));
         let breaker = breaker::breaker(spec.breaker.as_ref(), problems.at("breaker"));
         let group_breaker = match &spec.group_breaker {
@@ -57,7 +58,7 @@ impl Upstream {
         let retry = limit::retry(&spec.retry, problems.at("retry"));
         let limits = limit::upstream_limits(&spec.limits, problems.at("limits"));
         let health = match &spec.health {
-            Some(check) => health::check(check, problems.at("health")).map(Some),
+            Some(check) => health::check(check, protocol, problems.at("health")).map(Some),
             None => Some(None),
         };
         let connections = connections::connections(&spec.connections, problems.at("connections"));
@@ -66,7 +67,7 @@ impl Upstream {
             name: name?,
             endpoints: endpoints?.into(),
             discovery: discovery?.map(Arc::new),
-            protocol: Protocol::new(spec.protocol),
+            protocol,
             balance: balance?,
             breaker: breaker?,
             group_breaker: group_breaker?,

@@ -6,7 +6,7 @@ use super::scalar::{Span, StatusRange};
 
 /// How every endpoint of an upstream is asked whether it is well, whatever requests say.
 ///
-/// One of `path` and `tcp` says how. Both stand in the same map because everything else is the same for both, and neither
+/// One of `path`, `grpc` and `tcp` says how, in the protocol of the upstream. They stand in the same map because everything else is the same for all, and none
 /// is the default: a check that only connects finds a process that answers nothing well.
 ///
 /// The first result of an endpoint decides at once; from then on `rise` and `fall` do. An endpoint that joins others gets no
@@ -16,6 +16,8 @@ use super::scalar::{Span, StatusRange};
 pub struct HealthSpec {
     /// Sends `GET` for this path, and a query if there is one.
     pub path: Option<String>,
+    /// Asks for a service by the protocol of `grpc.health.v1`; only with `protocol: h2c`.
+    pub grpc: Option<GrpcHealthSpec>,
     /// `true`: connects, sends nothing, and that is all.
     pub tcp: Option<bool>,
     /// From the start of one check to the next, give or take a tenth, 100ms to 1h. Default 5s.
@@ -32,4 +34,12 @@ pub struct HealthSpec {
     pub status: Option<Vec<StatusRange>>,
     /// What the body must have in its first 64 KiB, up to 1,024 bytes. Default: anything is good.
     pub body: Option<String>,
+}
+
+/// See [`HealthSpec::grpc`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GrpcHealthSpec {
+    /// The service that is asked for, up to 256 bytes. Default: empty, which stands for the server as a whole.
+    pub service: String,
 }

@@ -28,7 +28,7 @@ pub use discovery::{DiscoverySpec, DnsSpec, RegistrySpec};
 pub use filter::{
     BasicAuthSpec, CodingSpec, CompressSpec, CorsSpec, FramesSpec, HstsSpec, HttpsRedirectSpec, SecurityHeadersSpec,
 };
-pub use health::HealthSpec;
+pub use health::{GrpcHealthSpec, HealthSpec};
 pub use limit::{HedgeSpec, InFlightPerKeySpec, LimitKeySpec, QueueSpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};
 pub use mirror::MirrorSpec;
 pub use release::{

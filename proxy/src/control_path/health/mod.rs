@@ -3,6 +3,7 @@
 //! Every endpoint whose upstream has a check has a task of its own, and all of them one thread. What is known of an
 //! endpoint belongs to its identity and lives through every swap. Results are never evidence for learned weights.
 
+mod grpc;
 mod probe;
 mod url;
 

@@ -8,10 +8,11 @@ use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use routing_rules::rules::{HealthCheck, HttpProbe, Probe};
+use routing_rules::rules::{HealthCheck, HttpProbe, Probe, Protocol};
 use routing_rules::spec::Span;
 use tokio::net::TcpStream;
 
+use super::grpc;
 use crate::connect;
 
 /// What a check found, in words.
@@ -36,15 +37,24 @@ async fn ask(rules: &HealthCheck, address: SocketAddr) -> Outcome {
     };
     match &rules.probe {
         Probe::Tcp => Outcome::Passed("connected".to_owned()),
-        Probe::Http(http) => match get(stream, http, address).await {
-            Ok(result) => Outcome::Passed(result),
-            Err(reason) => Outcome::Failed(reason),
-        },
+        Probe::Http(http) => outcome(get(stream, http, rules.protocol, address).await),
+        Probe::Grpc(service) => outcome(grpc::check(stream, service, address).await),
     }
 }
 
-async fn get(stream: TcpStream, http: &HttpProbe, address: SocketAddr) -> Result<String, String> {
-    connect::exchange(stream, request(http, address)?, |response| judge(http, response)).await
+fn outcome(found: Result<String, String>) -> Outcome {
+    match found {
+        Ok(result) => Outcome::Passed(result),
+        Err(reason) => Outcome::Failed(reason),
+    }
+}
+
+async fn get(stream: TcpStream, http: &HttpProbe, protocol: Protocol, address: SocketAddr) -> Result<String, String> {
+    let request = request(http, address)?;
+    match protocol {
+        Protocol::Http1 => connect::exchange(stream, request, |response| judge(http, response)).await,
+        Protocol::Http2 => connect::exchange_http2(stream, request, |response| judge(http, response)).await,
+    }
 }
 
 fn request(http: &HttpProbe, address: SocketAddr) -> Result<Request<Empty<Bytes>>, String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Uri;
 use routing_rules::health::{Health, Thresholds, pause};
-use routing_rules::rules::{HealthCheck, HttpProbe, Probe};
+use routing_rules::rules::{HealthCheck, HttpProbe, Probe, Protocol};
 use routing_rules::spec::StatusRange;
 use tokio::time::{Instant, sleep_until};
 
@@ -35,7 +35,7 @@ impl UrlCheck {
         let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).into();
         let http = HttpProbe { path, host: None, statuses: [StatusRange::SUCCESSFUL].into(), body: None };
         let thresholds = Thresholds { rise: 1, fall: 3 };
-        let rules = HealthCheck { probe: Probe::Http(http), interval, timeout, thresholds };
+        let rules = HealthCheck { probe: Probe::Http(http), protocol: Protocol::Http1, interval, timeout, thresholds };
         Ok(Self { address, rules, health: Health::unproven(), next_at: Instant::now() })
     }
 
