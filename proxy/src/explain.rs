@@ -207,7 +207,7 @@ pub fn explain_at(snapshot: &Snapshot, question: &Question, now_ms: u64) -> Resu
     let is_trusted = snapshot.trusts(question.ip.to_canonical());
     let is_secure = edge::is_secure(&parts.headers, is_trusted, question.is_secure());
     let own = |found: &RouteMatch<'_>| {
-        answer_of_edge(found, &view, &head, is_secure, port).or_else(|| answer_of_route(found, &head, port))
+        answer_of_edge(found, &view, &head, is_secure, port).or_else(|| answer_of_route(found, &head, is_secure, port))
     };
     explanation.answer = match found.map(|found| (found, own(&found))) {
         None => Some(refusal(RequestError::NoRoute)),
@@ -230,7 +230,7 @@ fn answer_of_edge(
         Some(Obstacle::Address) => Some(refusal(RequestError::AddressDenied)),
         Some(Obstacle::HttpsRedirect) => {
             let redirect = rules.https_redirect.as_ref()?.redirect();
-            Some(redirection(redirect, head, port))
+            Some(redirection(redirect, head, is_secure, port))
         }
         Some(Obstacle::Preflight(true)) => Some("204 the page may ask".into()),
         Some(Obstacle::Preflight(false)) => Some("204 pages of this origin may not ask".into()),
@@ -246,16 +246,16 @@ fn needs_password(found: &RouteMatch<'_>) -> bool {
     found.route().rules().edge().is_some_and(|edge| edge.basic_auth.is_some())
 }
 
-fn redirection(redirect: &Redirect, head: &Head<'_>, port: u16) -> String {
-    format!("{} redirect to {}", redirect.status.as_u16(), request::location(redirect, head, port))
+fn redirection(redirect: &Redirect, head: &Head<'_>, is_secure: bool, port: u16) -> String {
+    format!("{} redirect to {}", redirect.status.as_u16(), request::location(redirect, head, is_secure, port))
 }
 
 /// What the route itself answers.
-fn answer_of_route(found: &RouteMatch<'_>, head: &Head<'_>, port: u16) -> Option<String> {
+fn answer_of_route(found: &RouteMatch<'_>, head: &Head<'_>, is_secure: bool, port: u16) -> Option<String> {
     let route = found.route().rules();
     match (head.admitted_by(route), route.target()) {
         (Err(error), _) => Some(refusal(error)),
-        (Ok(()), Target::Redirect(redirect)) => Some(redirection(redirect, head, port)),
+        (Ok(()), Target::Redirect(redirect)) => Some(redirection(redirect, head, is_secure, port)),
         _ => None,
     }
 }

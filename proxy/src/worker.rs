@@ -24,6 +24,7 @@ use crate::data_path::edge::Passwords;
 use crate::data_path::http::{self as http1, ConnectionState, Order, Phase, http2};
 use crate::data_path::listener::{ListenerContext, LocalListeners, OpenListener, PerClient};
 use crate::data_path::request::Exchange;
+use crate::data_path::tls::Handshakes;
 use crate::data_path::upstream::{self, LocalUpstreams, WarmUps};
 use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::telemetry::access_log::LogWriter;
@@ -101,6 +102,9 @@ pub(crate) struct Worker {
     pub(crate) clients: Arc<PerClient>,
     pub(crate) passwords: Arc<Passwords>,
     pub(crate) http2: Arc<http2::Share>,
+    pub(crate) handshakes: Handshakes,
+    /// Of the table by which connections were looked at last.
+    tls_generation: Cell<u64>,
     reserved_from: RawFd,
     made_room_ms: Cell<Option<u64>>,
     snapshots: RefCell<Cache<Arc<SnapshotCell>, Arc<Snapshot>>>,
@@ -174,6 +178,8 @@ impl Worker {
             clients: options.clients,
             passwords: options.passwords,
             http2: options.http2,
+            handshakes: Handshakes::new(options.max_connections),
+            tls_generation: Cell::new(0),
             reserved_from: options.reserved_from,
             made_room_ms: Cell::new(None),
             snapshots: RefCell::new(snapshots),
@@ -230,6 +236,9 @@ impl Worker {
         let now_ms = self.clock.now_ms();
         // Also a worker without requests lets go of replaced rules, so that they can be freed.
         let snapshot = self.snapshot();
+        if self.tls_generation.replace(snapshot.tls.generation) != snapshot.tls.generation {
+            self.drain_misfits(&snapshot);
+        }
         deadline::sweep_exchanges(&self.exchanges, limits, now_ms);
         if count.is_multiple_of(5) {
             deadline::sweep_connections(&self.connections, limits, now_ms);
@@ -282,6 +291,16 @@ impl Worker {
             if goes && (state.since_ms() < newest_to_go || of_that_age > 0) {
                 of_that_age -= usize::from(state.since_ms() == newest_to_go);
                 state.order(Order::Close);
+            }
+        });
+    }
+
+    /// Lets connections end whose listener has begun to speak TLS, or no longer does.
+    fn drain_misfits(&self, snapshot: &Snapshot) {
+        self.connections.for_each(|state| {
+            let speaks_tls = state.listener.with_tls(snapshot, |_, tls| tls.is_some());
+            if speaks_tls.is_some_and(|speaks_tls| speaks_tls != state.is_encrypted()) {
+                state.order(Order::Drain);
             }
         });
     }

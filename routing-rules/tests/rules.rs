@@ -48,6 +48,31 @@ const CASES: &[&str] = &[
     listeners.b.address: `localhost:80` is not an address such as 127.0.0.1:8080 or [::]:8080
     listeners.c.address: `127.0.0.1` is not an address such as 127.0.0.1:8080 or [::]:8080
     listeners.d.address: `\0` is not an address such as 127.0.0.1:8080 or [::]:8080"#,
+    // certificates
+    r#"{"certificates": {"a": {"hosts": ["a.test", "*.b.test"], "cert_file": "c", "key": "k", "client_certificates": {"ca": "c", "mode": "optional"}},
+                         "b": {"hosts": ["192.0.2.1", "[::1]", "a:1"], "cert": "c", "cert_file": "c", "key_file": "", "ocsp_file": ""},
+                         "c": {"client_certificates": {}}}}
+    ---
+    certificates.b.hosts[0]: `192.0.2.1` is an address; a client that connects to one names no host, and gets the listener's `default_certificate`
+    certificates.b.hosts[1]: `[::1]` is an address; a client that connects to one names no host, and gets the listener's `default_certificate`
+    certificates.b.hosts[2]: `a:1` has a port; routes match host names, listeners have ports
+    certificates.b.cert: `cert_file` says it already; one of the two must go
+    certificates.b.key_file: is empty
+    certificates.b.ocsp_file: is empty
+    certificates.c: `cert_file` or `cert` is missing
+    certificates.c: `key_file` or `key` is missing
+    certificates.c.client_certificates: `ca_file` or `ca` is missing"#,
+    // listeners that speak TLS
+    r#"{"listeners": {"a": {"address": "[::]:0", "tls": {"min_version": "1.3", "cipher_suites": ["TLS13_AES_128_GCM_SHA256"], "default_certificate": "c"}},
+                      "b": {"address": "[::]:0", "tls": {"min_version": "1.3", "default_certificate": "-", "client_certificates": {"ca": "a", "ca_file": "b"},
+                                                         "cipher_suites": ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]}},
+                      "c": {"address": "[::]:0", "tls": {"cipher_suites": []}}}}
+    ---
+    listeners.b.tls.cipher_suites[0]: `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256` is of TLS 1.2, which `min_version` does not allow
+    listeners.b.tls.default_certificate: name `-` must begin with a letter or digit
+    listeners.b.tls.client_certificates.ca: `ca_file` says it already; one of the two must go
+    listeners.c.tls.cipher_suites: without any there is no TLS; leave it out for the usual ones
+    listeners.a.tls.default_certificate: there is no certificate `c`"#,
     // endpoints
     r#"{"upstreams": {"u": {"endpoints": ["app:80", "10.0.0.1:0", "0.0.0.0:80", "224.0.0.1:80", "10.0.0.1:80", {"address": "10.0.0.1:80"},
                                           {"address": "10.0.0.2:80", "weight": 1001}]}}}
@@ -360,6 +385,28 @@ const CASES: &[&str] = &[
     releases.d.sticky.key[1]: `;` is not a cookie name
     releases.d.sticky.salt: salt `xyz` is not 32 hexadecimal digits"#,
 ];
+
+#[test]
+fn an_unknown_cipher_suite_is_told_with_those_that_there_are() {
+    let spec = r#"{"listeners": {"a": {"address": "[::]:0", "tls": {"cipher_suites": ["RC4"]}}}}"#;
+    let spec: Spec = serde_json::from_str(spec).expect("a spec");
+    let (_, problems) = RuleSet::from_spec(&spec);
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    let starts =
+        "listeners.a.tls.cipher_suites[0]: there is no cipher suite `RC4`; there are TLS13_AES_256_GCM_SHA384, ";
+    assert!(problem.to_string().starts_with(starts), "{problem}");
+}
+
+#[test]
+fn a_key_is_not_shown() {
+    let spec = r#"{"certificates": {"a": {"cert": "c", "key": "SECRET"}}}"#;
+    let spec: Spec = serde_json::from_str(spec).expect("a spec");
+    let (rules, problems) = RuleSet::from_spec(&spec);
+    assert!(problems.is_empty());
+    assert!(!format!("{spec:?}{rules:?}").contains("SECRET"));
+    // It is stored, or it would be gone with the next start.
+    assert!(serde_json::to_string(&spec).expect("JSON").contains("SECRET"));
+}
 
 #[test]
 fn every_problem_is_named() {

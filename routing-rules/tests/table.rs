@@ -667,6 +667,7 @@ fn names(rules: &RuleSet, kind: Kind) -> std::collections::BTreeSet<String> {
         Kind::Route => rules.routes().map(|object| object.name().to_string()).collect(),
         Kind::Upstream => rules.upstreams().map(|object| object.name().to_string()).collect(),
         Kind::Release => rules.releases().map(|object| object.name().to_string()).collect(),
+        Kind::Certificate => rules.certificates().map(|object| object.name().to_string()).collect(),
     }
 }
 

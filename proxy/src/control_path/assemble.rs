@@ -162,6 +162,7 @@ impl Assembler {
             warm,
             activity,
             listeners: Arc::clone(&before.listeners),
+            tls: Arc::clone(&before.tls),
             trusted_proxies: Arc::clone(&self.trusted_proxies),
             geo: self.geo.clone(),
             environments: Arc::clone(&self.environments),

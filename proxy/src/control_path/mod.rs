@@ -5,6 +5,7 @@
 pub mod assemble;
 pub mod breakers;
 pub mod catalog;
+pub mod certificates;
 pub mod check;
 pub mod decode;
 pub mod discovery;

@@ -53,6 +53,8 @@ impl<T> Drop for Registered<T> {
 /// Time limits of a connection, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
+    /// From the beginning of a connection to the end of its handshake.
+    pub handshake_ms: u64,
     /// From the first byte of a head to its end.
     pub head_ms: u64,
     /// Between requests.
@@ -70,6 +72,7 @@ pub struct ConnectionLimits {
 impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
+            handshake_ms: 10_000,
             head_ms: 10_000,
             idle_ms: 75_000,
             park_ms: 1_000,
@@ -95,6 +98,7 @@ pub(crate) fn look_at_connection(state: &ConnectionState, limits: &ConnectionLim
         // that the client has gone.
         Phase::Busy if lasted >= LOOK_AFTER_MS && !state.is_reading() => Some(Order::Look),
         _ if blocked.is_some() => None,
+        Phase::Hello | Phase::Handshake => (lasted >= limits.handshake_ms).then_some(Order::RefuseHead),
         Phase::Head => (lasted >= limits.head_ms).then_some(Order::RefuseHead),
         Phase::Idle => (lasted >= limits.park_ms).then_some(Order::Park),
         Phase::Parked => (lasted >= limits.idle_ms).then_some(Order::Close),

@@ -35,6 +35,8 @@ pub(crate) enum RequestError {
     ClientTooSlow,
     /// The client went away.
     ClientGone,
+    /// The connection is not for this host: its handshake was for another one, with other terms.
+    Misdirected,
     /// No route matches.
     NoRoute,
     /// The upstream has no endpoint that takes requests.
@@ -91,7 +93,7 @@ pub(crate) enum Blame {
 
 impl RequestError {
     /// Every error once, for metrics that exist before the first event.
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::Malformed(""),
         Self::ConnectMethod,
         Self::TransferCoding,
@@ -122,6 +124,7 @@ impl RequestError {
         Self::PasswordsBusy,
         Self::SharedUpgrade,
         Self::DeadlineExceeded,
+        Self::Misdirected,
     ];
 
     /// The place in [`Self::ALL`], which is also the place of its counter.
@@ -157,6 +160,7 @@ impl RequestError {
             Self::PasswordsBusy => 27,
             Self::SharedUpgrade => 28,
             Self::DeadlineExceeded => 29,
+            Self::Misdirected => 30,
         }
     }
 
@@ -172,6 +176,7 @@ impl RequestError {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadTimeout | Self::ClientTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::ClientGone => StatusCode::from_u16(499).expect("499 is within 100 to 999"),
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::AddressDenied => StatusCode::FORBIDDEN,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -197,6 +202,7 @@ impl RequestError {
             | Self::BodyTooLarge
             | Self::ClientTooSlow
             | Self::ClientGone
+            | Self::Misdirected
             | Self::NoRoute
             | Self::RateLimited(_)
             | Self::AddressDenied
@@ -240,6 +246,7 @@ impl RequestError {
             Self::BodyTooLarge => "body_too_large",
             Self::ClientTooSlow => "client_too_slow",
             Self::ClientGone => "client_gone",
+            Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::NoEndpoint => "no_endpoint",
             Self::BreakerOpen(_) => "breaker_open",
@@ -276,6 +283,7 @@ impl RequestError {
             Self::BodyTooLarge => "request body too large",
             Self::ClientTooSlow => "request body came too slowly",
             Self::ClientGone => "client closed the connection",
+            Self::Misdirected => "this connection is not for that host",
             Self::NoRoute => "no route",
             Self::NoEndpoint => "no endpoint available",
             Self::BreakerOpen(_) => "the upstream fails and is left alone for a while",
@@ -315,7 +323,8 @@ impl RequestError {
             | Self::ClientGone
             | Self::ResponseCut
             | Self::Unavailable => true,
-            Self::NoRoute
+            Self::Misdirected
+            | Self::NoRoute
             | Self::NoEndpoint
             | Self::BreakerOpen(_)
             | Self::Connect

@@ -11,5 +11,6 @@ pub(crate) mod listener;
 pub(crate) mod mirror;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod tls;
 pub(crate) mod tunnel;
 pub(crate) mod upstream;

@@ -41,6 +41,8 @@ pub struct Diff {
     pub settings: Vec<FieldChange>,
     /// Listeners that differ, by name.
     pub listeners: Vec<ObjectChange>,
+    /// Certificates.
+    pub certificates: Vec<ObjectChange>,
     /// Routes that differ, by name.
     pub routes: Vec<RouteChange>,
     /// Requests that another route serves, or none, or one for the first time.
@@ -134,16 +136,18 @@ pub fn compare(old: &Version, new: &Version) -> Diff {
         field.moves = SETTINGS_THAT_MOVE.contains(&field.root());
     }
     let listeners = listeners(old.spec(), new.spec());
+    let certificates = certificates(old.spec(), new.spec());
     let routes = routes(old, new);
     let handovers = handovers::compare(old, new);
     let upstreams = upstreams(old.spec(), new.spec());
     let releases = releases::compare(old, new);
     let moves = settings.iter().any(|field| field.moves)
         || listeners.iter().any(|listener| listener.moves)
+        || certificates.iter().any(|certificate| certificate.moves)
         || routes.iter().any(|route| route.moves)
         || upstreams.iter().any(|upstream| upstream.moves)
         || releases.iter().any(|release| release.moves);
-    Diff { moves, settings, listeners, routes, handovers, upstreams, releases, sample: None }
+    Diff { moves, settings, listeners, certificates, routes, handovers, upstreams, releases, sample: None }
 }
 
 impl Diff {
@@ -157,6 +161,7 @@ impl Diff {
     pub fn is_empty(&self) -> bool {
         self.settings.is_empty()
             && self.listeners.is_empty()
+            && self.certificates.is_empty()
             && self.routes.is_empty()
             && self.upstreams.is_empty()
             && self.releases.is_empty()
@@ -167,6 +172,24 @@ impl Diff {
 fn listeners(old: &Spec, new: &Spec) -> Vec<ObjectChange> {
     changed_objects(&old.listeners, &new.listeners)
         .map(|(name, change, fields)| ObjectChange { name, change, moves: change != Change::Added, fields })
+        .collect()
+}
+
+/// Clients of a certificate that goes cannot come any more. What is in one is not for a terminal, least of all a key.
+fn certificates(old: &Spec, new: &Spec) -> Vec<ObjectChange> {
+    let hide = |value: &mut Value| {
+        if !value.is_null() {
+            *value = "(not shown)".into();
+        }
+    };
+    changed_objects(&old.certificates, &new.certificates)
+        .map(|(name, change, mut fields)| {
+            for field in fields.iter_mut().filter(|field| ["cert", "key"].contains(&field.root())) {
+                hide(&mut field.old);
+                hide(&mut field.new);
+            }
+            ObjectChange { name, change, moves: change == Change::Removed, fields }
+        })
         .collect()
 }
 

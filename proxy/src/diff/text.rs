@@ -14,6 +14,7 @@ impl fmt::Display for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         section(f, "settings", &self.settings, |f, field| write_field(f, "  ", field))?;
         section(f, "listeners", &self.listeners, write_object)?;
+        section(f, "certificates", &self.certificates, write_object)?;
         section(f, "routes", &self.routes, write_route)?;
         write_handovers(f, &self.handovers)?;
         section(f, "upstreams", &self.upstreams, write_upstream)?;

@@ -17,6 +17,7 @@ use super::rules::RulesThread;
 use super::weights::WeightsThread;
 use super::{Order, Shared};
 use crate::admin::{self, AdminState};
+use crate::control_path::certificates::CertificateWatch;
 use crate::control_path::source::file::FileWatch;
 use crate::settings::ShutdownSettings;
 use crate::thread::{Failure, Following};
@@ -27,6 +28,7 @@ pub(super) struct Control {
     pub(super) shared: Arc<Shared>,
     pub(super) shutdown: ShutdownSettings,
     pub(super) watch: FileWatch,
+    pub(super) certificates: CertificateWatch,
     pub(super) rules: RulesThread,
     pub(super) weights: WeightsThread,
     /// Those that ask endpoints whether they are well, name services where they are, look after releases, and tell others of
@@ -59,6 +61,7 @@ impl Control {
         loop {
             tokio::select! {
                 texts = self.watch.changed() => self.rules.update(texts),
+                texts = self.certificates.changed() => self.rules.update_certificates(texts),
                 Some(failure) = self.failures.recv() => return self.fail(failure).await,
                 Some(Err(error)) = background.join_next() => {
                     return self.fail(Failure::of_task("the admin API", error)).await;
@@ -68,6 +71,7 @@ impl Control {
                     Some(Order::Reload) => {
                         self.shared.log.reopen();
                         self.watch.reread();
+                        self.certificates.reread();
                     }
                     Some(Order::Drain) => break,
                     Some(Order::Stop) | None => return self.stop().await,

@@ -25,6 +25,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{AdminToken, Readiness};
+use crate::control_path::certificates::CertificateWatch;
 use crate::control_path::decode::Problem;
 use crate::control_path::publish::{Publisher, Status};
 use crate::control_path::release::webhooks::{self, Webhook};
@@ -224,7 +225,8 @@ impl Server {
         let unwritten = Arc::new(Unwritten::open(state_dir.clone()));
         let assembler = assembler.without_records(folder.is_damaged());
         let saver = state_dir.and_then(|state_dir| start::saver(state_dir, tell_failure.clone()));
-        let mut publisher = Publisher::new(settings.clone(), assembler, Arc::clone(&snapshots), listeners, saver);
+        let publisher = Publisher::new(settings.clone(), assembler, Arc::clone(&snapshots), listeners, saver);
+        let mut publisher = publisher.beside(&options.config);
         if let Some(catalog) = stored {
             publisher.restore(catalog);
         }
@@ -297,10 +299,13 @@ impl Server {
         let weights = weights.map_err(system("weights thread"))?;
         let (orders, inbox) = mpsc::unbounded_channel();
         let (shutdown, held) = (settings.shutdown, sockets.clone());
+        let status = Arc::clone(&shared);
+        let files = Box::new(move || Arc::clone(&status.status.load().certificate_files));
         let control = Control {
             shared: Arc::clone(&shared),
             shutdown,
             watch,
+            certificates: CertificateWatch::new(told.clone(), files),
             rules,
             weights,
             probing: [health, discovery, steward, couriers],

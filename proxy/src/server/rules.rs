@@ -116,6 +116,8 @@ enum News {
     Found(Name),
     /// Templates have other environments.
     Environments,
+    /// What files of certificates say.
+    Certificates(Vec<Text>),
     /// Where releases are.
     Records(Records),
     /// A release is rolled back here.
@@ -257,6 +259,11 @@ impl RulesThread {
         let _ = self.sender.send(News::Files(texts));
     }
 
+    /// Takes what files of certificates say.
+    pub(super) fn update_certificates(&self, texts: Vec<Text>) {
+        let _ = self.sender.send(News::Certificates(texts));
+    }
+
     /// Waits until the newest rules are in force and stored. Blocks.
     pub(super) fn join(self) {
         drop(self.sender);
@@ -329,6 +336,7 @@ fn take(publisher: &mut Publisher, sources: &mut Sources, all: impl Iterator<Ite
 struct Taken {
     has_texts: bool,
     has_environments: bool,
+    certificates: Option<Vec<Text>>,
     /// For which upstreams lookups found something.
     found: Vec<Name>,
 }
@@ -340,6 +348,7 @@ impl Taken {
             News::Keys(keys) => (sources.keys, self.has_texts) = (*keys, true),
             News::Found(upstream) => self.found.push(upstream),
             News::Environments => self.has_environments = true,
+            News::Certificates(texts) => self.certificates = Some(texts),
             News::Records(records) => (sources.records, self.has_texts) = (records, true),
             News::RolledBack(release, record) => {
                 sources.here.insert(release, Here::new(record));
@@ -359,6 +368,9 @@ impl Taken {
         }
         if self.has_environments {
             take_environments(publisher);
+        }
+        if let Some(texts) = self.certificates {
+            take_certificates(publisher, texts);
         }
         publisher.take_found(&self.found);
     }
@@ -383,6 +395,14 @@ fn update(publisher: &mut Publisher, sources: &mut Sources) {
 /// The same for what is in keys.
 fn take_environments(publisher: &mut Publisher) {
     let taken = catch_unwind(AssertUnwindSafe(|| publisher.take_environments()));
+    if let Err(panic) = taken {
+        publisher.note_panic(thread::message(&*panic));
+    }
+}
+
+/// The same for what is in files of certificates.
+fn take_certificates(publisher: &mut Publisher, texts: Vec<Text>) {
+    let taken = catch_unwind(AssertUnwindSafe(|| publisher.take_certificate_files(texts)));
     if let Err(panic) = taken {
         publisher.note_panic(thread::message(&*panic));
     }

@@ -22,6 +22,7 @@ use super::rules::{Inbox, RulesThread, Sources};
 use super::weights::WeightsThread;
 use super::{Failure, Order, Server, Shared, StartOptions};
 use crate::control_path::assemble::Assembler;
+use crate::control_path::certificates::CertificateWatch;
 use crate::control_path::publish::{Listeners, Publisher};
 use crate::control_path::release::{FolderStore, Unwritten};
 use crate::control_path::source::file::{FileSet, FileWatch};
@@ -235,6 +236,7 @@ fn put_in_force(server: &Server, geo: Arc<dyn GeoDatabase>) {
         route_limits: now.route_limits.clone(),
         route_edges: now.route_edges.clone(),
         listeners: Arc::clone(&now.listeners),
+        tls: Arc::clone(&now.tls),
         upstreams: now.upstreams.clone(),
         warm: now.warm.clone(),
         activity: now.activity.clone(),
@@ -311,6 +313,7 @@ fn an_order_to_end_does_not_wait_for_files_that_are_being_read() {
         shared: Arc::clone(&shared),
         shutdown: Settings::default().shutdown,
         watch: FileWatch::new(FileSet::new(folder.path().join("serin.yaml"), &[])),
+        certificates: CertificateWatch::new(watch::channel(()).1, Box::new(Arc::default)),
         rules,
         weights: WeightsThread::start(Arc::clone(&shared.snapshots), unbounded_channel().0).unwrap(),
         probing: [(); 4].map(|()| std::thread::spawn(|| ())),

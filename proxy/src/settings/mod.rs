@@ -47,6 +47,8 @@ pub struct Settings {
     upstreams: Elsewhere,
     #[serde(skip_serializing)]
     releases: Elsewhere,
+    #[serde(skip_serializing)]
+    certificates: Elsewhere,
 }
 
 /// Rules stand in the same file as settings; the catalog reads them, object by object.

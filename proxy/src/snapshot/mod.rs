@@ -22,6 +22,7 @@ mod mirrored;
 mod recent;
 mod stratum;
 mod tally;
+mod tls;
 mod traffic;
 mod upstream;
 mod version;
@@ -53,6 +54,7 @@ pub use mirrored::{MirrorTally, Mirrored};
 pub use recent::RecentUser;
 pub use stratum::{FirstAttempt, Outcomes, SIXTEEN, Stratum, StratumTotals};
 pub use tally::{DURATION_BOUNDS, Ended, Tally, TallyTotals};
+pub use tls::{Certificate, ClientPolicy, HostCertificates, ListenerTls, Terms, Tls};
 pub use traffic::{Retired, RetiredTraffic, Traffic, TrafficIndex};
 pub use upstream::{Balancer, Member, Sticky, Upstream, Weighing};
 
@@ -78,6 +80,8 @@ pub struct Snapshot {
     /// Which listener an open address belongs to. Here, because routes may name listeners: when one takes the address of
     /// another, connections that stay must meet its routes with the same snapshot.
     pub listeners: Arc<[(SocketAddr, Name)]>,
+    /// Certificates, and which listeners speak TLS.
+    pub tls: Arc<Tls>,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Arc<AddressSet>,
     /// Where addresses are.
@@ -99,6 +103,7 @@ impl Snapshot {
             route_limits: ByRoute::default(),
             route_edges: ByRoute::default(),
             listeners: Arc::default(),
+            tls: Arc::default(),
             trusted_proxies: Arc::default(),
             geo: None,
             environments: Arc::default(),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::data_path::error::RequestError;
 use crate::data_path::http::http2::Excess;
 use crate::data_path::listener::proxy_protocol::Refused;
+use crate::data_path::tls::HandshakeEnd;
 use crate::snapshot::{Ended, Tally, TallyTotals, add};
 
 /// The counters of one worker.
@@ -29,6 +30,7 @@ pub struct WorkerCounters {
     http2_connections: AtomicU64,
     excesses: [AtomicU64; Excess::ALL.len()],
     streams_stalled: AtomicU64,
+    handshakes: [AtomicU64; HandshakeEnd::ALL.len()],
     tunnels_opened: AtomicU64,
     tunnels_closed: AtomicU64,
     tunnels_idle: AtomicU64,
@@ -71,6 +73,8 @@ pub struct Totals {
     pub excesses: [u64; Excess::ALL.len()],
     /// Answers given up because an HTTP/2 client did not take them.
     pub streams_stalled: u64,
+    /// Handshakes that are over, in the order of how they can end.
+    pub handshakes: [u64; HandshakeEnd::ALL.len()],
     /// Upgraded connections begun.
     pub tunnels_opened: u64,
     /// Upgraded connections over.
@@ -142,6 +146,10 @@ impl WorkerCounters {
         add(&self.streams_stalled, 1);
     }
 
+    pub(crate) fn handshake(&self, end: HandshakeEnd) {
+        add(&self.handshakes[end as usize], 1);
+    }
+
     pub(crate) fn tunnel_opened(&self) {
         add(&self.tunnels_opened, 1);
     }
@@ -177,6 +185,7 @@ impl WorkerCounters {
         one(&mut sum.http2_connections, &self.http2_connections);
         each(&mut sum.excesses, &self.excesses);
         one(&mut sum.streams_stalled, &self.streams_stalled);
+        each(&mut sum.handshakes, &self.handshakes);
         one(&mut sum.tunnels_opened, &self.tunnels_opened);
         one(&mut sum.tunnels_closed, &self.tunnels_closed);
         one(&mut sum.tunnels_idle, &self.tunnels_idle);

@@ -12,6 +12,7 @@ use super::tallies::{self, CLASSES};
 use crate::data_path::error::RequestError;
 use crate::data_path::http::http2::Excess;
 use crate::data_path::listener::proxy_protocol::Refused;
+use crate::data_path::tls::HandshakeEnd;
 use crate::snapshot::{ConnectionEnd, ConnectionTotals, Discovered, Endpoint, Member, Met, Mirrored, Snapshot};
 
 /// What the metrics are made from, besides the counters.
@@ -147,6 +148,9 @@ fn publish_totals(totals: &Totals) {
     }
     for (excess, value) in Excess::ALL.into_iter().zip(totals.excesses) {
         counter!(names::HTTP2_EXCESSES, "of" => excess.token()).absolute(value);
+    }
+    for (end, value) in HandshakeEnd::ALL.into_iter().zip(totals.handshakes) {
+        counter!(names::TLS_HANDSHAKES, "result" => end.token()).absolute(value);
     }
     for (class, value) in CLASSES.into_iter().zip(totals.tally.statuses) {
         counter!(names::REQUESTS, "code" => class).absolute(value);
@@ -375,7 +379,12 @@ fn publish_rules(facts: &Facts<'_>) {
         ("route", rules.routes().len()),
         ("upstream", rules.upstreams().len()),
         ("release", rules.releases().len()),
+        ("certificate", rules.certificates().len()),
     ];
+    for certificate in facts.snapshot.tls.certificates.values() {
+        let label = certificate.name.as_str().to_owned();
+        gauge!(names::CERTIFICATE_EXPIRES, "certificate" => label).set(certificate.not_after as f64);
+    }
     for (kind, count) in kinds {
         gauge!(names::RULES_OBJECTS, "kind" => kind).set(count as f64);
     }

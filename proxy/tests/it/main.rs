@@ -25,6 +25,7 @@ mod per_client;
 mod proxy_protocol;
 mod refusals;
 mod streaming;
+mod tls;
 mod upgrade;
 mod upstream_http2;
 mod wire_cases;

@@ -20,6 +20,7 @@ fn rules_page_is_current() {
     let folder = workspace().join("routing-rules/src/spec");
     let files = [
         "mod.rs",
+        "certificate.rs",
         "route.rs",
         "filter.rs",
         "upstream.rs",
@@ -36,8 +37,8 @@ fn rules_page_is_current() {
     let types = files.iter().flat_map(|file| scan(&read(&folder.join(file)))).collect();
     let mut page = Page::new("Rules", types);
     page.say(
-        "Everything that can change while Serin runs: the maps `listeners`, `routes`, `upstreams` and `releases`. They \
-         stand in the main file, in rule files beside it, or both. JSON is accepted wherever YAML is. Unknown fields are \
+        "Everything that can change while Serin runs: the maps `listeners`, `routes`, `upstreams`, `releases` and `certificates`. \
+         They stand in the main file, in rule files beside it, or both. JSON is accepted wherever YAML is. Unknown fields are \
          errors. Fields are optional unless they say *required*.",
     );
     page.say("How routes are chosen: [routing](../routing.md). How releases work: [canary](../canary.md).");

@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::support::wire::{CaseSet, load};
+use crate::support::wire::{Assertion, CaseSet, load};
 
 use http_two::HttpTwoLane;
 use lane::{EndpointLane, RequestLane};
@@ -43,6 +43,26 @@ fn open_endpoint_cases() {
 #[test]
 fn own_endpoint_cases() {
     run_endpoints(&load(OWN));
+}
+
+#[test]
+fn request_cases_over_tls() {
+    let mut cases = [load(OPEN).requests, load(OWN).requests].concat();
+    // The tables are written for clear text.
+    for assertion in cases.iter_mut().flat_map(|case| &mut case.assertions) {
+        if let Assertion::Header(name, value) = assertion
+            && name == "x-forwarded-proto"
+        {
+            *value = "https".to_owned();
+        }
+    }
+    finish(in_lanes(&cases, RequestLane::over_tls, |lane, case| lane.run(case)));
+}
+
+#[test]
+fn endpoint_cases_over_tls() {
+    let cases = [load(OPEN).endpoints, load(OWN).endpoints].concat();
+    finish(in_lanes(&cases, EndpointLane::over_tls, |lane, case| lane.run(case)));
 }
 
 #[test]

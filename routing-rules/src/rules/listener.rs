@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::address::parse_network;
-use super::{AddressSet, Name};
+use super::{AddressSet, ListenerTls, Name};
 use crate::RuleError;
 use crate::error::Problems;
 use crate::spec::ListenerSpec;
@@ -14,6 +14,7 @@ pub struct Listener {
     name: Name,
     address: SocketAddr,
     announcing: AddressSet,
+    tls: Option<ListenerTls>,
 }
 
 impl Listener {
@@ -31,8 +32,14 @@ impl Listener {
             Some(spec) => problems.at("proxy_protocol.from").each(&spec.from, |text| parse_network(text)),
             None => Some(Vec::new()),
         };
+        let tls = spec.tls.as_ref().map(|tls| ListenerTls::new(tls, problems.at("tls")));
         let name = problems.ok(Name::new(name));
-        Some(Self { name: name?, address: address?, announcing: announcing?.into_iter().collect() })
+        Some(Self {
+            name: name?,
+            address: address?,
+            announcing: announcing?.into_iter().collect(),
+            tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
+        })
     }
 
     /// The listener's name.
@@ -48,5 +55,10 @@ impl Listener {
     /// Whether a connection from this address begins with the PROXY protocol.
     pub fn is_announced_by(&self, peer: IpAddr) -> bool {
         !self.announcing.is_empty() && self.announcing.contains(peer)
+    }
+
+    /// How clients speak TLS here, if they do.
+    pub fn tls(&self) -> Option<&ListenerTls> {
+        self.tls.as_ref()
     }
 }

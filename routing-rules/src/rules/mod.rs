@@ -8,6 +8,7 @@
 mod address;
 mod balance;
 mod breaker;
+mod certificate;
 mod connections;
 mod discovery;
 mod filter;
@@ -40,6 +41,7 @@ pub use crate::spec::InFlight;
 pub use address::AddressSet;
 pub use balance::{Balance, ConsistentHash, Dwrr, HashKey, Measure};
 pub use breaker::{Breaker, GroupBreaker};
+pub use certificate::{CIPHER_SUITES, Certificate, ClientCertificates, ListenerTls, Pem, TlsProtocol};
 pub use connections::Connections;
 pub use discovery::{Discovery, Dns, Records, Registry};
 pub use filter::{
@@ -79,6 +81,8 @@ pub enum Object {
     Upstream(Arc<Upstream>),
     /// A release.
     Release(Arc<Release>),
+    /// A certificate.
+    Certificate(Arc<Certificate>),
     /// A route that each environment has one like.
     RouteTemplate(Arc<RouteTemplate>),
     /// An upstream that each environment has one like.
@@ -96,11 +100,13 @@ pub enum Kind {
     Upstream,
     /// `releases`
     Release,
+    /// `certificates`
+    Certificate,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Listener, Self::Route, Self::Upstream, Self::Release];
+    pub const ALL: [Self; 5] = [Self::Listener, Self::Route, Self::Upstream, Self::Release, Self::Certificate];
 
     /// The name of the kind's map in a spec, for example `routes`.
     pub fn map_name(self) -> &'static str {
@@ -109,6 +115,7 @@ impl Kind {
             Self::Route => "routes",
             Self::Upstream => "upstreams",
             Self::Release => "releases",
+            Self::Certificate => "certificates",
         }
     }
 }
@@ -137,6 +144,7 @@ impl Object {
             Self::Route(_) | Self::RouteTemplate(_) => Kind::Route,
             Self::Upstream(_) | Self::UpstreamTemplate(_) => Kind::Upstream,
             Self::Release(_) => Kind::Release,
+            Self::Certificate(_) => Kind::Certificate,
         }
     }
 
@@ -152,6 +160,7 @@ impl Object {
             Self::Route(route) => route.name(),
             Self::Upstream(upstream) => upstream.name(),
             Self::Release(release) => release.name(),
+            Self::Certificate(certificate) => certificate.name(),
             Self::RouteTemplate(template) => template.name(),
             Self::UpstreamTemplate(template) => template.name(),
         }
@@ -164,6 +173,7 @@ impl Object {
             (Self::Route(one), Self::Route(other)) => Arc::ptr_eq(one, other),
             (Self::Upstream(one), Self::Upstream(other)) => Arc::ptr_eq(one, other),
             (Self::Release(one), Self::Release(other)) => Arc::ptr_eq(one, other),
+            (Self::Certificate(one), Self::Certificate(other)) => Arc::ptr_eq(one, other),
             (Self::RouteTemplate(one), Self::RouteTemplate(other)) => Arc::ptr_eq(one, other),
             (Self::UpstreamTemplate(one), Self::UpstreamTemplate(other)) => Arc::ptr_eq(one, other),
             _ => false,
@@ -228,6 +238,7 @@ pub struct RuleSet {
     pub(crate) routes: OrdMap<Name, Arc<Route>>,
     pub(crate) upstreams: OrdMap<Name, Arc<Upstream>>,
     pub(crate) releases: OrdMap<Name, Arc<Release>>,
+    certificates: OrdMap<Name, Arc<Certificate>>,
     /// Names are unique among routes and their templates, and among upstreams and theirs.
     route_templates: OrdMap<Name, Arc<RouteTemplate>>,
     upstream_templates: OrdMap<Name, Arc<UpstreamTemplate>>,
@@ -252,6 +263,10 @@ impl RuleSet {
         for (name, spec) in &spec.releases {
             set.insert_some(Release::new(name, spec, &mut problems).map(|release| Object::Release(release.into())));
         }
+        for (name, spec) in &spec.certificates {
+            let certificate = Certificate::new(name, spec, &mut problems);
+            set.insert_some(certificate.map(|certificate| Object::Certificate(certificate.into())));
+        }
         problems.extend(set.dangling().iter().map(Dangling::error));
         (set, problems)
     }
@@ -274,6 +289,7 @@ impl RuleSet {
                 old.or_else(|| self.upstream_templates.remove(&name).map(Object::UpstreamTemplate))
             }
             Object::Release(release) => self.releases.insert(name, release).map(Object::Release),
+            Object::Certificate(certificate) => self.certificates.insert(name, certificate).map(Object::Certificate),
             Object::RouteTemplate(template) => {
                 let old = self.route_templates.insert(name.clone(), template).map(Object::RouteTemplate);
                 old.or_else(|| self.routes.remove(&name).map(Object::Route))
@@ -318,6 +334,7 @@ impl RuleSet {
                 old.or_else(|| self.upstream_templates.remove(name).map(Object::UpstreamTemplate))
             }
             Kind::Release => self.releases.remove(name).map(Object::Release),
+            Kind::Certificate => self.certificates.remove(name).map(Object::Certificate),
         };
         self.uses.change(old.as_ref(), None);
     }
@@ -335,6 +352,7 @@ impl RuleSet {
                 upstream.or_else(|| self.upstream_templates.get(name).cloned().map(Object::UpstreamTemplate))
             }
             Kind::Release => self.releases.get(name).cloned().map(Object::Release),
+            Kind::Certificate => self.certificates.get(name).cloned().map(Object::Certificate),
         }
     }
 
@@ -343,17 +361,20 @@ impl RuleSet {
         let routes = self.routes.values().flat_map(|route| self.references_of_route(route));
         let upstreams = self.upstreams.values().flat_map(|upstream| self.references_of_upstream(upstream));
         let releases = self.releases.values().flat_map(|release| self.references_of_release(release));
+        let listeners = self.listeners.values().flat_map(|listener| references_of_listener(listener));
         let route_templates = self.route_templates.values().flat_map(|route| self.references_of_route(route.example()));
         let upstream_templates =
             self.upstream_templates.values().flat_map(|upstream| self.references_of_upstream(upstream.example()));
         let references = routes.chain(upstreams).chain(releases).chain(route_templates).chain(upstream_templates);
+        let references = references.chain(listeners);
         references.filter_map(|reference| self.lacking(reference)).collect()
     }
 
     /// The references of one object that lead nowhere; none if the object is not in the set.
     pub fn dangling_of(&self, kind: Kind, name: &str) -> Vec<Dangling> {
         let references: Vec<Dangling> = match self.object(kind, name) {
-            None | Some(Object::Listener(_)) => Vec::new(),
+            None | Some(Object::Certificate(_)) => Vec::new(),
+            Some(Object::Listener(listener)) => references_of_listener(&listener).collect(),
             Some(Object::Route(route)) => self.references_of_route(&route).collect(),
             Some(Object::Upstream(upstream)) => self.references_of_upstream(&upstream).collect(),
             Some(Object::Release(release)) => self.references_of_release(&release).collect(),
@@ -416,6 +437,7 @@ impl RuleSet {
             Kind::Route => self.routes.contains_key(name),
             Kind::Upstream => self.upstreams.contains_key(name),
             Kind::Release => self.releases.contains_key(name),
+            Kind::Certificate => self.certificates.contains_key(name),
         }
     }
 
@@ -496,6 +518,23 @@ impl RuleSet {
         self.releases.values()
     }
 
+    /// The certificates, by name.
+    pub fn certificates(&self) -> impl ExactSizeIterator<Item = &Arc<Certificate>> {
+        self.certificates.values()
+    }
+
+    /// A certificate by name.
+    pub fn certificate(&self, name: &str) -> Option<&Arc<Certificate>> {
+        self.certificates.get(name)
+    }
+
+    /// Whether another set has the very same listeners and certificates.
+    pub fn has_same_tls(&self, other: &Self) -> bool {
+        let (mut listeners, mut certificates) =
+            (changed(&self.listeners, &other.listeners), changed(&self.certificates, &other.certificates));
+        listeners.next().is_none() && certificates.next().is_none()
+    }
+
     /// The templates of routes, by name.
     pub fn route_templates(&self) -> impl ExactSizeIterator<Item = &Arc<RouteTemplate>> {
         self.route_templates.values()
@@ -526,6 +565,19 @@ impl RuleSet {
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.upstreams.get(name)
     }
+}
+
+fn references_of_listener(listener: &Listener) -> impl Iterator<Item = Dangling> + use<> {
+    let default = listener.tls().and_then(ListenerTls::default_certificate).cloned();
+    let from = listener.name().clone();
+    default.into_iter().map(move |name| Dangling {
+        from: Kind::Listener,
+        from_name: from.clone(),
+        field: "tls.default_certificate".into(),
+        to: Kind::Certificate,
+        to_name: name,
+        lack: Lack::Missing,
+    })
 }
 
 fn changed<'s, T: PartialEq>(

@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use imbl::OrdSet;
 
-use super::{Kind, Name, Object, Release, Route, Target, Upstream};
+use super::{Kind, Listener, ListenerTls, Name, Object, Release, Route, Target, Upstream};
 
 /// An object by kind and name.
 pub type Id = (Kind, Name);
@@ -48,13 +48,19 @@ impl Uses {
 /// What an object names.
 pub(super) fn uses_of(object: &Object) -> Vec<Id> {
     match object {
-        Object::Listener(_) => Vec::new(),
+        Object::Listener(listener) => uses_of_listener(listener),
+        Object::Certificate(_) => Vec::new(),
         Object::Route(route) => uses_of_route(route),
         Object::Upstream(upstream) => uses_of_upstream(upstream),
         Object::RouteTemplate(template) => uses_of_route(template.example()),
         Object::UpstreamTemplate(template) => uses_of_upstream(template.example()),
         Object::Release(release) => uses_of_release(release),
     }
+}
+
+fn uses_of_listener(listener: &Listener) -> Vec<Id> {
+    let default = listener.tls().and_then(ListenerTls::default_certificate);
+    default.map(|name| (Kind::Certificate, name.clone())).into_iter().collect()
 }
 
 fn uses_of_upstream(upstream: &Upstream) -> Vec<Id> {

@@ -6,6 +6,7 @@
 
 mod balance;
 mod breaker;
+mod certificate;
 mod connections;
 mod discovery;
 mod filter;
@@ -23,6 +24,9 @@ use serde::{Deserialize, Serialize};
 
 pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKeySpec, StickySessionsSpec};
 pub use breaker::{BreakerSpec, GroupBreakerSpec};
+pub use certificate::{
+    CertificateSpec, ClientCertificateModeSpec, ClientCertificatesSpec, ListenerTlsSpec, SecretText, TlsVersionSpec,
+};
 pub use connections::ConnectionsSpec;
 pub use discovery::{DiscoverySpec, DnsSpec, RegistrySpec};
 pub use filter::{
@@ -54,6 +58,8 @@ pub struct Spec {
     pub upstreams: BTreeMap<String, UpstreamSpec>,
     /// Canary releases, by name.
     pub releases: BTreeMap<String, ReleaseSpec>,
+    /// Certificates for listeners that speak TLS, by name.
+    pub certificates: BTreeMap<String, CertificateSpec>,
 }
 
 /// An address that accepts connections from clients.
@@ -65,6 +71,9 @@ pub struct ListenerSpec {
     /// Whose connections begin with the PROXY protocol. Default: nobody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocolSpec>,
+    /// Clients speak TLS here: `{}`, or with more. Default: they speak in clear text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTlsSpec>,
 }
 
 /// See [`ListenerSpec::proxy_protocol`].

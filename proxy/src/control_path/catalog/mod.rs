@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use routing_rules::RuleError;
-use routing_rules::rules::{Kind, Listener, Object, Release, RuleSet};
-use routing_rules::spec::{ListenerSpec, ReleaseSpec, RouteSpec, Spec, UpstreamSpec};
+use routing_rules::rules::{Certificate, Kind, Listener, Object, Release, RuleSet};
+use routing_rules::spec::{CertificateSpec, ListenerSpec, ReleaseSpec, RouteSpec, Spec, UpstreamSpec};
 
 use super::decode::{self, Node, Problem};
 use super::release::Records;
@@ -125,6 +125,7 @@ enum ObjectSpec {
     Route(Box<RouteSpec>),
     Upstream(Box<UpstreamSpec>),
     Release(Box<ReleaseSpec>),
+    Certificate(Box<CertificateSpec>),
 }
 
 /// An object as it was written.
@@ -159,6 +160,9 @@ impl Named {
                 (serde_json::to_value(spec), serde_json::to_value(UpstreamSpec::default()).ok())
             }
             ObjectSpec::Release(spec) => (serde_json::to_value(spec), None),
+            ObjectSpec::Certificate(spec) => {
+                (serde_json::to_value(spec), serde_json::to_value(CertificateSpec::default()).ok())
+            }
         };
         let mut value = value.unwrap_or_default();
         if let (Some(fields), Some(usual)) = (value.as_object_mut(), &usual) {
@@ -188,6 +192,8 @@ impl Catalog {
         specs.extend(spec.routes.iter().map(|(name, spec)| (name, ObjectSpec::Route(Box::new(spec.clone())))));
         specs.extend(spec.upstreams.iter().map(|(name, spec)| (name, ObjectSpec::Upstream(Box::new(spec.clone())))));
         specs.extend(spec.releases.iter().map(|(name, spec)| (name, ObjectSpec::Release(Box::new(spec.clone())))));
+        let certificates = spec.certificates.iter();
+        specs.extend(certificates.map(|(name, spec)| (name, ObjectSpec::Certificate(Box::new(spec.clone())))));
         let (mut changes, mut findings) = (Vec::new(), Findings::default());
         for (name, spec) in specs {
             let mut errors = Vec::new();
@@ -387,6 +393,9 @@ impl Written {
                 ObjectSpec::Route(route) => drop(spec.routes.insert(name, (**route).clone())),
                 ObjectSpec::Upstream(upstream) => drop(spec.upstreams.insert(name, (**upstream).clone())),
                 ObjectSpec::Release(release) => drop(spec.releases.insert(name, (**release).clone())),
+                ObjectSpec::Certificate(certificate) => {
+                    drop(spec.certificates.insert(name, (**certificate).clone()));
+                }
             }
         }
         spec
@@ -400,6 +409,7 @@ impl ObjectSpec {
             Self::Route(_) => Kind::Route,
             Self::Upstream(_) => Kind::Upstream,
             Self::Release(_) => Kind::Release,
+            Self::Certificate(_) => Kind::Certificate,
         }
     }
 
@@ -409,6 +419,7 @@ impl ObjectSpec {
             Self::Route(spec) => Object::route(name, spec, errors),
             Self::Upstream(spec) => Object::upstream(name, spec, errors),
             Self::Release(spec) => Release::new(name, spec, errors).map(Arc::new).map(Object::Release),
+            Self::Certificate(spec) => Certificate::new(name, spec, errors).map(Arc::new).map(Object::Certificate),
         }
     }
 }

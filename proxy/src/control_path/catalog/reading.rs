@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use routing_rules::rules::Kind;
-use routing_rules::spec::{ListenerSpec, ReleaseSpec, RouteSpec, UpstreamSpec};
+use routing_rules::spec::{CertificateSpec, ListenerSpec, ReleaseSpec, RouteSpec, UpstreamSpec};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -25,6 +25,8 @@ struct RuleMaps {
     _upstreams: IgnoredAny,
     #[serde(rename = "releases")]
     _releases: IgnoredAny,
+    #[serde(rename = "certificates")]
+    _certificates: IgnoredAny,
 }
 
 /// A text and what it says.
@@ -112,6 +114,8 @@ impl Reading {
         self.read_map::<RouteSpec>(root, Kind::Route, in_force, |spec| ObjectSpec::Route(Box::new(spec)));
         self.read_map::<UpstreamSpec>(root, Kind::Upstream, in_force, |spec| ObjectSpec::Upstream(Box::new(spec)));
         self.read_map::<ReleaseSpec>(root, Kind::Release, in_force, |spec| ObjectSpec::Release(Box::new(spec)));
+        let certificate = |spec| ObjectSpec::Certificate(Box::new(spec));
+        self.read_map::<CertificateSpec>(root, Kind::Certificate, in_force, certificate);
     }
 
     fn read_map<S: DeserializeOwned>(

@@ -13,6 +13,7 @@ use routing_rules::rules::RuleSet;
 
 use super::assemble::Assembler;
 use super::catalog::{Catalog, Document};
+use super::certificates::Certificates;
 use super::decode::{Draft, Problem};
 use super::geo::CityDatabase;
 use super::secret;
@@ -35,13 +36,15 @@ pub struct Checked {
     main: String,
     settings: Settings,
     catalog: Catalog,
+    certificates: Certificates,
 }
 
 impl Checked {
     /// What is right, but hardly what anybody wants. Asked of files without problems: whatever follows from those would
     /// be told twice.
     pub fn warnings(&mut self) -> Vec<Problem> {
-        warnings::find(&self.main, &self.settings, &mut self.catalog, &self.snapshot.table)
+        let certificates = self.certificates.warnings().collect();
+        warnings::find(&self.main, &self.settings, &mut self.catalog, &self.snapshot.table, certificates)
     }
 }
 
@@ -78,13 +81,18 @@ pub fn check(main: &Path) -> Checked {
     let mut catalog = Catalog::default();
     catalog.update_texts(&texts, document);
     problems.extend_from_slice(catalog.problems());
+    let mut certificates = Certificates::beside(main);
+    certificates.follow(catalog.rules());
+    let findings = certificates.findings().iter().cloned();
+    problems.extend(findings.map(|(kind, name, field, reason)| catalog.problem(kind, name.as_str(), field, reason)));
     sort(&mut problems);
     let rules = catalog.rules().clone();
     let context = ReleaseContext { secret, ..ReleaseContext::default() };
     let mut assembler = Assembler::new(1, context, settings.trusted(), geo).without_lookups();
-    let snapshot = assembler.next(&Snapshot::empty(), &rules);
+    let mut snapshot = assembler.next(&Snapshot::empty(), &rules);
+    snapshot.tls = certificates.table();
     let main = texts.first().map(|text| text.name.to_string()).unwrap_or_default();
-    Checked { problems, rules, snapshot, has_main, main, settings, catalog }
+    Checked { problems, rules, snapshot, has_main, main, settings, catalog, certificates }
 }
 
 fn sort(problems: &mut [Problem]) {

@@ -1,12 +1,14 @@
 //! What is right and yet hardly meant: rules that nothing uses, or that no request can reach.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use routing_rules::rules::{Kind, Name, Route, RuleSet, Upstream};
+use routing_rules::rules::{Kind, Listener, Name, Route, RuleSet, Upstream};
 use routing_rules::table::{Example, Neighbours, Pair, RouteTable};
 
 use super::places;
 use crate::control_path::catalog::Catalog;
+use crate::control_path::certificates::Finding;
 use crate::control_path::decode::Problem;
 use crate::settings::Settings;
 
@@ -14,7 +16,13 @@ use crate::settings::Settings;
 type Found = Vec<(Option<(Kind, Name)>, &'static str, String)>;
 
 /// Everything to warn of, in the order of the files.
-pub(super) fn find(main: &str, settings: &Settings, catalog: &mut Catalog, table: &RouteTable) -> Vec<Problem> {
+pub(super) fn find(
+    main: &str,
+    settings: &Settings,
+    catalog: &mut Catalog,
+    table: &RouteTable,
+    certificates: Vec<Finding>,
+) -> Vec<Problem> {
     let rules = catalog.rules();
     let mut found = Found::new();
     missing(rules, &mut found);
@@ -22,6 +30,8 @@ pub(super) fn find(main: &str, settings: &Settings, catalog: &mut Catalog, table
     unused(rules, &mut found);
     upstreams(rules, &mut found);
     addresses(rules, settings, &mut found);
+    tls(rules, &mut found);
+    found.extend(certificates.into_iter().map(|(kind, name, field, reason)| (Some((kind, name)), field, reason)));
     found.extend(places::unusable(settings).map(|(field, reason)| (None, field, reason)));
     let warning = |(object, field, reason): (Option<(Kind, Name)>, &'static str, String)| match object {
         Some((kind, name)) => catalog.problem(kind, name.as_str(), field, reason),
@@ -87,6 +97,25 @@ fn upstreams(rules: &RuleSet, found: &mut Found) {
     for upstream in rules.upstreams() {
         let object = Some((Kind::Upstream, upstream.name().clone()));
         found.extend(reason(upstream).map(|reason| (object, "endpoints", reason.to_owned())));
+    }
+}
+
+/// Listeners without certificates, and certificates without listeners.
+fn tls(rules: &RuleSet, found: &mut Found) {
+    let speaks_tls = |listener: &&Arc<Listener>| listener.tls().is_some();
+    for listener in rules.listeners().filter(speaks_tls).filter(|_| rules.certificates().len() == 0) {
+        let reason = "there is no certificate, so every handshake ends with an alert".to_owned();
+        found.push((Some((Kind::Listener, listener.name().clone())), "tls", reason));
+    }
+    let has_listener = rules.listeners().any(|listener| listener.tls().is_some());
+    for certificate in rules.certificates() {
+        let is_default = rules.users(Kind::Certificate, certificate.name()).next().is_some();
+        let reason = match certificate.hosts() {
+            _ if !has_listener => "no listener speaks TLS, so nobody is shown this certificate",
+            [] if !is_default => "it has no hosts, and no listener has it as its default, so nobody is shown it",
+            _ => continue,
+        };
+        found.push((Some((Kind::Certificate, certificate.name().clone())), "", reason.into()));
     }
 }
 

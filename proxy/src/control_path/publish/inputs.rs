@@ -8,9 +8,10 @@ use routing_rules::rules::Kind;
 use super::ended;
 use crate::control_path::assemble::Assembler;
 use crate::control_path::catalog::{Catalog, Document, Witness};
+use crate::control_path::certificates::{Certificates, Finding};
 use crate::control_path::decode::Problem;
 use crate::control_path::release::Records;
-use crate::control_path::source::Texts;
+use crate::control_path::source::{Text, Texts};
 use crate::settings::Settings;
 
 #[derive(Clone)]
@@ -20,6 +21,7 @@ pub(super) struct Inputs {
     pub(super) written_settings: Settings,
     pub(super) catalog: Catalog,
     pub(super) assembler: Assembler,
+    pub(super) certificates: Certificates,
     pub(super) settings_problems: Vec<Problem>,
     /// Of environments: those that wait, and those that would make nothing that is right.
     pub(super) environment_problems: Vec<Problem>,
@@ -38,6 +40,7 @@ impl Inputs {
             settings,
             catalog: Catalog::default().asking(witness),
             assembler,
+            certificates: Certificates::default(),
             settings_problems: Vec::new(),
             environment_problems: Vec::new(),
             stale: false,
@@ -63,7 +66,8 @@ impl Inputs {
         let is_first = self.texts.is_empty();
         self.texts = texts;
         self.stale &= !(self.main_is_good && self.texts.is_heard());
-        rules_changed || trust_changed || has_moved || is_first
+        let handshakes_changed = self.certificates.follow(self.catalog.rules());
+        rules_changed || handshakes_changed || trust_changed || has_moved || is_first
     }
 
     /// Makes what templates make of the environments that are known now. Returns whether it takes a new snapshot.
@@ -87,6 +91,18 @@ impl Inputs {
             self.environment_problems.push(problem);
         }
         changed
+    }
+
+    /// Takes what files of certificates say now. Returns whether it takes a new snapshot.
+    pub(super) fn read_certificates(&mut self, files: Vec<Text>) -> bool {
+        self.certificates.take_files(files)
+    }
+
+    /// What is wrong with certificates that are right as written.
+    pub(super) fn certificate_problems(&mut self) -> Vec<Problem> {
+        let findings = self.certificates.findings().to_vec();
+        let problem = |(kind, name, field, reason): Finding| self.catalog.problem(kind, name.as_str(), field, reason);
+        findings.into_iter().map(problem).collect()
     }
 
     /// Trusted proxies take effect at once; everything else with the next start. Returns whether they changed.

@@ -10,9 +10,10 @@ mod listeners;
 
 mod replaced;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +23,11 @@ use tokio::time::Instant;
 
 use super::assemble::Assembler;
 use super::catalog::{Catalog, Document, Witness};
+use super::certificates::{Certificates, Finding};
 use super::decode::Problem;
 use super::release::{Records, taken_back};
 use super::saver::Saver;
-use super::source::{Change, Texts};
+use super::source::{Change, Text, Texts};
 use crate::settings::Settings;
 use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::thread;
@@ -56,6 +58,8 @@ pub struct Publisher {
     /// Why the last change could not be taken, if that is Serin's fault and it is not known which text does it.
     failure: Option<Problem>,
     problems: Arc<Vec<Problem>>,
+    /// What was warned of.
+    warned: Vec<Finding>,
     replaced: Replaced,
 }
 
@@ -71,6 +75,8 @@ pub struct Status {
     pub applied: i64,
     /// Releases that are rolled back here only.
     pub rolled_back_here: Vec<Name>,
+    /// Files of certificates, to be watched.
+    pub certificate_files: Arc<BTreeSet<PathBuf>>,
 }
 
 impl Publisher {
@@ -96,6 +102,7 @@ impl Publisher {
             held_back: HeldBack::default(),
             failure: None,
             problems: Arc::default(),
+            warned: Vec::new(),
             replaced: Replaced::default(),
         }
     }
@@ -104,6 +111,13 @@ impl Publisher {
     /// swaps.
     pub fn await_lookups(&mut self, swaps: watch::Sender<()>) {
         self.lookups = Some(swaps);
+    }
+
+    /// Paths of certificates begin beside this file.
+    #[must_use]
+    pub fn beside(mut self, main: &Path) -> Self {
+        self.inputs.certificates = Certificates::beside(main);
+        self
     }
 
     /// Begins with stored rules, to be replaced by what the sources say.
@@ -164,6 +178,12 @@ impl Publisher {
         self.save_endpoints();
     }
 
+    /// Takes what files of certificates say now.
+    pub fn take_certificate_files(&mut self, files: Vec<Text>) {
+        let changed = self.take_inputs(|inputs| inputs.read_certificates(files));
+        self.report(changed);
+    }
+
     fn save_endpoints(&self) {
         if let Some(saver) = &self.saver {
             saver.save_endpoints(self.snapshots.load().upstreams.clone());
@@ -194,6 +214,7 @@ impl Publisher {
             self.look_up_ahead(&mut inputs);
             let mut snapshot = inputs.assembler.next(&self.snapshots.load(), inputs.catalog.rules());
             snapshot.listeners = self.listeners.names_under(inputs.catalog.rules());
+            snapshot.tls = inputs.certificates.table();
             snapshot
         });
         self.inputs = inputs;
@@ -236,6 +257,7 @@ impl Publisher {
             listeners,
             applied: 0,
             rolled_back_here: Vec::new(),
+            certificate_files: self.inputs.certificates.files(),
         }
     }
 
@@ -307,11 +329,13 @@ impl Publisher {
     }
 
     fn report(&mut self, changed: bool) {
+        let certificate_problems = self.inputs.certificate_problems();
         let Inputs { settings_problems, environment_problems, catalog, .. } = &self.inputs;
         let parts = [
             settings_problems,
             catalog.problems(),
             environment_problems,
+            &certificate_problems,
             &self.listener_problems,
             self.failure.as_slice(),
         ];
@@ -335,6 +359,17 @@ impl Publisher {
             );
         }
         self.problems = Arc::new(problems);
+        self.warn_of_certificates();
+    }
+
+    /// Of those that are served although clients will hardly like them.
+    fn warn_of_certificates(&mut self) {
+        let warnings: Vec<Finding> = self.inputs.certificates.warnings().collect();
+        let new = warnings.iter().filter(|warning| !self.warned.contains(warning));
+        for (kind, name, _, reason) in new.take(MOST_LOGGED) {
+            tracing::warn!("{}.{name}: {reason}", kind.map_name());
+        }
+        self.warned = warnings;
     }
 }
 

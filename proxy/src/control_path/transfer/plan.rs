@@ -120,10 +120,11 @@ fn object(text: &Text) -> Option<((Kind, Arc<str>), i64)> {
 /// What is referred to comes first and goes last.
 fn rank(change: &Change) -> u8 {
     let rank = match change.kind {
-        Kind::Listener => 0,
-        Kind::Upstream => 1,
-        Kind::Release => 2,
-        Kind::Route => 3,
+        Kind::Certificate => 0,
+        Kind::Listener => 1,
+        Kind::Upstream => 2,
+        Kind::Release => 3,
+        Kind::Route => 4,
     };
     if change.what == What::Delete { 10 - rank } else { rank }
 }

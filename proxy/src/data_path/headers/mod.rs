@@ -24,6 +24,8 @@ pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forw
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The port the client connected to.
 pub(crate) const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// The certificate that the client has shown, verified (RFC 9440).
+pub(crate) const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 
 /// What is to be done with a request field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +153,9 @@ fn fate(name: &HeaderName) -> Fate {
         | "x-cluster-client-ip"
         | "x-request-id"
         | "front-end-https"
-        | "x-url-scheme" => Fate::Claim,
+        | "x-url-scheme"
+        | "client-cert"
+        | "client-cert-chain" => Fate::Claim,
         name if name.starts_with("x-forwarded-") => Fate::Claim,
         name if name.starts_with("x-serin-") => Fate::Forbidden,
         name if name.contains('_') && aliases_a_special_field(name) => Fate::Forbidden,

@@ -30,7 +30,7 @@ use super::deadline::Registered;
 use super::error::RequestError;
 use super::headers::ForwardingFacts;
 use super::listener::{ClientPlace, ListenerContext};
-use super::{request, tunnel};
+use super::{request, tls, tunnel};
 use crate::worker::Worker;
 
 pub(crate) use io::ClientIo;
@@ -62,7 +62,15 @@ pub(crate) fn accept(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, stream
 
 /// Serves a connection of which it is known whose it is, or closes it at once if its client has too many.
 fn begin(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, stream: TcpStream, from: From) {
-    let Some(place) = ClientPlace::take(&worker.clients, from.client, worker.snapshot().trusts(from.client)) else {
+    let snapshot = worker.snapshot();
+    // A listener that nobody knows is about to close, and what its clients speak is not known either.
+    let Some(speaks_tls) = listener.with_tls(&snapshot, |_, tls| tls.is_some()) else {
+        if from.is_counted {
+            worker.counters.connection_closed();
+        }
+        return;
+    };
+    let Some(place) = ClientPlace::take(&worker.clients, from.client, snapshot.trusts(from.client)) else {
         worker.counters.client_limit_reached();
         if from.is_counted {
             worker.counters.connection_closed();
@@ -72,14 +80,18 @@ fn begin(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, stream: TcpStream,
     if !from.is_counted {
         worker.counters.connection_opened();
     }
-    let forwarding = ForwardingFacts::new(from.client, from.port, from.scheme);
+    let scheme = if speaks_tls { "https" } else { from.scheme };
+    let forwarding = ForwardingFacts::new(from.client, from.port, scheme);
     let now_ms = worker.clock.now_ms();
     let state = Rc::new(ConnectionState::new(from.client, forwarding, listener, place, &worker.counters, now_ms));
     let registered = worker.connections.insert(Rc::clone(&state));
-    spawn_serve(worker, ClientStream::Plain(stream), Bytes::new(), state, registered);
+    match speaks_tls {
+        true => tls::begin(worker, stream, state, registered),
+        false => spawn_serve(worker, ClientStream::Plain(stream), Bytes::new(), state, registered),
+    }
 }
 
-fn spawn_serve(
+pub(super) fn spawn_serve(
     worker: &Rc<Worker>,
     stream: ClientStream,
     unread: Bytes,
@@ -199,16 +211,17 @@ async fn close(mut stream: ClientStream, state: &ConnectionState) {
     if state.has_unread_body() {
         linger(stream).await;
     } else {
-        let _ = stream.shutdown().await;
+        // TLS says the end in a record, for which there may be no room.
+        let _ = tokio::time::timeout(LINGER_TIME, stream.shutdown()).await;
     }
 }
 
 /// Says that nothing more will come, then reads a bounded amount for a bounded time.
-async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
+pub(super) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let drain = async {
+        if stream.shutdown().await.is_err() {
+            return;
+        }
         // On the heap, or every connection's task would be larger by it.
         let mut scratch = vec![0; 4096];
         let mut left = LINGER_BYTES;

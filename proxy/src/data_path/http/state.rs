@@ -1,6 +1,6 @@
 //! What the sweep, the socket and the request know of one connection. All of them live on one thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use http::Version;
 use super::super::headers::ForwardingFacts;
 use super::super::listener::{ClientPlace, ListenerContext};
 use super::super::request::Exchange;
+use super::super::tls::Secured;
 use super::super::tunnel::PendingTunnel;
 use super::http2::Excess;
 use crate::telemetry::counters::WorkerCounters;
@@ -18,6 +19,10 @@ use crate::telemetry::counters::WorkerCounters;
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// The client speaks TLS, and has said nothing yet.
+    Hello,
+    /// The client has said what it wants, and keys are agreed on.
+    Handshake,
     /// A request head is coming: since its first byte. Not with HTTP/2.
     Head,
     /// A request is being served; with HTTP/2 at least one.
@@ -37,7 +42,8 @@ pub(crate) enum Order {
     Look,
     /// Leave hyper and wait with the socket alone.
     Park,
-    /// Answer 408 and close: the head did not come in time. With HTTP/2, which has requests beside it, only close.
+    /// Answer 408 and close: the head did not come in time. With HTTP/2, which has requests beside it, or in a handshake only
+    /// close.
     RefuseHead,
     /// Close after the request in flight, now if there is none.
     Drain,
@@ -50,6 +56,9 @@ pub(crate) struct ConnectionState {
     pub(crate) peer: IpAddr,
     pub(crate) forwarding: ForwardingFacts,
     pub(crate) listener: Rc<ListenerContext>,
+    /// Whether the client speaks TLS with us, and not with a load balancer.
+    is_encrypted: Cell<bool>,
+    secured: OnceCell<Box<Secured>>,
     phase: Cell<Phase>,
     since_ms: Cell<u64>,
     /// When a write first found the socket full, until one succeeds; 0 = not blocked.
@@ -96,6 +105,8 @@ impl ConnectionState {
             peer,
             forwarding,
             listener: Rc::clone(listener),
+            is_encrypted: Cell::new(false),
+            secured: OnceCell::new(),
             // Browsers open connections ahead of need: until a byte comes, a connection is merely idle.
             phase: Cell::new(Phase::Idle),
             since_ms: Cell::new(now_ms),
@@ -124,6 +135,33 @@ impl ConnectionState {
     pub(crate) fn enter(&self, phase: Phase, now_ms: u64) {
         self.phase.set(phase);
         self.since_ms.set(now_ms);
+    }
+
+    /// A handshake begins. Its time runs from the beginning of the connection on.
+    pub(crate) fn begins_handshake(&self) {
+        self.is_encrypted.set(true);
+        self.phase.set(Phase::Hello);
+    }
+
+    /// The client has said which host it wants.
+    pub(crate) fn said_hello(&self) {
+        self.is_encrypted.set(true);
+        self.phase.set(Phase::Handshake);
+    }
+
+    /// Whether a handshake has begun.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.is_encrypted.get()
+    }
+
+    /// The handshake is over.
+    pub(crate) fn is_secured(&self, secured: Secured) {
+        let _ = self.secured.set(Box::new(secured));
+    }
+
+    /// What is known of an encrypted connection.
+    pub(crate) fn secured(&self) -> Option<&Secured> {
+        self.secured.get().map(|secured| &**secured)
     }
 
     /// Whether the client speaks TLS.

@@ -18,7 +18,6 @@ pub(crate) enum ClientStream {
     /// In clear text.
     Plain(TcpStream),
     /// Encrypted; the handshake is over.
-    #[expect(dead_code, reason = "no listener speaks TLS yet")]
     Tls(Box<TlsStream<TcpStream>>),
 }
 

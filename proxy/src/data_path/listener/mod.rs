@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
 
 use super::http;
+use crate::snapshot::{ListenerTls, Snapshot, Tls};
 use crate::worker::Worker;
 pub(crate) use bind::{bind, bind_beside, refuse_new};
 
@@ -41,12 +42,33 @@ pub(crate) struct ListenerContext {
     pub(crate) name: Arc<str>,
     pub(crate) bound: SocketAddr,
     is_closing: Cell<bool>,
+    /// The last table that knew the listener, for connections that come when its rules have gone.
+    tls: RefCell<Arc<Tls>>,
 }
 
 impl ListenerContext {
     /// Of a listener from which nothing is accepted any more.
     pub(crate) fn closed(name: Arc<str>, bound: SocketAddr) -> Self {
-        Self { name, bound, is_closing: Cell::new(true) }
+        Self { is_closing: Cell::new(true), ..Self::new(name, bound) }
+    }
+
+    fn new(name: Arc<str>, bound: SocketAddr) -> Self {
+        Self { name, bound, is_closing: Cell::new(false), tls: RefCell::default() }
+    }
+
+    /// Looks at how the listener speaks TLS, which is nothing if it speaks in clear text. Nothing at all if nobody knows.
+    pub(crate) fn with_tls<T>(
+        &self,
+        snapshot: &Snapshot,
+        look: impl FnOnce(&Tls, &Option<ListenerTls>) -> T,
+    ) -> Option<T> {
+        let name = snapshot.listener_at(self.bound).map_or(&*self.name, |name| name.as_str());
+        let mut last = self.tls.borrow_mut();
+        if !Arc::ptr_eq(&last, &snapshot.tls) && snapshot.tls.listeners.contains_key(name) {
+            *last = Arc::clone(&snapshot.tls);
+        }
+        let listener = last.listeners.get(name)?;
+        Some(look(&last, listener))
     }
 
     /// Whether the listener accepts its last connections, all of which end with their next response.
@@ -95,7 +117,8 @@ impl LocalListeners {
     /// Starts to accept.
     pub(crate) fn open(&self, worker: &Rc<Worker>, listener: OpenListener) {
         let OpenListener { name, bound, socket } = listener;
-        let context = Rc::new(ListenerContext { name, bound, is_closing: Cell::new(false) });
+        let context = Rc::new(ListenerContext::new(name, bound));
+        context.with_tls(&worker.snapshot(), |_, _| ());
         let (end, ended) = oneshot::channel();
         let accepting = accept_all(Rc::clone(worker), socket, Rc::clone(&context), ended);
         self.accepting.borrow_mut().spawn_local(accepting);

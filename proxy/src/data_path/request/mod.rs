@@ -32,9 +32,11 @@ use super::headers::{self, Seen};
 use super::http::{ConnectionState, http2};
 use super::mirror;
 use super::response::{self, ResponseBody};
+use super::tls::Secured;
 use super::tunnel::{self, Switching, Upgrade};
 use super::upstream::{self, Lease, Unanswered};
 use crate::moment;
+use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
 use admission::Entry;
@@ -261,6 +263,9 @@ fn plan(
             .map_or(&*connection.listener.name, |name| name.as_str()),
         geo: snapshot.geo.as_deref(),
     };
+    if !is_directed(connection, &snapshot, view.host) {
+        return Err(RequestError::Misdirected);
+    }
     let found = decide::find(&snapshot, &view).ok_or(RequestError::NoRoute)?;
     let route = found.route().rules();
     if !is_checked {
@@ -321,6 +326,13 @@ fn plan(
     Ok(Plan::Send { decision, upgrade })
 }
 
+/// Whether a request for a host may come on its connection. In clear text it may on any.
+fn is_directed(connection: &ConnectionState, snapshot: &Snapshot, host: &str) -> bool {
+    let Some(secured) = connection.secured() else { return true };
+    let asked = connection.listener.with_tls(snapshot, |tls, listener| secured.is_for(tls, listener.as_ref(), host));
+    asked.unwrap_or(false)
+}
+
 /// Hop-by-hop fields out, forwarding fields in, then what the operator wants.
 fn rewrite_headers(
     parts: &mut Parts,
@@ -334,6 +346,9 @@ fn rewrite_headers(
     let fields = &mut parts.headers;
     headers::clean_request(fields, seen, trusted);
     connection.forwarding.add_to(fields, trusted);
+    if let Some(certificate) = connection.secured().and_then(Secured::client_certificate) {
+        fields.insert(headers::CLIENT_CERT, certificate.clone());
+    }
     fields.insert(headers::X_REQUEST_ID, exchange.request_id());
     if let Some(visit) = exchange.visit() {
         visit.rewrite_request(fields);

@@ -34,7 +34,9 @@ pub(super) fn rewritten_uri(head: &Head<'_>, route: &Route) -> Result<Option<Uri
 /// The answer that sends a client elsewhere.
 pub(super) fn redirected(redirect: &Redirect, head: &Head<'_>, connection: &ConnectionState) -> Response<ResponseBody> {
     let mut response = without_content(redirect.status);
-    if let Ok(location) = HeaderValue::try_from(location(redirect, head, connection.listener.bound.port())) {
+    if let Ok(location) =
+        HeaderValue::try_from(location(redirect, head, connection.is_secure(), connection.listener.bound.port()))
+    {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response
@@ -47,9 +49,9 @@ pub(super) fn without_content(status: StatusCode) -> Response<ResponseBody> {
     response
 }
 
-/// Where a redirect leads a client that came through this port.
-pub(crate) fn location(redirect: &Redirect, head: &Head<'_>, listener_port: u16) -> String {
-    let scheme = redirect.scheme.as_ref().map_or("http", |scheme| scheme.as_str());
+/// Where a redirect leads a client that came through this port, encrypted or not.
+pub(crate) fn location(redirect: &Redirect, head: &Head<'_>, is_secure: bool, listener_port: u16) -> String {
+    let scheme = redirect.scheme.as_ref().map_or(if is_secure { "https" } else { "http" }, |scheme| scheme.as_str());
     let host = redirect.host.as_deref().unwrap_or(head.host.name());
     let default_port = if scheme == "https" { 443 } else { 80 };
     // A change of scheme leaves the old port behind: 8080 speaks no TLS.

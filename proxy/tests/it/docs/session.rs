@@ -46,7 +46,10 @@ impl Session {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("serin.yaml");
         std::fs::write(&path, text(lines)).expect("the fragment is written");
-        let is_missing = |path: &str, reason: &str| reason.starts_with("there is no ") || path == "geo.database";
+        let is_missing = |path: &str, reason: &str| {
+            let starts = ["there is no ", "cannot be read: No such file"];
+            starts.iter().any(|start| reason.starts_with(start)) || path == "geo.database"
+        };
         let problems: Vec<_> =
             check(&path).problems.into_iter().filter(|problem| !is_missing(&problem.path, &problem.reason)).collect();
         assert!(problems.is_empty(), "{}:{line}: {problems:?}", self.page);
@@ -65,6 +68,7 @@ impl Session {
                 ["curl", "-s", ref arguments @ ..] => {
                     self.compare(line, command, expected, |session| session.curl(arguments));
                 }
+                ["openssl", "req", ref arguments @ ..] => self.certificate(arguments),
                 ["python3", "-m", "http.server", port, "--directory", folder, "&"] => self.endpoint(port, folder),
                 ["mkdir" | "sh" | "echo" | "sed" | "cat" | "mv" | "cp" | "rm", ..] => {
                     self.compare(line, command, expected, |session| session.shell(command));
@@ -130,6 +134,18 @@ impl Session {
         let output = shell.arg("-c").arg(self.to_real(line)).current_dir(self.folder.path()).output();
         let output = output.expect("there is a shell");
         self.to_shown(&(String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// A certificate that signs itself, and its key. Understands `-addext subjectAltName=DNS:…`, `-keyout` and `-out`.
+    fn certificate(&self, arguments: &[&str]) {
+        let after = |name: &str| {
+            let place = arguments.iter().position(|argument| *argument == name);
+            place.map(|place| arguments[place + 1]).unwrap_or_else(|| panic!("{}: no {name}", self.page))
+        };
+        let names = after("-addext").strip_prefix("subjectAltName=DNS:").expect("it is for a host");
+        let made = rcgen::generate_simple_self_signed([names.to_owned()]).expect("a certificate");
+        self.save(after("-out"), &made.cert.pem());
+        self.save(after("-keyout"), &made.signing_key.serialize_pem());
     }
 
     /// An endpoint that answers every request with the folder's `index.html`, as Python's server does for `/`.

@@ -12,6 +12,7 @@ use crate::support::{Client, Origin, PATIENCE, Serin, eventually};
 
 fn short() -> ConnectionLimits {
     ConnectionLimits {
+        handshake_ms: 10_000,
         head_ms: 300,
         idle_ms: 400,
         park_ms: 100,

@@ -9,13 +9,15 @@ use crate::support::wire::{
     Answer, Assertion, EndpointCase, EndpointOutcome, Listening, RawOutcome, RequestCase, exchange, parse_answers,
 };
 use crate::support::witness::{After, ScriptedEndpoint, SeenRequest, Witness, echo_body, escape};
+use crate::tls;
 
 use super::verdict::{self, Observed, Report};
 
 /// A lane for hostile clients.
 pub(super) struct RequestLane {
     witness: Witness,
-    serin: Serin,
+    address: SocketAddr,
+    _serin: Serin,
     honest: HonestClients,
 }
 
@@ -23,7 +25,16 @@ impl RequestLane {
     pub(super) fn start(number: usize) -> Self {
         let witness = Witness::start();
         let serin = Serin::with_endpoint(witness.address());
-        Self { witness, serin, honest: HonestClients { lane: number, sent: 0 } }
+        let address = serin.address();
+        Self { witness, address, _serin: serin, honest: HonestClients { lane: number, sent: 0 } }
+    }
+
+    /// The same bytes, encrypted.
+    pub(super) fn over_tls(number: usize) -> Self {
+        let witness = Witness::start();
+        let serin = tls::in_front_of(witness.address());
+        let address = tls::bridge::to(serin.address());
+        Self { witness, address, _serin: serin, honest: HonestClients { lane: number, sent: 0 } }
     }
 
     pub(super) fn run(&mut self, case: &RequestCase) -> Report {
@@ -44,8 +55,8 @@ impl RequestLane {
         let listening = Listening { answers: awaited(case), to_head, patience, quiet: QUIET };
         let mut failures: Vec<String> = accusations(&self.witness, "late, from the case before");
         self.witness.clear();
-        let outcome = exchange(self.serin.address(), &case.bytes, &listening);
-        failures.extend(self.honest.visit(self.serin.address(), 3));
+        let outcome = exchange(self.address, &case.bytes, &listening);
+        failures.extend(self.honest.visit(self.address, 3));
         failures.extend(accusations(&self.witness, "witness"));
         let seen = hostile(&self.witness);
         self.witness.clear();
@@ -56,7 +67,8 @@ impl RequestLane {
 /// A lane for misbehaving endpoints.
 pub(super) struct EndpointLane {
     endpoint: ScriptedEndpoint,
-    serin: Serin,
+    address: SocketAddr,
+    _serin: Serin,
     honest: HonestClients,
 }
 
@@ -64,7 +76,16 @@ impl EndpointLane {
     pub(super) fn start(number: usize) -> Self {
         let endpoint = ScriptedEndpoint::start(Vec::new(), After::Keep, None);
         let serin = Serin::with_endpoint(endpoint.address());
-        Self { endpoint, serin, honest: HonestClients { lane: number, sent: 0 } }
+        let address = serin.address();
+        Self { endpoint, address, _serin: serin, honest: HonestClients { lane: number, sent: 0 } }
+    }
+
+    /// Before clients that speak TLS.
+    pub(super) fn over_tls(number: usize) -> Self {
+        let endpoint = ScriptedEndpoint::start(Vec::new(), After::Keep, None);
+        let serin = tls::in_front_of(endpoint.address());
+        let address = tls::bridge::to(serin.address());
+        Self { endpoint, address, _serin: serin, honest: HonestClients { lane: number, sent: 0 } }
     }
 
     pub(super) fn run(&mut self, case: &EndpointCase) -> Report {
@@ -78,12 +99,12 @@ impl EndpointLane {
         let tunnel = case.outcomes.contains(&EndpointOutcome::Tunnel);
         let patience = if tunnel { SHORT_PATIENCE } else { PATIENCE };
         let listening = Listening { answers: 1, to_head, patience, quiet: QUIET };
-        let outcome = exchange(self.serin.address(), request, &listening);
+        let outcome = exchange(self.address, request, &listening);
         let mut failures = Vec::new();
         if !self.endpoint.wait_for_late_bytes() {
             failures.push("the endpoint could not send its late bytes".to_owned());
         }
-        failures.extend(self.honest.visit(self.serin.address(), 3));
+        failures.extend(self.honest.visit(self.address, 3));
         let witness = self.endpoint.witness();
         failures.extend(accusations(witness, "witness"));
         let observed = Observed { answers: read(&outcome, to_head), seen: hostile(witness), outcome };

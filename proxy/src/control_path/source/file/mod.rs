@@ -12,19 +12,24 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use glob::{MatchOptions, Pattern};
 
 use super::{Text, TextKind};
 
 pub use watch::FileWatch;
 
-/// The main file and rule files.
+/// The main file and rule files; or any files at all.
 #[derive(Clone, Debug)]
 pub struct FileSet {
     main: PathBuf,
     patterns: Vec<String>,
+    /// These instead.
+    named: Option<BTreeSet<PathBuf>>,
 }
 
 /// One file that should be read.
@@ -50,12 +55,24 @@ type Content = Result<Arc<str>, String>;
 impl FileSet {
     /// The main file, and patterns relative to its folder.
     pub fn new(main: impl Into<PathBuf>, patterns: &[String]) -> Self {
-        Self { main: main.into(), patterns: patterns.to_vec() }
+        Self { main: main.into(), patterns: patterns.to_vec(), named: None }
+    }
+
+    /// These files, whatever is in them: see [`read_named`].
+    pub fn named(files: &BTreeSet<PathBuf>) -> Self {
+        Self { named: Some(files.clone()), ..Self::new("", &[]) }
     }
 
     /// Reads all files, the main one first, the others in the order of the patterns and then by name.
     pub fn read(&self) -> Vec<Text> {
-        self.list().iter().map(|file| file.text(read(&file.path).1)).collect()
+        self.list().iter().map(|file| file.text(self.look_into(&file.path).1)).collect()
+    }
+
+    fn look_into(&self, path: &Path) -> (Option<Stamp>, Content) {
+        match self.named {
+            Some(_) => read(path, MAX_NAMED, armoured),
+            None => read(path, MAX_FILE, text),
+        }
     }
 
     fn folder(&self) -> &Path {
@@ -68,6 +85,9 @@ impl FileSet {
     /// The files there should be. One that is named without a wildcard belongs to them even if it is missing, and so
     /// does a missing folder of a pattern: what is not there cannot be read, which is not the same as saying nothing.
     fn list(&self) -> Vec<Listed> {
+        if let Some(named) = &self.named {
+            return named.iter().map(|path| Listed { path: path.clone(), is_main: false }).collect();
+        }
         let mut files = vec![Listed { path: self.main.clone(), is_main: true }];
         let mut known = BTreeSet::from([self.main.clone()]);
         let found = self.patterns.iter().flat_map(|pattern| self.matches(pattern));
@@ -147,31 +167,52 @@ impl Stamp {
 }
 
 /// The stamp is taken before the first byte, so that what is written meanwhile shows as another stamp later.
-fn read(path: &Path) -> (Option<Stamp>, Content) {
-    match try_read(path) {
+fn read(path: &Path, most: u64, content: fn(Vec<u8>) -> Content) -> (Option<Stamp>, Content) {
+    match try_read(path, most, content) {
         Ok((stamp, content)) => (Some(stamp), content),
         Err(error) => (None, Err(format!("cannot be read: {error}"))),
     }
 }
 
-fn try_read(path: &Path) -> io::Result<(Stamp, Content)> {
+fn try_read(path: &Path, most: u64, content: fn(Vec<u8>) -> Content) -> io::Result<(Stamp, Content)> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
     let file = File::open(path)?;
     let stamp = Stamp::new(&file.metadata()?);
-    let mut bytes = Vec::with_capacity(usize::try_from(stamp.size.min(MAX_FILE)).unwrap_or_default() + 1);
-    let size = file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if size as u64 > MAX_FILE {
-        return Ok((stamp, Err(format!("is larger than {} MiB", MAX_FILE >> 20))));
+    let mut bytes = Vec::with_capacity(usize::try_from(stamp.size.min(most)).unwrap_or_default() + 1);
+    let size = file.take(most + 1).read_to_end(&mut bytes)?;
+    if size as u64 > most {
+        return Ok((stamp, Err(format!("is larger than {} MiB", most >> 20))));
     }
-    let content = String::from_utf8(bytes).map(Arc::from).map_err(|error| {
+    Ok((stamp, content(bytes)))
+}
+
+fn text(bytes: Vec<u8>) -> Content {
+    String::from_utf8(bytes).map(Arc::from).map_err(|error| {
         let line =
             error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
         format!("is not UTF-8 text: see line {line}")
-    });
-    Ok((stamp, content))
+    })
 }
+
+/// What a file holds that need not be text: if it is none, in base64 behind [`BINARY`].
+pub fn read_named(path: &Path) -> Result<Arc<str>, String> {
+    read(path, MAX_NAMED, armoured).1
+}
+
+fn armoured(bytes: Vec<u8>) -> Content {
+    let armour = |error: FromUtf8Error| format!("{BINARY}{}", STANDARD.encode(error.as_bytes()));
+    Ok(String::from_utf8(bytes).unwrap_or_else(armour).into())
+}
+
+/// The bytes of such a file.
+pub fn bytes_of(content: &str) -> Vec<u8> {
+    let decoded = content.strip_prefix(BINARY).and_then(|base64| STANDARD.decode(base64).ok());
+    decoded.unwrap_or_else(|| content.as_bytes().to_vec())
+}
+
+const BINARY: &str = "(binary) ";
 
 fn has_wildcard(pattern: &str) -> bool {
     pattern.contains(['*', '?', '['])
@@ -179,6 +220,9 @@ fn has_wildcard(pattern: &str) -> bool {
 
 /// Largest rule file in bytes.
 const MAX_FILE: u64 = 64 << 20;
+
+/// Largest other file in bytes: far more than a certificate needs.
+const MAX_NAMED: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::time::Instant;
 
 use super::activity::Activity;
-use super::{Content, FileSet, Listed, Stamp, read};
+use super::{Content, FileSet, Listed, Stamp};
 use crate::control_path::source::Text;
 use crate::moment;
 
@@ -94,6 +94,12 @@ impl FileWatch {
     /// All files are to be read again at once, whether or not they seem to have changed: [`FileWatch::changed`] does it.
     pub fn reread(&mut self) {
         self.seen.values_mut().for_each(|sighting| sighting.stamp_is_proof = false);
+        self.reread = true;
+    }
+
+    /// Watches other files from now on, and looks at them soon.
+    pub fn turn_to(&mut self, files: FileSet) {
+        self.files = files;
         self.reread = true;
     }
 
@@ -230,16 +236,16 @@ impl Sighting {
 
 fn look(files: &FileSet, known: &Sightings) -> Look {
     let listed = files.list();
-    let sighting = |file: &Listed| (file.path.clone(), look_at(file, known.get(&file.path)));
+    let sighting = |file: &Listed| (file.path.clone(), look_at(files, file, known.get(&file.path)));
     let sightings = listed.iter().map(sighting).collect();
     Look { listed, sightings }
 }
 
-fn look_at(file: &Listed, known: Option<&Sighting>) -> Sighting {
+fn look_at(files: &FileSet, file: &Listed, known: Option<&Sighting>) -> Sighting {
     if let Some(known) = known.filter(|known| known.stamp_is_proof && known.stamp == Stamp::of(&file.path)) {
         return known.clone();
     }
-    let (stamp, content) = read(&file.path);
+    let (stamp, content) = files.look_into(&file.path);
     // The very text of before, if it is equal: comparing it with itself later costs nothing.
     let content = match known {
         Some(known) if known.content == content => known.content.clone(),

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::error::SendError;
+use tokio_rustls::StartHandshake;
 
 use super::super::{ClientStream, ConnectionState, Order, Phase};
 use super::resets::{Resets, Source};
@@ -20,6 +21,7 @@ use super::serve;
 use crate::data_path::deadline::Registered;
 use crate::data_path::headers::ForwardingFacts;
 use crate::data_path::listener::ClientPlace;
+use crate::data_path::tls::{self, Hello};
 use crate::worker::{Command, Worker};
 
 /// What workers share of HTTP/2: who has how many connections, and who resets too much.
@@ -39,12 +41,20 @@ pub(crate) struct Place {
 /// A connection on its way to another worker. Of it nothing was answered yet.
 pub(crate) struct Handed {
     stream: StdStream,
-    unread: Bytes,
+    carries: Carries,
     peer: IpAddr,
     forwarding: ForwardingFacts,
     listener: (Arc<str>, SocketAddr),
     client: ClientPlace,
     place: Place,
+}
+
+/// What came through it already.
+enum Carries {
+    /// The first bytes of HTTP/2, in clear text.
+    Preface(Bytes),
+    /// The beginning of a handshake, which is so many milliseconds old.
+    Hello(Box<Hello>, u64),
 }
 
 impl Share {
@@ -93,7 +103,9 @@ pub(in crate::data_path::http) fn begin(
     let elsewhere = worker.http2.workers.get().and_then(|workers| workers.get(place.worker));
     let elsewhere = elsewhere.filter(|_| place.worker != worker.index);
     match (elsewhere, stream) {
-        (Some(elsewhere), ClientStream::Plain(socket)) => hand(worker, elsewhere, socket, unread, &state, place),
+        (Some(elsewhere), ClientStream::Plain(socket)) => {
+            hand(worker, elsewhere, socket, Carries::Preface(unread), &state, place);
+        }
         (_, stream) => {
             state.enter(Phase::Idle, worker.clock.now_ms());
             tokio::task::spawn_local(serve(Rc::clone(worker), stream, unread, state, registered, place));
@@ -101,11 +113,40 @@ pub(in crate::data_path::http) fn begin(
     }
 }
 
+/// Goes on with the handshake of a client that offers HTTP/2, here or elsewhere.
+pub(in crate::data_path) fn begin_handshake(
+    worker: &Rc<Worker>,
+    hello: StartHandshake<TcpStream>,
+    connection: tls::Connection,
+) {
+    let place = worker.http2.place(worker.index, connection.state.is_draining());
+    let elsewhere = worker.http2.workers.get().and_then(|workers| workers.get(place.worker));
+    let Some(elsewhere) = elsewhere.filter(|_| place.worker != worker.index) else {
+        return tls::go_on(worker, hello, connection, Some(place));
+    };
+    let StartHandshake { accepted, io, .. } = hello;
+    let state = connection.state;
+    let waited_ms = worker.clock.now_ms().saturating_sub(state.since_ms());
+    hand(worker, elsewhere, io, Carries::Hello(Box::new(accepted), waited_ms), &state, place);
+}
+
+/// Serves a client with which HTTP/2 was agreed on in the handshake.
+pub(in crate::data_path) fn serve_secured(
+    worker: &Rc<Worker>,
+    stream: ClientStream,
+    state: Rc<ConnectionState>,
+    registered: Registered<ConnectionState>,
+    place: Place,
+) {
+    state.turned_http2();
+    tokio::task::spawn_local(serve(Rc::clone(worker), stream, Bytes::new(), state, registered, place));
+}
+
 fn hand(
     worker: &Rc<Worker>,
     elsewhere: &UnboundedSender<Command>,
     stream: TcpStream,
-    unread: Bytes,
+    carries: Carries,
     state: &ConnectionState,
     place: Place,
 ) {
@@ -113,8 +154,8 @@ fn hand(
     // A socket that cannot be let go of is lost: nothing was promised to it.
     let Ok(stream) = stream.into_std() else { return };
     let Some(client) = state.leave() else { return };
-    let handed =
-        Handed { stream, unread, peer: state.peer, forwarding: state.forwarding.clone(), listener, client, place };
+    let forwarding = state.forwarding.clone();
+    let handed = Handed { stream, carries, peer: state.peer, forwarding, listener, client, place };
     if let Err(SendError(Command::TakeOver(handed))) = elsewhere.send(Command::TakeOver(Box::new(handed))) {
         // That worker has ended. Its place stays taken, or all that follow would go there.
         take_over(worker, *handed);
@@ -123,20 +164,33 @@ fn hand(
 
 /// Serves a connection that another worker has accepted.
 pub(crate) fn take_over(worker: &Rc<Worker>, handed: Handed) {
-    let Handed { stream, unread, peer, forwarding, listener: (name, bound), client, place } = handed;
+    let Handed { stream, carries, peer, forwarding, listener: (name, bound), client, place } = handed;
     let listener = worker.listener_at(name, bound);
-    let now_ms = worker.clock.now_ms();
-    let state = ConnectionState::new(peer, forwarding, &listener, client, &worker.counters, now_ms);
+    let waited_ms = match carries {
+        Carries::Preface(_) => 0,
+        Carries::Hello(_, waited_ms) => waited_ms,
+    };
+    let since_ms = worker.clock.now_ms().saturating_sub(waited_ms);
+    let state = ConnectionState::new(peer, forwarding, &listener, client, &worker.counters, since_ms);
     let state = Rc::new(state);
-    state.turned_http2();
     if listener.is_closing() {
         // Those of the listener have been told already.
         state.order(Order::Drain);
     }
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     let registered = worker.connections.insert(Rc::clone(&state));
-    let stream = ClientStream::Plain(stream);
-    tokio::task::spawn_local(serve(Rc::clone(worker), stream, unread, state, registered, place));
+    match carries {
+        Carries::Preface(unread) => {
+            state.turned_http2();
+            let stream = ClientStream::Plain(stream);
+            tokio::task::spawn_local(serve(Rc::clone(worker), stream, unread, state, registered, place));
+        }
+        Carries::Hello(hello, _) => {
+            let under_way = worker.handshakes.take_over();
+            let hello = StartHandshake::from_parts(*hello, stream);
+            tls::go_on(worker, hello, tls::Connection { state, registered, under_way }, Some(place));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Serves one HTTP/2 connection of a client: many requests at once, each in a task of its own and each served as one of
 //! HTTP/1 is. Framing and flow control are hyper's; what a client may do to excess is counted by [`meter`].
 //!
-//! What the bytes come through is not looked at here, so a stream of TLS would do as well. A connection is never parked:
+//! What the bytes come through is not looked at here: TLS does as well as clear text. A connection is never parked:
 //! its windows and tables are part of what both sides have agreed on.
 
 mod handing;
@@ -30,6 +30,7 @@ use crate::worker::Worker;
 
 pub(super) use handing::begin;
 pub(crate) use handing::{Handed, Place, Share, take_over};
+pub(in crate::data_path) use handing::{begin_handshake, serve_secured};
 pub(crate) use head::in_terms_of_http1;
 pub(crate) use meter::Excess;
 use meter::{Farewell, Meter};
@@ -45,7 +46,7 @@ enum Ended {
     Cut,
 }
 
-/// Serves a connection whose preface has come and is the first of what is unread.
+/// Serves a connection. In clear text its preface has come and is the first of what is unread.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     worker: Rc<Worker>,
     stream: S,

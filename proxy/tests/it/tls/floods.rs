@@ -1,0 +1,35 @@
+//! Clients that begin handshakes and do not go on.
+
+use std::net::TcpStream;
+
+use super::{Authority, Browser, rules};
+use crate::support::control::{Program, tireless_endpoint};
+use crate::support::{Client, PATIENCE, eventually};
+
+#[test]
+fn of_the_silent_the_oldest_go_and_whoever_speaks_is_served() {
+    let pair = Authority::new("any").sign(&["a.test"]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, text) in pair.files("a") {
+        std::fs::write(folder.path().join(name), text).expect("room");
+    }
+    let config = folder.path().join("serin.yaml");
+    let certificates = "{a: {hosts: [a.test], cert_file: a.crt, key_file: a.key}}";
+    std::fs::write(&config, rules(tireless_endpoint("app"), "{}", certificates)).expect("room");
+    // A worker has 225 connections with that, and a quarter of them in handshakes.
+    let program = Program::start_with_descriptors(&config, 400);
+    let address = program.address("secure");
+    let mut silent: Vec<Client> = Vec::new();
+    for _ in 0..200 {
+        silent.push(Client::of(TcpStream::connect(address).expect("a connection")));
+        if silent.len().is_multiple_of(40) {
+            assert_eq!(Browser::new().get(address, "a.test").expect("an answer").body, "app");
+        }
+    }
+    eventually(PATIENCE, "room was made", || program.metric("serin_connections_open") <= 60);
+    assert!(silent[0].ends_within(PATIENCE) && !silent[199].hears_within(std::time::Duration::ZERO));
+    let metrics = program.admin("/metrics").text().to_owned();
+    let excess = metrics.lines().find(|line| line.starts_with("serin_tls_handshakes_total{result=\"excess\"}"));
+    let excess: u32 = excess.and_then(|line| line.rsplit(' ').next()).expect("a count").parse().expect("a number");
+    assert!((140..=150).contains(&excess), "{excess}");
+}

@@ -1,0 +1,246 @@
+//! Certificates, and how listeners speak TLS.
+//!
+//! Where files are and what goes with what is known here, not what is in them: whoever reads them finds out whether a key
+//! fits, and what a certificate is worth.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use super::{HostPattern, Name};
+use crate::RuleError;
+use crate::error::Problems;
+use crate::spec::{
+    CertificateSpec, ClientCertificateModeSpec, ClientCertificatesSpec, ListenerTlsSpec, SecretText, TlsVersionSpec,
+};
+
+/// A certificate, with its key and whom it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    name: Name,
+    hosts: Box<[HostPattern]>,
+    chain: Pem,
+    key: Pem,
+    ocsp_file: Option<Box<str>>,
+    client_certificates: Option<ClientCertificates>,
+}
+
+/// Where a PEM text is.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Pem {
+    /// In a file, relative to the main file's folder.
+    File(Box<str>),
+    /// Here.
+    Text(Box<str>),
+}
+
+/// Says nothing of a text, which may be a key.
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Text(_) => f.write_str("Text"),
+        }
+    }
+}
+
+/// What is asked of clients.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientCertificates {
+    /// Who may have signed their certificates.
+    pub authorities: Pem,
+    /// Whether they must have one.
+    pub is_required: bool,
+}
+
+/// How a listener speaks TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenerTls {
+    protocol: TlsProtocol,
+    default_certificate: Option<Name>,
+    client_certificates: Option<ClientCertificates>,
+}
+
+/// What of TLS a listener allows, whoever comes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TlsProtocol {
+    /// Whether there is nothing below TLS 1.3.
+    pub is_13_only: bool,
+    /// The cipher suites by their names, the most wanted first; none: the usual ones.
+    pub cipher_suites: Box<[&'static str]>,
+}
+
+impl Certificate {
+    /// Validates one certificate; reports every problem.
+    pub fn new(name: &str, spec: &CertificateSpec, found: &mut Vec<RuleError>) -> Option<Self> {
+        let mut problems = Problems::new(format!("certificates.{name}"), found);
+        let hosts = problems.at("hosts").each(&spec.hosts, |text| host(text));
+        let chain = pem(&mut problems, "cert", spec.cert.as_deref(), spec.cert_file.as_deref());
+        let key = spec.key.as_ref().map(SecretText::reveal);
+        let key = pem(&mut problems, "key", key, spec.key_file.as_deref());
+        let ocsp_file = spec.ocsp_file.as_deref().map_or(Some(None), |path| {
+            let path = problems.at("ocsp_file").ok(file(path));
+            path.map(Some)
+        });
+        let client = clients(&mut problems, spec.client_certificates.as_ref());
+        let name = problems.ok(Name::new(name));
+        Some(Self {
+            name: name?,
+            hosts: hosts?.into(),
+            chain: chain?,
+            key: key?,
+            ocsp_file: ocsp_file?,
+            client_certificates: client?,
+        })
+    }
+
+    /// The certificate's name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The hosts it is for.
+    pub fn hosts(&self) -> &[HostPattern] {
+        &self.hosts
+    }
+
+    /// The certificate and those behind it.
+    pub fn chain(&self) -> &Pem {
+        &self.chain
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &Pem {
+        &self.key
+    }
+
+    /// A file with an OCSP response.
+    pub fn ocsp_file(&self) -> Option<&str> {
+        self.ocsp_file.as_deref()
+    }
+
+    /// What is asked of clients, if it says.
+    pub fn client_certificates(&self) -> Option<&ClientCertificates> {
+        self.client_certificates.as_ref()
+    }
+
+    /// The files it names.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let client = self.client_certificates.as_ref().map(|client| &client.authorities);
+        let texts = [Some(&self.chain), Some(&self.key), client].into_iter().flatten();
+        texts.filter_map(Pem::file).chain(self.ocsp_file())
+    }
+}
+
+impl Pem {
+    /// The file, if it is in one.
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Text(_) => None,
+        }
+    }
+}
+
+impl ListenerTls {
+    /// Validates the TLS of a listener; reports every problem.
+    pub(super) fn new(spec: &ListenerTlsSpec, mut problems: Problems<'_>) -> Option<Self> {
+        let is_13_only = spec.min_version == Some(TlsVersionSpec::V13);
+        let named = spec.cipher_suites.as_ref();
+        let suites = named.map(|names| problems.at("cipher_suites").each(names, |name| suite(name, is_13_only)));
+        if named.is_some_and(Vec::is_empty) {
+            problems.at("cipher_suites").report("without any there is no TLS; leave it out for the usual ones");
+        }
+        let default = spec.default_certificate.as_deref();
+        let default = default.map_or(Some(None), |name| {
+            let name = problems.at("default_certificate").ok(Name::new(name));
+            name.map(Some)
+        });
+        let client = clients(&mut problems, spec.client_certificates.as_ref());
+        Some(Self {
+            protocol: TlsProtocol { is_13_only, cipher_suites: suites.unwrap_or(Some(Vec::new()))?.into() },
+            default_certificate: default?,
+            client_certificates: client?,
+        })
+    }
+
+    /// What it allows.
+    pub fn protocol(&self) -> &TlsProtocol {
+        &self.protocol
+    }
+
+    /// The certificate for clients that name no host, or one of which there is none.
+    pub fn default_certificate(&self) -> Option<&Name> {
+        self.default_certificate.as_ref()
+    }
+
+    /// What is asked of clients, where the certificate of their host does not say.
+    pub fn client_certificates(&self) -> Option<&ClientCertificates> {
+        self.client_certificates.as_ref()
+    }
+}
+
+fn host(text: &str) -> Result<HostPattern, String> {
+    let pattern = HostPattern::new(text)?;
+    let is_address = |name: &str| name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    match &pattern {
+        HostPattern::Exact(name) if is_address(name) => Err(format!(
+            "`{name}` is an address; a client that connects to one names no host, and gets the listener's \
+             `default_certificate`"
+        )),
+        _ => Ok(pattern),
+    }
+}
+
+/// A text, or where it is: one of the two.
+fn pem(problems: &mut Problems<'_>, field: &str, text: Option<&str>, path: Option<&str>) -> Option<Pem> {
+    match (text, path) {
+        (Some(text), None) => Some(Pem::Text(text.into())),
+        (None, Some(path)) => problems.at(format_args!("{field}_file")).ok(file(path)).map(Pem::File),
+        (None, None) => {
+            problems.report(format_args!("`{field}_file` or `{field}` is missing"));
+            None
+        }
+        (Some(_), Some(_)) => {
+            problems.at(field).report(format_args!("`{field}_file` says it already; one of the two must go"));
+            None
+        }
+    }
+}
+
+fn file(path: &str) -> Result<Box<str>, &'static str> {
+    match path {
+        "" => Err("is empty"),
+        path => Ok(path.into()),
+    }
+}
+
+/// Nothing of nothing; no value if what there is is wrong.
+fn clients(problems: &mut Problems<'_>, spec: Option<&ClientCertificatesSpec>) -> Option<Option<ClientCertificates>> {
+    let Some(ClientCertificatesSpec { ca_file, ca, mode }) = spec else { return Some(None) };
+    let authorities = pem(&mut problems.at("client_certificates"), "ca", ca.as_deref(), ca_file.as_deref())?;
+    Some(Some(ClientCertificates { authorities, is_required: *mode == ClientCertificateModeSpec::Required }))
+}
+
+fn suite(name: &str, is_13_only: bool) -> Result<&'static str, String> {
+    let known = CIPHER_SUITES.iter().find(|known| **known == name);
+    let known = known.ok_or_else(|| {
+        format!("there is no cipher suite `{}`; there are {}", name.escape_debug(), CIPHER_SUITES.join(", "))
+    })?;
+    match is_13_only && !known.starts_with("TLS13_") {
+        true => Err(format!("`{known}` is of TLS 1.2, which `min_version` does not allow")),
+        false => Ok(known),
+    }
+}
+
+/// All that are held to be safe, the most wanted first.
+pub const CIPHER_SUITES: &[&str] = &[
+    "TLS13_AES_256_GCM_SHA384",
+    "TLS13_AES_128_GCM_SHA256",
+    "TLS13_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+];
