@@ -3,7 +3,9 @@
 
 mod switching;
 
+use std::cell::Cell;
 use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use super::decide::Decision;
@@ -105,7 +107,7 @@ pub(crate) async fn run(
 ) {
     state.enter(Phase::Tunnel, worker.clock.now_ms());
     tokio::select! {
-        () = relay(worker, client, unread, pending) => {}
+        () = relay(worker, client, unread, pending, None) => {}
         () = state.ordered_to_close() => {}
     }
 }
@@ -115,28 +117,38 @@ async fn run_over(stream: OnUpgrade, pending: PendingTunnel) {
     let worker = Rc::clone(pending.life.exchange().worker());
     // Until the answer is on its way there is no stream.
     if let Ok(stream) = stream.await {
-        relay(&worker, TokioIo::new(stream), Bytes::new(), pending).await;
+        relay(&worker, TokioIo::new(stream), Bytes::new(), pending, Some(&ClientEnd::default())).await;
     }
 }
 
-async fn relay(worker: &Worker, client: impl AsyncRead + AsyncWrite, unread: Bytes, pending: PendingTunnel) {
+/// `client_end` is for a client whose reset is read as an end like any other.
+async fn relay(
+    worker: &Worker,
+    client: impl AsyncRead + AsyncWrite,
+    unread: Bytes,
+    pending: PendingTunnel,
+    client_end: Option<&ClientEnd>,
+) {
     let PendingTunnel { handover, idle, decision, mut life, _lifetime } = pending;
     let Ok((endpoint, early)) = handover.await else {
         life.exchange().fail(RequestError::ResponseCut);
         return;
     };
     let _open = Open::begin(worker);
-    let moved = std::cell::Cell::new(worker.clock.now_ms());
+    let moved = Cell::new(worker.clock.now_ms());
     let (client_read, client_write) = tokio::io::split(client);
     let (endpoint_read, endpoint_write) = endpoint.into_split();
     let exchange = Rc::clone(life.exchange());
     // It is over when it is, also if nobody waits for its end.
     life.completed();
-    let up = pump(client_read, endpoint_write, unread, |count| {
-        moved.set(worker.clock.now_ms());
-        exchange.request_bytes_came(count);
-    });
-    let down = pump(endpoint_read, client_write, early, |count| {
+    let up = async {
+        let up = pump(client_read, endpoint_write, unread, None, |count| {
+            moved.set(worker.clock.now_ms());
+            exchange.request_bytes_came(count);
+        });
+        up.await.inspect(|()| client_end.iter().for_each(|end| end.comes()))
+    };
+    let down = pump(endpoint_read, client_write, early, client_end, |count| {
         moved.set(worker.clock.now_ms());
         exchange.response_bytes_came(count);
     });
@@ -173,6 +185,38 @@ impl Drop for Open<'_> {
     }
 }
 
+/// Whether a stream of HTTP/2 has brought its last byte. hyper reads a stream that was taken back as one that has ended, and only
+/// who writes to it hears that nobody listens.
+#[derive(Default)]
+struct ClientEnd {
+    came: Cell<bool>,
+    bell: Notify,
+}
+
+impl ClientEnd {
+    fn comes(&self) {
+        self.came.set(true);
+        self.bell.notify_one();
+    }
+
+    /// Reads what an endpoint has to say. Fails if its client has ended and does not listen.
+    async fn read_for(
+        &self,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
+        loop {
+            tokio::select! {
+                biased;
+                read = from.read(buffer) => return read,
+                () = self.bell.notified() => {}
+                () = tokio::time::sleep(LOOK), if self.came.get() => to.flush().await?,
+            }
+        }
+    }
+}
+
 /// Passes bytes one way. The end of one direction is passed on as a half-close. Bytes that cannot be written end this
 /// direction only, because the other one may still have something to read; an error of reading is a reset, after
 /// which nothing comes or goes.
@@ -180,8 +224,9 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     first: Bytes,
+    reader_end: Option<&ClientEnd>,
     moved: impl Fn(usize),
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     if !first.is_empty() {
         moved(first.len());
         if write_out(&mut to, &first).await.is_err() {
@@ -189,7 +234,14 @@ async fn pump(
         }
     }
     let mut buffer = vec![0; BUFFER].into_boxed_slice();
-    while let count @ 1.. = from.read(&mut buffer).await? {
+    loop {
+        let count = match reader_end {
+            Some(end) => end.read_for(&mut from, &mut to, &mut buffer).await?,
+            None => from.read(&mut buffer).await?,
+        };
+        if count == 0 {
+            break;
+        }
         moved(count);
         if write_out(&mut to, &buffer[..count]).await.is_err() {
             return Ok(());
@@ -201,10 +253,13 @@ async fn pump(
 }
 
 /// TLS may hold on to the end of what it was given until it is told to let go.
-async fn write_out(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
+async fn write_out(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
     to.write_all(bytes).await?;
     to.flush().await
 }
+
+/// How often a client that has ended is looked after while its endpoint is silent.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Bytes in hand per direction.
 const BUFFER: usize = 16 << 10;

@@ -120,6 +120,31 @@ fn a_socket_ends_with_its_stream_and_with_its_connection() {
 }
 
 #[test]
+fn a_stream_that_is_taken_back_frees_an_endpoint_that_does_not_listen() {
+    let (end, ends) = std::sync::mpsc::channel::<()>();
+    let ends = std::sync::Mutex::new(ends);
+    let origin = Origin::start(move |visit| {
+        accept(visit)?;
+        // Nothing that comes is anything to it, ends neither.
+        let _ = ends.lock().map(|ends| ends.recv());
+        Ok(Then::Close)
+    });
+    let serin = Serin::in_front_of(&origin, "");
+    let mut client = Frames::connect(serin.address());
+    for stream in [1, 3] {
+        assert_eq!(ask(&mut client, stream, "websocket").status, Some(200));
+    }
+    client.data(3, b"", true);
+    client.reset(1, CANCEL);
+    eventually(2 * SECOND, "one is free", || serin.metric("serin_tunnels_open") == 1.0);
+    assert_eq!(serin.metric("serin_endpoint_requests_in_flight"), 1.0);
+    assert!(!client.comes(2 * SECOND, |seen| seen.streams[&3].is_over()), "who still listens may wait");
+    assert_eq!(serin.metric("serin_tunnels_open"), 1.0);
+    drop(end);
+    client.until("the other's end", |seen| seen.streams[&3].is_over());
+}
+
+#[test]
 fn a_quiet_socket_is_not_a_stalled_answer() {
     let origin = websocket();
     let limits = ConnectionLimits { stream_stall_ms: 200, idle_ms: 200, ..ConnectionLimits::default() };
