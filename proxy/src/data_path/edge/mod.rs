@@ -11,7 +11,7 @@ mod encoder;
 mod passwords;
 mod visit;
 
-use http::header::{HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 use routing_rules::request::RequestView;
 use routing_rules::rules::{Cors, Edge};
 
@@ -50,27 +50,38 @@ pub(crate) fn is_secure(headers: &HeaderMap, is_trusted: bool, connection_is_sec
         return connection_is_secure;
     }
     let mut said = headers.get_all(headers::X_FORWARDED_PROTO).iter();
-    match (said.next().map(HeaderValue::as_bytes), said.next()) {
-        (Some(b"https"), None) => true,
-        (Some(b"http"), None) => false,
-        _ => connection_is_secure,
+    let (Some(first), None) = (said.next(), said.next()) else { return connection_is_secure };
+    // Of a chain of proxies the one that met the client comes first. Some name the scheme of WebSocket.
+    let first = first.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii();
+    let is = |scheme: &str| first.eq_ignore_ascii_case(scheme.as_bytes());
+    match () {
+        () if is("https") || is("wss") => true,
+        () if is("http") || is("ws") => false,
+        () => connection_is_secure,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
     fn only_trusted_proxies_say_how_a_client_came() {
-        let cases: [(&[&str], bool, bool, bool); 9] = [
+        let cases: [(&[&str], bool, bool, bool); 14] = [
             (&[], false, false, false),
             (&[], false, true, true),
             (&["https"], false, false, false),
             (&["http"], false, true, true),
             (&["https"], true, false, true),
             (&["http"], true, true, false),
-            (&["wss"], true, false, false),
+            (&["wss"], true, false, true),
+            (&["ws"], true, true, false),
+            (&["HTTPS"], true, false, true),
+            (&["https,http"], true, false, true),
+            (&["http , https"], true, true, false),
+            (&["gopher"], true, false, false),
             (&["https", "http"], true, false, false),
             (&[], true, true, true),
         ];

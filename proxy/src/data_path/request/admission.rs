@@ -66,7 +66,9 @@ fn answer_of(
         }
         Some(Obstacle::HttpsRedirect) => {
             let https = visit.edge().rules().https_redirect.as_ref();
-            Ok(https.map(|https| target::redirected(https.redirect(), head, exchange.connection())))
+            Ok(https.map(|https| {
+                target::redirected(https.redirect(), head, false, exchange.connection().listener.bound.port())
+            }))
         }
     }
 }

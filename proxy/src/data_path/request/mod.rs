@@ -26,7 +26,7 @@ use routing_rules::retry::{self, Failed};
 use routing_rules::rules::{Filter, Protocol, Route, Target};
 
 use super::decide::{self, Decision, Destination};
-use super::edge::Verification;
+use super::edge::{self, Verification};
 use super::error::RequestError;
 use super::headers::{self, Seen};
 use super::http::{ConnectionState, http2};
@@ -278,7 +278,10 @@ fn plan(
         }
     }
     let placement = match route.target() {
-        Target::Redirect(redirect) => return Ok(Plan::Answer(redirected(redirect, &head, connection))),
+        Target::Redirect(redirect) => {
+            let is_secure = edge::is_secure(&parts.headers, trusted, connection.is_secure());
+            return Ok(Plan::Answer(redirected(redirect, &head, is_secure, connection.listener.bound.port())));
+        }
         _ => decide::place(&snapshot, &found, &view, &worker.moment()).ok_or(RequestError::NoEndpoint)?,
     };
     if let Some(placing) = &placement.release {

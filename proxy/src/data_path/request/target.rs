@@ -7,7 +7,6 @@ use routing_rules::rules::{Filter, Redirect, Route};
 
 use super::Head;
 use crate::data_path::error::RequestError;
-use crate::data_path::http::ConnectionState;
 use crate::data_path::response::ResponseBody;
 
 /// The target to send, if it differs from the one that came.
@@ -32,11 +31,14 @@ pub(super) fn rewritten_uri(head: &Head<'_>, route: &Route) -> Result<Option<Uri
 }
 
 /// The answer that sends a client elsewhere.
-pub(super) fn redirected(redirect: &Redirect, head: &Head<'_>, connection: &ConnectionState) -> Response<ResponseBody> {
+pub(super) fn redirected(
+    redirect: &Redirect,
+    head: &Head<'_>,
+    is_secure: bool,
+    listener_port: u16,
+) -> Response<ResponseBody> {
     let mut response = without_content(redirect.status);
-    if let Ok(location) =
-        HeaderValue::try_from(location(redirect, head, connection.is_secure(), connection.listener.bound.port()))
-    {
+    if let Ok(location) = HeaderValue::try_from(location(redirect, head, is_secure, listener_port)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response
