@@ -72,6 +72,18 @@ fn a_connection_is_that_of_the_client_whom_the_load_balancer_names() {
 }
 
 #[test]
+fn clients_of_a_load_balancer_that_ends_tls_are_secure_whether_it_says_so_or_not() {
+    let origin = telling();
+    let serin = Serin::start(&rules(&origin, "proxy_protocol: {from: [127.0.0.2], tls: true}", ""));
+    let mut client = balancer(&serin);
+    client.send(b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n");
+    assert_eq!(client.get("/").text(), "192.0.2.7 443 https");
+    let mut itself = balancer(&serin);
+    itself.send(b"PROXY UNKNOWN\r\n");
+    assert!(itself.get("/").text().ends_with("http"), "what it asks by itself is in clear text");
+}
+
+#[test]
 fn a_load_balancer_that_speaks_for_itself_is_a_client() {
     let origin = telling();
     let serin = behind_balancers(&origin);

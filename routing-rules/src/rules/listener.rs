@@ -14,6 +14,7 @@ pub struct Listener {
     name: Name,
     address: SocketAddr,
     announcing: AddressSet,
+    announced_are_secure: bool,
     tls: Option<ListenerTls>,
 }
 
@@ -38,6 +39,7 @@ impl Listener {
             name: name?,
             address: address?,
             announcing: announcing?.into_iter().collect(),
+            announced_are_secure: spec.proxy_protocol.as_ref().is_some_and(|spec| spec.tls),
             tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
         })
     }
@@ -50,6 +52,11 @@ impl Listener {
     /// The address to bind; port 0 takes a free one.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether the clients of those connections speak TLS, whatever is said of them.
+    pub fn announced_are_secure(&self) -> bool {
+        self.announced_are_secure
     }
 
     /// Whether a connection from this address begins with the PROXY protocol.

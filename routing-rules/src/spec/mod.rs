@@ -83,4 +83,8 @@ pub struct ProxyProtocolSpec {
     /// Load balancers that say whose connection they pass on, by the PROXY protocol, version 1 or 2: addresses and networks. A connection
     /// from one of them that begins with anything else is closed. Connections from elsewhere are clients' own.
     pub from: Vec<String>,
+    /// Clients speak TLS with these load balancers, whether they say so or not: version 1 of the protocol cannot, and many do not. Default:
+    /// what they say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
 }

@@ -16,8 +16,14 @@ use crate::data_path::listener::proxy_protocol::{self, Announced, Refused};
 use crate::data_path::listener::{ClientPlace, ListenerContext};
 use crate::worker::Worker;
 
-/// Reads what the load balancer says, and serves the connection.
-pub(super) fn begin(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, mut stream: TcpStream, balancer: IpAddr) {
+/// Reads what the load balancer says, and serves the connection. Its clients may be known to speak TLS with it.
+pub(super) fn begin(
+    worker: &Rc<Worker>,
+    listener: &Rc<ListenerContext>,
+    mut stream: TcpStream,
+    balancer: IpAddr,
+    are_secure: bool,
+) {
     // Many clients are behind its address, each of which gets a place of its own.
     let Some(place) = ClientPlace::take(&worker.clients, balancer, true) else { return };
     let port = listener.bound.port();
@@ -36,8 +42,8 @@ pub(super) fn begin(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, mut str
         drop(registered);
         match read {
             Ok(Some(Announced { client, is_secure })) => {
+                let scheme = if is_secure || are_secure && client.is_some() { "https" } else { "http" };
                 let (client, port) = client.map_or((balancer, port), |(client, turned_to)| (client, turned_to.port()));
-                let scheme = if is_secure { "https" } else { "http" };
                 state.leave();
                 super::begin(&worker, &listener, stream, From { client, port, scheme, is_counted: true });
             }

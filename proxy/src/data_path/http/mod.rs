@@ -52,7 +52,9 @@ pub(crate) fn accept(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, stream
     let peer = peer.ip().to_canonical();
     let snapshot = worker.snapshot();
     match snapshot.listener_rules(listener.bound) {
-        Some(rules) if rules.is_announced_by(peer) => announced::begin(worker, listener, stream, peer),
+        Some(rules) if rules.is_announced_by(peer) => {
+            announced::begin(worker, listener, stream, peer, rules.announced_are_secure());
+        }
         _ => {
             let port = listener.bound.port();
             begin(worker, listener, stream, From { client: peer, port, scheme: "http", is_counted: false });

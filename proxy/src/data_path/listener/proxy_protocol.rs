@@ -105,9 +105,14 @@ fn announced(bytes: &[u8]) -> Result<Announced, Refused> {
     let client = match header.proxied_address() {
         Some(address) if address.protocol == Protocol::Datagram => return Err(Refused::Malformed),
         Some(address) => Some((address.source.ip().to_canonical(), address.destination)),
+        // A client that came by a socket file has no address, and the load balancer's is none that it may have.
+        None if bytes[0] == SIGNATURE[0] && bytes[12..14] == [PROXIED, bytes[13] & 0x0f | UNIX] => {
+            return Err(Refused::Malformed);
+        }
         None => None,
     };
-    Ok(Announced { client, is_secure: header.ssl().is_some_and(|ssl| ssl.client_ssl()) })
+    let is_secure = client.is_some() && header.ssl().is_some_and(|ssl| ssl.client_ssl());
+    Ok(Announced { client, is_secure })
 }
 
 /// Whether the checksum is right, where there is one: over the whole header with zeros in its own place.
@@ -149,6 +154,10 @@ impl Refused {
 
 /// What version 2 begins with; no request begins so.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// Its command that speaks of a client, and the family of socket files.
+const PROXIED: u8 = 0x21;
+const UNIX: u8 = 0x30;
 
 /// And version 1.
 const LINE: &[u8] = b"PROXY ";

@@ -58,6 +58,7 @@ async fn a_header_is_read_to_its_end_and_not_beyond_however_it_comes() {
         (v2("[2001:db8::7]:1", "[::1]:2", &[]), says("2001:db8::7", "[::1]:2", false)),
         (v2("192.0.2.7:1", "192.0.2.1:443", &[Tlv::Ssl(secure)]), says("192.0.2.7", "192.0.2.1:443", true)),
         (encoded(ProxyHeader::with_local(), &[]), itself()),
+        (encoded(ProxyHeader::with_local(), &[Tlv::Ssl(SslInfo::new(true, false, false, 0))]), itself()),
     ];
     for (header, expected) in cases {
         for piece in [1, 2, 7, 4_096] {
@@ -83,7 +84,8 @@ async fn what_is_no_header_is_refused_as_soon_as_that_is_known() {
     let mut field = v2("192.0.2.7:1", "192.0.2.1:2", &[Tlv::UniqueId(b"id"[..].into())]);
     let length = field.len();
     field[length - 3] = 200;
-    let cases: [(&[u8], Refused); 17] = [
+    let unix = [b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8", &[b'/'; 216][..]].concat();
+    let cases: [(&[u8], Refused); 18] = [
         (b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", Missing),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Missing),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Missing),
@@ -101,6 +103,7 @@ async fn what_is_no_header_is_refused_as_soon_as_that_is_known() {
         (&datagram, Malformed),
         (&short, Malformed),
         (&field, Malformed),
+        (&unix, Malformed),
     ];
     for (bytes, expected) in cases {
         for piece in [1, 4_096] {
