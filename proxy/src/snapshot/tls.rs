@@ -33,6 +33,7 @@ pub struct HostCertificates {
 }
 
 /// A certificate in use.
+#[derive(Clone)]
 pub struct Certificate {
     /// Its name among the rules.
     pub name: Name,

@@ -17,7 +17,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::control_path::source::file;
-use crate::snapshot::{Certificate, ClientPolicy};
+use crate::snapshot::Certificate;
 
 /// What is in a chain, and what is not right about it though it can be used.
 pub(super) struct Loaded {
@@ -26,12 +26,11 @@ pub(super) struct Loaded {
     pub(super) uncovered: Vec<String>,
 }
 
-/// Reads a certificate and its key. An error names the field behind which the culprit is.
+/// Reads a certificate and its key; what it asks of clients is for others to say. An error names the field behind which the culprit is.
 pub(super) fn certificate(
     name: &Name,
     hosts: &[HostPattern],
     (chain, key, ocsp): (&str, &str, Option<&str>),
-    clients: Option<ClientPolicy>,
     provider: &CryptoProvider,
 ) -> Result<Loaded, (Field, String)> {
     let of_chain = |reason: String| (Field::Chain, reason);
@@ -57,7 +56,7 @@ pub(super) fn certificate(
         covers: names.into(),
         not_before,
         not_after,
-        clients,
+        clients: None,
     };
     Ok(Loaded { certificate, uncovered })
 }

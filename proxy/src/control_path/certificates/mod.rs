@@ -1,19 +1,23 @@
 //! Certificates as handshakes use them: files are read, keys are held against certificates, and what cannot be used leaves
 //! what was used before in its place.
 //!
-//! Nothing is ever served with less than the rules ask for: a certificate whose authorities for clients cannot be read is
-//! not used, nor is a listener's.
+//! Nothing is ever served with less than the rules ask for. What is asked of clients is therefore looked at by itself: it
+//! counts although the key beside it cannot be used, and where it cannot be read, only what asks for no less stays.
 
 mod load;
 mod policies;
+#[cfg(test)]
+mod tests;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use routing_rules::rules::{self, ClientCertificates, Kind, Listener, Name, Pem, RuleSet};
+use routing_rules::rules::{self, ClientCertificates, HostPattern, Kind, Listener, Name, Pem, RuleSet};
+use tokio_rustls::rustls::crypto::CryptoProvider;
 
 use super::source::Text;
 use super::source::file;
@@ -48,10 +52,19 @@ pub struct Certificates {
 struct Held {
     rules: Arc<rules::Certificate>,
     /// What it was made of.
-    contents: Vec<Content>,
+    contents: Contents,
     /// What serves, and under which rules it was made. Not those above, if these cannot be used.
     good: Option<Good>,
-    problem: Option<(Field, String)>,
+    problems: Vec<(Field, String)>,
+}
+
+/// What the texts of a certificate say.
+#[derive(PartialEq)]
+struct Contents {
+    chain: Content,
+    key: Content,
+    ocsp: Option<Content>,
+    clients: Option<Content>,
 }
 
 #[derive(Clone)]
@@ -59,6 +72,29 @@ struct Good {
     rules: Arc<rules::Certificate>,
     certificate: Arc<Certificate>,
     uncovered: Arc<[String]>,
+}
+
+impl Held {
+    /// The hosts, and what each is shown: nothing, if it was named when what serves was in use already.
+    fn hosts(&self) -> impl Iterator<Item = (&HostPattern, Option<&Good>)> {
+        let kept = self.good.as_ref().filter(|good| !Arc::ptr_eq(&good.rules, &self.rules));
+        let known: Option<HashSet<&HostPattern>> = kept.map(|good| good.rules.hosts().iter().collect());
+        self.rules.hosts().iter().map(move |host| {
+            let is_shown = known.as_ref().is_none_or(|known| known.contains(host));
+            (host, self.good.as_ref().filter(|_| is_shown))
+        })
+    }
+}
+
+impl Good {
+    /// The same with something else asked of clients.
+    fn asking(self, clients: Option<ClientPolicy>) -> Self {
+        if self.certificate.clients == clients {
+            return self;
+        }
+        let certificate = Certificate { clients, ..Certificate::clone(&self.certificate) };
+        Self { certificate: Arc::new(certificate), ..self }
+    }
 }
 
 /// What a listener asks of clients.
@@ -172,25 +208,15 @@ impl Certificates {
     /// Makes the table, and says what is wrong.
     fn tell(&mut self, is_changed: bool) {
         let (mut findings, mut warnings) = (Vec::new(), Vec::new());
-        let (mut hosts, mut certificates) = (HostCertificates::default(), BTreeMap::new());
-        let mut owners: HashMap<String, &Name> = HashMap::new();
+        let mut certificates = BTreeMap::new();
+        let hosts = self.hosts(&mut findings);
         for (name, held) in &self.held {
             let object = |field, reason| (Kind::Certificate, name.clone(), field, reason);
-            if let Some((field, reason)) = &held.problem {
+            for (field, reason) in &held.problems {
                 let kept = if held.good.is_some() { "what was used before stays" } else { "its hosts get an alert" };
                 findings.push(object(field_of(*field, &held.rules), format!("{reason}; {kept}")));
             }
             let good = held.good.as_ref();
-            let served = good.iter().flat_map(|good| good.rules.hosts()).map(|host| (host, good));
-            // A new host of a certificate that cannot be used is nobody else's.
-            for (host, good) in served.chain(held.rules.hosts().iter().map(|host| (host, None))) {
-                let is_free = hosts.name(host, good.map(|good| &good.certificate));
-                let owner = *owners.entry(host.to_string()).or_insert(name);
-                if !is_free && owner != name {
-                    findings
-                        .push(object("hosts", format!("`{host}` belongs to certificate `{owner}`, which comes first")));
-                }
-            }
             if let Some(good) = good {
                 let uncovered = good.uncovered.iter();
                 warnings
@@ -224,6 +250,42 @@ impl Certificates {
             self.table = Arc::new(Tls { generation, listeners, hosts, certificates });
         }
         (self.findings, self.warnings) = (Arc::new(findings), Arc::new(warnings));
+    }
+
+    /// Which certificate each host gets: the first by name that can be used.
+    fn hosts(&self, findings: &mut Vec<Finding>) -> HostCertificates {
+        let mut hosts = HostCertificates::default();
+        let mut owners: HashMap<&HostPattern, &Name> = HashMap::new();
+        let mut unusable = Vec::new();
+        for (name, held) in &self.held {
+            for (host, good) in held.hosts() {
+                // Whoever asks something of clients keeps the host even so, or another would let them in without.
+                match good.is_some() || held.rules.client_certificates().is_some() {
+                    true => {
+                        hosts.name(host, good.map(|good| &good.certificate));
+                        owners.entry(host).or_insert(name);
+                    }
+                    false => unusable.push((host, name)),
+                }
+            }
+        }
+        // A host of nobody else gets no certificate that is not its own.
+        for (host, name) in unusable {
+            hosts.name(host, None);
+            owners.entry(host).or_insert(name);
+        }
+        for (name, held) in &self.held {
+            for (host, owner) in held.rules.hosts().iter().filter_map(|host| Some((host, *owners.get(host)?))) {
+                let reason = match name.cmp(owner) {
+                    Ordering::Equal => continue,
+                    Ordering::Greater => "which comes first",
+                    Ordering::Less => "until this one can be used",
+                };
+                let reason = format!("`{host}` belongs to certificate `{owner}`, {reason}");
+                findings.push((Kind::Certificate, name.clone(), "hosts", reason));
+            }
+        }
+        hosts
     }
 
     /// How a listener speaks TLS, if it does.
@@ -279,49 +341,72 @@ fn hold(
     files: &mut Files<'_>,
     policies: &mut Policies,
 ) -> Arc<Held> {
-    let client = rules.client_certificates();
-    let mut contents = vec![files.text(rules.chain()), files.text(rules.key())];
-    contents.extend(client.map(|client| files.text(&client.authorities)));
-    contents.extend(rules.ocsp_file().map(|path| files.content(path)));
+    let contents = Contents {
+        chain: files.text(rules.chain()),
+        key: files.text(rules.key()),
+        ocsp: rules.ocsp_file().map(|path| files.content(path)),
+        clients: rules.client_certificates().map(|client| files.text(&client.authorities)),
+    };
     if let Some(before) = before.filter(|before| before.rules == *rules && before.contents == contents) {
         before.good.iter().filter_map(|good| good.certificate.clients).for_each(|asked| policies.keep(asked));
         return Arc::clone(before);
     }
-    let kept = before.and_then(|before| before.good.clone());
-    let held = match load(rules, &contents, policies) {
-        Ok(loaded) => {
-            let (certificate, uncovered) = (Arc::new(loaded.certificate), loaded.uncovered.into());
-            let good = Good { rules: Arc::clone(rules), certificate, uncovered };
-            Held { rules: Arc::clone(rules), contents, good: Some(good), problem: None }
+    let kept = before.and_then(|before| before.good.as_ref());
+    let mut problems = Vec::new();
+    let clients = rules.client_certificates().zip(contents.clients.as_ref()).map(|(rules, content)| {
+        let before = kept.and_then(|good| good.certificate.clients);
+        let (asked, problem) = ask(rules, content, before, policies);
+        problems.extend(problem.map(|reason| (Field::Clients, reason)));
+        asked
+    });
+    let loaded = match load(rules, &contents, policies.provider()) {
+        Ok(load::Loaded { certificate, uncovered }) => {
+            let rules = Arc::clone(rules);
+            Some(Good { rules, certificate: Arc::new(certificate), uncovered: uncovered.into() })
         }
         Err(problem) => {
-            kept.iter().filter_map(|good| good.certificate.clients).for_each(|asked| policies.keep(asked));
-            Held { rules: Arc::clone(rules), contents, good: kept, problem: Some(problem) }
+            problems.push(problem);
+            kept.cloned()
         }
     };
-    Arc::new(held)
+    // Nobody knows what to ask: then it cannot be shown.
+    let good = match clients {
+        Some(None) => None,
+        Some(asked) => loaded.map(|good| good.asking(asked)),
+        None => loaded.map(|good| good.asking(None)),
+    };
+    Arc::new(Held { rules: Arc::clone(rules), contents, good, problems })
 }
 
 fn load(
     rules: &rules::Certificate,
-    contents: &[Content],
-    policies: &mut Policies,
+    contents: &Contents,
+    provider: &CryptoProvider,
 ) -> Result<load::Loaded, (Field, String)> {
-    let mut contents = contents.iter();
-    let mut next = |field| {
-        let content = contents.next().expect("there is one for each text that the rules name");
+    fn text(content: &Content, field: Field) -> Result<&str, (Field, String)> {
         content.as_deref().map_err(|reason| (field, reason.clone()))
-    };
-    let (chain, key) = (next(Field::Chain)?, next(Field::Key)?);
-    let clients = match rules.client_certificates() {
-        Some(client) => {
-            let text = next(Field::Clients)?;
-            Some(policies.add(text, client.is_required).map_err(|reason| (Field::Clients, reason))?)
+    }
+    let (chain, key) = (text(&contents.chain, Field::Chain)?, text(&contents.key, Field::Key)?);
+    let ocsp = contents.ocsp.as_ref().map(|content| text(content, Field::Ocsp)).transpose()?;
+    load::certificate(rules.name(), rules.hosts(), (chain, key, ocsp), provider)
+}
+
+/// What is asked of clients, and what is wrong. If these authorities cannot be read, that is what was asked before, as long
+/// as it lets in nobody without a certificate who needs one now.
+fn ask(
+    rules: &ClientCertificates,
+    content: &Content,
+    before: Option<ClientPolicy>,
+    policies: &mut Policies,
+) -> (Option<ClientPolicy>, Option<String>) {
+    match content.as_deref().map_err(String::clone).and_then(|text| policies.add(text, rules.is_required)) {
+        Ok(asked) => (Some(asked), None),
+        Err(reason) => {
+            let kept = before.filter(|before| before.is_required || !rules.is_required);
+            kept.into_iter().for_each(|asked| policies.keep(asked));
+            (kept, Some(reason))
         }
-        None => None,
-    };
-    let ocsp = rules.ocsp_file().map(|_| next(Field::Ocsp)).transpose()?;
-    load::certificate(rules.name(), rules.hosts(), (chain, key, ocsp), clients, policies.provider())
+    }
 }
 
 fn hold_clients(
@@ -335,12 +420,7 @@ fn hold_clients(
         before.good.into_iter().for_each(|asked| policies.keep(asked));
         return before.clone();
     }
-    let added = content.as_deref().map_err(String::clone).and_then(|text| policies.add(text, rules.is_required));
-    let (good, problem) = match added {
-        Ok(policy) => (Some(policy), None),
-        Err(reason) => (before.and_then(|before| before.good), Some(reason)),
-    };
-    good.into_iter().for_each(|asked| policies.keep(asked));
+    let (good, problem) = ask(rules, &content, before.and_then(|before| before.good), policies);
     HeldClients { rules: rules.clone(), content, good, problem }
 }
 

@@ -1,0 +1,161 @@
+//! What stays in force while something is wrong.
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use routing_rules::rules::RuleSet;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A certificate and its key, as PEM.
+struct Pair {
+    certificate: String,
+    key: String,
+}
+
+fn pair(hosts: &[&str]) -> Pair {
+    let names: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
+    let key = KeyPair::generate().expect("a key");
+    let certificate = CertificateParams::new(names).expect("names").self_signed(&key).expect("a certificate");
+    Pair { certificate: certificate.pem(), key: key.serialize_pem() }
+}
+
+fn authority() -> String {
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    CertifiedIssuer::self_signed(params, key).expect("a certificate").pem()
+}
+
+impl Pair {
+    fn for_hosts(&self, hosts: &[&str]) -> Value {
+        json!({"hosts": hosts, "cert": self.certificate, "key": self.key})
+    }
+}
+
+/// The same with something else in it.
+fn with(mut object: Value, field: &str, value: Value) -> Value {
+    object[field] = value;
+    object
+}
+
+fn asking(ca: &str, mode: &str) -> Value {
+    json!({"ca": ca, "mode": mode})
+}
+
+/// Follows rules with these certificates and this TLS of a listener.
+fn follow(certificates: &mut Certificates, tls: Value, objects: Value) {
+    let spec = json!({
+        "listeners": {"secure": {"address": "127.0.0.1:0", "tls": tls}},
+        "certificates": objects,
+    });
+    let (rules, problems) = RuleSet::from_spec(&serde_json::from_value(spec).expect("a spec"));
+    assert!(problems.is_empty(), "{problems:?}");
+    certificates.follow(&rules);
+}
+
+/// Which certificate a host gets, and whether clients must show one, if they are asked.
+fn shown<'t>(tls: &'t Tls, host: &str) -> Option<(&'t str, Option<bool>)> {
+    let listener = tls.listeners.values().next().expect("there is one").as_ref().expect("it speaks TLS");
+    let terms = tls.terms(listener, Some(host))?;
+    Some((terms.certificate.name.as_str(), terms.clients.map(|clients| clients.is_required)))
+}
+
+fn digest(tls: &Tls, host: &str) -> [u8; 32] {
+    let named = tls.hosts.find(host).and_then(Option::as_ref).expect("a certificate");
+    named.clients.expect("it asks").authorities
+}
+
+fn reasons(certificates: &Certificates) -> Vec<&str> {
+    certificates.findings().iter().map(|(.., reason)| &**reason).collect()
+}
+
+#[test]
+fn a_host_that_is_to_ask_its_clients_does_not_stay_open_because_nobody_knows_what() {
+    let (one, mut certificates) = (pair(&["a.test"]), Certificates::default());
+    let open = one.for_hosts(&["a.test"]);
+    follow(&mut certificates, json!({}), json!({"a": open}));
+    assert_eq!(shown(&certificates.table(), "a.test"), Some(("a", None)));
+    for mode in ["required", "optional"] {
+        let asks = with(open.clone(), "client_certificates", asking("no PEM", mode));
+        follow(&mut certificates, json!({}), json!({"a": asks}));
+        assert_eq!(shown(&certificates.table(), "a.test"), None, "{mode}");
+        assert!(reasons(&certificates)[0].ends_with("its hosts get an alert"), "{:?}", reasons(&certificates));
+        follow(&mut certificates, json!({}), json!({"a": open}));
+        assert_eq!(shown(&certificates.table(), "a.test"), Some(("a", None)), "{mode}");
+    }
+}
+
+#[test]
+fn what_is_asked_counts_although_the_key_is_wrong() {
+    let (one, mut certificates) = (pair(&["a.test"]), Certificates::default());
+    let open = one.for_hosts(&["a.test"]);
+    follow(&mut certificates, json!({}), json!({"a": open}));
+    let wrong = with(open.clone(), "key", pair(&["a.test"]).key.into());
+    let (first, second) = (authority(), authority());
+    let mut known = Vec::new();
+    for ca in [&first, &second] {
+        let asks = with(wrong.clone(), "client_certificates", asking(ca, "required"));
+        follow(&mut certificates, json!({}), json!({"a": asks}));
+        assert_eq!(shown(&certificates.table(), "a.test"), Some(("a", Some(true))));
+        assert_eq!(reasons(&certificates), ["is not the key of the certificate; what was used before stays"]);
+        known.push(digest(&certificates.table(), "a.test"));
+    }
+    assert_ne!(known[0], known[1]);
+    follow(&mut certificates, json!({}), json!({"a": wrong}));
+    assert_eq!(shown(&certificates.table(), "a.test"), Some(("a", None)));
+}
+
+#[test]
+fn what_was_asked_stays_only_if_it_is_no_less() {
+    let (one, mut certificates) = (pair(&["a.test"]), Certificates::default());
+    let open = one.for_hosts(&["a.test"]);
+    for (before, now, at_certificate, wanted) in [
+        ("required", "required", true, Some(true)),
+        ("required", "optional", true, Some(true)),
+        ("optional", "optional", true, Some(false)),
+        ("optional", "required", true, None),
+        ("required", "required", false, Some(true)),
+        ("optional", "required", false, None),
+    ] {
+        let mut ask = |client: Value| match at_certificate {
+            true => {
+                let asks = with(open.clone(), "client_certificates", client);
+                follow(&mut certificates, json!({}), json!({"a": asks}));
+            }
+            false => follow(&mut certificates, json!({"client_certificates": client}), json!({"a": open})),
+        };
+        ask(asking(&authority(), before));
+        ask(asking("no PEM", now));
+        let asked = shown(&certificates.table(), "a.test").map(|(_, asked)| asked);
+        assert_eq!(asked, wanted.map(Some), "{before} {now}");
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_takes_no_host_from_one_that_can() {
+    let (one, mut certificates) = (pair(&["a.test"]), Certificates::default());
+    let (right, wrong) = (one.for_hosts(&["a.test"]), with(one.for_hosts(&["a.test", "b.test"]), "key", "none".into()));
+    follow(&mut certificates, json!({}), json!({"m": right}));
+    follow(&mut certificates, json!({}), json!({"a": wrong, "m": right, "z": wrong}));
+    assert_eq!(shown(&certificates.table(), "a.test"), Some(("m", None)));
+    assert_eq!(shown(&certificates.table(), "b.test"), None);
+    let said = reasons(&certificates);
+    for reason in ["certificate `m`, until this one can be used", "certificate `m`, which comes first"] {
+        assert!(said.iter().any(|said| said.ends_with(reason)), "{said:?}");
+    }
+    // Nobody is let in without what it would have asked for.
+    let asks = with(wrong, "client_certificates", asking(&authority(), "required"));
+    follow(&mut certificates, json!({}), json!({"a": asks, "m": right}));
+    assert_eq!(shown(&certificates.table(), "a.test"), None);
+}
+
+#[test]
+fn a_host_moves_away_from_a_certificate_that_cannot_be_used() {
+    let (one, mut certificates) = (pair(&["a.test", "b.test"]), Certificates::default());
+    follow(&mut certificates, json!({}), json!({"a": one.for_hosts(&["a.test", "b.test"])}));
+    let wrong = with(one.for_hosts(&["b.test", "c.test"]), "key", "none".into());
+    follow(&mut certificates, json!({}), json!({"a": wrong, "m": one.for_hosts(&["a.test"])}));
+    let table = certificates.table();
+    let got = ["a.test", "b.test", "c.test"].map(|host| shown(&table, host).map(|(name, _)| name));
+    assert_eq!(got, [Some("m"), Some("a"), None]);
+}
