@@ -49,17 +49,19 @@ impl Secured {
     /// Whether a request for a host may come on this connection: it is shown what that host is shown, or what it was shown
     /// is good for that host too; and nothing else is asked of its client now than was in the handshake.
     pub(crate) fn is_for(&self, tls: &Tls, listener: Option<&ListenerTls>, host: &str) -> bool {
-        let is_own = self.host.as_deref() == Some(host);
-        if is_own && self.checked.get() == tls.generation || host.is_empty() {
+        // One that names no host, as HTTP/1.0 may, has what the handshake named, and the terms of that.
+        let host = if host.is_empty() { self.host.as_deref() } else { Some(host) };
+        let is_own = self.host.as_deref() == host;
+        if is_own && self.checked.get() == tls.generation {
             return true;
         }
+        let is_covered = || host.is_some_and(|host| self.certificate.covers(host));
         let Some(listener) = listener else {
             // The listener is about to go, or to speak no TLS; this connection was right before.
-            return is_own || self.certificate.covers(host);
+            return is_own || is_covered();
         };
-        let Some(terms) = tls.terms(listener, Some(host)) else { return false };
-        let is_right =
-            terms.clients == self.clients && (terms.certificate.name == self.name || self.certificate.covers(host));
+        let Some(terms) = tls.terms(listener, host) else { return false };
+        let is_right = terms.clients == self.clients && (terms.certificate.name == self.name || is_covered());
         if is_right && is_own {
             self.checked.set(tls.generation);
         }
