@@ -1,7 +1,8 @@
 //! How to shake hands: one configuration for each kind of protocol and each thing asked of clients.
 //!
 //! Each has keys of its own for session tickets, so that nobody goes on with a session that began under other terms. They
-//! live as long as somebody asks for the same, and change every few hours.
+//! live as long as somebody asks for the same, and change every few hours. Where certificates of clients are asked for, no
+//! session goes on at all.
 
 use std::sync::Arc;
 
@@ -107,7 +108,12 @@ impl Policies {
         config.ignore_client_order = !protocol.cipher_suites.is_empty();
         // Sessions are kept by clients, sealed; what is kept here would be of one process and have to be bounded.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = aws_lc_rs::Ticketer::new().map_err(in_words)?;
+        match asked {
+            None => config.ticketer = aws_lc_rs::Ticketer::new().map_err(in_words)?,
+            // A session would go on with the certificate in its ticket, which nobody looks at again, and each gives a new
+            // ticket: who has come in once would stay for ever, long after the certificate has expired.
+            Some(_) => config.send_tls13_tickets = 0,
+        }
         Ok(config)
     }
 }

@@ -43,7 +43,11 @@ impl Browser {
     }
 
     pub(super) fn showing(pair: &Pair) -> Self {
-        Self::of(&[&tokio_rustls::rustls::version::TLS13], Some(pair))
+        Self::showing_in(&tokio_rustls::rustls::version::TLS13, pair)
+    }
+
+    pub(super) fn showing_in(version: &'static SupportedProtocolVersion, pair: &Pair) -> Self {
+        Self::of(&[version], Some(pair))
     }
 
     fn of(versions: &[&'static SupportedProtocolVersion], shows: Option<&Pair>) -> Self {

@@ -1,7 +1,7 @@
 //! Which certificate a client is shown, and on which connection a request may come.
 
 use super::{Authority, Browser, Fixture, echoing};
-use crate::support::Origin;
+use crate::support::{Origin, PATIENCE, eventually};
 
 #[test]
 fn each_host_gets_its_own_certificate_and_unknown_ones_the_default() {
@@ -41,7 +41,7 @@ fn without_a_default_unknown_hosts_get_an_alert() {
         let refused = browser.is_shown(fixture.address(), "other.test").expect_err("there is none");
         assert!(refused.contains("UnrecognisedName"), "{refused}");
     }
-    assert_eq!(fixture.handshakes("no_certificate"), 2.0);
+    eventually(PATIENCE, "counted", || fixture.handshakes("no_certificate") == 2.0);
     assert_eq!(browser.get(fixture.address(), "shop.test").expect("it is served").body, "app");
 }
 
