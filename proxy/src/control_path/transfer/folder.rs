@@ -1,8 +1,9 @@
 //! The files of a folder, read for a push and written by a pull.
 
 use std::fmt::Write;
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use routing_rules::rules::Kind;
@@ -57,14 +58,25 @@ pub fn pull(folder: &Path, keys: &Keys, prefix: &str, force: bool) -> io::Result
             let reason = format!("{} is there already; --force replaces it", path.display());
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
         }
-        files.push((path, content, count));
+        files.push((path, kind, content, count));
     }
     fs::create_dir_all(folder)?;
-    for (path, content, count) in files.into_iter().filter(|(_, _, count)| *count > 0) {
-        fs::write(&path, content)?;
+    for (path, kind, content, count) in files.into_iter().filter(|(.., count)| *count > 0) {
+        match kind {
+            Kind::Certificate => write_privately(&path, &content)?,
+            _ => fs::write(&path, content)?,
+        }
         pulled.files.push((path, count));
     }
     Ok(pulled)
+}
+
+/// Writes what nobody else is to read: there are keys in it.
+fn write_privately(path: &Path, content: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    // One that was there already has the mode that it had.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(content.as_bytes())
 }
 
 /// What a file of all objects of a kind says, and how many there are.
@@ -106,5 +118,22 @@ fn entry(text: &Text, kind: Kind, name: &str) -> Result<String, String> {
     match of(&in_file).is_some_and(|same| same.key() == object.key() && same.says_the_same(&object)) {
         true => Ok(written),
         false => Ok(format!("  {quoted}: {}\n", object.json())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_for_nobody_else() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("certificates.yaml");
+        let mode = || fs::metadata(&path).expect("it is there").permissions().mode() & 0o777;
+        write_privately(&path, "first").expect("room");
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("it is ours");
+        write_privately(&path, "2").expect("room");
+        assert_eq!((mode(), fs::read_to_string(&path).expect("text")), (0o600, "2".to_owned()));
     }
 }
