@@ -111,7 +111,11 @@ async fn take_leave(
         Ended::Cut => Some(NO_ERROR).filter(|_| state.write_blocked_since_ms().is_none()),
     };
     if let Some(goaway) = reason.and_then(|reason| farewell.goaway(reason)) {
-        let told = tokio::time::timeout(super::LINGER_TIME, stream.write_all(&goaway)).await;
+        let telling = async {
+            stream.write_all(&goaway).await?;
+            stream.flush().await
+        };
+        let told = tokio::time::timeout(super::LINGER_TIME, telling).await;
         if !matches!(told, Ok(Ok(()))) {
             return;
         }

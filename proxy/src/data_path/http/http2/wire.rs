@@ -126,6 +126,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WireIo<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut *self.wire.stream.borrow_mut()).poll_flush(cx);
+        // TLS takes more than the socket has room for, so a write went through although nothing leaves.
+        self.wire.state.write_blocked(poll.is_pending(), self.wire.clock.now_ms());
         if poll.is_ready() {
             self.wire.state.all_written();
         }
