@@ -26,7 +26,7 @@ use crate::data_path::listener::{ListenerContext, LocalListeners, OpenListener, 
 use crate::data_path::request::Exchange;
 use crate::data_path::tls::Handshakes;
 use crate::data_path::upstream::{self, LocalUpstreams, WarmUps};
-use crate::snapshot::{Snapshot, SnapshotCell};
+use crate::snapshot::{Snapshot, SnapshotCell, Tls};
 use crate::telemetry::access_log::LogWriter;
 use crate::telemetry::counters::WorkerCounters;
 use crate::thread::{self, Failure, Failures};
@@ -298,16 +298,16 @@ impl Worker {
     /// Lets connections end whose listener has begun to speak TLS, or no longer does.
     fn drain_misfits(&self, snapshot: &Snapshot) {
         self.connections.for_each(|state| {
-            let speaks_tls = state.listener.with_tls(snapshot, |_, tls| tls.is_some());
+            let speaks_tls = state.listener.in_force(snapshot, |_, listening| listening.tls.is_some());
             if speaks_tls.is_some_and(|speaks_tls| speaks_tls != state.is_encrypted()) {
                 state.order(Order::Drain);
             }
         });
     }
 
-    /// What requests need to know of a listener, also if it has been closed here.
-    pub(crate) fn listener_at(&self, name: Arc<str>, bound: SocketAddr) -> Rc<ListenerContext> {
-        self.listeners.context(bound).unwrap_or_else(|| Rc::new(ListenerContext::closed(name, bound)))
+    /// What requests need to know of a listener, also if it has been closed here; the table is the last that knew it elsewhere.
+    pub(crate) fn listener_at(&self, name: Arc<str>, bound: SocketAddr, tls: Arc<Tls>) -> Rc<ListenerContext> {
+        self.listeners.context(bound).unwrap_or_else(|| Rc::new(ListenerContext::closed(name, bound, tls)))
     }
 
     /// Lets connections, or those of one listener, end after the request they are serving, and now if there is none.

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use imbl::{OrdSet, Vector};
 use routing_rules::request::GeoDatabase;
-use routing_rules::rules::{AddressSet, Listener, Name};
+use routing_rules::rules::{AddressSet, Name};
 use routing_rules::table::{RouteTable, UpstreamId};
 
 pub use activity::{Activity, Look, Mark};
@@ -54,7 +54,7 @@ pub use mirrored::{MirrorTally, Mirrored};
 pub use recent::RecentUser;
 pub use stratum::{FirstAttempt, Outcomes, SIXTEEN, Stratum, StratumTotals};
 pub use tally::{DURATION_BOUNDS, Ended, Tally, TallyTotals};
-pub use tls::{Certificate, ClientPolicy, HostCertificates, ListenerTls, Terms, Tls};
+pub use tls::{Certificate, ClientPolicy, HostCertificates, ListenerTls, Listening, Terms, Tls};
 pub use traffic::{Retired, RetiredTraffic, Traffic, TrafficIndex};
 pub use upstream::{Balancer, Member, Sticky, Upstream, Weighing};
 
@@ -80,7 +80,7 @@ pub struct Snapshot {
     /// Which listener an open address belongs to. Here, because routes may name listeners: when one takes the address of
     /// another, connections that stay must meet its routes with the same snapshot.
     pub listeners: Arc<[(SocketAddr, Name)]>,
-    /// Certificates, and which listeners speak TLS.
+    /// Certificates, and what connections of each listener begin with.
     pub tls: Arc<Tls>,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Arc<AddressSet>,
@@ -115,9 +115,9 @@ impl Snapshot {
         self.upstreams.get(id.index())?.as_ref()
     }
 
-    /// The same rules with other names for the open addresses.
-    pub fn with_listeners(&self, listeners: Arc<[(SocketAddr, Name)]>) -> Self {
-        Self { listeners, ..self.clone() }
+    /// The same rules with other names for the open addresses, and what is in force there.
+    pub fn with_listeners(&self, listeners: Arc<[(SocketAddr, Name)]>, tls: Arc<Tls>) -> Self {
+        Self { listeners, tls, ..self.clone() }
     }
 
     /// The same rules with other endpoints.
@@ -128,11 +128,6 @@ impl Snapshot {
     /// The listener an open address belongs to.
     pub fn listener_at(&self, bound: SocketAddr) -> Option<&Name> {
         self.listeners.iter().find(|(address, _)| *address == bound).map(|(_, name)| name)
-    }
-
-    /// What the rules say of the listener an open address belongs to.
-    pub(crate) fn listener_rules(&self, bound: SocketAddr) -> Option<&Arc<Listener>> {
-        self.table.rules().listener(self.listener_at(bound)?)
     }
 
     /// Whether the forwarding headers of a peer are believed.

@@ -5,23 +5,33 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use routing_rules::rules::{HostPattern, Name};
+use routing_rules::rules::{HostPattern, Listener, Name};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-/// All certificates, and the listeners that speak TLS. Shared by the snapshots between two changes of it.
+/// All certificates, and what listeners do with a connection before its first request. Shared by the snapshots between two
+/// changes of it.
 #[derive(Default)]
 pub struct Tls {
     /// No other table of this process has the same.
     pub generation: u64,
-    /// How listeners speak TLS, by name; nothing of those that speak in clear text. One that is not here is none.
-    pub listeners: BTreeMap<Name, Option<ListenerTls>>,
+    /// The listeners of the rules, and those that stay open where the rules no longer want them.
+    pub listeners: Vec<Listening>,
     /// Who shows what for a host.
     pub hosts: HostCertificates,
     /// The certificates in use, by name.
     pub certificates: BTreeMap<Name, Arc<Certificate>>,
+}
+
+/// A listener at one address.
+pub struct Listening {
+    /// What is in force for it there.
+    pub rules: Arc<Listener>,
+    /// How it speaks TLS; nothing if it speaks in clear text.
+    pub tls: Option<ListenerTls>,
 }
 
 /// Certificates by host. Nothing in a place means: named by a certificate that cannot be used.
@@ -79,6 +89,12 @@ pub struct Terms<'t> {
 }
 
 impl Tls {
+    /// What is in force for a listener where it is bound. Nothing if the rules want it elsewhere: what they say then is
+    /// not for those who come here.
+    pub fn listener(&self, name: &str, bound: SocketAddr) -> Option<&Listening> {
+        self.listeners.iter().find(|listening| listening.rules.name().as_str() == name && listening.is_at(bound))
+    }
+
     /// What a client gets at a listener that asks for a host, which is lower case. Nothing if that is an alert.
     pub fn terms<'t>(&'t self, listener: &'t ListenerTls, host: Option<&str>) -> Option<Terms<'t>> {
         let certificate = match host.and_then(|host| self.hosts.find(host)) {
@@ -91,6 +107,13 @@ impl Tls {
         };
         let config = listener.configs.get(&clients)?;
         Some(Terms { certificate, clients, config })
+    }
+}
+
+impl Listening {
+    fn is_at(&self, bound: SocketAddr) -> bool {
+        let wanted = self.rules.address();
+        wanted == bound || wanted.port() == 0 && wanted.ip() == bound.ip()
     }
 }
 

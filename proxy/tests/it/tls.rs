@@ -11,6 +11,7 @@ mod floods;
 mod handshakes;
 mod http;
 mod in_etcd;
+mod moving;
 
 use std::net::SocketAddr;
 

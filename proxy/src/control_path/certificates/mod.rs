@@ -4,6 +4,7 @@
 //! Nothing is ever served with less than the rules ask for. What is asked of clients is therefore looked at by itself: it
 //! counts although the key beside it cannot be used, and where it cannot be read, only what asks for no less stays.
 
+mod held;
 mod load;
 mod policies;
 #[cfg(test)]
@@ -11,24 +12,21 @@ mod tests;
 mod watch;
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use routing_rules::rules::{self, ClientCertificates, HostPattern, Kind, Listener, Name, Pem, RuleSet};
-use tokio_rustls::rustls::crypto::CryptoProvider;
 
 use super::source::Text;
-use super::source::file;
 use crate::moment;
-use crate::snapshot::{Certificate, ClientPolicy, HostCertificates, ListenerTls, Tls};
+use crate::snapshot::{Certificate, ClientPolicy, HostCertificates, ListenerTls, Listening, Tls};
+use held::{Content, Files, Held, HeldClients, hold, hold_clients};
 use load::Field;
 use policies::Policies;
 pub use watch::CertificateWatch;
-
-/// What files say, or why they say nothing.
-type Content = Result<Arc<str>, String>;
 
 /// The certificates in force. Cheap to clone, so that a change can be tried on a copy.
 #[derive(Clone, Default)]
@@ -40,71 +38,20 @@ pub struct Certificates {
     paths: Arc<BTreeSet<PathBuf>>,
     held: OrdMap<Name, Arc<Held>>,
     /// What listeners ask of clients.
-    clients: OrdMap<Name, HeldClients>,
+    clients: OrdMap<Place, HeldClients>,
+    /// Listeners that are open where the rules no longer want them.
+    apart: Arc<[Arc<Listener>]>,
     policies: Policies,
     rules: RuleSet,
     table: Arc<Tls>,
+    /// What is wrong with listeners that could not be made, as of the table.
+    unmade: Arc<[Finding]>,
     findings: Arc<Vec<Finding>>,
     warnings: Arc<Vec<Finding>>,
 }
 
-/// A certificate of the rules.
-struct Held {
-    rules: Arc<rules::Certificate>,
-    /// What it was made of.
-    contents: Contents,
-    /// What serves, and under which rules it was made. Not those above, if these cannot be used.
-    good: Option<Good>,
-    problems: Vec<(Field, String)>,
-}
-
-/// What the texts of a certificate say.
-#[derive(PartialEq)]
-struct Contents {
-    chain: Content,
-    key: Content,
-    ocsp: Option<Content>,
-    clients: Option<Content>,
-}
-
-#[derive(Clone)]
-struct Good {
-    rules: Arc<rules::Certificate>,
-    certificate: Arc<Certificate>,
-    uncovered: Arc<[String]>,
-}
-
-impl Held {
-    /// The hosts, and what each is shown: nothing, if it was named when what serves was in use already.
-    fn hosts(&self) -> impl Iterator<Item = (&HostPattern, Option<&Good>)> {
-        let kept = self.good.as_ref().filter(|good| !Arc::ptr_eq(&good.rules, &self.rules));
-        let known: Option<HashSet<&HostPattern>> = kept.map(|good| good.rules.hosts().iter().collect());
-        self.rules.hosts().iter().map(move |host| {
-            let is_shown = known.as_ref().is_none_or(|known| known.contains(host));
-            (host, self.good.as_ref().filter(|_| is_shown))
-        })
-    }
-}
-
-impl Good {
-    /// The same with something else asked of clients.
-    fn asking(self, clients: Option<ClientPolicy>) -> Self {
-        if self.certificate.clients == clients {
-            return self;
-        }
-        let certificate = Certificate { clients, ..Certificate::clone(&self.certificate) };
-        Self { certificate: Arc::new(certificate), ..self }
-    }
-}
-
-/// What a listener asks of clients.
-#[derive(Clone)]
-struct HeldClients {
-    rules: ClientCertificates,
-    content: Content,
-    good: Option<ClientPolicy>,
-    problem: Option<String>,
-}
+/// A listener at an address as it is written.
+type Place = (Name, SocketAddr);
 
 /// Something that is wrong with an object: kind, name, field, reason.
 pub type Finding = (Kind, Name, &'static str, String);
@@ -155,8 +102,8 @@ impl Certificates {
                 is_news = true;
             }
         }
-        let rules = self.rules.clone();
-        is_news && self.renew(&rules)
+        let (rules, apart) = (self.rules.clone(), Arc::clone(&self.apart));
+        is_news && self.renew(&rules, apart)
     }
 
     /// Follows the rules. Returns whether handshakes change.
@@ -164,10 +111,17 @@ impl Certificates {
         if self.rules.has_same_tls(rules) {
             return false;
         }
-        self.renew(rules)
+        self.renew(rules, Arc::clone(&self.apart))
     }
 
-    fn renew(&mut self, rules: &RuleSet) -> bool {
+    /// Goes on serving these listeners by what is said of them here, because they stay where the rules no longer want them.
+    /// Returns whether handshakes change.
+    pub fn keep_apart(&mut self, listeners: Vec<Arc<Listener>>) -> bool {
+        let rules = self.rules.clone();
+        *self.apart != *listeners && self.renew(&rules, listeners.into())
+    }
+
+    fn renew(&mut self, rules: &RuleSet, apart: Arc<[Arc<Listener>]>) -> bool {
         let before = std::mem::take(&mut self.files);
         let mut files = Files { folder: &self.folder, before, now: OrdMap::new() };
         let mut policies = self.policies.renewed();
@@ -178,9 +132,14 @@ impl Certificates {
             held.insert(name.clone(), next);
         }
         let mut clients = OrdMap::new();
-        for (listener, rules) in rules.listeners().filter_map(|listener| Some((listener, clients_of(listener)?))) {
-            let next = hold_clients(rules, self.clients.get(listener.name()), &mut files, &mut policies);
-            clients.insert(listener.name().clone(), next);
+        for listener in rules.listeners().chain(&*apart) {
+            let Some(rules) = clients_of(listener) else { continue };
+            let place = place(listener);
+            // One that moves is the same.
+            let same = || self.clients.iter().find(|((name, _), _)| *name == place.0).map(|(_, known)| known);
+            let before = self.clients.get(&place).or_else(same);
+            let next = hold_clients(rules, before, &mut files, &mut policies);
+            clients.insert(place, next);
         }
         let is_same = |(name, now): (&Name, &Arc<Held>)| {
             self.held.get(name).is_some_and(|before| match (&before.good, &now.good) {
@@ -189,14 +148,18 @@ impl Certificates {
             })
         };
         let is_changed = !self.rules.has_same_tls(rules)
+            || *self.apart != *apart
             || held.len() != self.held.len()
             || !held.iter().all(is_same)
-            || !clients.iter().all(|(name, now)| self.clients.get(name).is_some_and(|before| before.good == now.good));
+            || !clients
+                .iter()
+                .all(|(place, now)| self.clients.get(place).is_some_and(|before| before.good == now.good));
         let paths: BTreeSet<PathBuf> = files.now.keys().cloned().collect();
         if *self.paths != paths {
             self.paths = Arc::new(paths);
         }
         (self.files, self.held, self.clients, self.rules) = (files.now, held, clients, rules.clone());
+        self.apart = apart;
         if is_changed {
             self.policies = policies;
         }
@@ -224,31 +187,33 @@ impl Certificates {
                 certificates.insert(name.clone(), Arc::clone(&good.certificate));
             }
         }
-        for (name, held) in &self.clients {
+        for ((name, _), held) in &self.clients {
             let problem = held.problem.as_ref().map(|reason| {
                 let kept = if held.good.is_some() { "what was asked before stays" } else { "nobody is let in" };
                 (Kind::Listener, name.clone(), field_of_clients(&held.rules, true), format!("{reason}; {kept}"))
             });
             findings.extend(problem);
         }
-        findings.sort();
-        findings.dedup();
         if is_changed {
-            let mut listeners = BTreeMap::new();
-            let rules = self.rules.clone();
-            for listener in rules.listeners() {
+            let (mut listeners, mut unmade) = (Vec::new(), Vec::new());
+            let (rules, apart) = (self.rules.clone(), Arc::clone(&self.apart));
+            for listener in rules.listeners().chain(&*apart) {
                 let name = listener.name();
                 let tls = self.listener(listener, &certificates).map(|made| {
                     made.unwrap_or_else(|reason| {
-                        findings.push((Kind::Listener, name.clone(), "tls", reason));
+                        unmade.push((Kind::Listener, name.clone(), "tls", reason));
                         ListenerTls::closed()
                     })
                 });
-                listeners.insert(name.clone(), tls);
+                listeners.push(Listening { rules: Arc::clone(listener), tls });
             }
             let generation = self.table.generation + 1;
             self.table = Arc::new(Tls { generation, listeners, hosts, certificates });
+            self.unmade = unmade.into();
         }
+        findings.extend_from_slice(&self.unmade);
+        findings.sort();
+        findings.dedup();
         (self.findings, self.warnings) = (Arc::new(findings), Arc::new(warnings));
     }
 
@@ -295,7 +260,7 @@ impl Certificates {
         certificates: &BTreeMap<Name, Arc<Certificate>>,
     ) -> Option<Result<ListenerTls, String>> {
         let tls = listener.tls()?;
-        let clients = match self.clients.get(listener.name()) {
+        let clients = match self.clients.get(&place(listener)) {
             Some(held) => held.good.map(Some),
             None => Some(None),
         };
@@ -308,120 +273,8 @@ impl Certificates {
     }
 }
 
-/// What rules name, read once.
-struct Files<'f> {
-    folder: &'f Path,
-    before: OrdMap<PathBuf, Content>,
-    now: OrdMap<PathBuf, Content>,
-}
-
-impl Files<'_> {
-    fn text(&mut self, pem: &Pem) -> Content {
-        match pem {
-            Pem::File(path) => self.content(path),
-            Pem::Text(text) => Ok((&**text).into()),
-        }
-    }
-
-    fn content(&mut self, path: &str) -> Content {
-        let path = self.folder.join(path);
-        if let Some(known) = self.now.get(&path) {
-            return known.clone();
-        }
-        // One that was looked for before is watched.
-        let content = self.before.get(&path).cloned().unwrap_or_else(|| file::read_named(&path));
-        self.now.insert(path, content.clone());
-        content
-    }
-}
-
-fn hold(
-    rules: &Arc<rules::Certificate>,
-    before: Option<&Arc<Held>>,
-    files: &mut Files<'_>,
-    policies: &mut Policies,
-) -> Arc<Held> {
-    let contents = Contents {
-        chain: files.text(rules.chain()),
-        key: files.text(rules.key()),
-        ocsp: rules.ocsp_file().map(|path| files.content(path)),
-        clients: rules.client_certificates().map(|client| files.text(&client.authorities)),
-    };
-    if let Some(before) = before.filter(|before| before.rules == *rules && before.contents == contents) {
-        before.good.iter().filter_map(|good| good.certificate.clients).for_each(|asked| policies.keep(asked));
-        return Arc::clone(before);
-    }
-    let kept = before.and_then(|before| before.good.as_ref());
-    let mut problems = Vec::new();
-    let clients = rules.client_certificates().zip(contents.clients.as_ref()).map(|(rules, content)| {
-        let before = kept.and_then(|good| good.certificate.clients);
-        let (asked, problem) = ask(rules, content, before, policies);
-        problems.extend(problem.map(|reason| (Field::Clients, reason)));
-        asked
-    });
-    let loaded = match load(rules, &contents, policies.provider()) {
-        Ok(load::Loaded { certificate, uncovered }) => {
-            let rules = Arc::clone(rules);
-            Some(Good { rules, certificate: Arc::new(certificate), uncovered: uncovered.into() })
-        }
-        Err(problem) => {
-            problems.push(problem);
-            kept.cloned()
-        }
-    };
-    // Nobody knows what to ask: then it cannot be shown.
-    let good = match clients {
-        Some(None) => None,
-        Some(asked) => loaded.map(|good| good.asking(asked)),
-        None => loaded.map(|good| good.asking(None)),
-    };
-    Arc::new(Held { rules: Arc::clone(rules), contents, good, problems })
-}
-
-fn load(
-    rules: &rules::Certificate,
-    contents: &Contents,
-    provider: &CryptoProvider,
-) -> Result<load::Loaded, (Field, String)> {
-    fn text(content: &Content, field: Field) -> Result<&str, (Field, String)> {
-        content.as_deref().map_err(|reason| (field, reason.clone()))
-    }
-    let (chain, key) = (text(&contents.chain, Field::Chain)?, text(&contents.key, Field::Key)?);
-    let ocsp = contents.ocsp.as_ref().map(|content| text(content, Field::Ocsp)).transpose()?;
-    load::certificate(rules.name(), rules.hosts(), (chain, key, ocsp), provider)
-}
-
-/// What is asked of clients, and what is wrong. If these authorities cannot be read, that is what was asked before, as long
-/// as it lets in nobody without a certificate who needs one now.
-fn ask(
-    rules: &ClientCertificates,
-    content: &Content,
-    before: Option<ClientPolicy>,
-    policies: &mut Policies,
-) -> (Option<ClientPolicy>, Option<String>) {
-    match content.as_deref().map_err(String::clone).and_then(|text| policies.add(text, rules.is_required)) {
-        Ok(asked) => (Some(asked), None),
-        Err(reason) => {
-            let kept = before.filter(|before| before.is_required || !rules.is_required);
-            kept.into_iter().for_each(|asked| policies.keep(asked));
-            (kept, Some(reason))
-        }
-    }
-}
-
-fn hold_clients(
-    rules: &ClientCertificates,
-    before: Option<&HeldClients>,
-    files: &mut Files<'_>,
-    policies: &mut Policies,
-) -> HeldClients {
-    let content = files.text(&rules.authorities);
-    if let Some(before) = before.filter(|before| before.rules == *rules && before.content == content) {
-        before.good.into_iter().for_each(|asked| policies.keep(asked));
-        return before.clone();
-    }
-    let (good, problem) = ask(rules, &content, before.and_then(|before| before.good), policies);
-    HeldClients { rules: rules.clone(), content, good, problem }
+fn place(listener: &Listener) -> Place {
+    (listener.name().clone(), listener.address())
 }
 
 fn clients_of(listener: &Listener) -> Option<&ClientCertificates> {

@@ -55,7 +55,7 @@ fn follow(certificates: &mut Certificates, tls: Value, objects: Value) {
 
 /// Which certificate a host gets, and whether clients must show one, if they are asked.
 fn shown<'t>(tls: &'t Tls, host: &str) -> Option<(&'t str, Option<bool>)> {
-    let listener = tls.listeners.values().next().expect("there is one").as_ref().expect("it speaks TLS");
+    let listener = tls.listeners[0].tls.as_ref().expect("it speaks TLS");
     let terms = tls.terms(listener, Some(host))?;
     Some((terms.certificate.name.as_str(), terms.clients.map(|clients| clients.is_required)))
 }

@@ -34,6 +34,7 @@ pub(super) struct OpenListeners {
 }
 
 struct Opened {
+    /// What was in force for it last, when the rules wanted it here.
     rules: Arc<Listener>,
     bound: SocketAddr,
 }
@@ -69,6 +70,15 @@ impl OpenListeners {
         self.open.iter().map(|(name, opened)| (name, opened.bound))
     }
 
+    /// Those that are open where the rules no longer want them, with what was in force for them last.
+    pub(super) fn apart(&self, rules: &RuleSet) -> Vec<Arc<Listener>> {
+        let is_wanted = |opened: &&Opened| {
+            let wanted = rules.listener(opened.rules.name());
+            wanted.is_some_and(|wanted| wanted.address() == opened.rules.address())
+        };
+        self.open.values().filter(|opened| !is_wanted(opened)).map(|opened| Arc::clone(&opened.rules)).collect()
+    }
+
     /// Which listener each address belongs to, or belonged to when it was closed, by address.
     pub(super) fn names(&self) -> Arc<[(SocketAddr, Name)]> {
         self.named(|_| None)
@@ -99,6 +109,11 @@ impl OpenListeners {
         let wanted: BTreeMap<&Name, &Arc<Listener>> =
             rules.listeners().map(|listener| (listener.name(), listener)).collect();
         let is_at = |opened: &Opened, rules: &Listener| opened.rules.address() == rules.address();
+        for opened in self.open.values_mut() {
+            if let Some(rules) = wanted.get(opened.rules.name()).filter(|rules| is_at(opened, rules)) {
+                opened.rules = Arc::clone(rules);
+            }
+        }
         let stays = |name: &Name, opened: &Opened| wanted.get(name).is_some_and(|listener| is_at(opened, listener));
         let leaving = self.open.iter().filter(|(name, opened)| !stays(name, opened));
         let mut change = Change {

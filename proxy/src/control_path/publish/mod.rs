@@ -318,9 +318,12 @@ impl Publisher {
             return;
         }
         let refused = self.listeners.follow(self.inputs.catalog.rules());
+        let mut certificates = self.inputs.certificates.clone();
+        let is_other = certificates.keep_apart(self.listeners.apart(self.inputs.catalog.rules()));
+        self.inputs.certificates = certificates;
         let (current, names) = (self.snapshots.load_full(), self.listeners.names());
-        if *current.listeners != *names {
-            self.swap(current.with_listeners(names));
+        if is_other || *current.listeners != *names {
+            self.swap(current.with_listeners(names, self.inputs.certificates.table()));
         }
         let catalog = &mut self.inputs.catalog;
         let problem =

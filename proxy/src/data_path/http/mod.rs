@@ -50,12 +50,14 @@ pub(crate) struct From {
 /// Serves a fresh connection.
 pub(crate) fn accept(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, stream: TcpStream, peer: SocketAddr) {
     let peer = peer.ip().to_canonical();
-    let snapshot = worker.snapshot();
-    match snapshot.listener_rules(listener.bound) {
-        Some(rules) if rules.is_announced_by(peer) => {
-            announced::begin(worker, listener, stream, peer, rules.announced_are_secure());
-        }
-        _ => {
+    // Whether those who are announced come by TLS, if whoever comes is to be announced.
+    let announced = listener.in_force(&worker.snapshot(), |_, listening| {
+        let rules = &listening.rules;
+        rules.is_announced_by(peer).then(|| rules.announced_are_secure())
+    });
+    match announced.flatten() {
+        Some(are_secure) => announced::begin(worker, listener, stream, peer, are_secure),
+        None => {
             let port = listener.bound.port();
             begin(worker, listener, stream, From { client: peer, port, scheme: "http", is_counted: false });
         }
@@ -66,7 +68,7 @@ pub(crate) fn accept(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, stream
 fn begin(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, stream: TcpStream, from: From) {
     let snapshot = worker.snapshot();
     // A listener that nobody knows is about to close, and what its clients speak is not known either.
-    let Some(speaks_tls) = listener.with_tls(&snapshot, |_, tls| tls.is_some()) else {
+    let Some(speaks_tls) = listener.in_force(&snapshot, |_, listening| listening.tls.is_some()) else {
         if from.is_counted {
             worker.counters.connection_closed();
         }

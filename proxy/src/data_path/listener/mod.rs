@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
 
 use super::http;
-use crate::snapshot::{ListenerTls, Snapshot, Tls};
+use crate::snapshot::{Listening, Snapshot, Tls};
 use crate::worker::Worker;
 pub(crate) use bind::{bind, bind_beside, refuse_new};
 
@@ -42,33 +42,35 @@ pub(crate) struct ListenerContext {
     pub(crate) name: Arc<str>,
     pub(crate) bound: SocketAddr,
     is_closing: Cell<bool>,
-    /// The last table that knew the listener, for connections that come when its rules have gone.
+    /// The last table that knew the listener here, for connections that come when its rules have gone elsewhere.
     tls: RefCell<Arc<Tls>>,
 }
 
 impl ListenerContext {
-    /// Of a listener from which nothing is accepted any more.
-    pub(crate) fn closed(name: Arc<str>, bound: SocketAddr) -> Self {
-        Self { is_closing: Cell::new(true), ..Self::new(name, bound) }
+    /// Of a listener from which nothing is accepted any more. Its connections are held to this table, which was the last that
+    /// knew it.
+    pub(crate) fn closed(name: Arc<str>, bound: SocketAddr, tls: Arc<Tls>) -> Self {
+        Self { is_closing: Cell::new(true), tls: RefCell::new(tls), ..Self::new(name, bound) }
     }
 
     fn new(name: Arc<str>, bound: SocketAddr) -> Self {
         Self { name, bound, is_closing: Cell::new(false), tls: RefCell::default() }
     }
 
-    /// Looks at how the listener speaks TLS, which is nothing if it speaks in clear text. Nothing at all if nobody knows.
-    pub(crate) fn with_tls<T>(
-        &self,
-        snapshot: &Snapshot,
-        look: impl FnOnce(&Tls, &Option<ListenerTls>) -> T,
-    ) -> Option<T> {
+    /// Looks at what is in force for the listener, if anybody knows. It goes with the address: of a listener that moves, those who
+    /// still come to the old place are met as they always were.
+    pub(crate) fn in_force<T>(&self, snapshot: &Snapshot, look: impl FnOnce(&Tls, &Listening) -> T) -> Option<T> {
         let name = snapshot.listener_at(self.bound).map_or(&*self.name, |name| name.as_str());
         let mut last = self.tls.borrow_mut();
-        if !Arc::ptr_eq(&last, &snapshot.tls) && snapshot.tls.listeners.contains_key(name) {
+        if !Arc::ptr_eq(&last, &snapshot.tls) && snapshot.tls.listener(name, self.bound).is_some() {
             *last = Arc::clone(&snapshot.tls);
         }
-        let listener = last.listeners.get(name)?;
-        Some(look(&last, listener))
+        Some(look(&last, last.listener(name, self.bound)?))
+    }
+
+    /// The last table that knew it.
+    pub(crate) fn last_tls(&self) -> Arc<Tls> {
+        Arc::clone(&self.tls.borrow())
     }
 
     /// Whether the listener accepts its last connections, all of which end with their next response.
@@ -118,7 +120,7 @@ impl LocalListeners {
     pub(crate) fn open(&self, worker: &Rc<Worker>, listener: OpenListener) {
         let OpenListener { name, bound, socket } = listener;
         let context = Rc::new(ListenerContext::new(name, bound));
-        context.with_tls(&worker.snapshot(), |_, _| ());
+        context.in_force(&worker.snapshot(), |_, _| ());
         let (end, ended) = oneshot::channel();
         let accepting = accept_all(Rc::clone(worker), socket, Rc::clone(&context), ended);
         self.accepting.borrow_mut().spawn_local(accepting);

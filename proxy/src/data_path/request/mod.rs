@@ -332,7 +332,8 @@ fn plan(
 /// Whether a request for a host may come on its connection. In clear text it may on any.
 fn is_directed(connection: &ConnectionState, snapshot: &Snapshot, host: &str) -> bool {
     let Some(secured) = connection.secured() else { return true };
-    let asked = connection.listener.with_tls(snapshot, |tls, listener| secured.is_for(tls, listener.as_ref(), host));
+    let listener = &connection.listener;
+    let asked = listener.in_force(snapshot, |tls, listening| secured.is_for(tls, listening.tls.as_ref(), host));
     asked.unwrap_or(false)
 }
 

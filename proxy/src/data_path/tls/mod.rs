@@ -233,8 +233,8 @@ struct Chosen {
 /// What the client gets by the rules of this moment.
 fn choose(worker: &Worker, state: &ConnectionState, host: Option<String>) -> Option<Chosen> {
     let snapshot = worker.snapshot();
-    state.listener.with_tls(&snapshot, |tls, listener| {
-        let terms = tls.terms(listener.as_ref()?, host.as_deref())?;
+    state.listener.in_force(&snapshot, |tls, listening| {
+        let terms = tls.terms(listening.tls.as_ref()?, host.as_deref())?;
         let name = terms.certificate.name.clone();
         let clients: Option<ClientPolicy> = terms.clients;
         let config = terms.config();

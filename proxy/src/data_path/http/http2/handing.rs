@@ -21,7 +21,8 @@ use super::serve;
 use crate::data_path::deadline::Registered;
 use crate::data_path::headers::ForwardingFacts;
 use crate::data_path::listener::ClientPlace;
-use crate::data_path::tls::{self, Hello};
+use crate::data_path::tls::{self, HandshakeEnd, Hello};
+use crate::snapshot::Tls;
 use crate::worker::{Command, Worker};
 
 /// What workers share of HTTP/2: who has how many connections, and who resets too much.
@@ -44,7 +45,7 @@ pub(crate) struct Handed {
     carries: Carries,
     peer: IpAddr,
     forwarding: ForwardingFacts,
-    listener: (Arc<str>, SocketAddr),
+    listener: (Arc<str>, SocketAddr, Arc<Tls>),
     client: ClientPlace,
     place: Place,
 }
@@ -150,7 +151,7 @@ fn hand(
     state: &ConnectionState,
     place: Place,
 ) {
-    let listener = (Arc::clone(&state.listener.name), state.listener.bound);
+    let listener = (Arc::clone(&state.listener.name), state.listener.bound, state.listener.last_tls());
     // A socket that cannot be let go of is lost: nothing was promised to it.
     let Ok(stream) = stream.into_std() else { return };
     let Some(client) = state.leave() else { return };
@@ -164,8 +165,8 @@ fn hand(
 
 /// Serves a connection that another worker has accepted.
 pub(crate) fn take_over(worker: &Rc<Worker>, handed: Handed) {
-    let Handed { stream, carries, peer, forwarding, listener: (name, bound), client, place } = handed;
-    let listener = worker.listener_at(name, bound);
+    let Handed { stream, carries, peer, forwarding, listener: (name, bound, tls), client, place } = handed;
+    let listener = worker.listener_at(name, bound, tls);
     let waited_ms = match carries {
         Carries::Preface(_) => 0,
         Carries::Hello(_, waited_ms) => waited_ms,
