@@ -4,6 +4,7 @@
 //! Nobody gets a certificate that is not meant for the host, nor is anybody let in on other terms than those of the host:
 //! in doubt the handshake ends. What a handshake may cost the others is bounded by [`Handshakes`].
 
+mod first;
 mod gate;
 mod secured;
 
@@ -28,6 +29,7 @@ use super::http::{self, ClientStream, ConnectionState, Order, Phase};
 use crate::snapshot::ClientPolicy;
 use crate::worker::Worker;
 
+use first::First;
 pub(crate) use gate::{Handshakes, UnderWay};
 pub(crate) use secured::Secured;
 
@@ -116,15 +118,18 @@ pub(crate) fn begin(
     registered: Registered<ConnectionState>,
 ) {
     state.begins_handshake();
-    let Some(under_way) = worker.handshakes.begin(&state) else {
+    let Some(under_way) = worker.handshakes.begin(&state, worker.clock.now_ms()) else {
         worker.counters.handshake(HandshakeEnd::Excess);
         return;
     };
     let (worker, connection) = (Rc::clone(worker), Connection { state, registered, under_way });
     tokio::task::spawn_local(async move {
-        let hello = unless_ordered(&connection.state, LazyConfigAcceptor::new(Acceptor::default(), stream)).await;
-        match hello {
-            Ok(Ok(hello)) => go_on_where_it_belongs(&worker, hello, connection),
+        let reading = LazyConfigAcceptor::new(Acceptor::default(), First::of(stream));
+        match unless_ordered(&connection.state, reading).await {
+            Ok(Ok(StartHandshake { accepted, io, .. })) => {
+                let hello = StartHandshake::from_parts(accepted, io.into_inner());
+                go_on_where_it_belongs(&worker, hello, connection);
+            }
             Ok(Err(error)) => worker.counters.handshake(HandshakeEnd::of(&error)),
             Err(end) => worker.counters.handshake(end),
         }
@@ -152,14 +157,15 @@ pub(crate) fn go_on(
     tokio::task::spawn_local(async move {
         let Connection { state, registered, under_way } = connection;
         let shaken = Box::pin(shake_hands(&worker, hello, &state)).await;
-        drop(under_way);
         match shaken {
             Ok((stream, secured)) => {
+                drop(under_way);
                 worker.counters.handshake(HandshakeEnd::Completed);
                 serve(&worker, stream, secured, state, registered, place);
             }
             Err(Failed { end, socket }) => {
                 worker.counters.handshake(end);
+                // It keeps its place until it has gone, or there could be any number of those.
                 if let Some(socket) = socket {
                     http::linger(socket).await;
                 }
@@ -202,7 +208,7 @@ impl From<HandshakeEnd> for Failed {
 async fn shake_hands(
     worker: &Worker,
     mut hello: StartHandshake<TcpStream>,
-    state: &ConnectionState,
+    state: &Rc<ConnectionState>,
 ) -> Result<(TlsStream<TcpStream>, Secured), Failed> {
     let host = hello.client_hello().server_name().map(str::to_ascii_lowercase);
     let Some(chosen) = choose(worker, state, host) else {
@@ -216,6 +222,7 @@ async fn shake_hands(
     // Those who are served already have their turn before the next one who is not.
     tokio::task::yield_now().await;
     drop(turn);
+    worker.handshakes.answered(state, worker.clock.now_ms());
     let stream = unless_ordered(state, shaking).await?.map_err(|(error, socket)| {
         let end = HandshakeEnd::of(&error);
         Failed { end, socket: Some(socket).filter(|_| end != HandshakeEnd::Left) }

@@ -97,6 +97,15 @@ impl Browser {
         Ok(Page { stream: StreamOwned::new(connection, socket) })
     }
 
+    /// What it would begin a handshake with.
+    pub(super) fn hello(&self, host: &str) -> Vec<u8> {
+        let host = ServerName::try_from(host.to_owned()).expect("it is a name");
+        let mut hello = Vec::new();
+        let mut connection = ClientConnection::new(self.config(), host).expect("it can begin");
+        connection.write_tls(&mut hello).expect("there is room");
+        hello
+    }
+
     /// What it is shown for a host.
     pub(super) fn is_shown(&self, address: SocketAddr, host: &str) -> Result<CertificateDer<'static>, String> {
         let page = self.open(address, host).map_err(|error| error.to_string())?;

@@ -187,7 +187,9 @@ pub(crate) fn take_over(worker: &Rc<Worker>, handed: Handed) {
             tokio::task::spawn_local(serve(Rc::clone(worker), stream, unread, state, registered, place));
         }
         Carries::Hello(hello, _) => {
-            let under_way = worker.handshakes.take_over();
+            let Some(under_way) = worker.handshakes.take_over(worker.clock.now_ms()) else {
+                return worker.counters.handshake(HandshakeEnd::Excess);
+            };
             let hello = StartHandshake::from_parts(*hello, stream);
             tls::go_on(worker, hello, tls::Connection { state, registered, under_way }, Some(place));
         }
