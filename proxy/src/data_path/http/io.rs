@@ -36,7 +36,8 @@ struct Watched {
 
 impl ClientIo {
     pub(crate) fn new(stream: ClientStream, unread: Bytes, state: Rc<ConnectionState>, clock: Rc<Clock>) -> Self {
-        let is_opening = !state.has_served() && unread.is_empty();
+        // With TLS the handshake says what is spoken (RFC 9113 §3.2).
+        let is_opening = !state.has_served() && unread.is_empty() && matches!(stream, ClientStream::Plain(_));
         Self { inner: TokioIo::new(Watched { stream, unread, state, clock, is_opening, refused: None }) }
     }
 

@@ -210,7 +210,9 @@ async fn shake_hands(
     mut hello: StartHandshake<TcpStream>,
     state: &Rc<ConnectionState>,
 ) -> Result<(TlsStream<TcpStream>, Secured), Failed> {
-    let host = hello.client_hello().server_name().map(str::to_ascii_lowercase);
+    // RFC 6066 §3 has no dot at the end; some write it all the same.
+    let host =
+        hello.client_hello().server_name().map(|host| host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase());
     let Some(chosen) = choose(worker, state, host) else {
         let told = hello.io.write_all(&UNRECOGNIZED_NAME).await;
         return Err(Failed { end: HandshakeEnd::NoCertificate, socket: told.is_ok().then_some(hello.io) });

@@ -94,6 +94,48 @@ fn clear_text_is_no_hello_and_a_hello_is_no_request() {
 }
 
 #[test]
+fn a_name_may_have_a_dot_at_its_end() {
+    let fixture = fixture("{}", ConnectionLimits::default());
+    let begins = |host: &str| {
+        let mut hello = Browser::new().hello("a.testx");
+        let at = hello.windows(7).position(|name| name == b"a.testx").expect("it is in clear text");
+        hello[at..at + 7].copy_from_slice(host.as_bytes());
+        let mut client = TcpStream::connect(fixture.address()).expect("a connection");
+        client.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        client.write_all(&hello).expect("room");
+        let mut kind = [0];
+        client.read_exact(&mut kind).expect("an answer");
+        kind[0]
+    };
+    // A handshake goes on, or an alert ends it.
+    assert_eq!((begins("a.test."), begins("a.testx")), (22, 21));
+}
+
+#[test]
+fn a_hello_without_end_is_none() {
+    let fixture = fixture("{}", ConnectionLimits::default());
+    let mut client = TcpStream::connect(fixture.address()).expect("a connection");
+    client.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    // Records of a message that is said to have 60,000 bytes.
+    let mut record = vec![22, 3, 1, 0x20, 0];
+    let head = [&[1, 0, 0xea, 0x60][..], &[0; 8_188]].concat();
+    client.write_all(&[&record[..], &head].concat()).expect("room");
+    record.extend([0; 8_192]);
+    while client.write_all(&record).is_ok() {}
+    eventually(PATIENCE, "counted", || fixture.handshakes("broken") == 1.0);
+}
+
+#[test]
+fn what_was_not_agreed_on_is_not_spoken() {
+    let fixture = fixture("{}", ConnectionLimits::default());
+    for protocols in [&["http/1.1"][..], &[]] {
+        let mut page = Browser::new().speaking(protocols).open(fixture.address(), "a.test").expect("a connection");
+        page.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("room");
+        assert!(page.answer().expect("an answer").head.starts_with("HTTP/1.1 "), "{protocols:?}");
+    }
+}
+
+#[test]
 fn a_load_balancer_says_whose_handshake_it_passes_on() {
     let pair = Authority::new("any").sign(&["a.test"]);
     let certificates = "{a: {hosts: [a.test], cert_file: a.crt, key_file: a.key}}";
