@@ -148,7 +148,7 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
     // Taken on every way out: it holds the request, which holds the connection's state, which holds it.
     let tunnel = state.take_tunnel();
     match ended {
-        Ended::Ordered(Order::Park) if unread.is_empty() && state.is_draining() => {}
+        Ended::Ordered(Order::Park) if unread.is_empty() && state.is_draining() => stream.end(),
         Ended::Ordered(Order::Park) if unread.is_empty() => park(worker, stream, state, registered),
         // Bytes of the next request are there already: not idle after all.
         Ended::Ordered(Order::Park) => {
@@ -163,7 +163,9 @@ async fn serve(worker: Rc<Worker>, io: ClientIo, state: Rc<ConnectionState>, reg
                 linger(stream).await;
             }
         }
-        Ended::Ordered(Order::Close | Order::Drain | Order::Look) => {}
+        // An answer that was cut must not look whole.
+        Ended::Ordered(Order::Close | Order::Drain | Order::Look) if state.owes_answer() => {}
+        Ended::Ordered(Order::Close | Order::Drain | Order::Look) => stream.end(),
         Ended::Done(Ok(())) => match tunnel {
             Some(tunnel) => Box::pin(tunnel::run(&worker, &state, stream, unread, tunnel)).await,
             None => close(stream, &state).await,
@@ -202,10 +204,13 @@ fn park(
         })
         .await;
         worker.counters.unparked();
-        if ready {
-            state.enter(Phase::Head, worker.clock.now_ms());
-            spawn_serve(&worker, stream, Bytes::new(), state, registered);
+        if !ready {
+            return stream.end();
         }
+        // What came through TLS may be new keys, or an alert: there is a head when there are bytes of one.
+        let phase = if matches!(stream, ClientStream::Plain(_)) { Phase::Head } else { Phase::Idle };
+        state.enter(phase, worker.clock.now_ms());
+        spawn_serve(&worker, stream, Bytes::new(), state, registered);
     });
 }
 

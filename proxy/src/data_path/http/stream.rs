@@ -54,6 +54,13 @@ impl ClientStream {
         }
     }
 
+    /// Closes the connection. In TLS it is said before, if there is room for that: else the end looks like an attack.
+    pub(crate) fn end(mut self) {
+        if let Self::Tls(stream) = &mut self {
+            let _ = Pin::new(stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+
     /// Whether the client has closed its side or reset the connection, although bytes may be left to read. The runtime
     /// knows from its last look at the sockets; nothing is asked of the system.
     pub(crate) fn has_ended(&self) -> bool {

@@ -1,8 +1,9 @@
 //! A client that speaks TLS, and looks at what it is shown instead of judging it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -158,6 +159,20 @@ impl Page {
         let mut bytes = Vec::new();
         self.stream.read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Goes on with new keys, which is nothing to HTTP.
+    pub(super) fn renew_keys(&mut self) -> std::io::Result<()> {
+        self.stream.conn.refresh_traffic_keys().map_err(std::io::Error::other)?;
+        self.stream.flush()
+    }
+
+    /// Whether anything comes, or the end, within some time.
+    pub(super) fn hears_within(&mut self, patience: Duration) -> bool {
+        self.stream.sock.set_read_timeout(Some(patience)).expect("a limit");
+        let read = self.stream.read(&mut [0; 64]);
+        self.stream.sock.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        !read.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     }
 
     /// Whether the handshake went on with an earlier session.

@@ -60,6 +60,27 @@ fn the_end_is_said_and_a_body_that_was_cut_does_not_end() {
 }
 
 #[test]
+fn new_keys_are_no_request() {
+    let limits = ConnectionLimits { park_ms: 50, head_ms: 300, ..ConnectionLimits::default() };
+    let fixture = fixture(Origin::named("app"), limits);
+    let mut page = Browser::new().open(fixture.address(), "a.test").expect("a connection");
+    assert_eq!(page.get("a.test").expect("an answer").body, "app");
+    eventually(PATIENCE, "parked", || fixture.serin.metric("serin_connections_parked") == 1.0);
+    page.renew_keys().expect("room");
+    assert!(!page.hears_within(Duration::from_secs(2)), "it was not asked for anything");
+    assert_eq!(page.get("a.test").expect("an answer").body, "app");
+}
+
+#[test]
+fn the_end_of_an_idle_connection_is_said() {
+    let limits = ConnectionLimits { park_ms: 50, idle_ms: 300, ..ConnectionLimits::default() };
+    let fixture = fixture(Origin::named("app"), limits);
+    let mut page = Browser::new().open(fixture.address(), "a.test").expect("a connection");
+    assert_eq!(page.get("a.test").expect("an answer").body, "app");
+    assert_eq!(page.rest().expect("it ends as TLS does"), b"");
+}
+
+#[test]
 fn large_bodies_pass_both_ways() {
     let origin = Origin::start(|visit| {
         visit.read_body()?;

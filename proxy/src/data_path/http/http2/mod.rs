@@ -121,8 +121,8 @@ async fn take_leave(
         }
     }
     match ended {
-        // Somebody needs the room.
-        Ended::Cut => {}
+        // Somebody needs the room: it is said that this is the end, if that needs no waiting.
+        Ended::Cut => drop(poll_fn(|cx| Poll::Ready(Pin::new(&mut stream).poll_shutdown(cx))).await),
         // Frames of streams that were refused or reset may still be on their way.
         Ended::Done | Ended::Away(_) => linger(stream).await,
     }
