@@ -462,7 +462,8 @@ fn trailer_name(text: &str) -> Result<HeaderName, String> {
         header::WWW_AUTHENTICATE,
         header::PROXY_AUTHENTICATE,
     ];
-    match forbidden.contains(&name) {
+    // RFC 9440 §2.4: what a client has shown is never said in trailers.
+    match forbidden.contains(&name) || ["client-cert", "client-cert-chain"].contains(&name.as_str()) {
         true => Err(format!("`{name}` has no meaning, or a dangerous one, in trailers")),
         false => Ok(name),
     }

@@ -26,6 +26,7 @@ pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwa
 pub(crate) const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// The certificate that the client has shown, verified (RFC 9440).
 pub(crate) const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+pub(crate) const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
 /// What is to be done with a request field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

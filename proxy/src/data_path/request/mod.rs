@@ -352,6 +352,8 @@ fn rewrite_headers(
     connection.forwarding.add_to(fields, trusted);
     if let Some(certificate) = connection.secured().and_then(Secured::client_certificate) {
         fields.insert(headers::CLIENT_CERT, certificate.clone());
+        // What stands there belongs to another certificate, whoever wrote it.
+        fields.remove(headers::CLIENT_CERT_CHAIN);
     }
     fields.insert(headers::X_REQUEST_ID, exchange.request_id());
     if let Some(visit) = exchange.visit() {

@@ -57,6 +57,22 @@ fn nobody_else_says_what_a_client_has_shown() {
     assert!(!fixture.origin.requests().iter().any(|request| request.header("client_cert").is_some()));
 }
 
+#[test]
+fn a_chain_that_belongs_to_another_certificate_goes() {
+    let clients = Authority::new("clients");
+    let (pair, own) = (Authority::new("any").sign(&["a.test"]), clients.sign(&["client"]));
+    let mut files = vec![pair.files("a")];
+    files.push([("clients.pem".to_owned(), clients.pem()), ("unused".to_owned(), String::new())]);
+    let certificates = "{a: {hosts: [a.test], cert_file: a.crt, key_file: a.key}}\ntrusted_proxies: [127.0.0.1]";
+    let tls = "{client_certificates: {ca_file: clients.pem, mode: optional}}";
+    let fixture = Fixture::start(echoing("client-cert-chain"), files, tls, certificates);
+    for (browser, wanted) in [(Browser::showing(&own), "none"), (Browser::new(), ":AAAA:")] {
+        let mut page = browser.open(fixture.address(), "a.test").expect("a connection");
+        page.send("GET / HTTP/1.1\r\nHost: a.test\r\nClient-Cert-Chain: :AAAA:\r\n\r\n").expect("room");
+        assert_eq!(page.answer().expect("an answer").body, wanted);
+    }
+}
+
 /// A ticket holds the certificate that was shown, which nobody looks at again: it may have expired since.
 #[test]
 fn no_session_goes_on_where_certificates_are_asked_for() {
