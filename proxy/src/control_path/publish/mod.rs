@@ -59,7 +59,7 @@ pub struct Publisher {
     failure: Option<Problem>,
     problems: Arc<Vec<Problem>>,
     /// What was warned of.
-    warned: Vec<Finding>,
+    warned: BTreeSet<Finding>,
     replaced: Replaced,
 }
 
@@ -102,7 +102,7 @@ impl Publisher {
             held_back: HeldBack::default(),
             failure: None,
             problems: Arc::default(),
-            warned: Vec::new(),
+            warned: BTreeSet::new(),
             replaced: Replaced::default(),
         }
     }
@@ -367,9 +367,8 @@ impl Publisher {
 
     /// Of those that are served although clients will hardly like them.
     fn warn_of_certificates(&mut self) {
-        let warnings: Vec<Finding> = self.inputs.certificates.warnings().collect();
-        let new = warnings.iter().filter(|warning| !self.warned.contains(warning));
-        for (kind, name, _, reason) in new.take(MOST_LOGGED) {
+        let warnings: BTreeSet<Finding> = self.inputs.certificates.warnings().collect();
+        for (kind, name, _, reason) in warnings.difference(&self.warned).take(MOST_LOGGED) {
             tracing::warn!("{}.{name}: {reason}", kind.map_name());
         }
         self.warned = warnings;
