@@ -12,6 +12,13 @@ pub struct RuleError {
     pub reason: String,
 }
 
+/// A key that was pasted into the wrong field is not to be read wherever problems are.
+fn without_pem(reason: String) -> String {
+    let Some((before, pem)) = reason.split_once("-----BEGIN ") else { return reason };
+    let behind = pem.rsplit_once("-----END ").and_then(|(_, end)| end.split_once("-----"));
+    format!("{before}(a PEM text){}", behind.map_or("", |(_, behind)| behind))
+}
+
 /// Collects the problems of one object, so that all of them are reported at once.
 pub(crate) struct Problems<'a> {
     at: String,
@@ -31,7 +38,7 @@ impl<'a> Problems<'a> {
     }
 
     pub(crate) fn report(&mut self, reason: impl fmt::Display) {
-        self.found.push(RuleError { at: self.at.clone(), reason: reason.to_string() });
+        self.found.push(RuleError { at: self.at.clone(), reason: without_pem(reason.to_string()) });
     }
 
     /// How many problems there are so far, of all objects.
@@ -59,5 +66,24 @@ impl<'a> Problems<'a> {
             }
         }
         complete.then_some(converted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_problem_quotes_a_key() {
+        for (reason, wanted) in [
+            ("`a.test` is no name", "`a.test` is no name"),
+            (
+                "there is no `-----BEGIN PRIVATE KEY-----\\nMIIE==\\n-----END PRIVATE KEY-----\\n`; see there",
+                "there is no `(a PEM text)\\n`; see there",
+            ),
+            ("`-----BEGIN PRIVATE KEY-----\\nMIIE==` is no name", "`(a PEM text)"),
+        ] {
+            assert_eq!(without_pem(reason.to_owned()), wanted);
+        }
     }
 }

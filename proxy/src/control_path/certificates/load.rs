@@ -37,7 +37,7 @@ pub(super) fn certificate(
     let chain = certificates(chain).map_err(of_chain)?;
     let leaf = chain.first().ok_or_else(|| of_chain("there is no certificate in it".into()))?;
     let facts = Facts::of(leaf).map_err(of_chain)?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
+    let key = PrivateKeyDer::from_pem_slice(&file::bytes_of(key));
     let key = key.map_err(|_| (Field::Key, "there is no private key in it that can be read".to_owned()))?;
     let mut key = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
@@ -136,6 +136,7 @@ pub(super) fn verifier(
 }
 
 fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    // Around the blocks there may be whatever somebody noted there, in any encoding.
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&file::bytes_of(text)).collect();
     all.map_err(|_| "is not PEM text: a block in it has no end, or is not base64".into())
 }

@@ -159,3 +159,19 @@ fn a_host_moves_away_from_a_certificate_that_cannot_be_used() {
     let got = ["a.test", "b.test", "c.test"].map(|host| shown(&table, host).map(|(name, _)| name));
     assert_eq!(got, [Some("m"), Some("a"), None]);
 }
+
+#[test]
+fn around_certificates_there_may_be_anything() {
+    let (one, folder) = (pair(&["a.test"]), tempfile::tempdir().expect("a temporary folder"));
+    for (name, text) in [("a.crt", &one.certificate), ("a.key", &one.key)] {
+        let noted = [b"caf\xe9\n", text.as_bytes()].concat();
+        std::fs::write(folder.path().join(name), noted).expect("room");
+    }
+    let mut certificates = Certificates::beside(&folder.path().join("serin.yaml"));
+    follow(
+        &mut certificates,
+        json!({}),
+        json!({"a": {"hosts": ["a.test"], "cert_file": "a.crt", "key_file": "a.key"}}),
+    );
+    assert_eq!((reasons(&certificates), shown(&certificates.table(), "a.test").is_some()), (vec![], true));
+}
