@@ -134,7 +134,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Self { looked: Cell::new(Instant::now()), now_ms: Cell::new(0), unix_secs: Cell::new(0) };
         clock.tick();
         clock

@@ -139,3 +139,56 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WireIo<S> {
         self.poll_flush(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use super::*;
+    use crate::data_path::headers::ForwardingFacts;
+    use crate::data_path::listener::{ClientPlace, ListenerContext, PerClient};
+    use crate::telemetry::counters::WorkerCounters;
+
+    /// Takes everything, as TLS does for a while, and lets nothing leave.
+    struct Full;
+
+    impl AsyncRead for Full {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Full {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn what_is_taken_and_does_not_leave_is_blocked() {
+        let peer = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let listener = Rc::new(ListenerContext::closed("web".into(), (peer, 443).into(), Arc::default()));
+        let place = ClientPlace::take(&Arc::new(PerClient::new(1)), peer, true).expect("there is room");
+        let forwarding = ForwardingFacts::new(peer, 443, "https");
+        let counters = Arc::new(WorkerCounters::default());
+        let state = Rc::new(ConnectionState::new(peer, forwarding, &listener, place, &counters, 0));
+        let wire = Rc::new(Wire::new(Full, Meter::of(None), &state, &Rc::new(Clock::new())));
+        let mut io = WireIo { wire, unread: Bytes::new() };
+        let mut cx = Context::from_waker(Waker::noop());
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        assert!(Pin::new(&mut io).poll_write(&mut cx, &settings).is_ready());
+        assert_eq!(state.write_blocked_since_ms(), None);
+        assert!(Pin::new(&mut io).poll_flush(&mut cx).is_pending());
+        assert!(state.write_blocked_since_ms().is_some());
+    }
+}
