@@ -9,7 +9,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use super::address::parse_network;
 use super::filter::{editable, filters};
 use super::{
-    AddressSet, Edge, Filter, HostPattern, InFlightPerKey, Mirror, Name, PathPattern, RateLimit, Redirect,
+    AddressSet, Cors, Edge, Filter, HostPattern, InFlightPerKey, Mirror, Name, PathPattern, RateLimit, Redirect,
     RegexPattern, TextPattern, limit,
 };
 use crate::RuleError;
@@ -186,6 +186,17 @@ impl Route {
         &self.conditions
     }
 
+    /// Whether everything but host and path fits.
+    pub(crate) fn takes(&self, request: &RequestView<'_>) -> bool {
+        self.conditions.hold(request, |method| method == request.method || self.answers_ahead_of(method, request))
+    }
+
+    /// Whether a request is a browser's question, which the route answers, ahead of one with this method: so it is to come to the same
+    /// route as that.
+    fn answers_ahead_of(&self, method: &Method, request: &RequestView<'_>) -> bool {
+        self.edge.as_ref().is_some_and(|edge| edge.cors.is_some()) && Cors::preflight(request) == Some(method.as_str())
+    }
+
     /// Names of the listeners the route serves; none means all.
     pub fn listeners(&self) -> &[Name] {
         &self.conditions.listeners
@@ -268,8 +279,8 @@ impl Route {
 }
 
 impl RouteConditions {
-    pub(crate) fn hold(&self, request: &RequestView<'_>) -> bool {
-        (self.methods.is_empty() || self.methods.contains(request.method))
+    fn hold(&self, request: &RequestView<'_>, is_method: impl Fn(&Method) -> bool) -> bool {
+        (self.methods.is_empty() || self.methods.iter().any(is_method))
             && (self.listeners.is_empty() || self.listeners.iter().any(|name| name.as_str() == request.listener))
             && (self.client_ip.is_empty() || self.client_ip.contains(request.client))
             && self.headers.iter().all(|condition| {

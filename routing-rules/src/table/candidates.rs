@@ -28,7 +28,7 @@ impl Candidate {
     /// Whether everything but host and path fits.
     #[inline]
     pub(super) fn takes(&self, request: &RequestView<'_>) -> bool {
-        self.unconditional || self.route.rules().conditions().hold(request)
+        self.unconditional || self.route.rules().takes(request)
     }
 
     pub(super) fn route(&self) -> &CompiledRoute {
