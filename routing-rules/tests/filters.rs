@@ -75,6 +75,8 @@ fn problems_say_what_would_be_right() {
         (r#"{"cors": {"origins": []}}"#, "cors.origins: without an origin"),
         (r#"{"cors": {"origins": ["*"], "credentials": true}}"#, "cors.credentials: with the origin `*` every page"),
         (r#"{"cors": {"origins": ["https://a.test"], "headers": ["*"], "credentials": true}}"#, "cors.headers: with"),
+        (r#"{"cors": {"origins": ["https://a.test"], "expose": ["*"], "credentials": true}}"#, "cors.expose: with"),
+        (r#"{"cors": {"origins": ["https://a.test"], "methods": ["*"], "credentials": true}}"#, "cors.methods: with"),
         (r#"{"cors": {"origins": ["shop.example.com"]}}"#, "cors.origins[0]: `shop.example.com` is not an origin"),
         (r#"{"cors": {"origins": ["https://a.test/"]}}"#, "cors.origins[0]: `https://a.test/` is not an origin"),
         (r#"{"cors": {"origins": ["https://a.test:443"]}}"#, "browsers leave a default port out"),

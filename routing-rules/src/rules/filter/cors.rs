@@ -47,10 +47,20 @@ impl Cors {
         if spec.credentials && any {
             problems.at("credentials").report("with the origin `*` every page could act as the user; name the origins");
         }
-        if spec.credentials && spec.headers.iter().any(|name| name == "*") {
-            problems
-                .at("headers")
-                .report("with `credentials` the fields are named one by one; `*` would be a field of that name");
+        if spec.credentials {
+            let lists = [
+                ("headers", &*spec.headers, "fields"),
+                ("expose", &spec.expose, "fields"),
+                ("methods", spec.methods.as_deref().unwrap_or_default(), "methods"),
+            ];
+            for (list, names, things) in lists {
+                if names.iter().any(|name| name == "*") {
+                    // Fetch, §3.3.3: it means all only where there are none.
+                    let reason =
+                        format!("with `credentials` the {things} are named one by one; browsers take `*` as a name");
+                    problems.at(list).report(reason);
+                }
+            }
         }
         let methods = methods(spec.methods.as_deref(), problems.at("methods"));
         let headers = names(&spec.headers, problems.at("headers"));
@@ -74,6 +84,12 @@ impl Cors {
             && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
     }
 
+    /// The method of the request that a browser asks about, if it does.
+    pub(crate) fn preflight<'r>(request: &RequestView<'r>) -> Option<&'r str> {
+        let method = request.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+        method.to_str().ok().filter(|_| Self::is_preflight(request))
+    }
+
     /// The one origin that a request says it is of.
     pub fn origin(headers: &HeaderMap) -> Option<&HeaderValue> {
         let mut origins = headers.get_all(header::ORIGIN).iter();
@@ -88,7 +104,9 @@ impl Cors {
 
     /// Puts what a page of this origin may do in the place of what an endpoint says of it. One that is not listed is told nothing.
     pub fn apply(&self, origin: Option<&HeaderValue>, is_preflight: bool, headers: &mut HeaderMap) {
-        for name in &OWN {
+        let said: Vec<HeaderName> =
+            headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned().collect();
+        for name in said {
             headers.remove(name);
         }
         let Some(origin) = origin.filter(|origin| self.allows(origin)) else { return };
@@ -106,16 +124,6 @@ impl Cors {
         headers.extend(self.max_age.clone().map(|value| (header::ACCESS_CONTROL_MAX_AGE, value)));
     }
 }
-
-/// All that an answer may say of other origins.
-const OWN: [HeaderName; 6] = [
-    header::ACCESS_CONTROL_ALLOW_ORIGIN,
-    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-    header::ACCESS_CONTROL_EXPOSE_HEADERS,
-    header::ACCESS_CONTROL_ALLOW_METHODS,
-    header::ACCESS_CONTROL_ALLOW_HEADERS,
-    header::ACCESS_CONTROL_MAX_AGE,
-];
 
 impl OriginPattern {
     fn new(spec: &TextMatchSpec) -> Result<Self, String> {
