@@ -226,11 +226,7 @@ impl Destination {
         now_us: u64,
         stay: &mut Stay,
     ) -> Result<Self, RequestError> {
-        let local = |id: UpstreamId| {
-            let shared = snapshot.upstream(id).ok_or(RequestError::NoEndpoint)?;
-            shared.has_news();
-            Ok(worker.upstreams.get(id, shared, || worker.draw()))
-        };
+        let local = |id: UpstreamId| local(worker, snapshot, id).ok_or(RequestError::NoEndpoint);
         let own = local(placement.upstream)?;
         let (upstream, pass) = match GroupPass::take(&own, placement.line, request.method.is_idempotent()) {
             Ok(pass) => (own, pass),
@@ -310,6 +306,21 @@ impl Destination {
     pub(crate) fn upstream(&self) -> &LocalUpstream {
         &self.upstream
     }
+}
+
+/// A worker's view of an upstream. While a request waited at the edge of its route the rules may have been replaced: what all requests
+/// share is never brought back to them. An upstream that has gone is there for this one alone.
+fn local(worker: &Worker, snapshot: &Snapshot, id: UpstreamId) -> Option<Rc<LocalUpstream>> {
+    let (newest, shared) = (worker.snapshot(), snapshot.upstream(id)?);
+    let is_current = std::ptr::eq::<Snapshot>(&**newest, snapshot);
+    let newest_id = if is_current { Some(id) } else { newest.table.upstream_id(shared.name().as_str()) };
+    let current = newest_id.and_then(|id| Some((id, newest.upstream(id)?)));
+    let local = match current {
+        Some((id, shared)) => worker.upstreams.get(id, shared, || worker.draw()),
+        None => worker.upstreams.apart(shared, || worker.draw()),
+    };
+    local.shared().has_news();
+    Some(local)
 }
 
 /// What the rules of this moment make of an upstream in whose queue a request waits: its endpoints and limits may be others by

@@ -94,6 +94,11 @@ impl LocalUpstreams {
         }
     }
 
+    /// A view of an upstream that the snapshot no longer has.
+    pub(crate) fn apart(&self, shared: &Arc<Upstream>, draw: impl FnMut() -> u64) -> Rc<LocalUpstream> {
+        self.build(shared, None, draw)
+    }
+
     fn build(
         &self,
         shared: &Arc<Upstream>,
