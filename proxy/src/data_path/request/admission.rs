@@ -35,7 +35,9 @@ pub(super) fn enter(
     trusted: bool,
 ) -> Result<Entry, RequestError> {
     let route = found.route().rules();
-    let edge = route.edge().and_then(|_| snapshot.route_edges.get(found.id()));
+    // Where filters are, nobody is let in without them.
+    let edge =
+        route.edge().map(|_| snapshot.route_edges.get(found.id()).ok_or(RequestError::Unavailable)).transpose()?;
     let visit = edge.map(|edge| {
         let is_secure = edge::is_secure(request.headers, trusted, exchange.connection().is_secure());
         exchange.visits(Visit::begin(edge, request, is_secure))
