@@ -49,6 +49,9 @@ pub(super) fn enter(
     of_route(exchange, snapshot, found, request)?;
     let ask = |visit: Rc<Visit>| visit.ask_password(&exchange.worker().passwords, request, exchange.started_us());
     let asked = visit.map(ask).transpose()?.flatten();
+    if asked.is_some() {
+        exchange.waits_at_edge(route.timeouts(), RequestError::PasswordsBusy);
+    }
     Ok(asked.map_or(Entry::Open, |verification| Entry::Verify(Box::new(verification))))
 }
 

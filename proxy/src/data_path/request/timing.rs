@@ -28,6 +28,8 @@ pub(super) struct Timing {
     body_moved_ms: Cell<u64>,
     /// Until when it may wait for an endpoint; 0 if it does not.
     patient_until_ms: Cell<u64>,
+    /// What it means if time ends while it waits at the edge of its route, where whoever is waited for has time limits of its own.
+    waits_at_edge: Cell<Option<RequestError>>,
     answered: Cell<bool>,
     /// When the head or a part of the response was last given on to the client.
     response_moved_ms: Cell<u64>,
@@ -50,6 +52,7 @@ impl Timing {
             waited_for_client_ms: Cell::new(0),
             body_moved_ms: Cell::new(now_ms),
             patient_until_ms: Cell::new(0),
+            waits_at_edge: Cell::new(None),
             answered: Cell::new(false),
             response_moved_ms: Cell::new(now_ms),
             waits_for_endpoint_ms: Cell::new(0),
@@ -102,9 +105,14 @@ impl Timing {
         self.patient_until_ms.set(now_ms.max(1) + patience.as_millis() as u64);
     }
 
+    pub(super) fn waits_at_edge(&self, in_vain: RequestError) {
+        self.waits_at_edge.set(Some(in_vain));
+    }
+
     /// It has waited for an endpoint, which has its whole time for the body and for the answer.
     pub(super) fn has_waited(&self, now_ms: u64) {
         self.patient_until_ms.set(0);
+        self.waits_at_edge.set(None);
         self.body_moved_ms.set(now_ms);
         if self.is_request_complete() {
             self.request_complete(now_ms);
@@ -154,6 +162,9 @@ impl Timing {
         if self.deadline.is_some_and(|deadline| over(self.started_ms, deadline)) {
             return Some(RequestError::DeadlineExceeded);
         }
+        if self.waits_at_edge.get().is_some() {
+            return None;
+        }
         let unread_ms = now_ms.saturating_sub(self.response_moved_ms.get());
         if self.is_waiting_for_reader() && stall_ms.is_some_and(|stall_ms| unread_ms >= stall_ms) {
             return Some(RequestError::ClientTooSlow);
@@ -191,8 +202,11 @@ impl Timing {
 
 impl Timing {
     /// What it means that the time for all is over, by whom it is waited for now: an endpoint is not to blame for a client that
-    /// sends slowly, nor for the queue.
+    /// sends slowly, nor for the edge and the queue.
     fn out_of_time(&self) -> RequestError {
+        if let Some(in_vain) = self.waits_at_edge.get() {
+            return in_vain;
+        }
         match () {
             () if self.answered.get() => RequestError::ResponseCut,
             () if self.waits_for_client_ms.get() > 0 => RequestError::ClientTooSlow,
@@ -213,3 +227,27 @@ const SLOW_AFTER_MS: u64 = 10_000;
 
 /// Bytes per second a body must reach on average over the time it was waited for.
 const MIN_RATE: u64 = 240;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever waits for a password to be looked at does not wait for an endpoint, however short its patience with that is.
+    #[test]
+    fn no_endpoint_is_blamed_for_the_edge() {
+        let timing = Timing::begin(0);
+        let limits = Timeouts {
+            idle: Duration::from_secs(1),
+            request: Duration::from_secs(1),
+            total: Some(Duration::from_secs(20)),
+            ..Timeouts::default()
+        };
+        timing.set_limits(&limits);
+        timing.waits_at_edge(RequestError::PasswordsBusy);
+        assert_eq!(timing.late(None, 19_000), None);
+        assert_eq!(timing.late(None, 20_000), Some(RequestError::PasswordsBusy));
+        timing.has_waited(10_000);
+        assert_eq!(timing.late(None, 10_900), None, "the endpoint has its whole time");
+        assert_eq!(timing.late(None, 11_000), Some(RequestError::ResponseTimeout));
+    }
+}

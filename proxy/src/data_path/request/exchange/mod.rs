@@ -193,6 +193,12 @@ impl Exchange {
         self.visit.borrow().clone()
     }
 
+    /// It waits at the edge, by the time limits of its route. If they end meanwhile, that means this.
+    pub(crate) fn waits_at_edge(&self, limits: &Timeouts, in_vain: RequestError) {
+        self.timing.set_limits(limits);
+        self.timing.waits_at_edge(in_vain);
+    }
+
     /// It had to wait at the edge, which is nobody else's time.
     pub(crate) fn is_let_in(&self) {
         self.let_in_us.set(moment::now_us());
