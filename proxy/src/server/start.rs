@@ -216,7 +216,7 @@ const RESERVED_DESCRIPTORS: u64 = 256;
 /// Connections of one client, where the settings say nothing else. Far more than an office behind one address needs.
 const MAX_PER_CLIENT: usize = 20_000;
 
-/// Where passwords are looked at: on half of the processors, so that it never takes all from those who serve.
+/// Where passwords are looked at: on half as many threads as serve, so that they never take all from those.
 pub(super) fn passwords(worker_count: usize) -> Result<Passwords, StartError> {
     Passwords::new(worker_count / 2).map_err(std::io::Error::from).map_err(system("randomness"))
 }

@@ -144,13 +144,22 @@ impl RouteEdge {
     /// Another password of this client is to be looked at.
     pub(crate) fn attempt(&self, client: IpAddr, now_us: u64) -> Result<(), Wait> {
         let Some(attempts) = &self.attempts else { return Ok(()) };
-        attempts.buckets.take(attempts.hashing.hash_one(client_network(client)), now_us).token
+        attempts.buckets.take(attempts.hash(client), now_us).token
+    }
+
+    /// It was no guess.
+    pub(crate) fn give_attempt_back(&self, client: IpAddr) {
+        self.attempts.iter().for_each(|attempts| attempts.buckets.give_back(attempts.hash(client)));
     }
 }
 
 impl Attempts {
     fn new(rate: Rate) -> Self {
         Self { rate, hashing: RandomState::new(), buckets: Buckets::new(rate) }
+    }
+
+    fn hash(&self, client: IpAddr) -> u64 {
+        self.hashing.hash_one(client_network(client))
     }
 }
 

@@ -50,6 +50,20 @@ impl Rate {
         }
     }
 
+    /// Gives a token back that was taken for nothing: the number to put in the place of this one.
+    ///
+    /// ```
+    /// # use routing_rules::limit::Rate;
+    /// # use std::time::Duration;
+    /// let rate = Rate::new(1, Duration::from_secs(60), 1);
+    /// let full_at = rate.take(0, 1).unwrap();
+    /// assert!(rate.take(full_at, 2).is_err());
+    /// assert!(rate.take(rate.give_back(full_at), 2).is_ok());
+    /// ```
+    pub fn give_back(&self, full_at: u64) -> u64 {
+        full_at.saturating_sub(self.interval_ns)
+    }
+
     /// Whether a bucket with this number is full, so that forgetting it changes nothing.
     pub fn is_full(full_at: u64, now_us: u64) -> bool {
         full_at <= now_us.saturating_mul(1_000)

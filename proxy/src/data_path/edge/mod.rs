@@ -8,6 +8,8 @@
 
 mod compressed;
 mod encoder;
+mod known;
+mod looks;
 mod passwords;
 mod visit;
 

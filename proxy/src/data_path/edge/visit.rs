@@ -56,7 +56,7 @@ impl Visit {
     /// Asks for the password, if the route does. What has to be looked at closely takes its time, and is returned.
     ///
     /// # Errors
-    /// There is none, or its client tries too many.
+    /// There is none.
     pub(crate) fn ask_password(
         &self,
         passwords: &Arc<Passwords>,
@@ -68,21 +68,19 @@ impl Visit {
             self.edge.count(Met::NoPassword);
             return Err(RequestError::Unauthorized);
         };
-        if passwords.knows(auth, &credentials) {
-            self.set_user(&credentials);
-            return Ok(None);
+        match passwords.check(&self.edge, auth, credentials, request.client, now_us) {
+            Ok(credentials) => {
+                self.set_user(&credentials);
+                Ok(None)
+            }
+            Err(verification) => Ok(Some(*verification)),
         }
-        self.edge.attempt(request.client, now_us).map_err(|wait| {
-            self.edge.count(Met::Attempts);
-            RequestError::TooManyAttempts(wait.retry_after_s())
-        })?;
-        Ok(Some(Verification::new(passwords, self.edge.rules(), credentials)))
     }
 
     /// Looks at the password.
     ///
     /// # Errors
-    /// It is wrong, or too many wait to be looked at.
+    /// It is wrong, its client tries too many, or too many wait to be looked at.
     pub(crate) async fn verify(&self, verification: Verification) -> Result<(), RequestError> {
         match verification.run().await {
             Ok(credentials) => {
@@ -90,7 +88,11 @@ impl Visit {
                 Ok(())
             }
             Err(error) => {
-                self.edge.count(if error == RequestError::PasswordsBusy { Met::Busy } else { Met::WrongPassword });
+                self.edge.count(match error {
+                    RequestError::PasswordsBusy => Met::Busy,
+                    RequestError::TooManyAttempts(_) => Met::Attempts,
+                    _ => Met::WrongPassword,
+                });
                 Err(error)
             }
         }

@@ -81,6 +81,17 @@ impl Buckets {
         Taken { token: Ok(()), evicted: false }
     }
 
+    /// Gives a token back. A bucket that has given way to another since then is full again anyhow.
+    pub(in crate::snapshot) fn give_back(&self, hash: u64) {
+        let (key, set) = (hash.clamp(1, CLAIMED - 1), self.set(hash));
+        while let Some(shared) = set.0.iter().find(|shared| shared.key.load(Acquire) == key) {
+            let full_at = shared.full_at.load(Acquire);
+            if swap(&shared.full_at, full_at, self.rate.give_back(full_at)) {
+                return;
+            }
+        }
+    }
+
     /// Takes from a bucket that is there. `None` if another worker was quicker.
     fn take_in(&self, shared: &Shared, (_, full_at): (u64, u64), now_us: u64) -> Option<Taken> {
         let token = self.rate.take(full_at, now_us);
@@ -173,6 +184,17 @@ mod tests {
             let granted = granted(&Buckets::new(hourly(burst)), values, 300);
             assert_eq!(granted, (values * u64::from(burst.min(1_200))) as usize, "{values} values, {burst} at once");
         }
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let buckets = Buckets::new(hourly(2));
+        let take = |now_us| buckets.take(7, now_us).token.is_ok();
+        assert!(take(1) && take(1) && !take(1));
+        buckets.give_back(7);
+        assert!(take(1) && !take(1));
+        buckets.give_back(8);
+        assert!(!take(1), "that was another one's");
     }
 
     #[test]
