@@ -20,6 +20,8 @@ pub(crate) struct Visit {
     origin: Option<HeaderValue>,
     is_preflight: bool,
     coding: Option<Coding>,
+    /// The tags of the copies that the client has, where answers are compressed.
+    held: Option<HeaderValue>,
     user: RefCell<Option<HeaderValue>>,
 }
 
@@ -33,6 +35,7 @@ impl Visit {
             origin: rules.cors.as_ref().and_then(|_| Cors::origin(request.headers).cloned()),
             is_preflight: rules.cors.is_some() && Cors::is_preflight(request),
             coding: compress.and_then(|compress| compress.coding_for(request.method, request.headers)),
+            held: compress.and_then(|_| request.headers.get(header::IF_NONE_MATCH).cloned()),
             user: RefCell::default(),
         }
     }
@@ -141,6 +144,7 @@ impl Visit {
         let compress = self.edge.rules().compress.as_ref()?;
         if parts.status == http::StatusCode::NOT_MODIFIED {
             headers::vary_by(&mut parts.headers, &header::ACCEPT_ENCODING);
+            self.name_copy(&mut parts.headers);
             return None;
         }
         if !(has_body || is_head) || !compress.fits(parts.status, &parts.headers) {
@@ -158,6 +162,16 @@ impl Visit {
         }
         compressed
     }
+
+    /// Has an answer without content name the copy that the client has as it was given (RFC 9110 §15.4.5): with a tag made weak, if it
+    /// was compressed.
+    fn name_copy(&self, fields: &mut HeaderMap) {
+        let weak = fields.get(header::ETAG).and_then(weakened);
+        let held = self.held.as_ref().map_or(&[][..], HeaderValue::as_bytes);
+        if let Some(weak) = weak.filter(|weak| held.windows(weak.len()).any(|tag| tag == weak.as_bytes())) {
+            fields.insert(header::ETAG, weak);
+        }
+    }
 }
 
 /// A head speaks of the content as it is sent (RFC 9110 §8.8.1): a strong tag, a length, a digest or ranges would be of another one.
@@ -168,10 +182,13 @@ fn become_encoded(fields: &mut HeaderMap, coding: Coding) {
     for digest in ["content-md5", "content-digest", "repr-digest", "digest"] {
         fields.remove(digest);
     }
-    if let Some(tag) = fields.get_mut(header::ETAG)
-        && tag.as_bytes().first() == Some(&b'"')
-        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat())
-    {
-        *tag = weak;
+    if let Some(weak) = fields.get(header::ETAG).and_then(weakened) {
+        fields.insert(header::ETAG, weak);
     }
+}
+
+/// A strong tag as a weak one.
+fn weakened(tag: &HeaderValue) -> Option<HeaderValue> {
+    let is_strong = tag.as_bytes().first() == Some(&b'"');
+    is_strong.then(|| HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()).flatten()
 }
