@@ -292,8 +292,12 @@ impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
         let Some(mut compressed) = self.compressed.take() else { return self.poll_endpoint(cx) };
         let next = compressed.poll(cx, self.piece, |cx| self.poll_endpoint(cx));
-        if next.is_ready() {
+        if let Poll::Ready(next) = &next {
             self.exchange.response_moves();
+            // The encoder's own error; what went wrong with the endpoint is known already.
+            if let Some(Err(error)) = next {
+                self.exchange.fail(*error);
+            }
         }
         self.compressed = Some(compressed);
         next
