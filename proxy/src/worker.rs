@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::data_path::deadline::{self, ConnectionLimits, Registry};
-use crate::data_path::edge::Passwords;
+use crate::data_path::edge::{EncoderMemory, Passwords};
 use crate::data_path::http::{self as http1, ConnectionState, Order, Phase, http2};
 use crate::data_path::listener::{ListenerContext, LocalListeners, OpenListener, PerClient};
 use crate::data_path::request::Exchange;
@@ -101,6 +101,7 @@ pub(crate) struct Worker {
     pub(crate) max_connections: usize,
     pub(crate) clients: Arc<PerClient>,
     pub(crate) passwords: Arc<Passwords>,
+    pub(crate) encoder_memory: EncoderMemory,
     pub(crate) http2: Arc<http2::Share>,
     pub(crate) handshakes: Handshakes,
     /// Of the table by which connections were looked at last.
@@ -177,6 +178,7 @@ impl Worker {
             max_connections: options.max_connections,
             clients: options.clients,
             passwords: options.passwords,
+            encoder_memory: EncoderMemory::default(),
             http2: options.http2,
             handshakes: Handshakes::new(options.max_connections),
             tls_generation: Cell::new(0),

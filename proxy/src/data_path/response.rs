@@ -133,7 +133,8 @@ pub(crate) fn relay(
         compressed: None,
     });
     if let Some(visit) = exchange.visit() {
-        relay.compressed = visit.compress(&mut parts, !relay.incoming.is_end_stream(), exchange.is_head());
+        let has_body = !relay.incoming.is_end_stream();
+        relay.compressed = visit.compress(&mut parts, has_body, exchange.is_head(), exchange.worker());
         // So much is compressed at once, and others wait for it.
         relay.piece = if relay.compressed.is_some() { STREAM_PIECE } else { relay.piece };
     }

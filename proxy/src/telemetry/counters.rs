@@ -30,6 +30,7 @@ pub struct WorkerCounters {
     http2_connections: AtomicU64,
     excesses: [AtomicU64; Excess::ALL.len()],
     streams_stalled: AtomicU64,
+    not_compressed: AtomicU64,
     handshakes: [AtomicU64; HandshakeEnd::ALL.len()],
     tunnels_opened: AtomicU64,
     tunnels_closed: AtomicU64,
@@ -73,6 +74,8 @@ pub struct Totals {
     pub excesses: [u64; Excess::ALL.len()],
     /// Answers given up because an HTTP/2 client did not take them.
     pub streams_stalled: u64,
+    /// Answers not compressed because what encoders may take was taken.
+    pub not_compressed: u64,
     /// Handshakes that are over, in the order of how they can end.
     pub handshakes: [u64; HandshakeEnd::ALL.len()],
     /// Upgraded connections begun.
@@ -146,6 +149,10 @@ impl WorkerCounters {
         add(&self.streams_stalled, 1);
     }
 
+    pub(crate) fn not_compressed(&self) {
+        add(&self.not_compressed, 1);
+    }
+
     pub(crate) fn handshake(&self, end: HandshakeEnd) {
         add(&self.handshakes[end as usize], 1);
     }
@@ -185,6 +192,7 @@ impl WorkerCounters {
         one(&mut sum.http2_connections, &self.http2_connections);
         each(&mut sum.excesses, &self.excesses);
         one(&mut sum.streams_stalled, &self.streams_stalled);
+        one(&mut sum.not_compressed, &self.not_compressed);
         each(&mut sum.handshakes, &self.handshakes);
         one(&mut sum.tunnels_opened, &self.tunnels_opened);
         one(&mut sum.tunnels_closed, &self.tunnels_closed);

@@ -143,6 +143,7 @@ fn publish_totals(totals: &Totals) {
     level(names::TUNNELS_OPEN, totals.tunnels_opened.saturating_sub(totals.tunnels_closed));
     count(names::HTTP2_CONNECTIONS, totals.http2_connections);
     count(names::HTTP2_STALLED, totals.streams_stalled);
+    count(names::NOT_COMPRESSED, totals.not_compressed);
     for (refused, value) in Refused::ALL.into_iter().zip(totals.unannounced) {
         counter!(names::PROXY_PROTOCOL_REFUSED, "reason" => refused.token()).absolute(value);
     }

@@ -11,11 +11,14 @@ use http_body::Frame;
 use routing_rules::rules::Coding;
 
 use super::encoder::Encoder;
+use super::memory::{EncoderMemory, Share};
 use crate::data_path::error::RequestError;
 
 /// What was taken of a body and is not yet given on.
 pub(crate) struct Compressed {
     encoder: Encoder,
+    /// What the encoder takes, as long as it does.
+    share: Option<Share>,
     /// Whether the encoder may keep something.
     keeps: bool,
     ready: Bytes,
@@ -27,10 +30,11 @@ pub(crate) struct Compressed {
 type Next = Option<Result<Frame<Bytes>, RequestError>>;
 
 impl Compressed {
-    /// `None` if there is no memory for it.
-    pub(crate) fn new(coding: Coding) -> Option<Self> {
-        let encoder = Encoder::new(coding).ok()?;
-        Some(Self { encoder, keeps: false, ready: Bytes::new(), has_ended: false, trailers: None })
+    /// For content of so many bytes, if that is known. `None` if there is no memory for it.
+    pub(crate) fn new(coding: Coding, length: Option<u64>, memory: &EncoderMemory) -> Option<Self> {
+        let share = Some(memory.take(Encoder::memory(coding, length))?);
+        let encoder = Encoder::new(coding, length).ok()?;
+        Some(Self { encoder, share, keeps: false, ready: Bytes::new(), has_ended: false, trailers: None })
     }
 
     /// Whether nothing is left.
@@ -89,12 +93,14 @@ impl Compressed {
     fn finish(&mut self, trailers: Option<HeaderMap>) -> std::io::Result<Vec<u8>> {
         self.has_ended = true;
         self.trailers = trailers;
-        self.encoder.finish()
+        let rest = self.encoder.finish();
+        self.share = None;
+        rest
     }
 }
 
-/// Pieces of content that are compressed without letting others in between: a quarter of a mebibyte, a few milliseconds.
-const MOST_AT_ONCE: usize = 16;
+/// Pieces of content that are compressed without letting others in between: 64 KiB, a millisecond or two.
+const MOST_AT_ONCE: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -125,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_has_come_is_given_before_more_is_waited_for() {
-        let mut compressed = Compressed::new(Coding::Gzip).expect("an encoder");
+        let mut compressed = Compressed::new(Coding::Gzip, None, &EncoderMemory::default()).expect("an encoder");
         let (mut bytes, next) = run(&mut compressed, vec![text("one "), text("two")]);
         assert!(next.is_pending());
         let mut first = [0; 7];
@@ -143,7 +149,7 @@ mod tests {
 
     #[test]
     fn trailers_come_last() {
-        let mut compressed = Compressed::new(Coding::Zstd).expect("an encoder");
+        let mut compressed = Compressed::new(Coding::Zstd, None, &EncoderMemory::default()).expect("an encoder");
         let mut trailers = HeaderMap::new();
         trailers.insert("x-sum", http::HeaderValue::from_static("1"));
         let frame = Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
@@ -157,7 +163,7 @@ mod tests {
     #[test]
     fn what_breaks_off_does_not_end() {
         for coding in Coding::ALL {
-            let mut compressed = Compressed::new(coding).expect("an encoder");
+            let mut compressed = Compressed::new(coding, None, &EncoderMemory::default()).expect("an encoder");
             let broken = Poll::Ready(Some(Err(RequestError::ResponseCut)));
             let (_, next) = run(&mut compressed, vec![text("one"), Poll::Pending, broken]);
             assert!(matches!(next, Poll::Ready(Some(Err(RequestError::ResponseCut)))));

@@ -1,4 +1,5 @@
-//! Compression piece by piece, in memory that is bounded whatever comes: windows of 32 to 256 KiB, and levels that cost little.
+//! Compression piece by piece, in memory that is bounded whatever comes: windows of 256 KiB at most and no larger than the content,
+//! and levels that cost little.
 
 use std::io::{self, Write};
 
@@ -20,20 +21,36 @@ pub(super) enum Encoder {
 }
 
 impl Encoder {
-    pub(super) fn new(coding: Coding) -> io::Result<Self> {
+    /// For content of so many bytes, if that is known. It may be wrong: then it is compressed less well.
+    pub(super) fn new(coding: Coding, length: Option<u64>) -> io::Result<Self> {
+        let window_log = window_log(length);
         Ok(match coding {
             Coding::Zstd => {
                 let mut encoder = ZstdEncoder::new(Vec::new(), ZSTD_LEVEL)?;
-                encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
+                encoder.set_parameter(CParameter::WindowLog(window_log))?;
+                // By themselves they would be those of the largest window.
+                encoder.set_parameter(CParameter::HashLog(window_log - 1))?;
+                encoder.set_parameter(CParameter::ChainLog(window_log - 2))?;
                 Self::Zstd(encoder)
             }
             Coding::Br => {
                 let params =
-                    BrotliEncoderParams { quality: BROTLI_QUALITY, lgwin: WINDOW_LOG as i32, ..Default::default() };
+                    BrotliEncoderParams { quality: BROTLI_QUALITY, lgwin: window_log as i32, ..Default::default() };
                 Self::Br(Box::new(CompressorWriter::with_params(Vec::new(), BUFFER, &params)))
             }
             Coding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL))),
         })
+    }
+
+    /// The memory that it takes at most, in bytes.
+    pub(super) fn memory(coding: Coding, length: Option<u64>) -> usize {
+        // As measured with content of each length that compresses middling.
+        let windows = match coding {
+            Coding::Zstd => 6,
+            Coding::Br => 14,
+            Coding::Gzip => return 400 << 10,
+        };
+        (windows << window_log(length)) + (192 << 10)
     }
 
     /// Takes content. Some of it may be kept for later.
@@ -82,8 +99,16 @@ const ZSTD_LEVEL: i32 = 3;
 /// Above it brotli takes several times as long.
 const BROTLI_QUALITY: i32 = 4;
 const GZIP_LEVEL: u32 = 4;
-/// 256 KiB; gzip always has 32 KiB.
-const WINDOW_LOG: u32 = 18;
+
+/// The window, as a power of two: one that content of this length fits into, up to 256 KiB. gzip always has 32 KiB.
+fn window_log(length: Option<u64>) -> u32 {
+    let fits = length.map_or(u32::MAX, |length| u64::BITS - length.leading_zeros());
+    fits.clamp(MIN_WINDOW_LOG, MAX_WINDOW_LOG)
+}
+
+const MIN_WINDOW_LOG: u32 = 10;
+const MAX_WINDOW_LOG: u32 = 18;
+
 /// What brotli collects before it gives something on, in bytes.
 const BUFFER: usize = 4 << 10;
 
@@ -107,14 +132,28 @@ mod tests {
     fn what_comes_out_is_what_went_in() {
         let content: Vec<u8> = (0..300_000_u32).flat_map(|number| (number / 7).to_string().into_bytes()).collect();
         for coding in Coding::ALL {
-            for piece in [1_000, 16 << 10, 1 << 20] {
-                let mut encoder = Encoder::new(coding).expect("an encoder");
+            let lengths = [None, Some(content.len() as u64), Some(0), Some(5_000), Some(u64::MAX)];
+            for (piece, length) in
+                [1_000, 16 << 10, 1 << 20].into_iter().flat_map(|piece| lengths.map(|length| (piece, length)))
+            {
+                let mut encoder = Encoder::new(coding, length).expect("an encoder");
                 let mut bytes: Vec<u8> =
                     content.chunks(piece).flat_map(|piece| encoder.write(piece).expect("no error")).collect();
                 bytes.extend(encoder.finish().expect("no error"));
                 assert!(bytes.len() < content.len() / 3, "{coding:?}: {}", bytes.len());
-                assert!(decoded(coding, &bytes).expect("whole") == content, "{coding:?} by {piece}");
+                assert!(decoded(coding, &bytes).expect("whole") == content, "{coding:?} by {piece} of {length:?}");
             }
+        }
+    }
+
+    #[test]
+    fn small_content_takes_little_memory() {
+        for (length, window) in [(Some(0), 10), (Some(1_023), 10), (Some(1_024), 11), (Some(1 << 18), 18), (None, 18)] {
+            assert_eq!(window_log(length), window, "{length:?}");
+        }
+        for coding in [Coding::Zstd, Coding::Br] {
+            let [small, large] = [Some(10_000), None].map(|length| Encoder::memory(coding, length));
+            assert!(small < 500 << 10 && small < large / 3, "{coding:?}: {small} {large}");
         }
     }
 
@@ -122,7 +161,7 @@ mod tests {
     #[test]
     fn what_is_flushed_can_be_read_and_is_not_the_end() {
         for coding in Coding::ALL {
-            let mut encoder = Encoder::new(coding).expect("an encoder");
+            let mut encoder = Encoder::new(coding, None).expect("an encoder");
             let mut bytes = encoder.write(b"first").expect("no error");
             bytes.extend(encoder.flush().expect("no error"));
             let mut first = [0; 5];

@@ -10,6 +10,7 @@ mod compressed;
 mod encoder;
 mod known;
 mod looks;
+mod memory;
 mod passwords;
 mod visit;
 
@@ -20,6 +21,7 @@ use routing_rules::rules::{Cors, Edge};
 use super::headers;
 
 pub(crate) use compressed::Compressed;
+pub(crate) use memory::EncoderMemory;
 pub(crate) use passwords::{Passwords, Verification};
 pub(crate) use visit::Visit;
 

@@ -12,6 +12,7 @@ use super::{Compressed, Obstacle, Passwords, Verification};
 use crate::data_path::error::RequestError;
 use crate::data_path::headers;
 use crate::snapshot::{Met, RouteEdge};
+use crate::worker::Worker;
 
 /// Kept while the request is under way.
 pub(crate) struct Visit {
@@ -140,7 +141,13 @@ impl Visit {
     }
 
     /// Rewrites the head of an answer that is to be compressed. Returns who compresses the body, if there is one.
-    pub(crate) fn compress(&self, parts: &mut Parts, has_body: bool, is_head: bool) -> Option<Box<Compressed>> {
+    pub(crate) fn compress(
+        &self,
+        parts: &mut Parts,
+        has_body: bool,
+        is_head: bool,
+        worker: &Worker,
+    ) -> Option<Box<Compressed>> {
         let compress = self.edge.rules().compress.as_ref()?;
         if parts.status == http::StatusCode::NOT_MODIFIED {
             headers::vary_by(&mut parts.headers, &header::ACCEPT_ENCODING);
@@ -153,7 +160,13 @@ impl Visit {
         headers::vary_by(&mut parts.headers, &header::ACCEPT_ENCODING);
         let coding = self.coding?;
         let compressed = match has_body {
-            true => Some(Box::new(Compressed::new(coding)?)),
+            true => {
+                let compressed = Compressed::new(coding, length_of(&parts.headers), &worker.encoder_memory);
+                if compressed.is_none() {
+                    worker.counters.not_compressed();
+                }
+                Some(Box::new(compressed?))
+            }
             false => None,
         };
         become_encoded(&mut parts.headers, coding);
@@ -172,6 +185,10 @@ impl Visit {
             fields.insert(header::ETAG, weak);
         }
     }
+}
+
+fn length_of(fields: &HeaderMap) -> Option<u64> {
+    fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// A head speaks of the content as it is sent (RFC 9110 §8.8.1): a strong tag, a length, a digest or ranges would be of another one.
