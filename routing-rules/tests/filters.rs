@@ -4,7 +4,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use routing_rules::RuleError;
 use routing_rules::request::RequestView;
-use routing_rules::rules::{Coding, Cors, Credentials, Edge, Route};
+use routing_rules::rules::{Coding, Cors, Credentials, Edge, ForwardAuth, Route};
 use routing_rules::spec::RouteSpec;
 
 fn route(filters: &str) -> Result<Route, Vec<String>> {
@@ -72,6 +72,37 @@ fn problems_say_what_would_be_right() {
             r#"{"basic_auth": {"users": {"a": "$argon2id$v=19$m=8"}}}"#,
             "basic_auth.users.a: the argon2 hash is not whole",
         ),
+        (r#"{"forward_auth": {"upstream": ""}}"#, "filters[0].forward_auth.upstream: a name is empty"),
+        (
+            r#"{"forward_auth": {"upstream": "a", "path": "verify"}}"#,
+            "forward_auth.path: `verify` is not a path, such as",
+        ),
+        (r#"{"forward_auth": {"upstream": "a", "path": "http://a/"}}"#, "forward_auth.path: `http://a/` is not"),
+        (r#"{"forward_auth": {"upstream": "a", "path": "/a#b"}}"#, "forward_auth.path: `/a#b` is not a path"),
+        (r#"{"forward_auth": {"upstream": "a", "path": "/a b"}}"#, "forward_auth.path: `/a b` is not a path"),
+        (r#"{"forward_auth": {"upstream": "a", "timeout": "0s"}}"#, "forward_auth.timeout: a time limit of 0"),
+        (r#"{"forward_auth": {"upstream": "a", "timeout": "61s"}}"#, "forward_auth.timeout: it is above 1m"),
+        (r#"{"forward_auth": {"upstream": "a", "request_headers": ["te"]}}"#, "request_headers[0]: `te` is part of"),
+        (
+            r#"{"forward_auth": {"upstream": "a", "request_headers": ["proxy-authorization"]}}"#,
+            "request_headers[0]: `proxy-authorization` is about the connection",
+        ),
+        (
+            r#"{"forward_auth": {"upstream": "a", "response_headers": ["remote-user", "x-serin-user"]}}"#,
+            "response_headers[1]: `x-serin-user` is said by Serin itself",
+        ),
+        (
+            r#"{"forward_auth": {"upstream": "a", "response_headers": ["X-Forwarded-For"]}}"#,
+            "response_headers[0]: `x-forwarded-for` is said by Serin itself",
+        ),
+        (
+            r#"{"forward_auth": {"upstream": "a", "response_headers": ["content-length"]}}"#,
+            "response_headers[0]: `content-length` is part of the message framing",
+        ),
+        (
+            r#"{"forward_auth": {"upstream": "a"}}, {"forward_auth": {"upstream": "b"}}"#,
+            "filters[1].forward_auth: a route has at most one of these",
+        ),
         (r#"{"cors": {"origins": []}}"#, "cors.origins: without an origin"),
         (r#"{"cors": {"origins": ["*"], "credentials": true}}"#, "cors.credentials: with the origin `*` every page"),
         (r#"{"cors": {"origins": ["https://a.test"], "headers": ["*"], "credentials": true}}"#, "cors.headers: with"),
@@ -107,6 +138,31 @@ fn addresses_are_let_in_or_not() {
     ];
     for (client, expected) in cases {
         assert_eq!(edge.lets_in(client.parse().expect("an address")), expected, "{client}");
+    }
+}
+
+#[test]
+fn a_service_sees_what_it_needs() {
+    let auth = |fields: &str| {
+        let edge = edge(&format!(r#"{{"forward_auth": {{"upstream": "auth"{fields}}}}}"#));
+        edge.forward_auth.expect("a service")
+    };
+    let sees = |auth: &ForwardAuth, name| auth.sees(&HeaderName::from_static(name));
+    let plain = auth("");
+    assert_eq!((plain.upstream().as_str(), plain.path(), plain.timeout().as_secs()), ("auth", None, 2));
+    assert!(plain.response_headers().is_empty());
+    for (name, expected) in [("cookie", true), ("authorization", true), ("accept", true), ("x-key", false)] {
+        assert_eq!(sees(&plain, name), expected, "{name}");
+    }
+    let other = auth(
+        r#", "path": "/verify?for=shop", "request_headers": ["X-Key"], "response_headers": ["Remote-User", "remote-user"],
+            "timeout": "500ms""#,
+    );
+    assert_eq!(other.path().map(|path| path.as_str()), Some("/verify?for=shop"));
+    assert_eq!(other.response_headers(), [HeaderName::from_static("remote-user")], "names are the same in capitals");
+    assert_eq!(other.timeout().as_millis(), 500);
+    for (name, expected) in [("cookie", false), ("user-agent", true), ("x-key", true)] {
+        assert_eq!(sees(&other, name), expected, "{name}");
     }
 }
 

@@ -589,6 +589,26 @@ fn mirrors_have_defaults_and_are_references_like_others() {
 }
 
 #[test]
+fn services_that_are_asked_are_references_like_others() {
+    let json = r#"{"routes": {"r": {"upstream": "u", "filters": [{"strip_prefix": "/a"}, {"forward_auth": {"upstream": "v", "timeout": "1s"}}]},
+                              "s": {"filters": [{"forward_auth": {"upstream": "v", "path": "/in"}}, {"redirect": {"path": "/x"}}]},
+                              "t": {"hosts": ["{branch}.a.test"], "upstream": "e", "filters": [{"forward_auth": {"upstream": "e"}}]}},
+                   "upstreams": {"u": {}, "v": {}, "e": {"discovery": {"etcd": {"prefix": "/e_{branch}/"}}}}}"#;
+    let spec: Spec = serde_json::from_str(json).unwrap();
+    let again: Spec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+    assert_eq!(again, spec, "what is kept on disk is read back");
+    let (mut rules, problems) = RuleSet::from_spec(&spec);
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let of_template = "routes.t.filters[0].forward_auth.upstream: upstream `e` is a template: only a route whose hosts have its captures can name it";
+    assert_eq!(problems, [of_template], "there is one service for all environments");
+    assert_eq!(rules.users(Kind::Upstream, &Name::new("v").unwrap()).count(), 2);
+    rules.remove(Kind::Upstream, "v");
+    let problem = |route| rules.dangling_of(Kind::Route, route)[0].error().to_string();
+    assert_eq!(problem("r"), "routes.r.filters[1].forward_auth.upstream: there is no upstream `v`");
+    assert_eq!(problem("s"), "routes.s.filters[0].forward_auth.upstream: there is no upstream `v`");
+}
+
+#[test]
 fn lengths_have_limits() {
     let mut spec = Spec::default();
     spec.upstreams.insert("u".repeat(253), UpstreamSpec::default());

@@ -421,12 +421,15 @@ fn objects_with_dangling_references_are_skipped_until_they_are_whole() {
         "watched".into(),
         RouteSpec { upstream: Some("u".into()), mirror: Some(mirror), ..RouteSpec::default() },
     );
+    let auth = serde_json::from_str(r#"{"upstream": "u", "filters": [{"forward_auth": {"upstream": "v"}}]}"#).unwrap();
+    spec.routes.insert("asked".into(), auth);
     let (mut rules, _) = RuleSet::from_spec(&spec);
     let table = RouteTable::compile(&rules, &ReleaseContext::default());
     let skipped: Vec<String> = table.skipped().iter().map(ToString::to_string).collect();
     assert_eq!(
         skipped,
         [
+            "routes.asked.filters[0].forward_auth.upstream: there is no upstream `v`",
             "routes.lost.upstream: there is no upstream `nowhere`",
             "routes.lost.listeners[0]: there is no listener `web`",
             "routes.watched.mirror.upstream: there is no upstream `v`",
@@ -445,7 +448,7 @@ fn objects_with_dangling_references_are_skipped_until_they_are_whole() {
         rules.insert(more.object(kind, name).unwrap());
     }
     let whole = table.update(&rules, &ReleaseContext::default());
-    assert_eq!((whole.routes().count(), whole.skipped()), (4, vec![]));
+    assert_eq!((whole.routes().count(), whole.skipped()), (5, vec![]));
 
     rules.remove(Kind::Upstream, "v");
     let again = whole.update(&rules, &ReleaseContext::default());

@@ -45,8 +45,8 @@ pub use certificate::{CIPHER_SUITES, Certificate, ClientCertificates, ListenerTl
 pub use connections::Connections;
 pub use discovery::{Discovery, Dns, Records, Registry};
 pub use filter::{
-    BasicAuth, Coding, Compress, Cors, Credentials, Edge, Filter, HeaderEdit, Hsts, HttpsRedirect, Redirect,
-    ReplacePrefix, SecurityHeaders,
+    BasicAuth, Coding, Compress, Cors, Credentials, Edge, Filter, ForwardAuth, HeaderEdit, Hsts, HttpsRedirect,
+    Redirect, ReplacePrefix, SecurityHeaders,
 };
 pub use health::{HealthCheck, HttpProbe, Probe};
 pub use host::HostPattern;
@@ -460,6 +460,7 @@ impl RuleSet {
         let split =
             parts.map(move |(index, part)| from(format!("split[{index}].upstream"), Kind::Upstream, &part.upstream));
         let mirror = route.mirror().map(|mirror| from("mirror.upstream".into(), Kind::Upstream, &mirror.upstream));
+        let auth = route.forward_auth().map(|auth| from(auth.field(), Kind::Upstream, auth.upstream()));
         let one = route.releases().len() == 1;
         let releases = route.releases().iter().enumerate();
         let releases = releases.map(move |(index, name)| {
@@ -467,7 +468,7 @@ impl RuleSet {
         });
         let listeners = route.listeners().iter().enumerate();
         let listeners = listeners.map(move |(index, name)| from(format!("listeners[{index}]"), Kind::Listener, name));
-        single.chain(split).chain(mirror).chain(releases).chain(listeners)
+        single.chain(split).chain(mirror).chain(auth).chain(releases).chain(listeners)
     }
 
     fn references_of_upstream<'r>(&self, upstream: &'r Upstream) -> impl Iterator<Item = Dangling> + use<'r> {

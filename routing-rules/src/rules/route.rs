@@ -9,8 +9,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use super::address::parse_network;
 use super::filter::{editable, filters};
 use super::{
-    AddressSet, Cors, Edge, Filter, HostPattern, InFlightPerKey, Mirror, Name, PathPattern, RateLimit, Redirect,
-    RegexPattern, TextPattern, limit,
+    AddressSet, Cors, Edge, Filter, ForwardAuth, HostPattern, InFlightPerKey, Mirror, Name, PathPattern, RateLimit,
+    Redirect, RegexPattern, TextPattern, limit,
 };
 use crate::RuleError;
 use crate::error::Problems;
@@ -255,6 +255,11 @@ impl Route {
     /// Filters that let requests in, or change answers as a whole.
     pub fn edge(&self) -> Option<&Arc<Edge>> {
         self.edge.as_ref()
+    }
+
+    /// The service that says whether requests may pass.
+    pub fn forward_auth(&self) -> Option<&ForwardAuth> {
+        self.edge.as_ref()?.forward_auth.as_ref()
     }
 
     /// Protocols a client may upgrade to, lower case.

@@ -78,6 +78,7 @@ fn uses_of_route(route: &Route) -> Vec<Id> {
         Target::Redirect(_) => Vec::new(),
     };
     uses.extend(route.mirror().map(|mirror| (Kind::Upstream, mirror.upstream.clone())));
+    uses.extend(route.forward_auth().map(|auth| (Kind::Upstream, auth.upstream().clone())));
     uses.extend(route.releases().iter().map(|name| (Kind::Release, name.clone())));
     uses.extend(route.listeners().iter().map(|name| (Kind::Listener, name.clone())));
     uses

@@ -75,6 +75,29 @@ pub struct BasicAuthSpec {
     pub attempts: Option<Rate>,
 }
 
+/// A service that is asked whether a request may pass, before it does. A 2xx answer lets it in; any other goes to the client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForwardAuthSpec {
+    /// The upstream that is asked.
+    pub upstream: String,
+    /// The path that is asked for, for example `/api/authz/forward-auth`; it may have a query. Default: that of the request, with its
+    /// query.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Request header fields that the service sees, besides those that it always does (`docs/filters.md`). Default
+    /// `[cookie, authorization]`.
+    #[serde(default)]
+    pub request_headers: Option<Vec<String>>,
+    /// Fields of its 2xx answer that the endpoint gets as request header fields. What clients send by these names is removed in any
+    /// case.
+    #[serde(default)]
+    pub response_headers: Vec<String>,
+    /// How long it may take in all, up to 1m. Then 503. Default 2s.
+    #[serde(default)]
+    pub timeout: Option<Span>,
+}
+
 /// Which pages of other origins may read the answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

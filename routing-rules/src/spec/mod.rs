@@ -30,7 +30,8 @@ pub use certificate::{
 pub use connections::ConnectionsSpec;
 pub use discovery::{DiscoverySpec, DnsSpec, RegistrySpec};
 pub use filter::{
-    BasicAuthSpec, CodingSpec, CompressSpec, CorsSpec, FramesSpec, HstsSpec, HttpsRedirectSpec, SecurityHeadersSpec,
+    BasicAuthSpec, CodingSpec, CompressSpec, CorsSpec, ForwardAuthSpec, FramesSpec, HstsSpec, HttpsRedirectSpec,
+    SecurityHeadersSpec,
 };
 pub use health::{GrpcHealthSpec, HealthSpec};
 pub use limit::{HedgeSpec, InFlightPerKeySpec, LimitKeySpec, QueueSpec, RateLimitSpec, RetrySpec, UpstreamLimitsSpec};

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::filter::{BasicAuthSpec, CompressSpec, CorsSpec, HstsSpec, HttpsRedirectSpec, SecurityHeadersSpec};
+use super::filter::{
+    BasicAuthSpec, CompressSpec, CorsSpec, ForwardAuthSpec, HstsSpec, HttpsRedirectSpec, SecurityHeadersSpec,
+};
 use super::limit::{HedgeSpec, InFlightPerKeySpec, RateLimitSpec};
 use super::mirror::MirrorSpec;
 use super::scalar::{ByteSize, Span};
@@ -220,6 +222,8 @@ pub enum FilterSpec {
     ExposeRequestId(bool),
     /// Asks for a name and a password (RFC 7617).
     BasicAuth(BasicAuthSpec),
+    /// Asks a service whether the request may pass.
+    ForwardAuth(ForwardAuthSpec),
     /// Lets pages of other origins read the answers (CORS), and answers what browsers ask before.
     Cors(CorsSpec),
     /// Compresses answers that the endpoint has not.

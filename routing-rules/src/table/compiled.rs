@@ -45,6 +45,10 @@ impl CompiledRoute {
         if let Some(mirror) = rules.mirror() {
             upstreams.index_of(mirror.upstream.as_str())?;
         }
+        // Nobody is let in whom nobody can be asked about.
+        if let Some(auth) = rules.forward_auth() {
+            upstreams.index_of(auth.upstream().as_str())?;
+        }
         let releases = rules.releases().iter().map(|name| releases.index_of(name.as_str()).map(ReleaseId));
         Some(Self {
             id,

@@ -88,6 +88,11 @@ impl RouteTable {
         self.hosts.find(request).map(|route| RouteMatch { route })
     }
 
+    /// What [`Self::find`] answered before with a route of this id.
+    pub fn found(&self, id: RouteId) -> Option<RouteMatch<'_>> {
+        self.route(id).map(|route| RouteMatch { route })
+    }
+
     /// The rules this table was compiled from, including those that were skipped.
     pub fn rules(&self) -> &RuleSet {
         &self.rules

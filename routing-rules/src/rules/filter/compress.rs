@@ -125,6 +125,11 @@ impl Compress {
         content_type.is_some_and(|content_type| self.has_type(content_type))
     }
 
+    /// Whether also answers are compressed that may hold secrets.
+    pub fn takes_credentials(&self) -> bool {
+        self.with_credentials
+    }
+
     fn has_type(&self, content_type: &str) -> bool {
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         self.types.iter().any(|pattern| pattern.matches(&essence))

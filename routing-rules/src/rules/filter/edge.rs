@@ -1,11 +1,11 @@
 //! What a route does at the edge: whom it lets in, what browsers are told, what is compressed.
 //!
 //! It does not matter in which order these filters are written: each stands for itself, and the order in which they are asked is
-//! fixed (addresses, TLS, preflights, passwords), so that nobody can be let in by a line in the wrong place.
+//! fixed (addresses, TLS, preflights, passwords, a service), so that nobody can be let in by a line in the wrong place.
 
 use std::net::IpAddr;
 
-use super::{BasicAuth, Compress, Cors, Hsts, HttpsRedirect, SecurityHeaders};
+use super::{BasicAuth, Compress, Cors, ForwardAuth, Hsts, HttpsRedirect, SecurityHeaders};
 use crate::error::Problems;
 use crate::rules::AddressSet;
 use crate::rules::address::parse_network;
@@ -28,6 +28,8 @@ pub struct Edge {
     pub cors: Option<Cors>,
     /// Who is let in by password.
     pub basic_auth: Option<BasicAuth>,
+    /// Which service says who is let in.
+    pub forward_auth: Option<ForwardAuth>,
     /// What is compressed.
     pub compress: Option<Compress>,
 }
@@ -43,8 +45,8 @@ impl Edge {
         self.allowed.is_some() || !self.denied.is_empty()
     }
 
-    /// Takes one filter in, if it is one of these. Each may be there once.
-    pub(super) fn take(&mut self, route: &str, spec: &FilterSpec, problems: &mut Problems<'_>) {
+    /// Takes one filter of a route, at its place in the list, if it is one of these. Each may be there once.
+    pub(super) fn take(&mut self, route: &str, place: usize, spec: &FilterSpec, problems: &mut Problems<'_>) {
         match spec {
             FilterSpec::AllowIp(texts) => {
                 let mut problems = problems.at("allow_ip");
@@ -79,6 +81,11 @@ impl Edge {
                 let mut problems = problems.at("basic_auth");
                 let auth = BasicAuth::new(route, spec, &mut problems);
                 once(&mut self.basic_auth, auth, &mut problems);
+            }
+            FilterSpec::ForwardAuth(spec) => {
+                let mut problems = problems.at("forward_auth");
+                let auth = ForwardAuth::new(place, spec, &mut problems);
+                once(&mut self.forward_auth, auth, &mut problems);
             }
             FilterSpec::Cors(spec) => {
                 let mut problems = problems.at("cors");

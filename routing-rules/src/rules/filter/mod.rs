@@ -4,6 +4,7 @@ mod basic_auth;
 mod compress;
 mod cors;
 mod edge;
+mod forward_auth;
 mod https;
 mod security_headers;
 
@@ -23,6 +24,7 @@ pub use basic_auth::{BasicAuth, Credentials};
 pub use compress::{Coding, Compress};
 pub use cors::Cors;
 pub use edge::Edge;
+pub use forward_auth::ForwardAuth;
 pub use https::{Hsts, HttpsRedirect};
 pub use security_headers::SecurityHeaders;
 
@@ -128,7 +130,7 @@ pub(super) fn filters(route: &str, specs: &[FilterSpec], mut problems: Problems<
             }
             FilterSpec::Redirect(_) if redirect.is_some() => problems.report("a route has at most one redirect"),
             FilterSpec::Redirect(spec) => redirect = problems.at("redirect").ok(self::redirect(spec)),
-            of_edge => edge.take(route, of_edge, problems),
+            of_edge => edge.take(route, index, of_edge, problems),
         }
     }
     let edge = Some(edge).filter(|edge| *edge != Edge::default()).map(Arc::new);
