@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub use routing_rules::release::DEVICE_TABLE_VERSION;
 use routing_rules::release::Moment;
 use routing_rules::request::RequestView;
-use routing_rules::rules::{Credentials, Mirror, Redirect, Target};
+use routing_rules::rules::{Credentials, ForwardAuth, Mirror, Redirect, Target};
 use routing_rules::table::{CompiledTarget, RouteMatch};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -68,12 +68,24 @@ pub struct Explanation {
     pub discovery: Vec<DiscoveryExplanation>,
     /// The endpoints with their shares of the requests.
     pub endpoints: Vec<EndpointShare>,
+    /// Who is asked whether the request may pass; the rest is what becomes of it if it may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asks: Option<AuthExplanation>,
     /// What the client gets instead of an endpoint's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
     /// Where a copy may go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mirror: Option<MirrorExplanation>,
+}
+
+/// The service that is asked before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AuthExplanation {
+    /// Its upstream.
+    pub upstream: String,
+    /// The path, and query, that it is asked for.
+    pub path: String,
 }
 
 /// The copies of a route's requests.
@@ -199,6 +211,7 @@ pub fn explain_at(snapshot: &Snapshot, question: &Question, now_ms: u64) -> Resu
         split: Vec::new(),
         discovery: Vec::new(),
         endpoints: Vec::new(),
+        asks: None,
         answer: None,
         mirror: None,
     };
@@ -206,13 +219,21 @@ pub fn explain_at(snapshot: &Snapshot, question: &Question, now_ms: u64) -> Resu
     let port = listener.map_or(80, |listener| listener.address().port());
     let is_trusted = snapshot.trusts(question.ip.to_canonical());
     let is_secure = edge::is_secure(&parts.headers, is_trusted, question.is_secure());
-    let own = |found: &RouteMatch<'_>| {
-        answer_of_edge(found, &view, &head, is_secure, port).or_else(|| answer_of_route(found, &head, is_secure, port))
+    let refused = |found: &RouteMatch<'_>| {
+        let admitted = head.admitted_by(found.route().rules());
+        answer_of_edge(found, &view, &head, is_secure, port).or_else(|| admitted.err().map(refusal))
     };
-    explanation.answer = match found.map(|found| (found, own(&found))) {
+    explanation.answer = match found.map(|found| (found, refused(&found))) {
         None => Some(refusal(RequestError::NoRoute)),
         Some((_, Some(answer))) => Some(answer),
-        Some((found, None)) => explanation.follow(snapshot, &found, &view, now_ms / 1_000),
+        Some((found, None)) => {
+            let auth = found.route().rules().forward_auth();
+            explanation.asks = auth.map(|auth| AuthExplanation::new(auth, &head));
+            match found.route().rules().target() {
+                Target::Redirect(redirect) => Some(redirection(redirect, &head, is_secure, port)),
+                _ => explanation.follow(snapshot, &found, &view, now_ms / 1_000),
+            }
+        }
     };
     Ok(explanation)
 }
@@ -248,16 +269,6 @@ fn needs_password(found: &RouteMatch<'_>) -> bool {
 
 fn redirection(redirect: &Redirect, head: &Head<'_>, is_secure: bool, port: u16) -> String {
     format!("{} redirect to {}", redirect.status.as_u16(), request::location(redirect, head, is_secure, port))
-}
-
-/// What the route itself answers.
-fn answer_of_route(found: &RouteMatch<'_>, head: &Head<'_>, is_secure: bool, port: u16) -> Option<String> {
-    let route = found.route().rules();
-    match (head.admitted_by(route), route.target()) {
-        (Err(error), _) => Some(refusal(error)),
-        (Ok(()), Target::Redirect(redirect)) => Some(redirection(redirect, head, is_secure, port)),
-        _ => None,
-    }
 }
 
 /// The template that may have been meant by a host.
@@ -348,6 +359,13 @@ impl DiscoveryExplanation {
             looked_up: !upstream.is_assumed,
             failure: discovered.state().failure.map(|failed| failed.reason.into()),
         })
+    }
+}
+
+impl AuthExplanation {
+    fn new(auth: &ForwardAuth, head: &Head<'_>) -> Self {
+        let path = auth.path().map_or_else(|| head.target(), ToString::to_string);
+        Self { upstream: auth.upstream().to_string(), path }
     }
 }
 

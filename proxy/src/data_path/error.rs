@@ -78,6 +78,8 @@ pub(crate) enum RequestError {
     SharedUpgrade,
     /// The time is over that the client itself allows.
     DeadlineExceeded,
+    /// Nobody said whether the request may pass.
+    AuthUnavailable,
 }
 
 /// Whose fault an error is.
@@ -93,7 +95,7 @@ pub(crate) enum Blame {
 
 impl RequestError {
     /// Every error once, for metrics that exist before the first event.
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::Malformed(""),
         Self::ConnectMethod,
         Self::TransferCoding,
@@ -125,6 +127,7 @@ impl RequestError {
         Self::SharedUpgrade,
         Self::DeadlineExceeded,
         Self::Misdirected,
+        Self::AuthUnavailable,
     ];
 
     /// The place in [`Self::ALL`], which is also the place of its counter.
@@ -161,6 +164,7 @@ impl RequestError {
             Self::SharedUpgrade => 28,
             Self::DeadlineExceeded => 29,
             Self::Misdirected => 30,
+            Self::AuthUnavailable => 31,
         }
     }
 
@@ -182,7 +186,7 @@ impl RequestError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::RateLimited(_) | Self::ClientFull | Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NoEndpoint | Self::BreakerOpen(_) | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::PasswordsBusy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::PasswordsBusy | Self::AuthUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::RouteFull | Self::UpstreamFull | Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect | Self::BadResponse | Self::ResponseCut => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
@@ -210,9 +214,12 @@ impl RequestError {
             | Self::TooManyAttempts(_)
             | Self::DeadlineExceeded
             | Self::ClientFull => Blame::Client,
-            Self::Connect | Self::ConnectTimeout | Self::BadResponse | Self::ResponseTimeout | Self::ResponseCut => {
-                Blame::Upstream
-            }
+            Self::Connect
+            | Self::ConnectTimeout
+            | Self::BadResponse
+            | Self::ResponseTimeout
+            | Self::ResponseCut
+            | Self::AuthUnavailable => Blame::Upstream,
             Self::NoEndpoint
             | Self::BreakerOpen(_)
             | Self::Unavailable
@@ -267,6 +274,7 @@ impl RequestError {
             Self::PasswordsBusy => "passwords_busy",
             Self::SharedUpgrade => "shared_upgrade",
             Self::DeadlineExceeded => "deadline_exceeded",
+            Self::AuthUnavailable => "auth_unavailable",
         }
     }
 
@@ -304,6 +312,7 @@ impl RequestError {
             Self::PasswordsBusy => "too many passwords at once",
             Self::SharedUpgrade => "no upgrade over HTTP/2 to the endpoint",
             Self::DeadlineExceeded => "the client's deadline is over",
+            Self::AuthUnavailable => "nobody says whether the request may pass",
         }
     }
 
@@ -341,6 +350,7 @@ impl RequestError {
             | Self::PasswordsBusy
             | Self::SharedUpgrade
             | Self::DeadlineExceeded
+            | Self::AuthUnavailable
             | Self::QueueTimeout => false,
         }
     }

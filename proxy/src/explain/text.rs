@@ -17,6 +17,9 @@ impl fmt::Display for Explanation {
         if let Some(template) = &self.template {
             writeln!(f, "template  {template} has such hosts, but no environment with this one is known here")?;
         }
+        if let Some(asks) = &self.asks {
+            writeln!(f, "asks      {} for {}", asks.upstream, asks.path)?;
+        }
         if let Some(release) = &self.release {
             writeln!(f, "release   {}: {} ({})", release.name, release.group, release.text)?;
             if let Some(pin) = &release.pin_refused {

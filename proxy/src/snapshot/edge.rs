@@ -39,13 +39,23 @@ pub enum Met {
     Attempts,
     /// Too many passwords wait to be looked at.
     Busy,
+    /// The service that was asked let it not pass.
+    Denied,
+    /// The service has no endpoint that takes requests.
+    AuthNoEndpoint,
+    /// The service has as much to do as it may.
+    AuthFull,
+    /// The service did not say in time.
+    AuthTimeout,
+    /// The service gave no valid answer.
+    AuthFailed,
     /// The answer was compressed.
     Compressed(Coding),
 }
 
 impl Met {
     /// Every one that is not about compression.
-    pub const ANSWERS: [Self; 8] = [
+    pub const ANSWERS: [Self; 13] = [
         Self::Address,
         Self::HttpsRedirect,
         Self::Preflight,
@@ -54,6 +64,11 @@ impl Met {
         Self::WrongPassword,
         Self::Attempts,
         Self::Busy,
+        Self::Denied,
+        Self::AuthNoEndpoint,
+        Self::AuthFull,
+        Self::AuthTimeout,
+        Self::AuthFailed,
     ];
 
     /// Every one that is.
@@ -71,6 +86,11 @@ impl Met {
             Self::WrongPassword => "wrong_password",
             Self::Attempts => "attempts",
             Self::Busy => "busy",
+            Self::Denied => "denied",
+            Self::AuthNoEndpoint => "auth_no_endpoint",
+            Self::AuthFull => "auth_full",
+            Self::AuthTimeout => "auth_timeout",
+            Self::AuthFailed => "auth_failed",
             Self::Compressed(coding) => coding.token(),
         }
     }
@@ -85,15 +105,20 @@ impl Met {
             Self::WrongPassword => 5,
             Self::Attempts => 6,
             Self::Busy => 7,
-            Self::Compressed(Coding::Zstd) => 8,
-            Self::Compressed(Coding::Br) => 9,
-            Self::Compressed(Coding::Gzip) => 10,
+            Self::Denied => 8,
+            Self::AuthNoEndpoint => 9,
+            Self::AuthFull => 10,
+            Self::AuthTimeout => 11,
+            Self::AuthFailed => 12,
+            Self::Compressed(Coding::Zstd) => 13,
+            Self::Compressed(Coding::Br) => 14,
+            Self::Compressed(Coding::Gzip) => 15,
         }
     }
 }
 
 #[derive(Default)]
-struct Counts([AtomicU64; 11]);
+struct Counts([AtomicU64; 16]);
 
 /// How often passwords of each client were looked at.
 struct Attempts {
@@ -136,6 +161,9 @@ impl RouteEdge {
             Met::HttpsRedirect => rules.https_redirect.is_some(),
             Met::Preflight | Met::PreflightRefused => rules.cors.is_some(),
             Met::NoPassword | Met::WrongPassword | Met::Attempts | Met::Busy => rules.basic_auth.is_some(),
+            Met::Denied | Met::AuthNoEndpoint | Met::AuthFull | Met::AuthTimeout | Met::AuthFailed => {
+                rules.forward_auth.is_some()
+            }
             Met::Compressed(_) => rules.compress.is_some(),
         };
         may_be.then(|| self.counts.0[met.index()].load(Relaxed))

@@ -1,6 +1,7 @@
 //! The filters of a route's edge: who is let in, what browsers are told, what is compressed.
 
 mod compression;
+mod forward_auth;
 mod passwords;
 
 use crate::support::{Origin, Serin};

@@ -1,7 +1,7 @@
 //! The filters of a route's edge: who is let in, and what clients are told beside the answer.
 //!
 //! A request meets them in one order, however they are written: its address, TLS, a browser's question ahead of a page's
-//! request, then (behind the route's limits, which so also limit who guesses) its password. Answers meet theirs where they are
+//! request, then (behind the route's limits, which so also limit who guesses) its password and the word of a service. Answers meet theirs where they are
 //! given to the client, those that Serin makes itself among them.
 //!
 //! Routes without such filters have nothing of this: neither a [`Visit`] nor a look beyond an empty field of the route.
@@ -12,6 +12,7 @@ mod known;
 mod looks;
 mod memory;
 mod passwords;
+mod question;
 mod visit;
 
 use http::header::HeaderMap;
@@ -23,6 +24,7 @@ use super::headers;
 pub(crate) use compressed::Compressed;
 pub(crate) use memory::EncoderMemory;
 pub(crate) use passwords::{Passwords, Verification};
+pub(crate) use question::Question;
 pub(crate) use visit::Visit;
 
 /// What a request meets before anything else. Pure, so that `explain` can say it.

@@ -1,16 +1,22 @@
 //! One request at the edge of its route: what is known of it there, and what its answer is given on the way out.
 
 use std::cell::RefCell;
+use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use http::Response;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::response::Parts;
 use routing_rules::request::RequestView;
 use routing_rules::rules::{BasicAuth, Coding, Cors, Credentials};
 
-use super::{Compressed, Obstacle, Passwords, Verification};
+use super::question::{Granted, Verdict};
+use super::{Compressed, Obstacle, Passwords, Question, Verification};
 use crate::data_path::error::RequestError;
 use crate::data_path::headers;
+use crate::data_path::request::Exchange;
+use crate::data_path::response::ResponseBody;
 use crate::snapshot::{Met, RouteEdge};
 use crate::worker::Worker;
 
@@ -24,6 +30,7 @@ pub(crate) struct Visit {
     /// The tags of the copies that the client has, where answers are compressed.
     held: Option<HeaderValue>,
     user: RefCell<Option<HeaderValue>>,
+    granted: RefCell<Granted>,
 }
 
 impl Visit {
@@ -38,6 +45,7 @@ impl Visit {
             coding: compress.and_then(|compress| compress.coding_for(request.method, request.headers)),
             held: compress.and_then(|_| request.headers.get(header::IF_NONE_MATCH).cloned()),
             user: RefCell::default(),
+            granted: RefCell::default(),
         }
     }
 
@@ -107,8 +115,63 @@ impl Visit {
         *self.user.borrow_mut() = HeaderValue::from_str(credentials.user()).ok();
     }
 
+    /// Asks the service of the route. Returns what the client gets if it may not pass.
+    ///
+    /// # Errors
+    /// The service did not say, or not in time.
+    pub(crate) async fn ask(
+        &self,
+        mut question: Question,
+        exchange: &Rc<Exchange>,
+    ) -> Result<Option<Response<ResponseBody>>, RequestError> {
+        let Some(auth) = &self.edge.rules().forward_auth else { return Ok(None) };
+        self.tell_user(question.fields());
+        let asked = exchange.unless_expired(pin!(question.ask(auth, exchange))).await;
+        let reason = match asked {
+            Ok(Ok(Verdict::Pass(granted))) => {
+                *self.granted.borrow_mut() = granted;
+                return Ok(None);
+            }
+            Ok(Ok(Verdict::Deny(answer))) => {
+                self.edge.count(Met::Denied);
+                return Ok(Some(answer));
+            }
+            Ok(Err(RequestError::NoEndpoint | RequestError::BreakerOpen(_))) => Met::AuthNoEndpoint,
+            Ok(Err(RequestError::UpstreamFull | RequestError::QueueTimeout)) => Met::AuthFull,
+            Ok(Err(RequestError::ConnectTimeout | RequestError::ResponseTimeout)) => Met::AuthTimeout,
+            Err(expired) => {
+                self.edge.count(Met::AuthTimeout);
+                return Err(expired);
+            }
+            Ok(Err(_)) => Met::AuthFailed,
+        };
+        self.edge.count(reason);
+        Err(RequestError::AuthUnavailable)
+    }
+
+    /// Puts what the service says of who sends a request in the place of what the client says.
+    pub(crate) fn replace_claims(&self, fields: &mut HeaderMap) {
+        let Some(auth) = &self.edge.rules().forward_auth else { return };
+        headers::remove_claims(fields, auth.response_headers());
+        for (name, value) in &self.granted.borrow().fields {
+            fields.append(name.clone(), value.clone());
+        }
+    }
+
+    /// Gives the client the cookies of the service that let it in.
+    pub(crate) fn add_cookies(&self, fields: &mut HeaderMap) {
+        for cookie in &self.granted.borrow().cookies {
+            fields.append(header::SET_COOKIE, cookie.clone());
+        }
+    }
+
     /// Tells the endpoint who was let in, and not by which password.
     pub(crate) fn rewrite_request(&self, fields: &mut HeaderMap) {
+        self.tell_user(fields);
+        self.replace_claims(fields);
+    }
+
+    fn tell_user(&self, fields: &mut HeaderMap) {
         let Some(auth) = &self.edge.rules().basic_auth else { return };
         if !auth.keeps_authorization() {
             fields.remove(header::AUTHORIZATION);
@@ -120,6 +183,7 @@ impl Visit {
 
     /// Tells the client what the filters have to say beside an answer.
     pub(crate) fn rewrite_answer(&self, error: Option<RequestError>, request_id: HeaderValue, fields: &mut HeaderMap) {
+        self.add_cookies(fields);
         let rules = self.edge.rules();
         let challenge = rules.basic_auth.as_ref().map(BasicAuth::challenge);
         if let Some(challenge) = challenge.filter(|_| error == Some(RequestError::Unauthorized)) {
@@ -152,6 +216,10 @@ impl Visit {
         if parts.status == http::StatusCode::NOT_MODIFIED {
             headers::vary_by(&mut parts.headers, &header::ACCEPT_ENCODING);
             self.name_copy(&mut parts.headers);
+            return None;
+        }
+        let gets_cookie = !self.granted.borrow().cookies.is_empty();
+        if gets_cookie && !compress.takes_credentials() {
             return None;
         }
         if !(has_body || is_head) || !compress.fits(parts.status, &parts.headers) {

@@ -130,6 +130,20 @@ fn remove(headers: &mut HeaderMap, is_doomed: impl Fn(&HeaderName) -> bool) {
     }
 }
 
+/// Removes all fields but these.
+pub(crate) fn keep(headers: &mut HeaderMap, is_kept: impl Fn(&HeaderName) -> bool) {
+    remove(headers, |name| !is_kept(name));
+}
+
+/// Removes these fields, and what CGI-like software takes for them.
+pub(crate) fn remove_claims(headers: &mut HeaderMap, names: &[HeaderName]) {
+    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    let is_alike = |name: &HeaderName, other: &HeaderName| {
+        name.as_str().bytes().map(dashed).eq(other.as_str().bytes().map(dashed))
+    };
+    remove(headers, |name| names.iter().any(|other| is_alike(name, other)));
+}
+
 fn fate(name: &HeaderName) -> Fate {
     match name.as_str() {
         "connection"

@@ -4,14 +4,16 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::header::HeaderMap;
 use http::{Response, StatusCode};
 use routing_rules::request::RequestView;
 use routing_rules::table::RouteMatch;
 
 use super::{Exchange, Head, target};
 use crate::data_path::decide::Destination;
-use crate::data_path::edge::{self, Obstacle, Verification, Visit};
+use crate::data_path::edge::{self, Obstacle, Question, Verification, Visit};
 use crate::data_path::error::RequestError;
+use crate::data_path::headers;
 use crate::data_path::response::ResponseBody;
 use crate::snapshot::{RouteRefusal, Snapshot, has_limits};
 
@@ -21,11 +23,18 @@ pub(super) enum Entry {
     Open,
     /// A filter answers.
     Answer(Response<ResponseBody>),
-    /// Its password is to be looked at.
-    Verify(Box<Verification>),
+    /// That is still to be found out.
+    Check(Box<Checks>),
 }
 
-/// Asks the filters of the route's edge and its limits: who guesses passwords is limited, too.
+/// What it takes to know whether a request may go on, and is waited for.
+pub(super) struct Checks {
+    verification: Option<Verification>,
+    question: Option<Question>,
+}
+
+/// Asks the filters of the route's edge and its limits: who guesses passwords is limited, too, and the service is not asked for more
+/// than the route takes.
 pub(super) fn enter(
     exchange: &Exchange,
     snapshot: &Snapshot,
@@ -48,11 +57,52 @@ pub(super) fn enter(
     head.admitted_by(route)?;
     of_route(exchange, snapshot, found, request)?;
     let ask = |visit: Rc<Visit>| visit.ask_password(&exchange.worker().passwords, request, exchange.started_us());
-    let asked = visit.map(ask).transpose()?.flatten();
-    if asked.is_some() {
-        exchange.waits_at_edge(route.timeouts(), RequestError::PasswordsBusy);
+    let verification = visit.map(ask).transpose()?.flatten();
+    let question = route.forward_auth().map(|auth| {
+        let fields = fields_for_service(exchange, request, head, trusted);
+        Question::new(auth, snapshot, request, head, fields, route.timeouts().connect)
+    });
+    let checks = Checks { verification, question: question.transpose()? };
+    Ok(match checks {
+        Checks { verification: None, question: None } => Entry::Open,
+        checks => {
+            exchange.set_limits(route.timeouts());
+            Entry::Check(Box::new(checks))
+        }
+    })
+}
+
+/// What is known of the request, as its endpoint would get it.
+fn fields_for_service(exchange: &Exchange, request: &RequestView<'_>, head: &Head<'_>, trusted: bool) -> HeaderMap {
+    let mut fields = request.headers.clone();
+    target::name_host(&mut fields, head.host_value(), exchange.connection());
+    headers::clean_request(&mut fields, head.seen, trusted);
+    exchange.connection().forwarding.add_to(&mut fields, trusted);
+    fields.insert(headers::X_REQUEST_ID, exchange.request_id());
+    fields
+}
+
+/// Finds out whether a request may go on: by its password, then by the service of its route. Returns what the client gets if it
+/// may not.
+///
+/// # Errors
+/// The password is wrong, or nobody can say; or a time limit ends.
+pub(super) async fn check(
+    exchange: &Rc<Exchange>,
+    checks: Checks,
+    fields: &mut HeaderMap,
+) -> Result<Option<Response<ResponseBody>>, RequestError> {
+    let Some(visit) = exchange.visit() else { return Ok(None) };
+    if let Some(verification) = checks.verification {
+        exchange.waits_at_edge(RequestError::PasswordsBusy);
+        exchange.unless_expired(pin!(visit.verify(verification))).await.flatten()?;
     }
-    Ok(asked.map_or(Entry::Open, |verification| Entry::Verify(Box::new(verification))))
+    let Some(question) = checks.question else { return Ok(None) };
+    exchange.waits_at_edge(RequestError::AuthUnavailable);
+    let denied = visit.ask(question, exchange).await?;
+    // Before anything is decided: releases may ask for these fields, too.
+    visit.replace_claims(fields);
+    Ok(denied)
 }
 
 /// What the filters answer by themselves, if anything.

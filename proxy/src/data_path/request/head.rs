@@ -73,6 +73,14 @@ impl<'a> Head<'a> {
         }
     }
 
+    /// The canonical path and query.
+    pub(crate) fn target(&self) -> String {
+        match &self.query {
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.to_string(),
+        }
+    }
+
     /// The `Host` to send, if it differs from the one that came.
     pub(crate) fn host_value(&self) -> Option<HeaderValue> {
         if !self.is_absolute && self.host.is_canonical() {

@@ -14,7 +14,7 @@ mod timing;
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 
 use http::header::{self, HeaderValue};
@@ -26,7 +26,7 @@ use routing_rules::retry::{self, Failed};
 use routing_rules::rules::{Filter, Protocol, Route, Target};
 
 use super::decide::{self, Decision, Destination};
-use super::edge::{self, Verification};
+use super::edge;
 use super::error::RequestError;
 use super::headers::{self, Seen};
 use super::http::{ConnectionState, http2};
@@ -39,7 +39,7 @@ use crate::moment;
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
-use admission::Entry;
+use admission::{Checks, Entry};
 pub(crate) use body::{Loan, RequestBody, allowed as allowed_trailers};
 pub(crate) use exchange::{Exchange, Life};
 pub(crate) use head::{Head, MAX_FIELDS, MAX_HEAD, copy_of};
@@ -71,26 +71,27 @@ fn carry_out(planned: Result<Plan, RequestError>, life: Life, parts: Parts, body
             }
             Box::pin(forward(life, decision, upgrade, Request::from_parts(parts, body)))
         }
-        Ok(Plan::Verify(verification)) => Box::pin(verify(life, *verification, parts, body)),
+        Ok(Plan::Check(checks)) => Box::pin(check(life, *checks, parts, body)),
         Ok(Plan::Answer(response)) => Box::pin(answer(life, Ok(response), body)),
         Err(error) => Box::pin(answer(life, Err(error), body)),
     }
 }
 
-/// Goes on with a request once its password has been looked at.
-async fn verify(
+/// Goes on with a request once it is known whether it may.
+async fn check(
     life: Life,
-    verification: Verification,
+    checks: Checks,
     mut parts: Parts,
     body: Incoming,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let exchange = life.exchange();
-    let planned = match exchange.visit() {
-        Some(visit) => exchange.unless_expired(pin!(visit.verify(verification))).await.flatten(),
-        None => Ok(()),
-    };
+    let checked = admission::check(exchange, checks, &mut parts.headers).await;
     exchange.is_let_in();
-    let planned = planned.and_then(|()| plan(exchange.worker(), exchange.connection(), exchange, &mut parts));
+    let planned = match checked {
+        Ok(None) => plan(exchange.worker(), exchange.connection(), exchange, &mut parts),
+        Ok(Some(denied)) => Ok(Plan::Answer(denied)),
+        Err(error) => Err(error),
+    };
     carry_out(planned, life, parts, body).await
 }
 
@@ -224,12 +225,12 @@ enum Plan {
         upgrade: Option<Upgrade>,
     },
     Answer(Response<ResponseBody>),
-    /// Its password is to be looked at, which takes a while. Then it is planned once more.
-    Verify(Box<Verification>),
+    /// Whether it may go on takes a while to find out. Then it is planned once more.
+    Check(Box<Checks>),
 }
 
 /// Everything synchronous: checks, decision, rewriting. Of a request that had to wait at the edge of its route the checks are done,
-/// and it goes on by the rules that let it in.
+/// and it goes on by the route and the rules that let it in, though a service may have changed its fields.
 fn plan(
     worker: &Rc<Worker>,
     connection: &ConnectionState,
@@ -237,9 +238,12 @@ fn plan(
     parts: &mut Parts,
 ) -> Result<Plan, RequestError> {
     let head = Head::check(parts)?;
-    let known = exchange.snapshot();
+    let known = exchange.route();
     let is_checked = known.is_some();
-    let snapshot = known.unwrap_or_else(|| worker.snapshot());
+    let (snapshot, route) = match known {
+        Some((snapshot, route)) => (snapshot, Some(route)),
+        None => (worker.snapshot(), None),
+    };
     let trusted = snapshot.trusts(connection.peer);
     let client = match trusted {
         true => headers::client_address(&parts.headers, connection.peer, |address| snapshot.trusts(address)),
@@ -266,7 +270,11 @@ fn plan(
     if !is_directed(connection, &snapshot, view.host) {
         return Err(RequestError::Misdirected);
     }
-    let found = decide::find(&snapshot, &view).ok_or(RequestError::NoRoute)?;
+    let found = match route {
+        Some(route) => snapshot.table.found(route),
+        None => decide::find(&snapshot, &view),
+    };
+    let found = found.ok_or(RequestError::NoRoute)?;
     let route = found.route().rules();
     if !is_checked {
         exchange.record().route(found.route().name().as_str());
@@ -274,7 +282,7 @@ fn plan(
         match admission::enter(exchange, &snapshot, &found, &view, &head, trusted)? {
             Entry::Open => {}
             Entry::Answer(response) => return Ok(Plan::Answer(response)),
-            Entry::Verify(verification) => return Ok(Plan::Verify(verification)),
+            Entry::Check(checks) => return Ok(Plan::Check(checks)),
         }
     }
     let placement = match route.target() {
@@ -318,13 +326,7 @@ fn plan(
         // Checked to mean this; sent in the one spelling that every endpoint reads the same way.
         *coding = HeaderValue::from_static("chunked");
     }
-    if let Some(host) = host {
-        parts.headers.insert(header::HOST, host);
-    } else if !parts.headers.contains_key(header::HOST) {
-        // HTTP/1.0 without Host: 1.1 needs one, and this is where the client turned to (RFC 9112 §3.3).
-        let address = connection.listener.bound.to_string();
-        parts.headers.insert(header::HOST, HeaderValue::try_from(address).expect("an address is visible ASCII"));
-    }
+    target::name_host(&mut parts.headers, host, connection);
     rewrite_headers(parts, seen, connection, exchange, &decision, trusted, upgrade.as_ref());
     Ok(Plan::Send { decision, upgrade })
 }

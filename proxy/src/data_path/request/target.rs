@@ -1,12 +1,13 @@
 //! Targets: the one an endpoint gets, and the one a redirect names.
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode, Uri};
 use routing_rules::request::canonical;
 use routing_rules::rules::{Filter, Redirect, Route};
 
 use super::Head;
 use crate::data_path::error::RequestError;
+use crate::data_path::http::ConnectionState;
 use crate::data_path::response::ResponseBody;
 
 /// The target to send, if it differs from the one that came.
@@ -28,6 +29,17 @@ pub(super) fn rewritten_uri(head: &Head<'_>, route: &Route) -> Result<Option<Uri
         None => path,
     };
     Uri::try_from(target).map(Some).map_err(|_| RequestError::Malformed("target is not a URI"))
+}
+
+/// Puts the host of the target in the place of the one that came, if it differs.
+pub(super) fn name_host(fields: &mut HeaderMap, host: Option<HeaderValue>, connection: &ConnectionState) {
+    if let Some(host) = host {
+        fields.insert(header::HOST, host);
+    } else if !fields.contains_key(header::HOST) {
+        // HTTP/1.0 without Host: 1.1 needs one, and this is where the client turned to (RFC 9112 §3.3).
+        let address = connection.listener.bound.to_string();
+        fields.insert(header::HOST, HeaderValue::try_from(address).expect("an address is visible ASCII"));
+    }
 }
 
 /// The answer that sends a client elsewhere.

@@ -88,6 +88,9 @@ pub(crate) fn switch(
     exchange.endpoint_answered(StatusCode::SWITCHING_PROTOCOLS);
     exchange.set_status(parts.status);
     exchange.becomes_tunnel();
+    if let Some(visit) = exchange.visit() {
+        visit.add_cookies(&mut parts.headers);
+    }
     let idle = decision.route().timeouts().tunnel_idle;
     let pending = PendingTunnel { handover, idle, decision, life, _lifetime: lifetime };
     match switched {

@@ -26,7 +26,8 @@ pub(crate) use client::{Client, Cut, Reply, get};
 pub(crate) use origin::{Origin, Then, Visit};
 
 /// One listener, the admin API, one worker.
-const COMMON: &str = "listeners: {web: {address: \"127.0.0.1:0\"}}\nadmin: {address: \"127.0.0.1:0\"}\nworkers: 1\n";
+pub(crate) const COMMON: &str =
+    "listeners: {web: {address: \"127.0.0.1:0\"}}\nadmin: {address: \"127.0.0.1:0\"}\nworkers: 1\n";
 
 /// A proxy under test.
 pub(crate) struct Serin {

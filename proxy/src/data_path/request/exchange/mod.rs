@@ -176,9 +176,9 @@ impl Exchange {
         *self.route.borrow_mut() = Some((Rc::clone(snapshot), route));
     }
 
-    /// The snapshot that says so.
-    pub(crate) fn snapshot(&self) -> Option<Rc<HeldSnapshot>> {
-        self.route.borrow().as_ref().map(|(snapshot, _)| Rc::clone(snapshot))
+    /// Its route, and the snapshot that says so.
+    pub(crate) fn route(&self) -> Option<(Rc<HeldSnapshot>, RouteId)> {
+        self.route.borrow().clone()
     }
 
     /// Its route has filters of the edge.
@@ -193,9 +193,8 @@ impl Exchange {
         self.visit.borrow().clone()
     }
 
-    /// It waits at the edge, by the time limits of its route. If they end meanwhile, that means this.
-    pub(crate) fn waits_at_edge(&self, limits: &Timeouts, in_vain: RequestError) {
-        self.timing.set_limits(limits);
+    /// It waits at the edge. If its time ends meanwhile, that means this.
+    pub(crate) fn waits_at_edge(&self, in_vain: RequestError) {
         self.timing.waits_at_edge(in_vain);
     }
 
