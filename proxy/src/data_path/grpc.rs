@@ -55,6 +55,16 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
+/// Says that no more than this is left, where anything is said of it.
+pub(crate) fn shorten_timeout(fields: &mut HeaderMap, left: Duration) {
+    let Some(timeout) = fields.get_mut(TIMEOUT) else { return };
+    let text = match left.as_millis() {
+        millis @ ..100_000_000 => format!("{}m", millis.max(1)),
+        _ => format!("{}S", left.as_secs().min(99_999_999)),
+    };
+    *timeout = HeaderValue::try_from(text).expect("digits and a letter");
+}
+
 /// What the head of an answer to a call says of how it went.
 pub(crate) enum Begun {
     /// It is no answer of gRPC, and goes by its status.
@@ -191,6 +201,23 @@ mod tests {
         for bad in ["", "S", "5", "-5S", "+5S", "1.5S", "123456789S", "5s", "5 S", "0x5S"] {
             assert_eq!(read(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_timeout_can_be_read() {
+        let shortened = |left: Duration| {
+            let mut fields = with("grpc-timeout", "99999999H");
+            shorten_timeout(&mut fields, left);
+            timeout(&fields)
+        };
+        for left in [Duration::from_millis(1), Duration::from_millis(99_999_999), Duration::from_secs(200_000)] {
+            assert_eq!(shortened(left), Some(left));
+        }
+        assert_eq!(shortened(Duration::ZERO), Some(Duration::from_millis(1)));
+        assert_eq!(shortened(Duration::MAX), Some(Duration::from_secs(99_999_999)));
+        let mut none = HeaderMap::new();
+        shorten_timeout(&mut none, Duration::ZERO);
+        assert!(none.is_empty());
     }
 
     #[test]

@@ -309,8 +309,11 @@ fn plan(
         }
         Destination::choose(worker, &snapshot, &placement, &view, exchange.let_in_us(), stay)
     })?;
-    if upgrade.is_some() && destination.upstream().shared().rules.protocol() == Protocol::Http2 {
-        return Err(RequestError::SharedUpgrade);
+    if destination.upstream().shared().rules.protocol() == Protocol::Http2 {
+        if upgrade.is_some() {
+            return Err(RequestError::SharedUpgrade);
+        }
+        exchange.goes_to_http2();
     }
     let placed = placement.keep(&snapshot, connection.is_secure());
     destination.upstream().count_request(exchange.now_ms());

@@ -12,8 +12,8 @@ use crate::data_path::error::RequestError;
 /// The clock of one request.
 pub(super) struct Timing {
     started_ms: u64,
-    /// It is a call: messages go both ways, and each of them is a sign of life.
-    is_call: bool,
+    /// It is a call to an endpoint that takes them: messages go both ways, and each of them is a sign of life.
+    is_call: Cell<bool>,
     /// How long its client waits in all.
     deadline: Option<Duration>,
     limits: Cell<Timeouts>,
@@ -43,7 +43,7 @@ impl Timing {
     pub(super) fn begin(now_ms: u64) -> Self {
         Self {
             started_ms: now_ms,
-            is_call: false,
+            is_call: Cell::new(false),
             deadline: None,
             limits: Cell::new(Timeouts::default()),
             request_complete_ms: Cell::new(0),
@@ -60,11 +60,23 @@ impl Timing {
         }
     }
 
-    /// Of a call, whose client says how long it waits, or does not.
-    pub(super) fn of_call(now_ms: u64, deadline: Option<Duration>) -> Self {
+    /// Of a request whose client says how long it waits, or does not.
+    pub(super) fn with_deadline(now_ms: u64, deadline: Option<Duration>) -> Self {
         // The clock may have been late when it began, and no client is to hear of its deadline before it is over.
         let deadline = deadline.map(|deadline| deadline.saturating_add(CLOCK_STEP));
-        Self { is_call: true, deadline, ..Self::begin(now_ms) }
+        Self { deadline, ..Self::begin(now_ms) }
+    }
+
+    /// Messages go both ways.
+    pub(super) fn becomes_call(&self) {
+        self.is_call.set(true);
+    }
+
+    /// How long its client still waits, if it says so and a part of that is over.
+    pub(super) fn deadline_left(&self, now_ms: u64) -> Option<Duration> {
+        let gone = Duration::from_millis(now_ms.saturating_sub(self.started_ms));
+        let deadline = self.deadline.filter(|_| gone > CLOCK_STEP)?;
+        Some(deadline.saturating_sub(CLOCK_STEP).saturating_sub(gone))
     }
 
     pub(super) fn set_limits(&self, limits: &Timeouts) {
@@ -160,7 +172,7 @@ impl Timing {
             return Some(self.out_of_time());
         }
         if self.deadline.is_some_and(|deadline| over(self.started_ms, deadline)) {
-            return Some(RequestError::DeadlineExceeded);
+            return Some(self.out_of_patience(now_ms));
         }
         if self.waits_at_edge.get().is_some() {
             return None;
@@ -172,7 +184,7 @@ impl Timing {
         if let since @ 1.. = self.waits_for_client_ms.get() {
             let waited = self.waited_for_client_ms.get() + now_ms.saturating_sub(since);
             let too_slow = waited > SLOW_AFTER_MS && self.request_bytes.get() * 1_000 < waited * MIN_RATE;
-            let is_late = match self.is_call {
+            let is_late = match self.is_call.get() {
                 true => over(since.max(self.response_moved_ms.get()), limits.idle),
                 false => over(since, limits.idle.min(MAX_CLIENT_IDLE)) || too_slow,
             };
@@ -187,7 +199,7 @@ impl Timing {
         if blocked && over(self.body_moved_ms.get(), limits.idle) {
             return Some(RequestError::ResponseTimeout);
         }
-        let request_moved_ms = if self.is_call { self.body_moved_ms.get() } else { 0 };
+        let request_moved_ms = if self.is_call.get() { self.body_moved_ms.get() } else { 0 };
         if let since @ 1.. = self.waits_for_endpoint_ms.get()
             && over(since.max(request_moved_ms), limits.idle)
         {
@@ -214,10 +226,27 @@ impl Timing {
             () => RequestError::ResponseTimeout,
         }
     }
+
+    /// The client waits no longer. That is its own affair, unless an endpoint had the whole request for long and has not begun to
+    /// answer: where all clients have deadlines, nothing else would tell of one that hangs.
+    fn out_of_patience(&self, now_ms: u64) -> RequestError {
+        match self.request_complete_ms.get() {
+            since @ 1..
+                if !self.answered.get() && self.patient_until_ms.get() == 0 && now_ms - since >= HANGS_AFTER_MS =>
+            {
+                RequestError::ResponseTimeout
+            }
+            _ => RequestError::DeadlineExceeded,
+        }
+    }
 }
 
 /// A client's body may pause this long at most, whatever the route allows an endpoint.
 const MAX_CLIENT_IDLE: Duration = Duration::from_secs(30);
+
+/// How long an endpoint may look at a whole request without any answer before a client's deadline is held against it, in
+/// milliseconds.
+const HANGS_AFTER_MS: u64 = 1_000;
 
 /// How late the worker's clock may be.
 const CLOCK_STEP: Duration = Duration::from_millis(50);
@@ -249,5 +278,47 @@ mod tests {
         timing.has_waited(10_000);
         assert_eq!(timing.late(None, 10_900), None, "the endpoint has its whole time");
         assert_eq!(timing.late(None, 11_000), Some(RequestError::ResponseTimeout));
+    }
+
+    /// With 15 minutes for pauses.
+    fn patient(deadline: Option<Duration>) -> Timing {
+        let timing = Timing::with_deadline(0, deadline);
+        timing.set_limits(&Timeouts { idle: Duration::from_secs(900), ..Timeouts::default() });
+        timing
+    }
+
+    #[test]
+    fn messages_of_a_call_may_pause_once_its_endpoint_is_known_to_take_calls() {
+        let timing = patient(None);
+        timing.waits_for_client(1);
+        assert_eq!(
+            (timing.late(None, 20_000), timing.late(None, 31_000)),
+            (Some(RequestError::ClientTooSlow), Some(RequestError::ClientTooSlow))
+        );
+        timing.becomes_call();
+        assert_eq!((timing.late(None, 31_000), timing.late(None, 899_000)), (None, None));
+        assert_eq!(timing.late(None, 901_000), Some(RequestError::ClientTooSlow));
+    }
+
+    #[test]
+    fn a_deadline_blames_who_had_all_for_long_and_said_nothing() {
+        let after = |complete_ms: Option<u64>, head_ms: Option<u64>| {
+            let timing = patient(Some(Duration::from_secs(5)));
+            complete_ms.into_iter().for_each(|at| timing.request_complete(at));
+            head_ms.into_iter().for_each(|at| timing.response_head_came(at));
+            timing.late(None, 5_050)
+        };
+        assert_eq!(after(Some(4_050), None), Some(RequestError::ResponseTimeout));
+        for (complete, head) in [(Some(4_051), None), (None, None), (Some(1), Some(2_000))] {
+            assert_eq!(after(complete, head), Some(RequestError::DeadlineExceeded), "{complete:?} {head:?}");
+        }
+    }
+
+    #[test]
+    fn little_time_is_not_taken_from_a_deadline() {
+        let timing = patient(Some(Duration::from_secs(5)));
+        assert_eq!((timing.deadline_left(50), timing.deadline_left(1_000)), (None, Some(Duration::from_secs(4))));
+        assert_eq!(timing.deadline_left(9_000), Some(Duration::ZERO));
+        assert_eq!(patient(None).deadline_left(1_000), None);
     }
 }

@@ -89,6 +89,7 @@ pub(crate) async fn send(
             Ok(response) => return Ok((response, lease)),
             Err(Refused { again: Some((unsent, _)), was_leaving: true, .. }) => request = unsent,
             Err(refused) => return Err(Unanswered { error: failure(&refused, exchange), again: refused.again }),
+        exchange.shorten_deadline(request.headers_mut());
         }
     }
 }

@@ -27,6 +27,20 @@ impl Exchange {
         self.call.is_some()
     }
 
+    /// Its endpoint speaks HTTP/2, as calls need.
+    pub(crate) fn goes_to_http2(&self) {
+        if self.is_call() {
+            self.timing.becomes_call();
+        }
+    }
+
+    /// It is about to be sent. Its endpoint is to know how long the client still waits.
+    pub(crate) fn shorten_deadline(&self, fields: &mut HeaderMap) {
+        if let Some(left) = self.timing.deadline_left(self.now_ms()) {
+            grpc::shorten_timeout(fields, left);
+        }
+    }
+
     /// The endpoint answered with a valid head; that of a call may say less than others do.
     pub(crate) fn endpoint_began(&self, head: &Parts) {
         let Some(call) = &self.call else { return self.endpoint_answered(head.status) };

@@ -87,7 +87,7 @@ impl Life {
             connection: Rc::clone(connection),
             started_us,
             timing: match is_call {
-                true => Timing::of_call(now_ms, grpc::timeout(request.headers())),
+                true => Timing::with_deadline(now_ms, grpc::timeout(request.headers())),
                 false => Timing::begin(now_ms),
             },
             task: OwnTask::default(),
