@@ -93,10 +93,20 @@ impl Attempt {
         self.settle_head();
         let took_us = self.began_after_us.unwrap_or_else(|| self.took_us(now_us));
         self.endpoint().counters().answered(status, took_us);
-        if status.is_server_error() {
-            self.stop(now_us, |since_us, counts| counts.fail(since_us, now_us));
-        } else if self.upstream.shared().balancer.counts_to_head() {
-            self.stop(now_us, |since_us, counts| counts.answer(since_us, now_us));
+        let (failed, to_head) = (status.is_server_error(), self.upstream.shared().balancer.counts_to_head());
+        let learn = |since_us: u64, counts: &mut Counts| match failed {
+            true => counts.fail(since_us, now_us),
+            false => counts.answer(since_us, now_us),
+        };
+        match self.began_after_us.flatten().filter(|_| to_head) {
+            // As if it had taken that long until now.
+            Some(took_us) => self.endpoint().counters().learn(|counts| {
+                let since_us = now_us.saturating_sub(took_us);
+                counts.start(since_us);
+                learn(since_us, counts);
+            }),
+            None if failed || to_head => self.stop(now_us, learn),
+            None => {}
         }
         self.judge(Outcome::Answer(status.as_u16()), took_us, now_us);
         took_us
@@ -109,7 +119,8 @@ impl Attempt {
         let took_us = self.took_us(now_us);
         self.began_after_us = Some(took_us);
         if self.upstream.shared().balancer.counts_to_head() {
-            self.stop(now_us, |since_us, counts| counts.answer(since_us, now_us));
+            // Its time is known. What it counts for is not, and until then it is nobody's load.
+            self.stop(now_us, |since_us, counts| counts.discard(since_us));
         }
         self.end_probe(ProbeEnd::Success);
         took_us
