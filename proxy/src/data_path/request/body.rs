@@ -186,8 +186,8 @@ impl Stream {
                         self.held.get_or_insert(frame);
                         continue;
                     }
-                    Ok(trailers) if self.held.is_some() => {
-                        self.behind = Some(trailers);
+                    Ok(last) if self.held.is_some() => {
+                        self.behind = Some(last).filter(Frame::is_trailers);
                         Poll::Ready(self.held.take().map(Ok))
                     }
                     accepted => Poll::Ready(Some(accepted)),
@@ -212,7 +212,12 @@ impl Stream {
                 Ok(frame)
             }
             Err(frame) => {
-                let frame = Frame::trailers(allowed(&frame.into_trailers().unwrap_or_default(), &self.trailers));
+                let trailers = allowed(&frame.into_trailers().unwrap_or_default(), &self.trailers);
+                // Who sends them would send a head without a field, which not everybody reads.
+                let frame = match trailers.is_empty() {
+                    true => Frame::data(Bytes::new()),
+                    false => Frame::trailers(trailers),
+                };
                 self.copy(&frame);
                 self.end();
                 Ok(frame)
