@@ -7,7 +7,7 @@ use super::scalar::Span;
 /// How connections to the endpoints of an upstream are kept, ended and watched.
 ///
 /// A connection that reaches a limit ends after the response it carries, never in the middle of one, and the next request
-/// takes another. Changes hold for connections that are open already, but for the `tcp_` fields.
+/// takes another. Changes hold for connections that are open already, but for `ping` and the `tcp_` fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConnectionsSpec {
