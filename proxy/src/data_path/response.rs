@@ -279,11 +279,16 @@ impl Relay {
     fn end(&mut self) {
         // Whoever has said how a call went has said it by now.
         self.exchange.call_ended(None);
-        if let Some(lease) = self.lease.take()
-            && self.keep
-            && self.exchange.is_request_complete()
-        {
-            lease.keep(self.exchange.worker().clock.now_ms());
+        if let Some(mut lease) = self.lease.take() {
+            match self.exchange.is_request_complete() {
+                true if self.keep || self.is_shared => lease.keep(self.exchange.worker().clock.now_ms()),
+                // The stream is there as long as somebody reads what came of it.
+                false if self.is_shared => {
+                    lease.stop_sending();
+                    self.lease = Some(lease);
+                }
+                _ => {}
+            }
         }
         self.exchange.endpoint_done();
         self.decision = None;

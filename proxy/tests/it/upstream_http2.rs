@@ -4,6 +4,8 @@ mod connections;
 mod failures;
 mod health;
 mod messages;
+mod recovery;
+mod uploads;
 
 use std::net::SocketAddr;
 

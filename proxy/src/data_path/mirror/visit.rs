@@ -89,8 +89,8 @@ impl Visit {
             // What a client's request would make room for, a copy does without.
             None => {
                 upstream::open(endpoint, worker, timeouts.connect).await.map_err(|not_opened| match not_opened {
-                    NotOpened::Endpoint(error) => error,
-                    NotOpened::NoPort | NotOpened::NoRoom => RequestError::Unavailable,
+                    NotOpened::Endpoint(error) | NotOpened::Told(error) => error,
+                    NotOpened::NoPort | NotOpened::NoRoom | NotOpened::Full => RequestError::Unavailable,
                 })?
             }
         };
@@ -122,7 +122,7 @@ impl Visit {
     pub(super) async fn read(&mut self, worker: &Worker, answer: Answer, deadline: Instant) -> Mirrored {
         let Answer { body, lease, keep } = answer;
         match timeout_at(deadline, drop_body(body)).await {
-            Ok(Ok(Ending::Whole)) if keep => lease.keep(worker.clock.now_ms()),
+            Ok(Ok(Ending::Whole)) if keep || lease.is_shared() => lease.keep(worker.clock.now_ms()),
             Ok(Err(_)) => return self.fail(RequestError::ResponseCut),
             _ => {}
         }

@@ -20,7 +20,7 @@ use crate::data_path::error::RequestError;
 use crate::data_path::mirror::Copying;
 
 use lent::Lent;
-pub(crate) use lent::Loan;
+pub(crate) use lent::{Loan, NewestLent};
 
 /// A request body. Dropping it before its end leaves the client's connection unusable for another request.
 pub(crate) struct RequestBody(Source);

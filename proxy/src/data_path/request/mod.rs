@@ -40,7 +40,7 @@ use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
 use admission::{Checks, Entry};
-pub(crate) use body::{Loan, RequestBody, allowed as allowed_trailers};
+pub(crate) use body::{Loan, NewestLent, RequestBody, allowed as allowed_trailers};
 pub(crate) use exchange::{Exchange, Life};
 pub(crate) use head::{Head, MAX_FIELDS, MAX_HEAD, copy_of};
 pub(crate) use target::location;
@@ -143,11 +143,15 @@ async fn forward(
         };
         match sent {
             Ok(answer) => break Ok(answer),
-            Err(Unanswered { error, again }) => match again.and_then(|again| retry(&life, &mut decision, error, again))
-            {
-                Some(unsent) => (request, fresh) = (unsent, true),
-                None => break Err(error),
-            },
+            Err(Unanswered { error, again, is_told }) => {
+                if is_told {
+                    life.exchange().endpoint_excused();
+                }
+                match again.and_then(|again| retry(&life, &mut decision, error, again)) {
+                    Some(unsent) => (request, fresh) = (unsent, true),
+                    None => break Err(error),
+                }
+            }
         }
     };
     Ok(respond(life, decision, upgrade, answer))
@@ -162,7 +166,7 @@ fn retry(
     (request, failed): (Request<RequestBody>, Failed),
 ) -> Option<Request<RequestBody>> {
     let (exchange, destination) = (life.exchange(), &mut decision.destination);
-    if failed.is_excused() {
+    if failed == Failed::ReusedConnectionClosed {
         exchange.endpoint_excused();
     }
     let attempt = retry::Attempt {
@@ -174,6 +178,10 @@ fn retry(
     };
     if exchange.expired().is_some() || !destination.upstream().may_retry(&attempt, exchange.now_ms()) {
         return None;
+    }
+    // An endpoint may refuse a request that goes elsewhere, or comes again. One that refuses them all serves nobody.
+    if failed.is_excused() {
+        exchange.endpoint_excused();
     }
     let another = |attempt: &mut _| destination.choose_another(attempt, exchange.worker(), moment::now_us());
     let another = exchange.with_attempt(another).flatten();

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use super::io::Wire;
 use super::{EndpointIo, LocalEndpoint, Refused, is_repeatable};
 use crate::connect::{self, Liveness};
+use crate::data_path::error::RequestError;
 use crate::data_path::request::RequestBody;
 use crate::data_path::tunnel::{self, Driver, Handover};
 use crate::snapshot::{ConnectionEnd, Endpoint};
@@ -102,7 +103,8 @@ impl EndpointConnection {
         if again.is_some() {
             self.lifetime.ends(ConnectionEnd::Endpoint);
         }
-        Err(Refused { again, is_of_the_client: failed.error().is_user(), was_leaving: false })
+        let error = failed.error().is_user().then_some(RequestError::ClientGone);
+        Err(Refused { again, error, ..Refused::default() })
     }
 }
 
@@ -122,6 +124,11 @@ impl Lifetime {
     /// A request and its response are at their end.
     pub(crate) fn count_request(&mut self) {
         self.served = self.served.saturating_add(1);
+    }
+
+    /// How many there were.
+    pub(super) fn served(&self) -> u32 {
+        self.served
     }
 
     /// The limit that it has reached, if any.

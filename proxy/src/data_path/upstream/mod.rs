@@ -20,7 +20,6 @@ pub(crate) use affinity::{Affinity, Wants};
 pub(crate) use attempt::Attempt;
 pub(crate) use connection::{EndpointConnection, Lifetime, builder};
 pub(crate) use group_pass::{GroupPass, Shut};
-pub(crate) use http2::{Local, builder as http2_builder};
 pub(crate) use io::EndpointIo;
 pub(crate) use local::{Choice, LocalEndpoint, LocalUpstream, LocalUpstreams};
 pub(crate) use places::{Admission, EndpointPlace, UpstreamPlace};

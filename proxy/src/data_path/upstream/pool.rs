@@ -78,7 +78,7 @@ impl Pool {
 
     /// Whether no connection is kept.
     pub(crate) fn is_empty(&self) -> bool {
-        self.idle.borrow().is_empty()
+        self.idle.borrow().is_empty() && self.streams.is_empty()
     }
 
     /// Closes connections that were idle for too long, or are too old.
@@ -172,10 +172,20 @@ impl Lease {
         }
     }
 
+    /// What is left of the request is not sent. Only where others share the connection; else it is to be dropped.
+    pub(crate) fn stop_sending(&mut self) {
+        if let Leased::Shared(stream) = &mut self.0 {
+            stream.stop_sending();
+        }
+    }
+
     /// Keeps the connection for the next request. Only for a connection whose request and response are both at
     /// their end; a lease that is dropped instead closes its connection, or resets its stream.
     pub(crate) fn keep(self, now_ms: u64) {
-        let Leased::Own { mut connection, endpoint, .. } = self.0 else { return };
+        let (mut connection, endpoint) = match self.0 {
+            Leased::Own { connection, endpoint, .. } => (connection, endpoint),
+            Leased::Shared(mut stream) => return stream.is_whole(),
+        };
         connection.lifetime.count_request();
         if connection.sender.is_ready() {
             endpoint.pool.put(connection, now_ms);

@@ -28,19 +28,21 @@ pub(crate) struct Unanswered {
     pub(crate) error: RequestError,
     /// The request as it was, if it can be sent again, and what failed.
     pub(crate) again: Option<(Request<RequestBody>, Failed)>,
+    /// The same event has been held against the endpoint, with another request that it kept from being sent.
+    pub(crate) is_told: bool,
 }
 
 impl Unanswered {
     /// What is to be held against the endpoint, if anything is.
     pub(crate) fn fault(&self) -> Option<RequestError> {
         let is_excused = self.again.as_ref().is_some_and(|(_, failed)| failed.is_excused());
-        (!is_excused).then_some(self.error)
+        (!is_excused && !self.is_told).then_some(self.error)
     }
 }
 
 impl From<RequestError> for Unanswered {
     fn from(error: RequestError) -> Self {
-        Self { error, again: None }
+        Self { error, again: None, is_told: false }
     }
 }
 
@@ -49,10 +51,12 @@ impl From<RequestError> for Unanswered {
 pub(crate) struct Refused {
     /// The request as it was, if it can be sent again, and what failed.
     pub(crate) again: Option<(Request<RequestBody>, Failed)>,
-    /// It was the request's body that broke.
-    pub(super) is_of_the_client: bool,
+    /// What it was, if not the endpoint.
+    pub(super) error: Option<RequestError>,
     /// The endpoint had said that the connection takes no more of them, before any of it was sent.
     pub(super) was_leaving: bool,
+    /// No request had been answered over it.
+    pub(super) was_unused: bool,
 }
 
 /// Sends to one endpoint, `fresh` over a new connection if each carries one request. Returns the response head and the
@@ -65,7 +69,8 @@ pub(crate) async fn send(
     connect_timeout: Duration,
 ) -> Result<(Response<Incoming>, Lease), Unanswered> {
     let mut request = request;
-    // Each round but the last ends a connection.
+    let mut met_an_unused_one_leaving = false;
+    // Each round but the last ends a connection, and all but one of these had served somebody.
     loop {
         let kept = match fresh {
             true => None,
@@ -84,12 +89,20 @@ pub(crate) async fn send(
                 }
             }
         };
+        exchange.shorten_deadline(request.headers_mut());
         let answer = exchange.unless_expired(pin!(lease.send(request))).await?;
         match answer {
             Ok(response) => return Ok((response, lease)),
-            Err(Refused { again: Some((unsent, _)), was_leaving: true, .. }) => request = unsent,
-            Err(refused) => return Err(Unanswered { error: failure(&refused, exchange), again: refused.again }),
-        exchange.shorten_deadline(request.headers_mut());
+            Err(Refused { again: Some((unsent, _)), was_leaving: true, was_unused, .. }) => {
+                if was_unused && std::mem::replace(&mut met_an_unused_one_leaving, true) {
+                    return Err(NotOpened::Endpoint(RequestError::Connect).unanswered(unsent, exchange));
+                }
+                request = unsent;
+            }
+            Err(refused) => {
+                let error = failure(&refused, exchange);
+                return Err(Unanswered { error, again: refused.again, is_told: false });
+            }
         }
     }
 }
@@ -109,6 +122,10 @@ async fn take_open(endpoint: &Rc<LocalEndpoint>, exchange: &Exchange) -> Option<
 pub(crate) enum NotOpened {
     /// The endpoint's doing.
     Endpoint(RequestError),
+    /// The same, of which another request has told already.
+    Told(RequestError),
+    /// All connections there may be carry as many requests as they may.
+    Full,
     /// No port is left towards this one address: closing other connections would not bring one back.
     NoPort,
     /// No descriptor or memory is left for it.
@@ -117,12 +134,17 @@ pub(crate) enum NotOpened {
 
 impl NotOpened {
     fn unanswered(self, request: Request<RequestBody>, exchange: &Exchange) -> Unanswered {
-        match self {
-            Self::Endpoint(error) => return Unanswered { error, again: Some((request, Failed::Connect)) },
-            Self::NoPort => {}
-            Self::NoRoom => exchange.worker().make_room(),
-        }
-        RequestError::Unavailable.into()
+        let (error, is_told) = match self {
+            Self::Endpoint(error) => (error, false),
+            Self::Told(error) => (error, true),
+            Self::Full => (RequestError::QueueTimeout, false),
+            Self::NoPort => return RequestError::Unavailable.into(),
+            Self::NoRoom => {
+                exchange.worker().make_room();
+                return RequestError::Unavailable.into();
+            }
+        };
+        Unanswered { error, again: Some((request, Failed::Connect)), is_told }
     }
 }
 
@@ -164,11 +186,7 @@ pub(crate) fn is_repeatable(request: &Request<RequestBody>) -> bool {
 
 /// Whose fault it is that no response head came: the request body has its own errors.
 fn failure(refused: &Refused, exchange: &Exchange) -> RequestError {
-    match exchange.error() {
-        Some(error) => error,
-        None if refused.is_of_the_client => RequestError::ClientGone,
-        None => RequestError::BadResponse,
-    }
+    exchange.error().or(refused.error).unwrap_or(RequestError::BadResponse)
 }
 
 /// No local port is left, or the address is of a family this machine does not have.

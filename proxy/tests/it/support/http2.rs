@@ -62,6 +62,8 @@ pub(crate) struct Seen {
 pub(crate) struct Stream {
     pub(crate) status: Option<u16>,
     pub(crate) body: Vec<u8>,
+    /// Blocks of fields, trailers with them.
+    pub(crate) heads: usize,
     /// The proxy has said all.
     pub(crate) has_ended: bool,
     pub(crate) reset: Option<u32>,
@@ -129,7 +131,12 @@ impl Frames {
 
     /// Says that the connection ends behind this stream.
     pub(crate) fn goaway(&mut self, last: u32, code: u32) {
-        self.frame(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat());
+        self.try_goaway(last, code).expect("the proxy takes bytes");
+    }
+
+    /// As [`Self::goaway`], to somebody who may have left.
+    pub(crate) fn try_goaway(&mut self, last: u32, code: u32) -> std::io::Result<()> {
+        self.try_send(&frame(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat()))
     }
 
     /// Reads until so many requests have come whole.
@@ -271,6 +278,7 @@ impl Frames {
             }
             HEADERS => {
                 let stream = self.seen.streams.entry(id).or_default();
+                stream.heads += 1;
                 if !self.is_endpoint {
                     stream.status = stream.status.or_else(|| Some(status(payload)));
                 }

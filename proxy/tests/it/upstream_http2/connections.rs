@@ -6,7 +6,7 @@ use h2::server::Builder;
 use tokio::sync::Semaphore;
 
 use super::{rules, serving};
-use crate::support::http2::Frames;
+use crate::support::http2::{DATA, Frames, frame};
 use crate::support::http2_origin::{Http2Origin, Log};
 use crate::support::{Client, PATIENCE, Serin, eventually};
 
@@ -200,4 +200,55 @@ fn a_slow_client_holds_back_its_own_response_only() {
     // Its window, and what was given on: as much again and a frame.
     assert!(*sent.lock().unwrap() <= 3 * (64 << 10), "{}", sent.lock().unwrap());
     assert_eq!(origin.log().accepted, 1);
+}
+
+/// Their windows are used up, and that of the connection is not.
+#[test]
+fn any_number_of_slow_clients_hold_back_their_own_responses_only() {
+    const READERS: usize = 40;
+    const WINDOW: usize = 64 << 10;
+    let sent = Arc::new(Mutex::new(0usize));
+    let counted = Arc::clone(&sent);
+    let origin = Http2Origin::start(move |mut call| {
+        let sent = Arc::clone(&counted);
+        async move {
+            if call.path() != "/large" {
+                return call.answer(200, &[], b"served");
+            }
+            let mut answer = call.begin(200, &[], false);
+            loop {
+                answer.reserve_capacity(16_000);
+                let Some(Ok(room)) = std::future::poll_fn(|cx| answer.poll_capacity(cx)).await else { return };
+                *sent.lock().unwrap() += room;
+                answer.send_data(vec![b'x'; room].into(), false).unwrap();
+            }
+        }
+    });
+    let serin = serving(origin.address());
+    let mut slow = Frames::that_takes(serin.address(), 0);
+    (0..READERS as u32).for_each(|number| slow.get(2 * number + 1, "/large"));
+    eventually(PATIENCE, "windows full", || *sent.lock().unwrap() >= READERS * WINDOW);
+    assert_eq!(serin.client().get("/").text(), "served");
+    assert_eq!(origin.log().accepted, 1);
+}
+
+/// As of a call whose messages are short and whose client does not read.
+#[test]
+fn small_pieces_that_nobody_reads_do_not_end_the_connection() {
+    const PIECE: &[u8] = b"a piece.";
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+    let serin = serving(listener.local_addr().unwrap());
+    let mut slow = Frames::that_takes(serin.address(), 0);
+    slow.get(1, "/");
+    let mut endpoint = Frames::accept(&listener, &[]);
+    endpoint.requests(1);
+    endpoint.head(1, &[(":status", "200")], false);
+    let pieces = (0..8_000).flat_map(|_| frame(DATA, 0, 1, PIECE)).collect::<Vec<_>>();
+    endpoint.send(&pieces);
+    let mut client = Frames::connect(serin.address());
+    client.get(1, "/");
+    endpoint.requests(2);
+    endpoint.serve(3, b"served");
+    assert_eq!(client.answer(1).body, b"served");
+    assert_eq!(endpoint.seen.goaways, []);
 }

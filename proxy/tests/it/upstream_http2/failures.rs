@@ -2,51 +2,62 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
+use tokio::sync::Semaphore;
 
 use super::{rules, serving};
 use crate::support::http2::{CANCEL, Frames, NO_ERROR, REFUSED_STREAM};
-use crate::support::http2_origin::Http2Origin;
+use crate::support::http2_origin::{Call, Http2Origin};
 use crate::support::{Client, Cut, PATIENCE, Serin, eventually};
 
-/// Ends its stream before, in the middle of, or behind its answer.
-fn resetting() -> Http2Origin {
-    Http2Origin::start(|mut call| async move {
-        let reason = if call.head.uri.query() == Some("no-error") { Reason::NO_ERROR } else { Reason::INTERNAL_ERROR };
-        match call.path() {
-            "/before" => call.reset(reason),
-            "/middle" => {
-                let mut answer = call.begin(200, &[], false);
-                answer.send_data(Bytes::from_static(b"the beginning"), false).unwrap();
-                // What was buffered must have left.
-                call.data().await;
-                call.note("waits");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                answer.send_reset(reason);
-            }
-            _ => call.answer(200, &[], b"served"),
+/// Ends its stream before, behind, or when it is told to in the middle of its answer.
+fn resetting() -> (Http2Origin, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let shared = Arc::clone(&gate);
+    let origin = Http2Origin::start(move |mut call| {
+        let gate = Arc::clone(&shared);
+        async move { end(&mut call, &gate).await }
+    });
+    (origin, gate)
+}
+
+async fn end(call: &mut Call, gate: &Semaphore) {
+    let reason = if call.head.uri.query() == Some("no-error") { Reason::NO_ERROR } else { Reason::INTERNAL_ERROR };
+    match call.path() {
+        "/before" => call.reset(reason),
+        "/middle" => {
+            let mut answer = call.begin(200, &[], false);
+            answer.send_data(Bytes::from_static(b"the beginning"), false).unwrap();
+            gate.acquire().await.expect("it is never closed").forget();
+            answer.send_reset(reason);
         }
-    })
+        _ => call.answer(200, &[], b"served"),
+    }
 }
 
 #[test]
 fn a_stream_that_is_reset_is_never_a_clean_end() {
-    let origin = resetting();
+    let (origin, gate) = resetting();
     let serin = serving(origin.address());
     for query in ["", "?no-error"] {
         let mut client = serin.client();
         assert_eq!(client.get(&format!("/before{query}")).status, 502);
         assert_eq!(client.get("/").text(), "served");
         client.send(format!("GET /middle{query} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        // A reset takes back what has not left.
+        assert!(client.hears_within(PATIENCE));
+        gate.add_permits(1);
         assert_eq!(client.try_reply(false), Err(Cut::Incomplete), "{query}");
         let mut client = Frames::connect(serin.address());
         client.get(1, &format!("/before{query}"));
         client.get(3, &format!("/middle{query}"));
         assert_eq!(client.answer(1).status, Some(502));
+        client.until("the beginning", |seen| !seen.streams[&3].body.is_empty());
+        gate.add_permits(1);
         let cut = client.answer(3);
         assert!(!cut.has_ended && cut.reset.is_some_and(|code| code != NO_ERROR), "{query}: {cut:?}");
         assert_eq!(client.get_body(5, "/"), b"served");

@@ -10,11 +10,13 @@ use std::time::Duration;
 use hyper::client::conn::http2::{self, Builder, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use routing_rules::rules::Connections;
 use tokio::net::TcpStream;
 
 use crate::data_path::error::RequestError;
-use crate::data_path::request::RequestBody;
+use crate::data_path::request::{NewestLent, RequestBody};
 use crate::data_path::response::MAX_HEAD;
+use crate::data_path::upstream::io::Wire;
 use crate::data_path::upstream::{EndpointIo, Lifetime, LocalEndpoint, NotOpened, send};
 use crate::snapshot::ConnectionEnd;
 use crate::worker::Worker;
@@ -23,8 +25,18 @@ use crate::worker::Worker;
 pub(super) struct Connection {
     pub(super) sender: SendRequest<RequestBody>,
     driven: Rc<Driven>,
+    /// What comes over it.
+    pub(super) wire: Rc<Wire>,
+    /// Which body is about to be sent.
+    pub(super) newest: NewestLent,
     /// Requests that have a stream here.
     pub(super) taken: Cell<u32>,
+    /// Requests that were taken back before their answers were at their end.
+    pub(super) resets: Cell<u32>,
+    /// The head of an answer has come over it.
+    pub(super) has_answered: Cell<bool>,
+    /// Why it gets no further requests, if so.
+    pub(super) retired: Cell<Option<ConnectionEnd>>,
     /// When it was first seen without any, on the worker's clock.
     idle_since_ms: Cell<Option<u64>>,
     pub(super) lifetime: RefCell<Box<Lifetime>>,
@@ -38,22 +50,20 @@ impl Connection {
     /// Opens a connection. It stands when the endpoint has said what it allows, which only one that speaks HTTP/2 does: until
     /// then no request is lost on it.
     pub(super) async fn open(worker: &Worker, endpoint: &LocalEndpoint, timeout: Duration) -> Result<Self, NotOpened> {
-        let stream = send::dial(endpoint, worker, timeout).await?;
-        let started = tokio::time::timeout(timeout, Self::start(worker, endpoint, stream)).await;
-        match started {
-            Ok(Some(connection)) => Ok(connection),
-            Ok(None) => Err(NotOpened::Endpoint(RequestError::Connect)),
-            Err(_) => Err(NotOpened::Endpoint(RequestError::ConnectTimeout)),
-        }
+        let opening = async {
+            let stream = send::dial(endpoint, worker, timeout).await?;
+            let started = Self::start(worker, endpoint, stream).await;
+            started.ok_or(NotOpened::Endpoint(RequestError::Connect))
+        };
+        let opened = tokio::time::timeout(timeout, opening).await;
+        opened.unwrap_or(Err(NotOpened::Endpoint(RequestError::ConnectTimeout)))
     }
 
     async fn start(worker: &Worker, endpoint: &LocalEndpoint, stream: TcpStream) -> Option<Self> {
         let lifetime = RefCell::new(Box::new(Lifetime::begin(worker, endpoint)));
         let io = EndpointIo::shared(stream);
-        let wire = io.wire();
-        let mut builder = worker.http2_client.clone();
-        builder.keep_alive_interval(endpoint.pool.rules().ping);
-        let (sender, connection) = builder.handshake(TokioIo::new(io)).await.ok()?;
+        let (wire, newest) = (io.wire(), NewestLent::default());
+        let (sender, connection) = builder(&endpoint.pool.rules(), &newest).handshake(TokioIo::new(io)).await.ok()?;
         let driven = Rc::new(RefCell::new(Some(connection)));
         let driver = Rc::clone(&driven);
         let mut driving = tokio::task::spawn_local(poll_fn(move |cx| {
@@ -64,11 +74,22 @@ impl Connection {
             }
             polled.map(drop)
         }));
-        let connection = Self { sender, driven, taken: Cell::new(0), idle_since_ms: Cell::new(None), lifetime };
+        let connection = Self {
+            sender,
+            driven,
+            wire,
+            newest,
+            taken: Cell::new(0),
+            resets: Cell::new(0),
+            has_answered: Cell::new(false),
+            retired: Cell::new(None),
+            idle_since_ms: Cell::new(None),
+            lifetime,
+        };
         poll_fn(|cx| match connection.most_streams() {
             _ if Pin::new(&mut driving).poll(cx).is_ready() => Poll::Ready(None),
             0 => {
-                wire.wake_with_bytes(cx.waker());
+                connection.wire.wake_with_bytes(cx.waker());
                 Poll::Pending
             }
             _ => Poll::Ready(Some(())),
@@ -113,33 +134,42 @@ impl Connection {
         self.taken.set(self.taken.get() - 1);
     }
 
+    /// Whether so many of its requests were taken back that the endpoint may take it for an attack, and end it for all. Any
+    /// client can have that done to requests of others.
+    pub(super) fn is_worn(&self) -> bool {
+        let resets = self.resets.get();
+        resets >= MANY_RESETS && resets > self.lifetime.borrow().served() / 2
+    }
+
     pub(super) fn ends(&self, end: ConnectionEnd) {
         self.lifetime.borrow_mut().ends(end);
     }
 }
 
-/// Runs what belongs to a connection on the worker's own thread.
-#[derive(Clone, Copy)]
-pub(crate) struct Local;
+/// Runs what belongs to a connection on the worker's own thread, and tells a body which task sends it.
+#[derive(Clone)]
+struct Local(NewestLent);
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        let task = tokio::task::spawn_local(future);
+        self.0.is_sent_by(&task.abort_handle());
     }
 }
 
 /// The client side of hyper's HTTP/2 as Serin uses it.
-pub(crate) fn builder() -> Builder<Local> {
-    let mut builder = Builder::new(Local);
+fn builder(rules: &Connections, newest: &NewestLent) -> Builder<Local> {
+    let mut builder = Builder::new(Local(newest.clone()));
     builder
         .timer(TokioTimer::new())
         // Nothing is sent before the endpoint has said how many it takes.
         .initial_max_send_streams(0)
         .max_header_list_size(MAX_HEADER_LIST)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size((rules.max_streams.saturating_mul(WINDOW_PER_STREAM)).min(MAX_WINDOW))
         .max_send_buf_size(SEND_BUFFER)
         .max_local_error_reset_streams(None)
+        .keep_alive_interval(rules.ping)
         .keep_alive_timeout(PING_TIMEOUT);
     builder
 }
@@ -150,11 +180,20 @@ const MAX_HEADER_LIST: u32 = MAX_HEAD as u32 + (8 << 10);
 /// How much of a response may wait for its client, in bytes.
 const STREAM_WINDOW: u32 = 64 << 10;
 
-/// And how much of all responses of a connection. Sixteen may stand still before others have to wait for them.
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// What each stream adds to the window of its connection, in bytes: more than it can use, so that responses that nobody reads
+/// never keep others waiting. h2 ends a connection on which too many small frames wait to be read: it counts what each lacks of
+/// 256 bytes, and allows for half of that window. With this, all streams may be full of messages of eight bytes.
+const WINDOW_PER_STREAM: u32 = 4 << 20;
+
+/// The largest window there is (RFC 9113 §6.9.1).
+const MAX_WINDOW: u32 = (1 << 31) - 1;
 
 /// How much of a request's body is given to a stream ahead of what the endpoint has taken, in bytes.
 const SEND_BUFFER: usize = 48 << 10;
+
+/// So many requests of a connection may be taken back before it matters whether they are most of them. Servers that count end
+/// connections after some hundreds.
+const MANY_RESETS: u32 = 100;
 
 /// How long an endpoint may take to answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(15);

@@ -9,6 +9,5 @@ mod head;
 mod stream;
 mod streams;
 
-pub(crate) use connection::{Local, builder};
 pub(super) use stream::Stream;
 pub(super) use streams::Streams;

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::Stream;
 use super::connection::Connection;
+use crate::data_path::error::RequestError;
 use crate::data_path::upstream::{LocalEndpoint, NotOpened};
 use crate::snapshot::ConnectionEnd;
 use crate::worker::Worker;
@@ -25,8 +26,15 @@ pub(in crate::data_path::upstream) struct Streams {
     waiting: Cell<u32>,
     /// How many requests the connection opened last can carry; 0 before the first.
     room: Cell<u32>,
+    /// How many openings have begun, and which was the newest one when a request was last told that they fail.
+    openings: Cell<u64>,
+    told_at: Cell<u64>,
     /// How many openings have failed, and how the last one did.
     failures: Cell<(u64, Option<NotOpened>)>,
+    /// Until when no connection is opened besides those there are, on the worker's clock.
+    rests_until_ms: Cell<u64>,
+    /// Connections that ended before they had carried a request to its answer.
+    stillborn: Cell<u64>,
     changed: Notify,
 }
 
@@ -46,31 +54,61 @@ impl Streams {
         Some(Stream::begin(Rc::clone(connection), Rc::clone(endpoint)))
     }
 
-    /// A place for one request. `timeout` is for a connection that has to be opened first.
+    /// A place for one request, within `timeout`.
     ///
     /// # Errors
-    /// None could be opened since the request came.
+    /// There is no connection, and none could be opened since the request came; or all have been full for so long.
     pub(in crate::data_path::upstream) async fn wait(
         endpoint: &Rc<LocalEndpoint>,
         worker: &Rc<Worker>,
         timeout: Duration,
     ) -> Result<Stream, NotOpened> {
         let streams = &endpoint.pool.streams;
-        let (failures, _) = streams.failures.get();
-        let _waiting = Waiting::begin(&streams.waiting);
+        match tokio::time::timeout(timeout, streams.place(endpoint, worker, timeout)).await {
+            Ok(Err(failure)) => Err(streams.tell(failure)),
+            Ok(Ok(stream)) => Ok(stream),
+            Err(_) if streams.is_empty() => Err(streams.tell(NotOpened::Endpoint(RequestError::ConnectTimeout))),
+            Err(_) => Err(NotOpened::Full),
+        }
+    }
+
+    async fn place(
+        &self,
+        endpoint: &Rc<LocalEndpoint>,
+        worker: &Rc<Worker>,
+        timeout: Duration,
+    ) -> Result<Stream, NotOpened> {
+        let (mut failures, stillborn) = (self.failures.get().0, self.stillborn.get());
+        let _waiting = Waiting::begin(&self.waiting);
         loop {
-            if let Some(stream) = streams.take(endpoint, worker.clock.now_ms()) {
+            let now_ms = worker.clock.now_ms();
+            if let Some(stream) = self.take(endpoint, now_ms) {
                 return Ok(stream);
             }
-            if let (now, Some(failure)) = streams.failures.get()
-                && now != failures
-            {
+            let (now, failure) = self.failures.get();
+            if let Some(failure) = failure.filter(|_| now != failures && self.is_empty()) {
                 return Err(failure);
             }
-            if streams.needs_another() {
+            failures = now;
+            if self.stillborn.get() - stillborn >= MAX_STILLBORN {
+                return Err(NotOpened::Endpoint(RequestError::Connect));
+            }
+            if self.needs_another(now_ms) {
                 Self::begin_opening(endpoint, worker, timeout);
             }
-            streams.changed.notified().await;
+            // Or until it is time to try another one.
+            tokio::time::timeout(REST, self.changed.notified()).await.ok();
+        }
+    }
+
+    /// Tells a request that no connection could be opened. However many wait for one, its failing is held against the endpoint
+    /// once.
+    fn tell(&self, failure: NotOpened) -> NotOpened {
+        match failure {
+            NotOpened::Endpoint(error) if self.told_at.replace(self.openings.get()) == self.openings.get() => {
+                NotOpened::Told(error)
+            }
+            failure => failure,
         }
     }
 
@@ -110,16 +148,23 @@ impl Streams {
         });
         if let Err(failure) = result {
             streams.failures.set((streams.failures.get().0 + 1, Some(failure)));
+            streams.rests_until_ms.set(worker.clock.now_ms() + REST.as_millis() as u64);
         }
         streams.changed.notify_waiters();
         result
     }
 
     /// Whether those that are being opened will not carry all that wait.
-    fn needs_another(&self) -> bool {
-        let (opening, room) = (self.opening.get(), self.room.get());
+    fn needs_another(&self, now_ms: u64) -> bool {
+        let (opening, room, open) = (self.opening.get(), self.room.get(), self.connections.borrow().len());
         let is_enough = opening > 0 && (room == 0 || self.waiting.get() <= opening.saturating_mul(room));
-        !is_enough && self.connections.borrow().len() + (opening as usize) < MAX_CONNECTIONS
+        let rests = open > 0 && now_ms < self.rests_until_ms.get();
+        !is_enough && !rests && open + (opening as usize) < MAX_CONNECTIONS
+    }
+
+    /// Whether there is no connection.
+    pub(in crate::data_path::upstream) fn is_empty(&self) -> bool {
+        self.connections.borrow().is_empty()
     }
 
     /// A request has left its place.
@@ -130,8 +175,13 @@ impl Streams {
     /// Lets go of connections that take no more requests. What is under way there goes on.
     pub(in crate::data_path::upstream) fn tidy(&self, rules: &Connections, now_ms: u64) {
         self.connections.borrow_mut().retain(|connection| {
-            let end = over(connection, rules, now_ms);
-            end.inspect(|end| connection.ends(*end)).is_none()
+            let Some(end) = over(connection, rules, now_ms) else { return true };
+            connection.ends(end);
+            // One whose first requests are under way may yet answer them.
+            if end == ConnectionEnd::Endpoint && !connection.has_answered.get() && connection.taken.get() == 0 {
+                self.stillborn.set(self.stillborn.get() + 1);
+            }
+            false
         });
     }
 
@@ -161,8 +211,14 @@ fn over(connection: &Connection, rules: &Connections, now_ms: u64) -> Option<Con
     if connection.sender.is_closed() {
         return Some(ConnectionEnd::Endpoint);
     }
+    if let Some(end) = connection.retired.get() {
+        return Some(end);
+    }
     if connection.taken.get() == 0 && connection.idle_ms(now_ms) >= rules.idle_timeout_ms {
         return Some(ConnectionEnd::IdleTimeout);
+    }
+    if connection.is_worn() {
+        return Some(ConnectionEnd::Broken);
     }
     connection.lifetime.borrow().spent(rules, now_ms)
 }
@@ -171,6 +227,8 @@ impl Opening {
     fn begin(endpoint: &Rc<LocalEndpoint>) -> Self {
         let opening = &endpoint.pool.streams.opening;
         opening.set(opening.get() + 1);
+        let openings = &endpoint.pool.streams.openings;
+        openings.set(openings.get() + 1);
         Self(Rc::clone(endpoint))
     }
 }
@@ -194,6 +252,13 @@ impl Drop for Waiting<'_> {
         self.0.set(self.0.get() - 1);
     }
 }
+
+/// How long no further connection is opened after one that failed, while there are others. Without any, requests that come
+/// try again at once, as they do where each has a connection of its own.
+const REST: Duration = Duration::from_secs(1);
+
+/// An endpoint that says farewell to a new connection may be about to restart; one that does so twice is none.
+const MAX_STILLBORN: u64 = 2;
 
 /// Connections from one worker to one endpoint. With fewer streams on each than requests for all, requests wait.
 const MAX_CONNECTIONS: usize = 64;
