@@ -121,7 +121,10 @@ impl Question {
             stay.attempt().into_iter().for_each(|attempt| attempt.start_clock(moment::now_us()));
             match upstream::send(&endpoint, exchange, request, tries > 1, self.connect).await {
                 Ok((answer, lease)) => return read(auth, exchange, stay, answer, lease).await,
-                Err(Unanswered { error, again }) => {
+                Err(Unanswered { error, again, is_told }) => {
+                    if is_told && let Some(attempt) = stay.attempt() {
+                        attempt.excuse();
+                    }
                     let (unsent, failed) = again.ok_or(error)?;
                     turn(exchange, &mut destination, stay, (error, failed), tries).ok_or(error)?;
                     (request, tries) = (unsent, tries + 1);
