@@ -137,7 +137,7 @@ const PROBLEMS: &[&str] = &[
     serin.yaml:4:29: upstreams.u.endpoints[0]: expected \"IP:PORT\" or {address: \"IP:PORT\", weight: 1} with a weight from 0 to 1000
     serin.yaml:4:66: upstreams.u.endpoints[1]: `10.0.0.1:0` has port 0
     serin.yaml:5:28: listeners.web.address: `nope` is not an address such as 127.0.0.1:8080 or [::]:8080
-    serin.yaml:5:34: listeners.web.foo: unknown field `foo`, expected one of `address`, `proxy_protocol`, `tls`
+    serin.yaml:5:34: listeners.web.foo: unknown field `foo`, expected one of `address`, `websocket_over_http2`, `proxy_protocol`, `tls`
     ",
     // Settings: those of the right type, the files they name, and the rule files too.
     "

@@ -15,6 +15,7 @@ pub struct Listener {
     address: SocketAddr,
     announcing: AddressSet,
     announced_are_secure: bool,
+    websocket_over_http2: bool,
     tls: Option<ListenerTls>,
 }
 
@@ -40,6 +41,7 @@ impl Listener {
             address: address?,
             announcing: announcing?.into_iter().collect(),
             announced_are_secure: spec.proxy_protocol.as_ref().is_some_and(|spec| spec.tls),
+            websocket_over_http2: spec.websocket_over_http2,
             tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
         })
     }
@@ -52,6 +54,11 @@ impl Listener {
     /// The address to bind; port 0 takes a free one.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether streams of HTTP/2 may become WebSockets.
+    pub fn takes_websocket_over_http2(&self) -> bool {
+        self.websocket_over_http2
     }
 
     /// Whether the clients of those connections speak TLS, whatever is said of them.

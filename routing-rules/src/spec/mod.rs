@@ -69,6 +69,10 @@ pub struct Spec {
 pub struct ListenerSpec {
     /// `IP:PORT` to bind, for example `127.0.0.1:8080` or `[::]:80`. Port 0 takes a free port.
     pub address: String,
+    /// Whether WebSockets are taken over streams of HTTP/2 (extended CONNECT), for the protocols that `upgrade` of the route allows.
+    /// Default `false`: browsers then open a connection of HTTP/1.1 for each.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub websocket_over_http2: bool,
     /// Whose connections begin with the PROXY protocol. Default: nobody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocolSpec>,

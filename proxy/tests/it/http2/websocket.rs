@@ -8,7 +8,7 @@ use serin_proxy::server::ConnectionLimits;
 use sha1::{Digest, Sha1};
 
 use super::echo;
-use crate::support::http2::{CANCEL, Frames, Stream, request};
+use crate::support::http2::{CANCEL, Frames, PROTOCOL_ERROR, Stream, request};
 use crate::support::{Origin, PATIENCE, Serin, Then, Visit, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -51,6 +51,24 @@ fn answering(head: &'static str) -> Origin {
     })
 }
 
+/// A listener that takes sockets over HTTP/2; `route` are more fields of the route.
+fn taking(origin: &Origin, route: &str, limits: ConnectionLimits) -> Serin {
+    let more = if route.is_empty() { String::new() } else { format!(", {route}") };
+    Serin::start_with(
+        &format!(
+            "listeners: {{web: {{address: \"127.0.0.1:0\", websocket_over_http2: true}}}}\n\
+             admin: {{address: \"127.0.0.1:0\"}}\nworkers: 1\n\
+             routes: {{all: {{upstream: app{more}}}}}\nupstreams: {{app: {{endpoints: [\"{}\"]}}}}\n",
+            origin.address()
+        ),
+        limits,
+    )
+}
+
+fn before(origin: &Origin) -> Serin {
+    taking(origin, "", ConnectionLimits::default())
+}
+
 fn ask(client: &mut Frames, stream: u32, protocol: &str) -> Stream {
     let [_, scheme, path, authority] = request("CONNECT", "/socket?a=b");
     let fields = [
@@ -72,7 +90,7 @@ fn ask(client: &mut Frames, stream: u32, protocol: &str) -> Stream {
 #[test]
 fn bytes_pass_both_ways_beside_other_requests() {
     let origin = websocket();
-    let serin = Serin::in_front_of(&origin, "");
+    let serin = before(&origin);
     let mut client = Frames::connect(serin.address());
     let answer = ask(&mut client, 1, "websocket");
     assert_eq!((answer.status, answer.has_ended), (Some(200), false));
@@ -104,7 +122,7 @@ fn bytes_pass_both_ways_beside_other_requests() {
 #[test]
 fn a_socket_ends_with_its_stream_and_with_its_connection() {
     let origin = websocket();
-    let serin = Serin::in_front_of(&origin, "");
+    let serin = before(&origin);
     let mut client = Frames::connect(serin.address());
     for stream in [1, 3] {
         assert_eq!(ask(&mut client, stream, "websocket").status, Some(200));
@@ -129,7 +147,7 @@ fn a_stream_that_is_taken_back_frees_an_endpoint_that_does_not_listen() {
         let _ = ends.lock().map(|ends| ends.recv());
         Ok(Then::Close)
     });
-    let serin = Serin::in_front_of(&origin, "");
+    let serin = before(&origin);
     let mut client = Frames::connect(serin.address());
     for stream in [1, 3] {
         assert_eq!(ask(&mut client, stream, "websocket").status, Some(200));
@@ -148,7 +166,7 @@ fn a_stream_that_is_taken_back_frees_an_endpoint_that_does_not_listen() {
 fn a_quiet_socket_is_not_a_stalled_answer() {
     let origin = websocket();
     let limits = ConnectionLimits { stream_stall_ms: 200, idle_ms: 200, ..ConnectionLimits::default() };
-    let serin = Serin::in_front_of_with(&origin, "timeouts: {tunnel_idle: 2s}", limits);
+    let serin = taking(&origin, "timeouts: {tunnel_idle: 2s}", limits);
     let mut client = Frames::connect(serin.address());
     assert_eq!(ask(&mut client, 1, "websocket").status, Some(200));
     assert!(!client.comes(SECOND, |seen| seen.streams[&1].is_over() || seen.is_over));
@@ -175,7 +193,7 @@ fn an_answer_that_does_not_switch_never_looks_as_if_it_did() {
     ];
     for (head, status) in cases {
         let origin = answering(head);
-        let serin = Serin::in_front_of(&origin, "");
+        let serin = before(&origin);
         let mut client = Frames::connect(serin.address());
         ask(&mut client, 1, "websocket");
         let answer = client.answer(1);
@@ -186,7 +204,16 @@ fn an_answer_that_does_not_switch_never_looks_as_if_it_did() {
 
 #[test]
 fn what_the_route_does_not_allow_is_refused_and_nothing_else() {
-    let (origin, serin) = echo();
+    let (origin, without) = echo();
+    let mut client = Frames::connect(without.address());
+    let unasked = ask(&mut client, 1, "websocket");
+    assert_eq!(
+        (unasked.status, unasked.reset),
+        (None, Some(PROTOCOL_ERROR)),
+        "a listener does not take them by itself"
+    );
+    assert_eq!(client.seen.settings.get(&8), None);
+    let serin = before(&origin);
     let mut client = Frames::connect(serin.address());
     assert_eq!(ask(&mut client, 1, "connect-udp").status, Some(405));
     client.head(3, &[(":method", "CONNECT"), (":authority", "a.test:443")], false);
@@ -199,7 +226,7 @@ fn what_the_route_does_not_allow_is_refused_and_nothing_else() {
     let mut client = Frames::connect(serin.address());
     client.get(1, "/");
     assert_eq!(client.answer(1).status, Some(200));
-    let without = Serin::in_front_of(&origin, "upgrade: []");
+    let without = taking(&origin, "upgrade: []", ConnectionLimits::default());
     let mut client = Frames::connect(without.address());
     assert_eq!(ask(&mut client, 1, "websocket").status, Some(405));
     client.get(3, "/");

@@ -26,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use super::{ConnectionState, Order, linger};
 use crate::data_path::deadline::Registered;
 use crate::data_path::request;
+use crate::snapshot::Listening;
 use crate::worker::Worker;
 
 pub(super) use handing::begin;
@@ -60,7 +61,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     let source = is_one_client.then(|| worker.http2.source(state.peer));
     let wire = Rc::new(Wire::new(stream, Meter::of(source), &state, &worker.clock));
     let service = service_fn(|request| request::serve(&worker, &state, request));
-    let mut connection = builder(OwnTasks(Rc::clone(&state))).serve_connection(Wire::io(&wire, unread), service);
+    let takes_websocket = |_: &_, listening: &Listening| listening.rules.takes_websocket_over_http2();
+    let takes_websocket = state.listener.in_force(&worker.snapshot(), takes_websocket).unwrap_or_default();
+    let builder = builder(OwnTasks(Rc::clone(&state)), takes_websocket);
+    let mut connection = builder.serve_connection(Wire::io(&wire, unread), service);
     if state.is_draining() {
         // It was told to before it was known to be one of HTTP/2.
         state.order(Order::Drain);
@@ -142,11 +146,13 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for OwnTasks {
 }
 
 /// The server side of hyper as Serin uses it.
-fn builder(tasks: OwnTasks) -> Builder<OwnTasks> {
+fn builder(tasks: OwnTasks, takes_websocket: bool) -> Builder<OwnTasks> {
     let mut builder = Builder::new(tasks);
+    if takes_websocket {
+        // RFC 8441 §3.
+        builder.enable_connect_protocol();
+    }
     builder
-        // WebSocket (RFC 8441).
-        .enable_connect_protocol()
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_LIST)
         .initial_stream_window_size(STREAM_WINDOW)
