@@ -196,7 +196,7 @@ fn text(bytes: Vec<u8>) -> Content {
     })
 }
 
-/// What a file holds that need not be text: if it is none, in base64 behind [`BINARY`].
+/// What a file holds that need not be text: if it is none, in base64 behind a mark.
 pub fn read_named(path: &Path) -> Result<Arc<str>, String> {
     read(path, MAX_NAMED, armoured).1
 }
