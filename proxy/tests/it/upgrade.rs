@@ -20,7 +20,7 @@ const ASK: [(&str, &str); 4] = [
 ];
 
 /// Passes everything back; when the other side has ended, says so and ends too.
-fn echo_tunnel(visit: &mut Visit<'_>) -> std::io::Result<Then> {
+pub(crate) fn echo_tunnel(visit: &mut Visit<'_>) -> std::io::Result<Then> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         match visit.read_some(&mut buffer)? {

@@ -10,6 +10,7 @@ use sha1::{Digest, Sha1};
 use super::echo;
 use crate::support::http2::{CANCEL, Frames, PROTOCOL_ERROR, Stream, request};
 use crate::support::{Origin, PATIENCE, Serin, Then, Visit, eventually};
+use crate::upgrade::echo_tunnel;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -31,16 +32,7 @@ fn websocket() -> Origin {
             return visit.answer(200, &[], b"no socket").map(|_| Then::Keep);
         }
         accept(visit)?;
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            match visit.read_some(&mut buffer)? {
-                0 => {
-                    visit.write("bye")?;
-                    return Ok(Then::Close);
-                }
-                count => visit.write(&buffer[..count])?,
-            }
-        }
+        echo_tunnel(visit)
     })
 }
 

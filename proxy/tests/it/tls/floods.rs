@@ -8,9 +8,9 @@ use super::{Authority, Browser, rules};
 use crate::support::control::{Program, tireless_endpoint};
 use crate::support::{Client, PATIENCE, eventually};
 
-/// Whoever leaves our answer lying is in nobody's way for long.
-#[test]
-fn hellos_that_are_repeated_do_not_keep_others_out() {
+/// A proxy for `a.test` that has few descriptors, and the folder that it needs: a worker has 225 connections with that, and a quarter of
+/// them in handshakes.
+fn short_of_descriptors() -> (tempfile::TempDir, Program) {
     let pair = Authority::new("any").sign(&["a.test"]);
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (name, text) in pair.files("a") {
@@ -20,6 +20,13 @@ fn hellos_that_are_repeated_do_not_keep_others_out() {
     let certificates = "{a: {hosts: [a.test], cert_file: a.crt, key_file: a.key}}";
     std::fs::write(&config, rules(tireless_endpoint("app"), "{}", certificates)).expect("room");
     let program = Program::start_with_descriptors(&config, 400);
+    (folder, program)
+}
+
+/// Whoever leaves our answer lying is in nobody's way for long.
+#[test]
+fn hellos_that_are_repeated_do_not_keep_others_out() {
+    let (_folder, program) = short_of_descriptors();
     let address = program.address("secure");
     let hello = Browser::new().hello("a.test");
     let stalled: Vec<TcpStream> = (0..80)
@@ -38,16 +45,7 @@ fn hellos_that_are_repeated_do_not_keep_others_out() {
 
 #[test]
 fn of_the_silent_the_oldest_go_and_whoever_speaks_is_served() {
-    let pair = Authority::new("any").sign(&["a.test"]);
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    for (name, text) in pair.files("a") {
-        std::fs::write(folder.path().join(name), text).expect("room");
-    }
-    let config = folder.path().join("serin.yaml");
-    let certificates = "{a: {hosts: [a.test], cert_file: a.crt, key_file: a.key}}";
-    std::fs::write(&config, rules(tireless_endpoint("app"), "{}", certificates)).expect("room");
-    // A worker has 225 connections with that, and a quarter of them in handshakes.
-    let program = Program::start_with_descriptors(&config, 400);
+    let (_folder, program) = short_of_descriptors();
     let address = program.address("secure");
     let mut silent: Vec<Client> = Vec::new();
     for _ in 0..200 {

@@ -172,41 +172,8 @@ fn the_protocol_may_change_while_requests_are_under_way() {
     assert_eq!(serin.client().get("/").text(), "served");
 }
 
-/// One client that reads nothing keeps its own response back and no other.
-#[test]
-fn a_slow_client_holds_back_its_own_response_only() {
-    let sent = Arc::new(Mutex::new(0usize));
-    let counted = Arc::clone(&sent);
-    let origin = Http2Origin::start(move |mut call| {
-        let sent = Arc::clone(&counted);
-        async move {
-            if call.path() != "/large" {
-                return call.answer(200, &[], b"served");
-            }
-            let mut answer = call.begin(200, &[], false);
-            for _ in 0..1_000 {
-                answer.reserve_capacity(16_000);
-                let Some(Ok(room)) = std::future::poll_fn(|cx| answer.poll_capacity(cx)).await else { return };
-                *sent.lock().unwrap() += room;
-                answer.send_data(vec![b'x'; room].into(), false).unwrap();
-            }
-        }
-    });
-    let serin = serving(origin.address());
-    let mut slow = Frames::that_takes(serin.address(), 0);
-    slow.get(1, "/large");
-    slow.until("the head", |seen| seen.streams.get(&1).is_some_and(|stream| stream.status.is_some()));
-    (0..50).for_each(|_| assert_eq!(serin.client().get("/").text(), "served"));
-    // Its window, and what was given on: as much again and a frame.
-    assert!(*sent.lock().unwrap() <= 3 * (64 << 10), "{}", sent.lock().unwrap());
-    assert_eq!(origin.log().accepted, 1);
-}
-
-/// Their windows are used up, and that of the connection is not.
-#[test]
-fn any_number_of_slow_clients_hold_back_their_own_responses_only() {
-    const READERS: usize = 40;
-    const WINDOW: usize = 64 << 10;
+/// An endpoint that answers `/large` without end, and counts how many bytes of it there was room for.
+fn endless() -> (Http2Origin, Arc<Mutex<usize>>) {
     let sent = Arc::new(Mutex::new(0usize));
     let counted = Arc::clone(&sent);
     let origin = Http2Origin::start(move |mut call| {
@@ -224,6 +191,29 @@ fn any_number_of_slow_clients_hold_back_their_own_responses_only() {
             }
         }
     });
+    (origin, sent)
+}
+
+/// One client that reads nothing keeps its own response back and no other.
+#[test]
+fn a_slow_client_holds_back_its_own_response_only() {
+    let (origin, sent) = endless();
+    let serin = serving(origin.address());
+    let mut slow = Frames::that_takes(serin.address(), 0);
+    slow.get(1, "/large");
+    slow.until("the head", |seen| seen.streams.get(&1).is_some_and(|stream| stream.status.is_some()));
+    (0..50).for_each(|_| assert_eq!(serin.client().get("/").text(), "served"));
+    // Its window, and what was given on: as much again and a frame.
+    assert!(*sent.lock().unwrap() <= 3 * (64 << 10), "{}", sent.lock().unwrap());
+    assert_eq!(origin.log().accepted, 1);
+}
+
+/// Their windows are used up, and that of the connection is not.
+#[test]
+fn any_number_of_slow_clients_hold_back_their_own_responses_only() {
+    const READERS: usize = 40;
+    const WINDOW: usize = 64 << 10;
+    let (origin, sent) = endless();
     let serin = serving(origin.address());
     let mut slow = Frames::that_takes(serin.address(), 0);
     (0..READERS as u32).for_each(|number| slow.get(2 * number + 1, "/large"));

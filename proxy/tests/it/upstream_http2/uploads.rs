@@ -26,9 +26,9 @@ fn get(serin: &Serin) -> Receiver<String> {
     said
 }
 
-/// The stream would be there for as long as the connection, and take the place of another.
-#[test]
-fn an_upload_that_the_endpoint_does_not_take_ends_with_its_client() {
+/// Uploads that an endpoint answers so and does not take: their streams end by what their clients do, who may stay; or they would be
+/// there for as long as the connection, and take the places of others.
+fn assert_uploads_end(status: &str, is_all: bool, act: impl Fn(Client) -> Option<Client>) {
     let listener = listener();
     let serin = serving(listener.local_addr().unwrap());
     let mut endpoint = None;
@@ -37,9 +37,8 @@ fn an_upload_that_the_endpoint_does_not_take_ends_with_its_client() {
         client.send(UPLOAD);
         let endpoint = endpoint.get_or_insert_with(|| Frames::accept(&listener, &TWO_WITHOUT_BODIES));
         endpoint.until("the request", |seen| seen.streams.contains_key(&stream));
-        endpoint.head(stream, &[(":status", "200")], false);
-        assert!(client.hears_within(PATIENCE));
-        client.reset();
+        endpoint.head(stream, &[(":status", status)], is_all);
+        let _stays = act(client);
         endpoint.until("its end", |seen| seen.streams[&stream].reset == Some(CANCEL));
     }
     let (mut endpoint, said) = (endpoint.expect("it was asked"), get(&serin));
@@ -49,23 +48,20 @@ fn an_upload_that_the_endpoint_does_not_take_ends_with_its_client() {
 }
 
 #[test]
+fn an_upload_that_the_endpoint_does_not_take_ends_with_its_client() {
+    assert_uploads_end("200", false, |mut client| {
+        assert!(client.hears_within(PATIENCE));
+        client.reset();
+        None
+    });
+}
+
+#[test]
 fn an_upload_that_was_answered_early_ends_though_the_endpoint_does_not_say_so() {
-    let listener = listener();
-    let serin = serving(listener.local_addr().unwrap());
-    let mut endpoint = None;
-    for stream in [1, 3, 5] {
-        let mut client = serin.client();
-        client.send(UPLOAD);
-        let endpoint = endpoint.get_or_insert_with(|| Frames::accept(&listener, &TWO_WITHOUT_BODIES));
-        endpoint.until("the request", |seen| seen.streams.contains_key(&stream));
-        endpoint.head(stream, &[(":status", "404")], true);
+    assert_uploads_end("404", true, |mut client| {
         assert_eq!(client.reply().status, 404);
-        endpoint.until("its end", |seen| seen.streams[&stream].reset == Some(CANCEL));
-    }
-    let (mut endpoint, said) = (endpoint.expect("it was asked"), get(&serin));
-    endpoint.until("a request", |seen| seen.streams.get(&7).is_some_and(|stream| stream.has_ended));
-    endpoint.serve(7, b"served");
-    assert_eq!(said.recv_timeout(PATIENCE).unwrap(), "200 served");
+        Some(client)
+    });
 }
 
 /// There is no such thing as a head without a field.
