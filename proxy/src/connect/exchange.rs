@@ -3,9 +3,9 @@
 use std::error::Error;
 use std::pin::pin;
 
-use http::uri::Scheme;
-use http::{Request, Response};
-use http::{Uri, header};
+use http::request::Parts;
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri, header};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -25,19 +25,11 @@ where
     builder.max_buf_size(MOST_HEAD);
     let opened = builder.handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = opened.map_err(|error| format!("no connection: {error}"))?;
-    let answer = pin!(async {
+    finish(connection, async {
         let response = sender.send_request(request).await.map_err(|error| format!("no answer: {error}"))?;
         read(response).await
-    });
-    // The connection may be over before all of its answer has been read, and never says more than the answer does.
-    let drive = pin!(async {
-        let _ = connection.await;
-        std::future::pending().await
-    });
-    tokio::select! {
-        answered = answer => answered,
-        answered = drive => answered,
-    }
+    })
+    .await
 }
 
 /// As [`exchange`], in HTTP/2 without TLS. The request is as for HTTP/1.
@@ -54,30 +46,42 @@ where
     builder.max_header_list_size(MOST_HEAD as u32);
     let opened = builder.handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = opened.map_err(|error| format!("no connection: {error}"))?;
-    let request = with_authority(request).map_err(|error| format!("no request: {error}"))?;
-    let answer = pin!(async {
+    let (mut head, body) = request.into_parts();
+    head.headers.remove(header::CONNECTION);
+    name_authority(&mut head).map_err(|error| format!("no request: {error}"))?;
+    let request = Request::from_parts(head, body);
+    finish(connection, async {
         let response = sender.send_request(request).await.map_err(|error| format!("no answer: {error}"))?;
         read(response).await
-    });
+    })
+    .await
+}
+
+/// Drives a connection until its answer has been read.
+async fn finish<T>(connection: impl Future, answer: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    // The connection may be over before all of its answer has been read, and never says more than the answer does.
     let drive = pin!(async {
-        let _ = connection.await;
+        connection.await;
         std::future::pending().await
     });
     tokio::select! {
-        answered = answer => answered,
+        answered = pin!(answer) => answered,
         answered = drive => answered,
     }
 }
 
-fn with_authority<B>(request: Request<B>) -> Result<Request<B>, http::Error> {
-    let (mut head, body) = request.into_parts();
+/// Has a head name its host as HTTP/2 does (RFC 9113 §8.3.1), without TLS.
+///
+/// # Errors
+/// `Host` is no authority.
+pub(crate) fn name_authority(head: &mut Parts) -> Result<(), http::Error> {
     let mut target = std::mem::take(&mut head.uri).into_parts();
-    head.headers.remove(header::CONNECTION);
+    target.scheme = Some(Scheme::HTTP);
     if let Some(host) = head.headers.remove(header::HOST) {
-        (target.scheme, target.authority) = (Some(Scheme::HTTP), Some(host.as_bytes().try_into()?));
+        target.authority = Some(Authority::try_from(host.as_bytes())?);
     }
     head.uri = Uri::from_parts(target)?;
-    Ok(Request::from_parts(head, body))
+    Ok(())
 }
 
 /// As much as a response to a client's request may have.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-pub(crate) use exchange::{exchange, exchange_http2};
+pub(crate) use exchange::{exchange, exchange_http2, name_authority};
 pub(crate) use liveness::Liveness;
 pub(crate) use write::poll_write_gathered;
 

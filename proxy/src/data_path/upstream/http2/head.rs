@@ -2,11 +2,11 @@
 //!
 //! Nothing is left of what speaks of a connection or frames a body there (RFC 9113 §8.2.2): frames do both.
 
+use http::Version;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::uri::{Authority, Scheme};
-use http::{Uri, Version};
 
+use crate::connect;
 use crate::data_path::grpc;
 
 /// Rewrites a head.
@@ -22,13 +22,7 @@ pub(super) fn in_terms_of_http2(head: &mut Parts) -> Result<(), http::Error> {
         // Its servers refuse who does not say so.
         head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    let mut target = std::mem::take(&mut head.uri).into_parts();
-    target.scheme = Some(Scheme::HTTP);
-    if let Some(host) = head.headers.remove(header::HOST) {
-        target.authority = Some(Authority::try_from(host.as_bytes())?);
-    }
-    head.uri = Uri::from_parts(target)?;
-    Ok(())
+    connect::name_authority(head)
 }
 
 #[cfg(test)]
