@@ -281,13 +281,13 @@ impl Relay {
         self.exchange.call_ended(None);
         if let Some(mut lease) = self.lease.take() {
             match self.exchange.is_request_complete() {
-                true if self.keep || self.is_shared => lease.keep(self.exchange.worker().clock.now_ms()),
+                true => lease.keep(self.keep, self.exchange.now_ms()),
                 // The stream is there as long as somebody reads what came of it.
                 false if self.is_shared => {
                     lease.stop_sending();
                     self.lease = Some(lease);
                 }
-                _ => {}
+                false => {}
             }
         }
         self.exchange.endpoint_done();

@@ -204,8 +204,8 @@ async fn read(
     let keep = response::check_framing(&mut head, seen)?;
     stay.answered(head.status, moment::now_us());
     let body = whole(body).await.map_err(|_| RequestError::ResponseCut)?;
-    if keep && body.is_some() {
-        lease.keep(exchange.now_ms());
+    if body.is_some() {
+        lease.keep(keep, exchange.now_ms());
     }
     Ok(match head.status.is_success() {
         true => Verdict::Pass(granted(auth, &head.headers)),

@@ -122,7 +122,7 @@ impl Visit {
     pub(super) async fn read(&mut self, worker: &Worker, answer: Answer, deadline: Instant) -> Mirrored {
         let Answer { body, lease, keep } = answer;
         match timeout_at(deadline, drop_body(body)).await {
-            Ok(Ok(Ending::Whole)) if keep || lease.is_shared() => lease.keep(worker.clock.now_ms()),
+            Ok(Ok(Ending::Whole)) => lease.keep(keep, worker.clock.now_ms()),
             Ok(Err(_)) => return self.fail(RequestError::ResponseCut),
             _ => {}
         }

@@ -179,11 +179,12 @@ impl Lease {
         }
     }
 
-    /// Keeps the connection for the next request. Only for a connection whose request and response are both at
-    /// their end; a lease that is dropped instead closes its connection, or resets its stream.
-    pub(crate) fn keep(self, now_ms: u64) {
+    /// Keeps the connection for the next request, if another may follow on it; on one that is shared others may in any case. Only when
+    /// request and response are both at their end: a lease that is dropped instead closes its connection, or resets its stream.
+    pub(crate) fn keep(self, may_follow: bool, now_ms: u64) {
         let (mut connection, endpoint) = match self.0 {
-            Leased::Own { connection, endpoint, .. } => (connection, endpoint),
+            Leased::Own { connection, endpoint, .. } if may_follow => (connection, endpoint),
+            Leased::Own { .. } => return,
             Leased::Shared(mut stream) => return stream.is_whole(),
         };
         connection.lifetime.count_request();
