@@ -11,11 +11,13 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use routing_rules::release::{Assignment, Bucket, Group, Moment};
 use routing_rules::request::RequestView;
+use routing_rules::retry::{self, Failed};
 use routing_rules::rules::{Override, Route};
 use routing_rules::table::{CompiledRelease, CompiledTarget, ReleaseId, RouteId, RouteMatch, UpstreamId};
 
 use super::error::RequestError;
 use super::upstream::{Admission, Attempt, GroupPass, LocalUpstream, Shut, Stay, Ticket, UpstreamPlace, Wants};
+use crate::moment;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::worker::{HeldSnapshot, Worker};
 
@@ -283,6 +285,32 @@ impl Destination {
     pub(crate) fn count_timeout(&self) {
         if let Some(ticket) = &self.ticket {
             ticket.door().timed_out();
+        }
+    }
+
+    /// Whether a request that failed at the endpoint of `attempt` is sent again: to another endpoint, or, where nothing else is left and
+    /// only a kept connection had been closed, to the same. What is nobody's fault is excused there.
+    pub(crate) fn turn(
+        &mut self,
+        attempt: &mut Attempt,
+        tried: &retry::Attempt,
+        is_late: bool,
+        worker: &Worker,
+        now_ms: u64,
+    ) -> Option<Attempt> {
+        if tried.failed == Failed::ReusedConnectionClosed {
+            attempt.excuse();
+        }
+        if is_late || !self.upstream.may_retry(tried, now_ms) {
+            return None;
+        }
+        // An endpoint may refuse a request that goes elsewhere, or comes again. One that refuses them all serves nobody.
+        if tried.failed.is_excused() {
+            attempt.excuse();
+        }
+        match self.choose_another(attempt, worker, moment::now_us()) {
+            None if tried.failed == Failed::Connect => None,
+            another => Some(another.unwrap_or_else(|| attempt.again())),
         }
     }
 

@@ -28,7 +28,7 @@ use crate::data_path::error::RequestError;
 use crate::data_path::headers::{self, Seen};
 use crate::data_path::request::{Exchange, Head, RequestBody};
 use crate::data_path::response::{self, ResponseBody};
-use crate::data_path::upstream::{self, Lease, Stay, Unanswered};
+use crate::data_path::upstream::{self, Attempt, Lease, Stay, Unanswered};
 use crate::moment;
 use crate::snapshot::Snapshot;
 
@@ -161,8 +161,7 @@ async fn wait(
     Ok(())
 }
 
-/// Turns to another endpoint; back to the same one if only a kept connection had been closed there. `None` if it is not to be tried
-/// again.
+/// Turns to another endpoint, or to the same again. `None` if it is not to be tried again.
 fn turn(
     exchange: &Exchange,
     destination: &mut Destination,
@@ -171,21 +170,13 @@ fn turn(
     tries: u32,
 ) -> Option<()> {
     let attempt = stay.attempt()?;
-    if failed.is_excused() {
-        attempt.excuse();
-    }
     let tried = retry::Attempt { failed, idempotent: true, replayable: true, response_seen: false, tries };
-    if !destination.upstream().may_retry(&tried, exchange.now_ms()) {
-        return None;
-    }
-    let another = destination.choose_another(attempt, exchange.worker(), moment::now_us());
+    let another = destination.turn(attempt, &tried, false, exchange.worker(), exchange.now_ms())?;
     if failed == Failed::Connect {
-        another.as_ref()?;
         attempt.failed(error, moment::now_us());
     }
-    let another = another.unwrap_or_else(|| attempt.again());
     stay.move_to(another);
-    stay.attempt().map(|attempt| attempt.count_retry())
+    stay.attempt().map(Attempt::count_retry)
 }
 
 /// Reads what the service says, to its end.

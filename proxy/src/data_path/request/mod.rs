@@ -35,7 +35,6 @@ use super::response::{self, ResponseBody};
 use super::tls::Secured;
 use super::tunnel::{self, Switching, Upgrade};
 use super::upstream::{self, Lease, Unanswered};
-use crate::moment;
 use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
@@ -157,8 +156,7 @@ async fn forward(
     Ok(respond(life, decision, upgrade, answer))
 }
 
-/// Turns to another endpoint with a request that may be sent again; back to the same one if only a kept connection had been
-/// closed there.
+/// Turns to another endpoint, or to the same again, with a request that may be sent again.
 fn retry(
     life: &Life,
     decision: &mut Decision,
@@ -166,27 +164,17 @@ fn retry(
     (request, failed): (Request<RequestBody>, Failed),
 ) -> Option<Request<RequestBody>> {
     let (exchange, destination) = (life.exchange(), &mut decision.destination);
-    if failed == Failed::ReusedConnectionClosed {
-        exchange.endpoint_excused();
-    }
-    let attempt = retry::Attempt {
+    let tried = retry::Attempt {
         failed,
         idempotent: request.method().is_idempotent(),
         replayable: true,
         response_seen: false,
         tries: exchange.retries() + 1,
     };
-    if exchange.expired().is_some() || !destination.upstream().may_retry(&attempt, exchange.now_ms()) {
-        return None;
-    }
-    // An endpoint may refuse a request that goes elsewhere, or comes again. One that refuses them all serves nobody.
-    if failed.is_excused() {
-        exchange.endpoint_excused();
-    }
-    let another = |attempt: &mut _| destination.choose_another(attempt, exchange.worker(), moment::now_us());
-    let another = exchange.with_attempt(another).flatten();
+    let (worker, is_late) = (exchange.worker(), exchange.expired().is_some());
+    let turn = |attempt: &mut _| destination.turn(attempt, &tried, is_late, worker, exchange.now_ms());
+    let another = exchange.with_attempt(turn).flatten()?;
     if failed == Failed::Connect {
-        another.as_ref()?;
         exchange.endpoint_failed(error);
     }
     exchange.retry_at(another);

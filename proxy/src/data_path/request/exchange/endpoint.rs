@@ -37,13 +37,11 @@ impl Exchange {
     }
 
     /// It goes to another endpoint, and no longer to the one before; or to the same again.
-    pub(crate) fn retry_at(&self, another: Option<Attempt>) {
+    pub(crate) fn retry_at(&self, attempt: Attempt) {
         self.retries.set(self.retries.get() + 1);
-        if let Some(attempt) = another.or_else(|| self.with_attempt(Attempt::again)) {
-            self.stay.borrow_mut().move_to(attempt);
-            self.with_attempt(Attempt::count_retry);
-            self.begin();
-        }
+        self.stay.borrow_mut().move_to(attempt);
+        self.with_attempt(Attempt::count_retry);
+        self.begin();
     }
 
     /// It goes to a second endpoint, too: it has been told all that the first one knows.
