@@ -14,6 +14,8 @@ pub enum Failed {
     /// A connection that had served before was closed or reset before any byte of a response: typically it was idle for
     /// longer than the endpoint allows, and the two messages crossed.
     ReusedConnectionClosed,
+    /// Such a connection was closed before anything of the request was written to it.
+    NotSent,
     /// The endpoint says that it has not looked at the request: REFUSED_STREAM, or a GOAWAY that names an earlier stream
     /// (RFC 9113 §8.7).
     NotProcessed,
@@ -28,9 +30,15 @@ pub enum Failed {
 }
 
 impl Failed {
-    /// Whether it says nothing of the endpoint: it had closed an idle connection, or has not looked at the request.
+    /// Whether an endpoint had closed an idle connection, for which nobody is to blame.
+    pub fn is_of_idle_connection(self) -> bool {
+        matches!(self, Self::ReusedConnectionClosed | Self::NotSent)
+    }
+
+    /// Whether it says nothing of the endpoint, if the request goes elsewhere or comes again: an idle connection was closed, or the endpoint
+    /// has not looked at the request.
     pub fn is_excused(self) -> bool {
-        matches!(self, Self::ReusedConnectionClosed | Self::NotProcessed)
+        self.is_of_idle_connection() || self == Self::NotProcessed
     }
 }
 
@@ -99,7 +107,7 @@ impl Attempt {
     pub fn verdict(&self, max_tries: u32) -> Verdict {
         let reason = match self.failed {
             _ if self.response_seen => return Verdict::GiveUp(Obstacle::ResponseSeen),
-            Failed::Connect => Reason::NothingSent,
+            Failed::Connect | Failed::NotSent => Reason::NothingSent,
             Failed::NotProcessed => Reason::NotProcessed,
             Failed::ReusedConnectionClosed if self.idempotent => Reason::Idempotent,
             Failed::ReusedConnectionClosed => return Verdict::GiveUp(Obstacle::NotIdempotent),

@@ -10,6 +10,7 @@ const FAILURES: &[(Failed, Verdict, Verdict)] = {
     &[
         (F::Connect, Retry(Reason::NothingSent), Retry(Reason::NothingSent)),
         (F::ReusedConnectionClosed, Retry(Reason::Idempotent), GiveUp(Obstacle::NotIdempotent)),
+        (F::NotSent, Retry(Reason::NothingSent), Retry(Reason::NothingSent)),
         (F::NotProcessed, Retry(Reason::NotProcessed), Retry(Reason::NotProcessed)),
         (F::NewConnectionClosed, NEVER, NEVER),
         (F::Timeout, NEVER, NEVER),

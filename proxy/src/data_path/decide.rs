@@ -298,7 +298,7 @@ impl Destination {
         worker: &Worker,
         now_ms: u64,
     ) -> Option<Attempt> {
-        if tried.failed == Failed::ReusedConnectionClosed {
+        if tried.failed.is_of_idle_connection() {
             attempt.excuse();
         }
         if is_late || !self.upstream.may_retry(tried, now_ms) {

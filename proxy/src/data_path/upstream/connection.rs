@@ -93,7 +93,7 @@ impl EndpointConnection {
             Err(failed) => failed,
         };
         let again = match failed.take_message() {
-            Some(unsent) => Some((unsent, Failed::NotProcessed)),
+            Some(unsent) => Some((unsent, Failed::NotSent)),
             None if may_repeat && self.wire.received() == received_before => {
                 reread(&self.wire.sent()).map(|request| (request, Failed::ReusedConnectionClosed))
             }
