@@ -22,6 +22,7 @@ pub mod saver;
 pub mod secret;
 pub mod source;
 pub mod state_dir;
+pub mod tickets;
 mod traffic;
 pub mod transfer;
 pub mod weights;

@@ -10,6 +10,7 @@ use super::Shared;
 use crate::control_path::decode::Problem;
 use crate::control_path::fleet::{Instance, Rejected};
 use crate::control_path::release::is_analysed;
+use crate::control_path::tickets::{self, TicketKeys};
 use crate::explain::DEVICE_TABLE_VERSION;
 
 /// Who this instance is.
@@ -25,6 +26,7 @@ pub(crate) struct Me {
 pub(super) struct Membership {
     shared: Arc<Shared>,
     swaps: watch::Receiver<()>,
+    ticket_keys: Arc<TicketKeys>,
     tasks: JoinSet<()>,
     leave: Option<oneshot::Sender<()>>,
 }
@@ -71,17 +73,23 @@ fn rejected(problem: &Problem) -> Rejected {
 
 impl Membership {
     /// Does not begin yet. `swaps` tells whenever the rules may be others.
-    pub(super) fn new(shared: Arc<Shared>, swaps: watch::Receiver<()>) -> Self {
-        Self { shared, swaps, tasks: JoinSet::new(), leave: None }
+    pub(super) fn new(shared: Arc<Shared>, swaps: watch::Receiver<()>, ticket_keys: Arc<TicketKeys>) -> Self {
+        Self { shared, swaps, ticket_keys, tasks: JoinSet::new(), leave: None }
     }
 
     /// Begins, on the runtime of the caller.
     pub(super) fn begin(&mut self) {
-        let Some(fleet) = self.shared.etcd.as_ref().map(|etcd| Arc::clone(&etcd.fleet)) else { return };
+        let Some(etcd) = &self.shared.etcd else { return };
+        let (fleet, cluster, ticket_keys) = (Arc::clone(&etcd.fleet), etcd.cluster(), Arc::clone(&self.ticket_keys));
         let (leave, left) = oneshot::channel();
         self.leave = Some(leave);
         let (say, says) = watch::channel(self.shared.instance().text().into());
-        self.tasks.spawn(async move { fleet.run(says, left).await });
+        self.tasks.spawn(async move {
+            tokio::select! {
+                never = tickets::share(ticket_keys, Arc::clone(&fleet), cluster) => match never {},
+                () = fleet.run(says, left) => {}
+            }
+        });
         self.tasks.spawn(go_on_saying(Arc::clone(&self.shared), say, self.swaps.clone()));
     }
 

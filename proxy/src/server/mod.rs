@@ -227,6 +227,7 @@ impl Server {
         let saver = state_dir.and_then(|state_dir| start::saver(state_dir, tell_failure.clone()));
         let publisher = Publisher::new(settings.clone(), assembler, Arc::clone(&snapshots), listeners, saver);
         let mut publisher = publisher.beside(&options.config);
+        let ticket_keys = publisher.ticket_keys();
         if let Some(catalog) = stored {
             publisher.restore(catalog);
         }
@@ -309,7 +310,7 @@ impl Server {
             rules,
             weights,
             probing: [health, discovery, steward, couriers],
-            fleet: Membership::new(Arc::clone(&shared), told),
+            fleet: Membership::new(Arc::clone(&shared), told, ticket_keys),
             etcd,
             sockets: held,
             admin,

@@ -318,7 +318,7 @@ fn an_order_to_end_does_not_wait_for_files_that_are_being_read() {
         weights: WeightsThread::start(Arc::clone(&shared.snapshots), unbounded_channel().0).unwrap(),
         probing: [(); 4].map(|()| std::thread::spawn(|| ())),
         etcd: None,
-        fleet: Membership::new(Arc::clone(&shared), watch::channel(()).1),
+        fleet: Membership::new(Arc::clone(&shared), watch::channel(()).1, Arc::default()),
         sockets: HeldSockets::default(),
         admin: None,
         inbox,

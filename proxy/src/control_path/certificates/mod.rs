@@ -21,6 +21,7 @@ use imbl::OrdMap;
 use routing_rules::rules::{self, ClientCertificates, HostPattern, Kind, Listener, Name, Pem, RuleSet};
 
 use super::source::Text;
+use super::tickets::TicketKeys;
 use crate::moment;
 use crate::snapshot::{Certificate, ClientPolicy, HostCertificates, ListenerTls, Listening, Tls};
 use held::{Content, Files, Held, HeldClients, hold, hold_clients};
@@ -61,6 +62,11 @@ impl Certificates {
     pub fn beside(main: &Path) -> Self {
         let folder = main.parent().unwrap_or(Path::new("")).to_owned();
         Self { folder: Arc::new(folder), ..Self::default() }
+    }
+
+    /// What tickets are sealed with.
+    pub fn ticket_keys(&self) -> Arc<TicketKeys> {
+        Arc::clone(&self.policies.ticket_keys)
     }
 
     /// What handshakes use.

@@ -1,8 +1,7 @@
 //! How to shake hands: one configuration for each kind of protocol and each thing asked of clients.
 //!
-//! Each has keys of its own for session tickets, so that nobody goes on with a session that began under other terms. They
-//! live as long as somebody asks for the same, and change every few hours. Where certificates of clients are asked for, no
-//! session goes on at all.
+//! Session tickets are sealed under the terms of each, so that nobody goes on with a session that began under others. Where
+//! certificates of clients are asked for, no session goes on at all.
 
 use std::sync::Arc;
 
@@ -15,12 +14,14 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::load;
+use crate::control_path::tickets::{TicketKeys, Tickets};
 use crate::snapshot::ClientPolicy;
 
 /// What is asked of clients, and how. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Policies {
     provider: Arc<CryptoProvider>,
+    pub(super) ticket_keys: Arc<TicketKeys>,
     verifiers: HashMap<ClientPolicy, Arc<dyn ClientCertVerifier>>,
     configs: HashMap<(TlsProtocol, Option<ClientPolicy>), Arc<ServerConfig>>,
     /// Those of before, from which whatever is still asked for is taken.
@@ -30,7 +31,8 @@ pub(super) struct Policies {
 impl Default for Policies {
     fn default() -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        Self { provider, verifiers: HashMap::new(), configs: HashMap::new(), before: None }
+        let ticket_keys = Arc::default();
+        Self { provider, ticket_keys, verifiers: HashMap::new(), configs: HashMap::new(), before: None }
     }
 }
 
@@ -38,7 +40,13 @@ impl Policies {
     /// Empty ones, to which these are known.
     pub(super) fn renewed(&self) -> Self {
         let before = Self { before: None, ..self.clone() };
-        Self { provider: Arc::clone(&self.provider), before: Some(Box::new(before)), ..Self::default() }
+        Self {
+            provider: Arc::clone(&self.provider),
+            ticket_keys: Arc::clone(&self.ticket_keys),
+            verifiers: HashMap::new(),
+            configs: HashMap::new(),
+            before: Some(Box::new(before)),
+        }
     }
 
     /// What is not asked for any more goes.
@@ -109,13 +117,19 @@ impl Policies {
         // Sessions are kept by clients, sealed; what is kept here would be of one process and have to be bounded.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         match asked {
-            None => config.ticketer = aws_lc_rs::Ticketer::new().map_err(in_words)?,
+            None => config.ticketer = Arc::new(Tickets::new(&self.ticket_keys, terms(protocol).as_bytes())),
             // A session would go on with the certificate in its ticket, which nobody looks at again, and each gives a new
             // ticket: who has come in once would stay for ever, long after the certificate has expired.
             Some(_) => config.send_tls13_tickets = 0,
         }
         Ok(config)
     }
+}
+
+/// What stands for what is spoken, the same in all processes.
+fn terms(protocol: &TlsProtocol) -> String {
+    let version = if protocol.is_13_only { "1.3" } else { "1.2" };
+    format!("{version} {}", protocol.cipher_suites.join(" "))
 }
 
 fn suite_name(suite: &tokio_rustls::rustls::SupportedCipherSuite) -> String {
@@ -136,13 +150,15 @@ mod tests {
     }
 
     #[test]
-    fn equal_terms_share_keys_for_tickets_and_others_do_not() {
+    fn equal_terms_share_tickets_and_others_do_not() {
         let mut policies = Policies::default();
         let (any, newest) = (TlsProtocol::default(), TlsProtocol { is_13_only: true, ..TlsProtocol::default() });
         let first = policies.config(&any, None).expect("a configuration");
         let mut later = policies.renewed();
         assert!(Arc::ptr_eq(&first, &later.config(&any, None).expect("the same")));
         let other = later.config(&newest, None).expect("a configuration");
-        assert!(!Arc::ptr_eq(&first.ticketer, &other.ticketer));
+        let ticket = first.ticketer.encrypt(b"session").expect("a ticket");
+        assert_eq!(first.ticketer.decrypt(&ticket).as_deref(), Some(&b"session"[..]));
+        assert_eq!(other.ticketer.decrypt(&ticket), None);
     }
 }

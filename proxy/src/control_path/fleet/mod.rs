@@ -9,14 +9,13 @@ mod instance;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use imbl::OrdMap;
 use tokio::sync::watch;
 
 use super::etcd::{Cluster, Heard, Held, Keys, LeasedKey, Mirror, Pace, Trouble, Value};
+use super::tickets::TICKET_KEYS;
 use analyses::Analyses;
 pub use analyses::KEPT_ANALYSES;
 pub use instance::{Instance, Listed, Rejected};
@@ -35,8 +34,10 @@ pub struct Fleet {
     id: Arc<str>,
     cluster: Cluster,
     instances: watch::Sender<Instances>,
-    leads: AtomicBool,
+    leads: watch::Sender<bool>,
     analyses: Analyses,
+    /// What is written of the keys for session tickets.
+    ticket_keys: watch::Sender<Option<Value>>,
 }
 
 /// How far the instances are with a revision.
@@ -158,8 +159,8 @@ pub async fn wait_for(cluster: Cluster, revision: i64, patience: Duration) -> Op
 impl Fleet {
     /// As this instance, which nobody knows yet.
     pub fn new(id: &str, cluster: Cluster) -> Self {
-        let (instances, leads, analyses) = (watch::Sender::default(), AtomicBool::new(false), Analyses::default());
-        Self { id: id.into(), cluster, instances, leads, analyses }
+        let (instances, leads, ticket_keys) = <(_, _, _)>::default();
+        Self { id: id.into(), cluster, instances, leads, analyses: Analyses::default(), ticket_keys }
     }
 
     /// This instance.
@@ -175,13 +176,27 @@ impl Fleet {
     /// Whether this is the one that leads. A process that was stopped may believe so for a moment after another has
     /// followed: what must not be done twice is written in a transaction that compares the key.
     pub fn leads(&self) -> bool {
-        self.leads.load(Relaxed)
+        *self.leads.borrow()
+    }
+
+    /// The same, to be told of changes.
+    pub fn leading(&self) -> watch::Receiver<bool> {
+        self.leads.subscribe()
+    }
+
+    /// What is written of the keys for session tickets, as it was heard last.
+    pub fn ticket_keys(&self) -> watch::Receiver<Option<Value>> {
+        self.ticket_keys.subscribe()
     }
 
     /// Takes what the keys of Serin say.
     pub fn hear(&self, keys: &Keys, changed: &BTreeSet<Arc<[u8]>>) {
         self.instances.send_if_modified(|instances| instances.take(self.cluster.prefix(), keys, changed));
         self.analyses.hear(self.cluster.prefix(), keys, changed);
+        let ticket_keys = [self.cluster.prefix(), TICKET_KEYS].concat();
+        if changed.contains(ticket_keys.as_bytes()) {
+            self.ticket_keys.send_replace(keys.entries.get(ticket_keys.as_bytes()).cloned());
+        }
     }
 
     /// What is kept of analyses, by release.
@@ -238,7 +253,7 @@ impl Fleet {
             never = self.call_when_vacant(&calls) => match never {},
             _ = leave => {}
         }
-        self.leads.store(false, Relaxed);
+        self.leads.send_replace(false);
         // Otherwise they go when their time is over.
         let (left, resigned) = tokio::join!(own.withdraw(LEAVING), office.withdraw(LEAVING));
         if let Err(trouble) = left.and(resigned) {
@@ -277,8 +292,8 @@ impl Fleet {
             Held::Lost | Held::Unsure { .. } => false,
             Held::Sure { .. } => led,
         };
-        self.leads.store(leads, Relaxed);
         if leads != led {
+            self.leads.send_replace(leads);
             tracing::info!(id = self.id(), "{}", if leads { "leads the fleet" } else { "no longer leads the fleet" });
         }
     }

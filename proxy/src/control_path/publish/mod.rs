@@ -28,6 +28,7 @@ use super::decode::Problem;
 use super::release::{Records, taken_back};
 use super::saver::Saver;
 use super::source::{Change, Text, Texts};
+use super::tickets::TicketKeys;
 use crate::settings::Settings;
 use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::thread;
@@ -118,6 +119,11 @@ impl Publisher {
     pub fn beside(mut self, main: &Path) -> Self {
         self.inputs.certificates = Certificates::beside(main);
         self
+    }
+
+    /// What session tickets are sealed with.
+    pub fn ticket_keys(&self) -> Arc<TicketKeys> {
+        self.inputs.certificates.ticket_keys()
     }
 
     /// Begins with stored rules, to be replaced by what the sources say.

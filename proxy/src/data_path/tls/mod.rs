@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::server::{Accepted, Acceptor};
-use tokio_rustls::rustls::{Error, ServerConfig};
+use tokio_rustls::rustls::{Error, HandshakeKind, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
@@ -38,6 +38,8 @@ pub(crate) use secured::Secured;
 pub(crate) enum HandshakeEnd {
     /// The client is served.
     Completed,
+    /// The client is served, and goes on with a session of before.
+    Resumed,
     /// There is no certificate for the host that was asked for.
     NoCertificate,
     /// What the client speaks on top is nothing that is spoken here.
@@ -60,8 +62,9 @@ pub(crate) enum HandshakeEnd {
 
 impl HandshakeEnd {
     /// All of them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Completed,
+        Self::Resumed,
         Self::NoCertificate,
         Self::NoProtocol,
         Self::Incompatible,
@@ -77,6 +80,7 @@ impl HandshakeEnd {
     pub(crate) fn token(self) -> &'static str {
         match self {
             Self::Completed => "completed",
+            Self::Resumed => "resumed",
             Self::NoCertificate => "no_certificate",
             Self::NoProtocol => "no_protocol",
             Self::Incompatible => "incompatible",
@@ -160,7 +164,9 @@ pub(crate) fn go_on(
         match shaken {
             Ok((stream, secured)) => {
                 drop(under_way);
-                worker.counters.handshake(HandshakeEnd::Completed);
+                let kind = stream.get_ref().1.handshake_kind();
+                let is_resumed = kind.is_some_and(|kind| matches!(kind, HandshakeKind::Resumed));
+                worker.counters.handshake(if is_resumed { HandshakeEnd::Resumed } else { HandshakeEnd::Completed });
                 serve(&worker, stream, secured, state, registered, place);
             }
             Err(Failed { end, socket }) => {

@@ -42,3 +42,41 @@ fn certificates_come_and_go_with_their_keys() {
     etcd.delete("/serin/certificates/a");
     eventually(PATIENCE, "none", || is_shown(&serin).is_err());
 }
+
+#[test]
+fn a_session_goes_on_at_another_instance_and_after_a_restart() {
+    let Some(etcd) = Etcd::start() else { return };
+    let pair = Authority::new("any").sign(&["a.test"]);
+    let value = serde_json::json!({"hosts": ["a.test"], "cert": pair.certificate, "key": pair.key});
+    etcd.put("/serin/certificates/a", value.to_string());
+    let origin = Origin::named("app");
+    let start = || {
+        Serin::start(&format!(
+            "listeners: {{secure: {{address: \"127.0.0.1:0\", tls: {{}}}}}}\nadmin: {{address: \"127.0.0.1:0\"}}\n\
+             sources: {{etcd: {}}}\nroutes: {{all: {{upstream: app}}}}\n\
+             upstreams: {{app: {{endpoints: [\"{}\"]}}}}\n",
+            etcd.source(),
+            origin.address()
+        ))
+    };
+    // Whoever does not know of it goes on with its own keys until it does.
+    let goes_on = |browser: &Browser, serin: &Serin| {
+        let mut page = browser.open(serin.address(), "a.test").expect("a connection");
+        assert_eq!(page.get("a.test").expect("an answer").body, "app");
+        page.is_resumed()
+    };
+    let (one, other) = (start(), start());
+    eventually(PATIENCE, "keys of the fleet", || {
+        let browser = Browser::new();
+        !goes_on(&browser, &one) && goes_on(&browser, &other)
+    });
+    let browser = Browser::new();
+    assert!(!goes_on(&browser, &one));
+    drop(one);
+    assert!(goes_on(&browser, &other));
+    drop(other);
+    let again = start();
+    eventually(PATIENCE, "the fleet is heard", || goes_on(&browser, &again));
+    let resumed = again.metric_of("serin_tls_handshakes_total", "\"resumed\"");
+    assert!(resumed >= 1.0, "{resumed}");
+}
