@@ -17,10 +17,6 @@ use super::response::ResponseBody;
 /// How a call went, as gRPC numbers it: 0 is good.
 pub(crate) type Code = u16;
 
-/// The fields behind an answer that say how the call went; they pass whatever a route says of trailers.
-pub(crate) const TRAILERS: [HeaderName; 3] =
-    [STATUS, HeaderName::from_static("grpc-message"), HeaderName::from_static("grpc-status-details-bin")];
-
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");

@@ -12,5 +12,6 @@ pub(crate) mod mirror;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod tls;
+pub(crate) mod trailers;
 pub(crate) mod tunnel;
 pub(crate) mod upstream;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -17,6 +17,7 @@ use super::error::{Blame, RequestError};
 use super::grpc;
 use super::headers::{self, Seen};
 use super::request::{Exchange, Life, trailer_names};
+use super::trailers::Trailers;
 use super::upstream::Lease;
 
 /// Largest response head of an endpoint in bytes; larger ones are a bad response.
@@ -44,7 +45,7 @@ struct Relay {
     rest: Bytes,
     piece: usize,
     exchange: Rc<Exchange>,
-    trailers: Box<[HeaderName]>,
+    trailers: Trailers,
     /// The connection the body comes from.
     lease: Option<Lease>,
     /// Whether other requests share it.
@@ -125,7 +126,10 @@ pub(crate) fn relay(
         rest: Bytes::new(),
         piece: if exchange.speaks_http2() { STREAM_PIECE } else { usize::MAX },
         exchange: Rc::clone(exchange),
-        trailers: trailers_of(exchange, &decision),
+        trailers: match exchange.is_call() {
+            true => Trailers::OfCall,
+            false => Trailers::Named(decision.route().trailers().into()),
+        },
         is_shared: lease.is_shared(),
         lease: Some(lease),
         keep,
@@ -143,15 +147,6 @@ pub(crate) fn relay(
     }
     let body = ResponseBody { source: Source::Endpoint(relay), life: None };
     Ok(attach(Response::from_parts(parts, body), life))
-}
-
-/// The trailer fields that may pass.
-fn trailers_of(exchange: &Exchange, decision: &Decision) -> Box<[HeaderName]> {
-    let names = decision.route().trailers();
-    match exchange.is_call() {
-        true => names.iter().filter(|name| !grpc::TRAILERS.contains(name)).cloned().chain(grpc::TRAILERS).collect(),
-        false => names.into(),
-    }
 }
 
 /// Refuses what must not be relayed and removes what is ambiguous (RFC 9112 §6.3). Returns whether the connection
@@ -355,7 +350,7 @@ impl Relay {
                         let trailers = frame.into_trailers().unwrap_or_default();
                         self.exchange.call_ended(Some(&trailers));
                         self.end();
-                        let trailers = super::request::allowed_trailers(&trailers, &self.trailers);
+                        let trailers = self.trailers.passing(trailers);
                         if trailers.is_empty() {
                             return Poll::Ready(None);
                         }

@@ -5,12 +5,14 @@
 
 pub mod canonical;
 mod cookies;
+mod trailers;
 
 use std::net::IpAddr;
 
 use http::{HeaderMap, Method};
 
 pub use cookies::cookie;
+pub use trailers::may_be_trailer;
 
 /// The facts of one request.
 #[derive(Clone, Copy)]

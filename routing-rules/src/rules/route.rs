@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 
 use super::address::parse_network;
 use super::filter::{editable, filters};
@@ -15,6 +15,7 @@ use super::{
 use crate::RuleError;
 use crate::error::Problems;
 use crate::request::RequestView;
+use crate::request::may_be_trailer;
 use crate::spec::{EncodedSlashSpec, LimitsSpec, PathSpec, RouteSpec, SplitSpec, TextMatchSpec, TimeoutsSpec};
 
 /// A route: matches, target, limits and filters.
@@ -466,22 +467,9 @@ fn trailer_name(text: &str) -> Result<HeaderName, String> {
     if editable(text).is_err() {
         return Err(format!("`{name}` is part of the message framing and cannot be a trailer"));
     }
-    let forbidden = [
-        header::AUTHORIZATION,
-        header::CACHE_CONTROL,
-        header::CONTENT_ENCODING,
-        header::CONTENT_RANGE,
-        header::CONTENT_TYPE,
-        header::COOKIE,
-        header::SET_COOKIE,
-        header::PROXY_AUTHORIZATION,
-        header::WWW_AUTHENTICATE,
-        header::PROXY_AUTHENTICATE,
-    ];
-    // RFC 9440 §2.4: what a client has shown is never said in trailers.
-    match forbidden.contains(&name) || ["client-cert", "client-cert-chain"].contains(&name.as_str()) {
-        true => Err(format!("`{name}` has no meaning, or a dangerous one, in trailers")),
-        false => Ok(name),
+    match may_be_trailer(&name) {
+        true => Ok(name),
+        false => Err(format!("`{name}` has no meaning, or a dangerous one, in trailers")),
     }
 }
 

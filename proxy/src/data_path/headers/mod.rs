@@ -130,6 +130,11 @@ fn remove(headers: &mut HeaderMap, is_doomed: impl Fn(&HeaderName) -> bool) {
     }
 }
 
+/// Whether a field says nothing of the connection, nor what only a trusted proxy may say.
+pub(crate) fn passes(name: &HeaderName) -> bool {
+    fate(name) == Fate::Pass
+}
+
 /// Removes all fields but these.
 pub(crate) fn keep(headers: &mut HeaderMap, is_kept: impl Fn(&HeaderName) -> bool) {
     remove(headers, |name| !is_kept(name));

@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use routing_rules::rules::Route;
@@ -18,6 +17,7 @@ use routing_rules::rules::Route;
 use super::Exchange;
 use crate::data_path::error::RequestError;
 use crate::data_path::mirror::Copying;
+use crate::data_path::trailers::Trailers;
 
 use lent::Lent;
 pub(crate) use lent::{Loan, NewestLent};
@@ -44,7 +44,7 @@ struct Stream {
     incoming: Incoming,
     exchange: Rc<Exchange>,
     limit: u64,
-    trailers: Box<[HeaderName]>,
+    trailers: Trailers,
     /// Frames read before the endpoint was asked.
     ahead: VecDeque<Frame<Bytes>>,
     /// The last piece of a body of HTTP/2 whose stream has not ended: with it the request would be whole, and more may come
@@ -70,15 +70,15 @@ impl RequestBody {
     }
 
     pub(crate) fn new(incoming: Incoming, exchange: &Rc<Exchange>, route: &Route) -> Self {
-        Self::limited(incoming, exchange, route.body_limit(), route.trailers().into())
+        Self::limited(incoming, exchange, route.body_limit(), Trailers::Named(route.trailers().into()))
     }
 
     /// A body that no endpoint gets. If it is here already, the connection can go on behind it.
     pub(crate) fn unwanted(incoming: Incoming, exchange: &Rc<Exchange>) -> Self {
-        Self::limited(incoming, exchange, u64::MAX, Box::default())
+        Self::limited(incoming, exchange, u64::MAX, Trailers::Named(Box::default()))
     }
 
-    fn limited(incoming: Incoming, exchange: &Rc<Exchange>, limit: u64, trailers: Box<[HeaderName]>) -> Self {
+    fn limited(incoming: Incoming, exchange: &Rc<Exchange>, limit: u64, trailers: Trailers) -> Self {
         if incoming.is_end_stream() {
             exchange.head_is_all();
             return Self::empty();
@@ -212,7 +212,7 @@ impl Stream {
                 Ok(frame)
             }
             Err(frame) => {
-                let trailers = allowed(&frame.into_trailers().unwrap_or_default(), &self.trailers);
+                let trailers = self.trailers.passing(frame.into_trailers().unwrap_or_default());
                 // Who sends them would send a head without a field, which not everybody reads.
                 let frame = match trailers.is_empty() {
                     true => Frame::data(Bytes::new()),
@@ -245,17 +245,6 @@ impl Stream {
             copying.send();
         }
     }
-}
-
-/// The trailer fields that may pass (RFC 9110 §6.5.1).
-pub(crate) fn allowed(trailers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
-    let mut passed = HeaderMap::new();
-    for name in names {
-        for value in trailers.get_all(name) {
-            passed.append(name.clone(), value.clone());
-        }
-    }
-    passed
 }
 
 impl Body for RequestBody {

@@ -39,7 +39,7 @@ use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
 use admission::{Checks, Entry};
-pub(crate) use body::{Loan, NewestLent, RequestBody, allowed as allowed_trailers};
+pub(crate) use body::{Loan, NewestLent, RequestBody};
 pub(crate) use exchange::{Exchange, Life};
 pub(crate) use head::{Head, MAX_FIELDS, MAX_HEAD, copy_of};
 pub(crate) use target::location;
