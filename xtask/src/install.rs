@@ -70,20 +70,31 @@ fn apt(elevate: &[&str]) -> Command {
     command
 }
 
-/// Brings a program from PyPI in exactly this version, with what it needs, into a folder of its own in `target/tools`.
-pub(crate) fn from_pypi(name: &str, version: &str) -> Outcome {
-    let root = target().join("tools").join(name);
-    let said = output(Command::new(root.join("bin").join(name)).arg("--version")).unwrap_or_default();
-    if said.split_whitespace().last() == Some(version) {
+/// Packages of PyPI, each in exactly one version, that share a folder in `target/tools`.
+pub(crate) struct FromPypi {
+    /// The folder.
+    pub(crate) folder: &'static str,
+    /// Names and versions.
+    pub(crate) packages: &'static [(&'static str, &'static str)],
+}
+
+/// Brings these packages, with what they need.
+pub(crate) fn from_pypi(wanted: &FromPypi) -> Outcome {
+    let root = target().join("tools").join(wanted.folder);
+    let pinned: Vec<String> = wanted.packages.iter().map(|(name, version)| format!("{name}=={version}")).collect();
+    let ask = "import sys, importlib.metadata as m; print(*(f'{n}=={m.version(n)}' for n in sys.argv[1:]))";
+    let mut asking = Command::new(root.join("bin/python"));
+    asking.args(["-c", ask]).args(wanted.packages.iter().map(|(name, _)| name));
+    if output(&mut asking).unwrap_or_default().split_whitespace().eq(&pinned) {
         return Ok(());
     }
     // Debian's Python comes without what makes folders for packages.
     if !succeeds(Command::new("python3").args(["-c", "import ensurepip"])) {
         packages(&[("python3 with venv", "python3-venv")])?;
     }
-    say(&format!("installing {name} {version} from PyPI into {}", root.display()));
+    say(&format!("installing {} from PyPI into {}", pinned.join(", "), root.display()));
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&root))?;
-    run(Command::new(root.join("bin/pip")).args(["install", "--quiet", &format!("{name}=={version}")]))
+    run(Command::new(root.join("bin/pip")).args(["install", "--quiet"]).args(pinned))
 }
 
 /// The path of a cargo tool in exactly this version: one that is installed already, or built into `target/tools`.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::Outcome;
-use crate::install::{self, Needed};
+use crate::install::{self, FromPypi, Needed};
 use crate::shell::{cargo, line, say};
 
 /// Programs that tests start. `cargo test` alone does without them where it can, and says so.
@@ -22,8 +22,11 @@ const PROGRAMS: [Needed; 10] = [
     ("h2load", "nghttp2-client"),
 ];
 
-/// Makes up requests to the admin API from its description.
-const SCHEMATHESIS: (&str, &str) = ("schemathesis", "4.32.5");
+/// What makes up requests to the admin API from its description; and clients and services of gRPC and WebSocket.
+const FROM_PYPI: [FromPypi; 2] = [
+    FromPypi { folder: "schemathesis", packages: &[("schemathesis", "4.32.5")] },
+    FromPypi { folder: "clients", packages: &[("grpcio", "1.85.3"), ("websockets", "17.4")] },
+];
 
 /// Tells tests that a program that is missing is a failure.
 const REQUIRED: &str = "SERIN_TEST_PROGRAMS_REQUIRED";
@@ -35,8 +38,10 @@ const THREADS: &str = "RUST_TEST_THREADS";
 pub(crate) fn test(args: &[String]) -> Outcome {
     install::to_build()?;
     install::packages(&PROGRAMS)?;
-    if let Err(reason) = install::from_pypi(SCHEMATHESIS.0, SCHEMATHESIS.1) {
-        say(&format!("{reason}; the one test that uses {} will fail", SCHEMATHESIS.0));
+    for wanted in &FROM_PYPI {
+        if let Err(reason) = install::from_pypi(wanted) {
+            say(&format!("{reason}; the tests that use {} will fail", wanted.folder));
+        }
     }
     let mut command = cargo(["test", "--workspace", "--no-fail-fast"]);
     command.args(args).env(REQUIRED, "1");

@@ -23,6 +23,7 @@ mod limits;
 mod mirror;
 mod per_client;
 mod proxy_protocol;
+mod python;
 mod refusals;
 mod streaming;
 mod tls;

@@ -17,7 +17,8 @@ use std::net::SocketAddr;
 
 use serin_proxy::server::ConnectionLimits;
 
-use authority::{Authority, Pair};
+pub(crate) use authority::Authority;
+use authority::Pair;
 use browser::Browser;
 
 use crate::support::control::replace;
