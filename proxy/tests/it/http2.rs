@@ -1,6 +1,7 @@
 //! HTTP/2 from clients: what is the same as with HTTP/1, what a stream has to itself, and what a connection may cost.
 
 mod clients;
+mod conformance;
 mod floods;
 mod lasting;
 mod sharing;

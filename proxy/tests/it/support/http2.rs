@@ -53,7 +53,10 @@ pub(crate) struct Seen {
     pub(crate) goaways: Vec<(u32, u32)>,
     /// Settings of the proxy, by number.
     pub(crate) settings: BTreeMap<u16, u32>,
-    pub(crate) pongs: usize,
+    /// What answers to pings say.
+    pub(crate) pongs: Vec<Vec<u8>>,
+    /// How many of our settings were acknowledged.
+    pub(crate) acknowledged: usize,
     pub(crate) is_over: bool,
 }
 
@@ -293,7 +296,8 @@ impl Frames {
             PING if flags & ACK == 0 => {
                 let _ = self.try_send(&frame(PING, ACK, 0, payload));
             }
-            PING => self.seen.pongs += 1,
+            PING => self.seen.pongs.push(payload.to_vec()),
+            SETTINGS => self.seen.acknowledged += 1,
             GOAWAY => self.seen.goaways.push((number(payload), number(&payload[4..]))),
             _ => {}
         }

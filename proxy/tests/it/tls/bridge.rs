@@ -15,6 +15,15 @@ use super::browser::Browser;
 
 /// Begins to pass connections on. It lasts as long as the process.
 pub(crate) fn to(address: SocketAddr) -> SocketAddr {
+    begin(address, Browser::new())
+}
+
+/// The same, agreeing on one of these protocols.
+pub(crate) fn speaking(address: SocketAddr, protocols: &[&str]) -> SocketAddr {
+    begin(address, Browser::new().speaking(protocols))
+}
+
+fn begin(address: SocketAddr, browser: Browser) -> SocketAddr {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     socket.set_nonblocking(true).expect("it can wait elsewhere");
     let bound = socket.local_addr().expect("it is bound");
@@ -22,7 +31,7 @@ pub(crate) fn to(address: SocketAddr) -> SocketAddr {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async move {
             let socket = TcpListener::from_std(socket).expect("it does not block");
-            let connector = TlsConnector::from(Browser::new().silent().config());
+            let connector = TlsConnector::from(browser.silent().config());
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = socket.accept().await {
                 connections.spawn(pass(connector.clone(), client, address));
