@@ -15,6 +15,8 @@ mod bench;
 
 mod faults;
 
+mod probe;
+
 mod simulate;
 
 mod ci;
@@ -37,6 +39,7 @@ cargo xtask COMMAND
   scenario overload     what they see while they ask for up to five times of what the endpoints can do
   faults etcd [NAME]    everything that may happen to etcd, one fault after the other, at full length
   rollout [NAME]        releases of good and bad canaries that take their way by themselves, with real users
+  probe [ARG…]          testssl.sh and slowhttptest against Serin; --serin PATH for one that is built
   simulate analysis     how the analysis of canary releases judges hours of traffic, as a table
   ci                    everything a change must pass: .ci/run
 
@@ -68,6 +71,7 @@ fn run(args: &[String]) -> Outcome {
         "scenario" => bench::scenario(rest),
         "faults" => faults::faults(rest),
         "rollout" => faults::rollout(rest),
+        "probe" => probe::probe(rest),
         "simulate" => simulate::simulate(rest),
         "check" => {
             let parts = rest.iter().take_while(|arg| check::PARTS.iter().any(|(name, _)| name == arg)).count();
