@@ -1,0 +1,214 @@
+//! A whole Serin in front of a strict endpoint, for what only the whole of it can show: that whatever comes in, what goes out is
+//! right.
+//!
+//! Both live in the fuzzer's process, so that it sees which code an input reaches, and end with it.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arbitrary::Arbitrary;
+use serin_proxy::server::{Server, StartOptions};
+use socket2::{Domain, Socket, Type};
+
+#[path = "../../proxy/tests/it/support/witness/grammar.rs"]
+#[allow(dead_code, reason = "its other users need more of it")]
+pub mod grammar;
+
+use grammar::{Progress, SeenRequest};
+
+/// Where an input is sent to.
+pub struct House {
+    server: Server,
+    seen: &'static Mutex<Vec<SeenRequest>>,
+}
+
+static SEEN: Mutex<Vec<SeenRequest>> = Mutex::new(Vec::new());
+
+/// Whoever asks first builds it.
+pub static HOUSE: LazyLock<House> = LazyLock::new(|| {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let endpoint = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || listener.incoming().flatten().for_each(|it| drop(std::thread::spawn(|| converse(it)))));
+    let folder = std::env::temp_dir().join(format!("serin-fuzz-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let config = folder.join("serin.yaml");
+    let rules = format!(
+        "workers: 1\nlisteners:\n  plain: {{address: \"127.0.0.1:0\"}}\n  announced: {{address: \"127.0.0.1:0\", \
+         proxy_protocol: {{from: [127.0.0.0/8]}}}}\nroutes: {{all: {{upstream: app}}}}\n\
+         upstreams: {{app: {{endpoints: [\"{endpoint}\"]}}}}\n"
+    );
+    std::fs::write(&config, rules).expect("room");
+    let server = Server::start(StartOptions { config, ..StartOptions::default() }).expect("the rules are right");
+    House { server, seen: &SEEN }
+});
+
+/// Reads requests as strictly as can be, and answers them.
+fn converse(mut stream: TcpStream) {
+    let (mut unread, mut piece) = (Vec::new(), [0; 16_384]);
+    while let Ok(count @ 1..) = stream.read(&mut piece) {
+        unread.extend_from_slice(&piece[..count]);
+        loop {
+            match grammar::next_request(&unread) {
+                Ok(Progress::Partial) => break,
+                Ok(Progress::Complete(request, length)) => {
+                    let faults = grammar::faults(&request);
+                    assert!(faults.is_empty(), "{faults:?} in {request:?}");
+                    unread.drain(..length);
+                    lock(&SEEN).push(request);
+                    if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").is_err() {
+                        return;
+                    }
+                }
+                Err(violation) => panic!("{violation} in {:?}", String::from_utf8_lossy(&unread)),
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl House {
+    /// What came to the endpoint since the last time, whole.
+    pub fn take_seen(&self) -> Vec<SeenRequest> {
+        std::mem::take(&mut lock(self.seen))
+    }
+
+    /// Connects to a listener, from one of many addresses so that no limit of a client is met.
+    pub fn connect(&self, listener: &str, source: u16) -> (TcpStream, IpAddr) {
+        let listeners = self.server.listeners();
+        let (_, address) = listeners.iter().find(|(name, _)| name == listener).expect("it is open");
+        let [high, low] = source.to_be_bytes();
+        let source = IpAddr::from(Ipv4Addr::new(127, 1, high, low));
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        // Ports are few; they are not to wait for what might still come.
+        socket.set_linger(Some(Duration::ZERO)).expect("a fresh socket");
+        socket.set_tcp_nodelay(true).expect("a fresh socket");
+        socket.bind(&SocketAddr::new(source, 0).into()).expect("a free port");
+        socket.connect(&(*address).into()).expect("Serin listens");
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        (stream, source)
+    }
+}
+
+/// What nobody has said anything within hangs.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// A field's name: one that means something, or anything.
+#[derive(Arbitrary, Debug)]
+pub enum Name {
+    Known(u8),
+    Raw(Vec<u8>),
+}
+
+/// A field's value.
+#[derive(Arbitrary, Debug)]
+pub enum Value {
+    Known(u8),
+    Names(Vec<u8>),
+    Raw(Vec<u8>),
+}
+
+impl Name {
+    pub fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Known(place) => known(NAMES, *place).into(),
+            Self::Raw(bytes) => bytes.clone(),
+        }
+    }
+}
+
+impl Value {
+    pub fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Known(place) => known(VALUES, *place).into(),
+            Self::Names(places) => {
+                let names: Vec<&str> = places.iter().take(8).map(|place| known(NAMES, *place)).collect();
+                names.join(", ").into()
+            }
+            Self::Raw(bytes) => bytes.clone(),
+        }
+    }
+}
+
+fn known(all: &'static [&'static str], place: u8) -> &'static str {
+    all[usize::from(place) % all.len()]
+}
+
+const NAMES: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "content-length",
+    "host",
+    "expect",
+    "cookie",
+    "http2-settings",
+    "authorization",
+    "proxy-authorization",
+    "proxy-authenticate",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-real-ip",
+    "forwarded",
+    "via",
+    "client-cert",
+    "x-request-id",
+    "x-serin-group",
+    "content_length",
+    "transfer_encoding",
+    "x_forwarded_for",
+    "x-other",
+    "X-Other",
+    "grpc-timeout",
+    "content-type",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "range",
+    "max-forwards",
+    ":method",
+    ":path",
+    ":status",
+    "x-a",
+];
+
+const VALUES: &[&str] = &[
+    "",
+    "0",
+    "1",
+    "5",
+    "05",
+    "+5",
+    "5, 5",
+    "chunked",
+    "Chunked",
+    "gzip, chunked",
+    "trailers",
+    "close",
+    "keep-alive",
+    "upgrade",
+    "websocket",
+    "h2c",
+    "100-continue",
+    "a.example",
+    "a.example:80",
+    "b.example",
+    "127.0.0.1",
+    "for=1.2.3.4",
+    "a=1",
+    "identity",
+    "application/grpc",
+    "x\ty",
+    "x y",
+    " x ",
+];

@@ -1,0 +1,176 @@
+//! Any request of HTTP/2 on its way to an endpoint that speaks HTTP/1.1: what arrives there is one strictly valid request or none
+//! at all, and whoever asked gets an answer or a reset.
+#![no_main]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use support::{HOUSE, Name, Value};
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    source: u16,
+    head: Head,
+    fields: Vec<(Name, Value)>,
+    data: Vec<Vec<u8>>,
+    trailers: Vec<(Name, Value)>,
+    /// How much of the head is in a frame.
+    piece: u16,
+}
+
+#[derive(Arbitrary, Debug)]
+struct Head {
+    method: Method,
+    path: Option<Vec<u8>>,
+    authority: Option<Value>,
+    scheme: Option<Value>,
+    comes_last: bool,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Method {
+    Get,
+    Head,
+    Post,
+    Options,
+    Connect,
+    Any(Vec<u8>),
+}
+
+fuzz_target!(|input: Input| {
+    HOUSE.take_seen();
+    let (mut stream, _) = HOUSE.connect("plain", input.source);
+    // Serin may have heard enough before all is written.
+    let _ = stream.write_all(&request(&input));
+    let status = answer(&mut stream);
+    let seen = HOUSE.take_seen();
+    let sent: Vec<u8> = input.data.concat();
+    match status {
+        Some(200) => {
+            let [request] = &seen[..] else { panic!("{} requests for one: {seen:?}", seen.len()) };
+            assert_eq!(request.body, sent, "{request:?}");
+        }
+        _ => assert!(seen.is_empty(), "{status:?} for {seen:?}"),
+    }
+});
+
+fn request(input: &Input) -> Vec<u8> {
+    let Head { method, path, authority, scheme, comes_last } = &input.head;
+    let method = match method {
+        Method::Get => b"GET".to_vec(),
+        Method::Head => b"HEAD".to_vec(),
+        Method::Post => b"POST".to_vec(),
+        Method::Options => b"OPTIONS".to_vec(),
+        Method::Connect => b"CONNECT".to_vec(),
+        Method::Any(bytes) => bytes.clone(),
+    };
+    let mut pseudo = field(b":method", &method);
+    pseudo.extend(field(b":path", path.as_deref().unwrap_or(b"/")));
+    pseudo.extend(field(b":scheme", &scheme.as_ref().map_or(b"http".to_vec(), Value::bytes)));
+    pseudo.extend(field(b":authority", &authority.as_ref().map_or(b"a.example".to_vec(), Value::bytes)));
+    let fields: Vec<u8> = input.fields.iter().flat_map(|(name, value)| field(&name.bytes(), &value.bytes())).collect();
+    let block = if *comes_last { [fields, pseudo].concat() } else { [pseudo, fields].concat() };
+    let trailers: Vec<u8> =
+        input.trailers.iter().flat_map(|(name, value)| field(&name.bytes(), &value.bytes())).collect();
+    let mut bytes = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, &[])].concat();
+    let ends = |is_last: bool| u8::from(is_last) * END_STREAM;
+    let is_alone = input.data.is_empty() && input.trailers.is_empty();
+    // Frames have at most 16 KiB.
+    let pieces: Vec<&[u8]> = block.chunks(usize::from(input.piece).clamp(64, 16_384)).collect();
+    for (place, piece) in pieces.iter().enumerate() {
+        let end = u8::from(place + 1 == pieces.len()) * END_HEADERS;
+        match place {
+            0 => bytes.extend(frame(HEADERS, end | ends(is_alone), 1, piece)),
+            _ => bytes.extend(frame(CONTINUATION, end, 1, piece)),
+        }
+    }
+    for (place, data) in input.data.iter().enumerate() {
+        let is_last = place + 1 == input.data.len() && input.trailers.is_empty();
+        bytes.extend(frame(DATA, ends(is_last), 1, data));
+    }
+    if !input.trailers.is_empty() {
+        bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers));
+    }
+    bytes
+}
+
+/// The status of the first answer; nothing if there was a reset or the end of the connection.
+fn answer(stream: &mut TcpStream) -> Option<u16> {
+    let mut status = None;
+    loop {
+        let head: [u8; 9] = read(stream)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let mut payload = vec![0; length];
+        stream.read_exact(&mut payload).ok()?;
+        match head[3] {
+            HEADERS if status.is_none_or(|status| status < 200) => {
+                status = Some(self::status(&payload));
+                if status.is_some_and(|status| status >= 200) {
+                    return status;
+                }
+            }
+            RESET | GOAWAY => return None,
+            _ => {}
+        }
+    }
+}
+
+fn read<const N: usize>(stream: &mut TcpStream) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    match stream.read_exact(&mut bytes) {
+        Ok(()) => Some(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("neither an answer nor a reset"),
+        Err(_) => None,
+    }
+}
+
+/// What the first field of a block says (RFC 7541 §6.1, and §6.2 with its Huffman code where it is not in the table). Only
+/// whether it is 200 matters.
+fn status(block: &[u8]) -> u16 {
+    // A change of the table's size may come before it.
+    match block.iter().find(|byte| **byte & 0xe0 != 0x20) {
+        Some(0x88) => 200,
+        _ => 400,
+    }
+}
+
+fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0];
+    for text in [name, value] {
+        // RFC 7541 §5.1.
+        match text.len() {
+            short @ ..127 => bytes.push(short as u8),
+            long => {
+                bytes.push(127);
+                let mut rest = long - 127;
+                while rest >= 128 {
+                    bytes.push((rest % 128) as u8 | 128);
+                    rest /= 128;
+                }
+                bytes.push(rest as u8);
+            }
+        }
+        bytes.extend_from_slice(text);
+    }
+    bytes
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RESET: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
