@@ -1,18 +1,12 @@
-//! What is measured: the cases, and one measurement of one proxy in one of them.
-//!
-//! Every measurement starts its proxy anew and ends it after: nothing learned, cached or fragmented is carried from one
-//! case into another, and no other proxy is there to disturb. The endpoint runs through.
+//! What is measured: the cases, which number of each is compared, and what one measurement gives.
 
-use std::io;
 use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::load::{self, Edge, Failures, Outcome, Plan, Shape};
-use crate::peers::{Bench, Installed, Proxy, Started};
-use crate::process::Interrupt;
-use crate::reload::Reloads;
-use crate::usage::{self, CpuReading, CpuTime, Memory};
+use crate::load::Failures;
+use crate::peers::{Proxy, Setup};
+use crate::usage::Memory;
 
 /// A kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -37,6 +31,22 @@ pub enum Case {
     Idle,
     #[value(name = "reload")]
     Reload,
+    #[value(name = "tls-1k-64")]
+    TlsSmall,
+    #[value(name = "tls-100k-64")]
+    TlsMedium,
+    #[value(name = "tls-full")]
+    TlsFull,
+    #[value(name = "tls-resumed")]
+    TlsResumed,
+    #[value(name = "h2-1k")]
+    Http2,
+    #[value(name = "h2c-1k")]
+    Http2Clear,
+    #[value(name = "tls-idle")]
+    TlsIdle,
+    #[value(name = "h2-idle")]
+    Http2Idle,
 }
 
 /// Which number of a case is compared.
@@ -67,6 +77,14 @@ impl Case {
             Self::Paced => "p99",
             Self::Idle => "idle",
             Self::Reload => "reload",
+            Self::TlsSmall => "tls-1k-64",
+            Self::TlsMedium => "tls-100k-64",
+            Self::TlsFull => "tls-full",
+            Self::TlsResumed => "tls-resumed",
+            Self::Http2 => "h2-1k",
+            Self::Http2Clear => "h2c-1k",
+            Self::TlsIdle => "tls-idle",
+            Self::Http2Idle => "h2-idle",
         }
     }
 
@@ -83,6 +101,14 @@ impl Case {
             Self::Paced => "1 KiB at 70 % of saturation, 64 connections",
             Self::Idle => "idle keep-alive connections, each after one request",
             Self::Reload => "50 reloads a second under 1 KiB at 70 % of saturation, 64 connections",
+            Self::TlsSmall => "TLS 1.3, 1 KiB, 64 connections",
+            Self::TlsMedium => "TLS 1.3, 100 KB, 64 connections",
+            Self::TlsFull => "TLS 1.3, 1 KiB, a full handshake for every request, 64 at a time",
+            Self::TlsResumed => "TLS 1.3, 1 KiB, a handshake with a ticket for every request, 64 at a time",
+            Self::Http2 => "HTTP/2 over TLS 1.3, 1 KiB, 16 connections with 32 requests each",
+            Self::Http2Clear => "HTTP/2 in clear text, 1 KiB, 16 connections with 32 requests each",
+            Self::TlsIdle => "idle connections of TLS 1.3, each after one request",
+            Self::Http2Idle => "idle connections of HTTP/2 over TLS 1.3, each after one request",
         }
     }
 
@@ -90,21 +116,46 @@ impl Case {
     pub fn figure(self) -> Figure {
         match self {
             Self::Paced => Figure::P99,
-            Self::Idle => Figure::PerConnection,
+            Self::Idle | Self::TlsIdle | Self::Http2Idle => Figure::PerConnection,
             Self::Reload => Figure::P99TimesQuiet,
             _ => Figure::Cpu,
         }
     }
 
-    /// Serin's reloads are compared with Serin without: what others call a reload starts processes and ends connections.
+    /// Which configurations it takes.
     #[must_use]
-    pub fn measures(self, proxy: Proxy) -> bool {
-        self != Self::Reload || proxy == Proxy::Serin
+    pub fn setup(self) -> Setup {
+        match self {
+            Self::TlsSmall
+            | Self::TlsMedium
+            | Self::TlsFull
+            | Self::TlsResumed
+            | Self::Http2
+            | Self::Http2Clear
+            | Self::TlsIdle
+            | Self::Http2Idle => Setup::Tls,
+            _ => Setup::One,
+        }
     }
 
-    fn path(self) -> (&'static str, u64) {
+    /// Why `proxy` is not measured in it, if so.
+    #[must_use]
+    pub fn leaves_out(self, proxy: Proxy) -> Option<&'static str> {
+        match (self.setup(), proxy) {
+            // Serin's reloads are compared with Serin without.
+            _ if self == Self::Reload && proxy != Proxy::Serin => {
+                Some("what others call a reload starts processes and ends connections")
+            }
+            (Setup::Tls, Proxy::Relay) => Some("forwards bytes in clear text"),
+            (Setup::Tls, Proxy::Pingora) => Some("built without TLS here"),
+            _ => None,
+        }
+    }
+
+    /// What is asked for, and the length of the right answer's body.
+    pub(crate) fn path(self) -> (&'static str, u64) {
         match self {
-            Self::Medium | Self::ManyMedium => ("/100k", 100_000),
+            Self::Medium | Self::ManyMedium | Self::TlsMedium => ("/100k", 100_000),
             Self::Large | Self::ManyLarge => ("/1m", 1 << 20),
             _ => ("/1k", 1 << 10),
         }
@@ -150,7 +201,7 @@ pub struct Sample {
     /// Processor time per request of the proxy, µs.
     pub user_us: f64,
     pub system_us: f64,
-    /// Answers per second.
+    /// Answers per second; with a connection for each, handshakes per second.
     pub rate: f64,
     /// Requests per second that were due (case p99).
     pub offered: f64,
@@ -198,176 +249,4 @@ pub struct Lengths {
     pub idle_connections: usize,
     /// How long idle connections are left alone before memory is read.
     pub idle_for: Duration,
-}
-
-/// Measures `proxy` in `case`.
-///
-/// # Errors
-/// When the proxy does not start or the measurement cannot be made; failed requests are part of the sample.
-pub fn measure(
-    bench: &Bench,
-    proxy: &Installed,
-    case: Case,
-    lengths: Lengths,
-    interrupt: &Interrupt,
-) -> io::Result<Sample> {
-    let started = bench.start(proxy, interrupt)?;
-    let pids = usage::tree(started.running.pid());
-    let measurement = Measurement { bench, pids: &pids, started: &started, lengths, interrupt };
-    match case {
-        Case::Small | Case::Medium | Case::Large => measurement.loaded(case, Shape::Closed, 64),
-        Case::Many | Case::ManyMedium | Case::ManyLarge => measurement.loaded(case, Shape::Closed, 1_000),
-        Case::OneEach => measurement.loaded(case, Shape::OneEach, 64),
-        Case::Paced => measurement.paced(),
-        Case::Idle => measurement.idle(),
-        Case::Reload => measurement.reloading(),
-    }
-}
-
-struct Measurement<'m> {
-    bench: &'m Bench,
-    pids: &'m [u32],
-    started: &'m Started,
-    lengths: Lengths,
-    interrupt: &'m Interrupt,
-}
-
-impl Measurement<'_> {
-    fn loaded(&self, case: Case, shape: Shape, connections: usize) -> io::Result<Sample> {
-        let (path, body) = case.path();
-        let plan = Plan {
-            target: self.started.target,
-            path: path.to_owned(),
-            body,
-            connections,
-            shape,
-            warm_up: self.lengths.warm_up,
-            window: self.lengths.window,
-        };
-        let mut edges = Vec::with_capacity(2);
-        let mut memory = Memory::default();
-        let outcome = load::run(&plan, self.interrupt, |edge| {
-            edges.push(Reading::now(self.bench, self.pids));
-            if edge == Edge::End {
-                memory = Memory::of(self.pids);
-            }
-        })?;
-        let [before, after] = edges.as_slice() else {
-            return Err(io::Error::other(format!("failed before anything could be measured: {:?}", outcome.failures)));
-        };
-        if outcome.completed == 0 {
-            return Err(io::Error::other(format!("no request was answered: {:?}", outcome.failures)));
-        }
-        Ok(sample(&outcome, &Used::between(before, after), memory))
-    }
-
-    /// Latency at 70 % of what this proxy carries, found out just before: minutes later the machine may be another.
-    fn paced(&self) -> io::Result<Sample> {
-        let offered = self.saturation()? * 0.7;
-        Ok(Sample { offered, ..self.loaded(Case::Paced, Shape::Paced(offered), 64)? })
-    }
-
-    fn saturation(&self) -> io::Result<f64> {
-        let short = Lengths { window: self.lengths.window / 2, ..self.lengths };
-        let saturated = Measurement { lengths: short, ..*self };
-        Ok(saturated.loaded(Case::Small, Shape::Closed, 64)?.rate)
-    }
-
-    /// The same load twice on one proxy, first without reloads.
-    fn reloading(&self) -> io::Result<Sample> {
-        let offered = self.saturation()? * 0.7;
-        let paced = || self.loaded(Case::Reload, Shape::Paced(offered), 64);
-        let before = paced()?;
-        let reloads = Reloads::start(self.started)?;
-        let sample = paced()?;
-        let reloads_per_s = reloads.end()?;
-        let quiet = Quiet { cpu_us: before.cpu_us(), typical_p99_us: before.typical_p99_us };
-        Ok(Sample { offered, quiet, reloads_per_s, failures: before.failures.and(sample.failures), ..sample })
-    }
-
-    fn idle(&self) -> io::Result<Sample> {
-        let count = self.lengths.idle_connections;
-        let (path, body) = Case::Idle.path();
-        // Code and tables that the first requests touch are not the connections' memory.
-        for _ in 0..200 {
-            load::probe(self.started.target, path, body)?;
-        }
-        self.interrupt.sleep(Duration::from_secs(1))?;
-        let before = Memory::of(self.pids);
-        let idle = load::Idle::open(self.started.target, path, body, count, self.interrupt)?;
-        self.interrupt.sleep(self.lengths.idle_for)?;
-        let after = Memory::of(self.pids);
-        #[expect(clippy::cast_precision_loss, reason = "KiB of a process")]
-        let each = |before: u64, after: u64| (after as f64 - before as f64) / count as f64;
-        Ok(Sample {
-            memory: after,
-            per_connection_kib: each(before.rss_kib, after.rss_kib),
-            per_connection_pss_kib: each(before.pss_kib, after.pss_kib),
-            failures: Failures { cut: idle.dead(), ..Failures::default() },
-            ..Sample::default()
-        })
-    }
-}
-
-/// The counters at an edge of the window.
-struct Reading {
-    proxy: CpuReading,
-    proxy_core_us: f64,
-    /// The endpoint and this process.
-    load: CpuReading,
-    load_cores_us: f64,
-}
-
-impl Reading {
-    fn now(bench: &Bench, proxy: &[u32]) -> Self {
-        let [core, load_cores @ ..] = bench.cores();
-        let mut load_cores = load_cores.to_vec();
-        load_cores.dedup();
-        Self {
-            proxy: CpuReading::of(proxy),
-            proxy_core_us: usage::core_busy_us(core),
-            load: CpuReading::of(&[bench.endpoint_pid(), std::process::id()]),
-            load_cores_us: load_cores.into_iter().map(usage::core_busy_us).sum(),
-        }
-    }
-}
-
-/// What went by between two readings, and how much of it was somebody else's, in microseconds.
-struct Used {
-    proxy: CpuTime,
-    others_us: f64,
-    load_others_us: f64,
-}
-
-impl Used {
-    fn between(before: &Reading, after: &Reading) -> Self {
-        let proxy = after.proxy.since(before.proxy);
-        let load = after.load.since(before.load);
-        Self {
-            proxy,
-            others_us: (after.proxy_core_us - before.proxy_core_us - proxy.total_us()).max(0.0),
-            load_others_us: (after.load_cores_us - before.load_cores_us - load.total_us()).max(0.0),
-        }
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "requests of a window are far below 2^53")]
-fn sample(outcome: &Outcome, used: &Used, memory: Memory) -> Sample {
-    let requests = outcome.completed as f64;
-    let window_us = (outcome.window.as_secs_f64() * 1e6).max(1.0);
-    Sample {
-        user_us: used.proxy.user_us / requests,
-        system_us: used.proxy.system_us / requests,
-        rate: outcome.rate(),
-        p50_us: outcome.latency_us(0.5),
-        p99_us: outcome.latency_us(0.99),
-        typical_p99_us: outcome.typical_p99_us,
-        p999_us: outcome.latency_us(0.999),
-        memory,
-        failures: outcome.failures,
-        core_use: used.proxy.total_us() / window_us,
-        disturbance: used.others_us / window_us,
-        load_disturbance: used.load_others_us / window_us,
-        ..Sample::default()
-    }
 }

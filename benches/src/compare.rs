@@ -113,6 +113,12 @@ pub const BARS: &[Bar] = &[
     Bar { case: Case::Idle, against: Against::Absolute, at_most: 2.00 },
     Bar { case: Case::OneEach, against: Against::BestOf(PEERS), at_most: 1.10 },
     Bar { case: Case::Reload, against: Against::Absolute, at_most: 1.20 },
+    Bar { case: Case::TlsSmall, against: Against::BestOf(PEERS), at_most: 1.00 },
+    Bar { case: Case::TlsMedium, against: Against::BestOf(PEERS), at_most: 1.00 },
+    Bar { case: Case::TlsFull, against: Against::BestOf(PEERS), at_most: 1.00 },
+    Bar { case: Case::TlsResumed, against: Against::BestOf(PEERS), at_most: 1.00 },
+    Bar { case: Case::Http2, against: Against::BestOf(PEERS), at_most: 1.00 },
+    Bar { case: Case::Http2Clear, against: Against::BestOf(PEERS), at_most: 1.00 },
 ];
 
 /// A bar and what was measured.

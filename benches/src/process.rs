@@ -58,6 +58,18 @@ impl Running {
         Some(format!("ended early ({status}): {}", self.last_words()))
     }
 
+    /// It has done what it was started for and ended.
+    ///
+    /// # Errors
+    /// With its last words when it ended in another way.
+    pub fn has_succeeded(&mut self) -> io::Result<bool> {
+        match self.child.try_wait()? {
+            None => Ok(false),
+            Some(status) if status.success() => Ok(true),
+            Some(status) => Err(io::Error::other(format!("ended ({status}): {}", self.last_words()))),
+        }
+    }
+
     #[must_use]
     pub fn has_printed(&self, text: &str) -> bool {
         fs::read_to_string(&self.output).is_ok_and(|output| output.contains(text))

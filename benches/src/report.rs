@@ -81,7 +81,8 @@ impl Report<'_> {
     fn verdicts(&self) -> String {
         let mut text =
             "| Serin's | compared with | at most | measured (least to most) | |\n|---|---|---|---|---|\n".to_owned();
-        for verdict in BARS.iter().map(|&bar| Verdict::of(bar, self.results)) {
+        let bars = BARS.iter().filter(|bar| self.cases.contains(&bar.case));
+        for verdict in bars.map(|&bar| Verdict::of(bar, self.results)) {
             let _ = writeln!(text, "{}", verdict_row(&verdict, self.failures(verdict.bar.case, Proxy::Serin)));
         }
         text
@@ -162,6 +163,17 @@ impl Report<'_> {
                 self.ratio(case, proxy, base),
                 bold_unless(self.failures(case, proxy) == 0, &self.failures(case, proxy).to_string())
             );
+        }
+        text + &self.left_out(case)
+    }
+
+    /// Who takes part in the run but not in this case, and why.
+    fn left_out(&self, case: Case) -> String {
+        let mut text = String::new();
+        for proxy in self.proxies.iter().map(|installed| installed.proxy) {
+            if let Some(why) = case.leaves_out(proxy) {
+                let _ = write!(text, "\nNot in it: {}, {why}.\n", proxy.name());
+            }
         }
         text
     }

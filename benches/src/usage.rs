@@ -72,7 +72,8 @@ fn ticks(pid: u32) -> (u64, u64) {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name, in parentheses, may hold spaces: count from its end (field 3 on).
     let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    (field(rest, 11), field(rest, 12))
+    // With those of its children that have ended: a program of the load is gone when the window is over.
+    (field(rest, 11) + field(rest, 13), field(rest, 12) + field(rest, 14))
 }
 
 fn field(text: &str, index: usize) -> u64 {

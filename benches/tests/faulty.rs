@@ -202,6 +202,8 @@ fn a_random_load_knows_what_became_of_every_request() {
     let load = |endpoint: usize| {
         let plan = Plan {
             target: pair.address(endpoint),
+            tls: None,
+            one_each: false,
             path: "/1k".to_owned(),
             body: 1 << 10,
             stretches: vec![Stretch { rate: 40.0, seconds: 2.0 }],
@@ -226,6 +228,8 @@ fn who_waits_too_long_is_given_up() {
     let pair = Pair::told(Order::Stall);
     let plan = Plan {
         target: pair.address(TOLD),
+        tls: None,
+        one_each: false,
         path: "/1k".to_owned(),
         body: 1 << 10,
         stretches: vec![Stretch { rate: 100.0, seconds: 0.3 }],

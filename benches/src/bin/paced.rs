@@ -67,6 +67,7 @@ fn load(args: &Args) -> std::io::Result<String> {
     };
     let plan = Plan {
         target: args.target,
+        tls: None,
         path: args.path.clone(),
         body: args.body,
         connections: args.connections,

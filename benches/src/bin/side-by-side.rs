@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use clap::Parser;
 use serin_bench::args::Args;
-use serin_bench::cases::{Case, Lengths, Sample, measure};
+use serin_bench::cases::{Case, Lengths, Sample};
 use serin_bench::compare::Results;
 use serin_bench::machine;
-use serin_bench::peers::{self, Bench, Installed, Proxy};
+use serin_bench::measure::measure;
+use serin_bench::peers::{self, Bench, Installed, Proxy, Setup};
 use serin_bench::process::{Interrupt, pin, raise_open_files};
 use serin_bench::report::Report;
+use serin_bench::tls::{CIPHER, GROUP};
 
 fn main() -> ExitCode {
     match run(&Args::parse().resolved()) {
@@ -73,7 +75,7 @@ fn lengths(args: &Args, open_files: u64) -> Lengths {
         warm_up: Duration::from_secs_f64(if args.quick { 0.2 } else { 0.5 }),
         window: Duration::from_secs_f64(args.seconds.max(0.1)),
         idle_connections: args.idle_connections.min(room).max(1),
-        idle_for: Duration::from_secs(5),
+        idle_for: Duration::from_secs(if args.quick { 1 } else { 5 }),
     }
 }
 
@@ -89,7 +91,7 @@ fn measure_all(
         for (turn, &case) in args.cases.iter().enumerate() {
             for index in 0..proxies.len() {
                 let installed = &proxies[(index + round + turn) % proxies.len()];
-                if !case.measures(installed.proxy) {
+                if case.leaves_out(installed.proxy).is_some() {
                     continue;
                 }
                 let result = measure(bench, installed, case, lengths, interrupt);
@@ -104,7 +106,7 @@ fn measure_all(
 }
 
 fn say(args: &Args, round: usize, case: Case, proxy: Proxy, result: &io::Result<Sample>) {
-    let place = format!("{}/{} {:9} {:8}", round + 1, args.rounds, case.name(), proxy.name());
+    let place = format!("{}/{} {:11} {:8}", round + 1, args.rounds, case.name(), proxy.name());
     match result {
         Ok(sample) => eprintln!(
             "{place} {:>8}  {:>6.0}/s  p99 {:>6.0} µs  failures {}  others on its core {:.0} %, on the load's {:.0} %",
@@ -121,10 +123,15 @@ fn say(args: &Args, round: usize, case: Case, proxy: Proxy, result: &io::Result<
 
 fn method(args: &Args, lengths: Lengths) -> String {
     let [proxy, endpoint, load] = args.cores();
+    let tls = if args.cases.iter().any(|case| case.setup() == Setup::Tls) {
+        format!(" TLS is 1.3 with {CIPHER}, {GROUP} and a certificate of ECDSA P-256 for all.")
+    } else {
+        String::new()
+    };
     format!(
         "{} rounds of {} s a measurement after {} s of warm-up, proxies in turning order, each started anew. One proxy at a time on core {proxy} \
          with one thread, the endpoint on core {endpoint}, the load generator on core {load}; loopback only. Medians over rounds; ratios are taken \
-         within a round first. The idle case: {} connections. How to read this: `benches/README.md`.",
+         within a round first. The idle cases: {} connections.{tls} How to read this: `benches/README.md`.",
         args.rounds,
         lengths.window.as_secs_f64(),
         lengths.warm_up.as_secs_f64(),

@@ -8,11 +8,13 @@ use std::time::Instant;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::Failures;
+use super::wire::Wire;
 use crate::http::{Framing, Head, status};
 use crate::poll::Moved;
+use crate::tls::{self, Tls};
 
 pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+    pub(super) wire: Wire,
     /// When the request on the way was sent, or was due; none between requests.
     pub(super) asked: Option<Instant>,
     /// Sent it is, or waits for the socket to be writable.
@@ -28,11 +30,11 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Begins to connect.
-    pub(super) fn open(target: SocketAddrV4) -> io::Result<Self> {
+    pub(super) fn open(target: SocketAddrV4, tls: Option<&Tls>) -> io::Result<Self> {
         let stream = connect(target, SocketFlags::NONBLOCK)?;
         stream.set_nodelay(true)?;
         Ok(Self {
-            stream,
+            wire: Wire::over(stream, tls)?,
             asked: None,
             sent: false,
             partial: Vec::new(),
@@ -43,9 +45,9 @@ impl Connection {
         })
     }
 
-    /// Sends the request, or leaves it for when the socket is writable; false when the connection is broken.
+    /// Sends the request, or leaves it for when the socket is writable and the handshake done; false when the connection is broken.
     pub(super) fn send(&mut self, request: &[u8]) -> bool {
-        match Moved::from(self.stream.write(request)) {
+        match Moved::from(self.wire.write(request)) {
             Moved::Bytes(bytes) => {
                 self.sent = true;
                 // A request is a hundred bytes; a socket that takes only some of them is one that fails.
@@ -101,24 +103,32 @@ fn has_field(head: &[u8], name: &[u8]) -> bool {
     head.split(|byte| *byte == b'\n').any(begins)
 }
 
-pub(super) fn request(path: &str, target: SocketAddrV4, close: bool) -> Vec<u8> {
+/// Whom requests name: with TLS the name that the certificate is for.
+pub(super) fn host(target: SocketAddrV4, tls: Option<&Tls>) -> String {
+    if tls.is_some() { tls::HOST.to_owned() } else { target.to_string() }
+}
+
+pub(super) fn request(path: &str, host: &str, close: bool) -> Vec<u8> {
     let close = if close { "Connection: close\r\n" } else { "" };
-    format!("GET {path} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: serin-bench\r\nAccept: */*\r\n{close}\r\n")
-        .into_bytes()
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: serin-bench\r\nAccept: */*\r\n{close}\r\n").into_bytes()
 }
 
 /// How many loopback addresses clients come from: a proxy that looks at client addresses shall see some.
 const SOURCES: u32 = 64;
 
-/// Connects from one of `SOURCES` addresses and a port chosen here: in turn, so that no pair comes again before its
-/// last connection is forgotten (a port the kernel chose at bind would be gone for a minute after each connection).
 pub(super) fn connect(target: SocketAddrV4, flags: SocketFlags) -> io::Result<TcpStream> {
+    connect_from(Ipv4Addr::LOCALHOST, target, flags)
+}
+
+/// Connects from one of the `SOURCES` addresses behind `base` and a port chosen here: in turn, so that no pair comes again before its
+/// last connection is forgotten (a port the kernel chose at bind would be gone for a minute after each connection).
+pub(crate) fn connect_from(base: Ipv4Addr, target: SocketAddrV4, flags: SocketFlags) -> io::Result<TcpStream> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     const PORTS: u32 = 27_000;
     let spread = std::process::id().wrapping_mul(7_919);
     for _ in 0..64 {
         let turn = spread.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let address = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + 1 + turn % SOURCES);
+        let address = Ipv4Addr::from(u32::from(base) + 1 + turn % SOURCES);
         let port = u16::try_from(33_000 + (turn / SOURCES) % PORTS).map_err(io::Error::other)?;
         let socket =
             rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags | SocketFlags::CLOEXEC, None)?;

@@ -8,24 +8,30 @@
 //! Every answer is checked: status 2xx and the body length asked for; anything else is a failure, and counted from the
 //! first connection on, warm-up included. Latencies are kept whole, not in buckets.
 //!
-//! `poisson` is a load of its own: requests come at random times, as many as may be on the way at once.
+//! Connections are in clear text or speak TLS (`wire`), and then a request of its own connection has its handshake in it.
+//!
+//! `poisson` is a load of its own: requests come at random times, as many as may be on the way at once. `idle` waits for one
+//! answer after the other, also in HTTP/2; `h2load` is another program, for HTTP/2 under load.
 
-mod connection;
+pub(crate) mod connection;
+pub(crate) mod wire;
 
+pub(crate) mod http2;
+pub mod idle;
+
+pub mod h2load;
 pub mod poisson;
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
+use std::io::{self, Read};
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-use rustix::net::SocketFlags;
-
-use self::connection::{Connection, connect, request};
+use self::connection::{Connection, host, request};
 use crate::compare::Spread;
-use crate::http::{Framing, Head, status};
 use crate::poll::{Moved, Poller, Ready};
 use crate::process::Interrupt;
+use crate::tls::Tls;
 
 /// How requests follow one another.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +46,8 @@ pub enum Shape {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub target: SocketAddrV4,
+    /// How, unless in clear text.
+    pub tls: Option<Tls>,
     pub path: String,
     /// Length of the right answer's body.
     pub body: u64,
@@ -89,6 +97,8 @@ impl Failures {
 pub struct Outcome {
     /// Answers completed within the window.
     pub completed: u64,
+    /// Of these, over connections whose handshake went on with an earlier session.
+    pub resumed: u64,
     pub window: Duration,
     pub failures: Failures,
     /// Of the requests answered within the window, in microseconds, ascending.
@@ -99,6 +109,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What answers with these latencies, in the order in which they came, say of a window.
+    fn of(mut latencies_us: Vec<f32>, window: Duration, failures: Failures) -> Self {
+        let typical_p99_us = typical_p99_us(&latencies_us, window);
+        latencies_us.sort_unstable_by(f32::total_cmp);
+        Self { completed: latencies_us.len() as u64, resumed: 0, window, failures, latencies_us, typical_p99_us }
+    }
+
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "requests of a window are far below 2^53")]
     pub fn rate(&self) -> f64 {
@@ -123,6 +140,8 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
     Start,
+    /// For who is gone at the end, with all connections.
+    Middle,
     End,
 }
 
@@ -181,7 +200,7 @@ impl<'p> Load<'p> {
     fn new(plan: &'p Plan) -> Self {
         Self {
             plan,
-            request: request(&plan.path, plan.target, plan.shape == Shape::OneEach),
+            request: request(&plan.path, &host(plan.target, plan.tls.as_ref()), plan.shape == Shape::OneEach),
             connections: Vec::with_capacity(plan.connections),
             scratch: vec![0; 256 << 10],
             outcome: Outcome::default(),
@@ -203,8 +222,8 @@ impl<'p> Load<'p> {
 
     fn open(&mut self, poller: &Poller, place: usize) -> io::Result<()> {
         let asked = Instant::now();
-        let mut connection = Connection::open(self.plan.target)?;
-        poller.add(&connection.stream, place as u64)?;
+        let mut connection = Connection::open(self.plan.target, self.plan.tls.as_ref())?;
+        poller.add(&connection.wire, place as u64)?;
         let paced = matches!(self.plan.shape, Shape::Paced(_));
         connection.asked = (!paced).then_some(asked);
         self.connections[place] = Some(connection);
@@ -233,13 +252,13 @@ impl<'p> Load<'p> {
             let Some(connection) = self.connections[place].as_mut() else {
                 return Ok(());
             };
-            match Moved::from(connection.stream.read(&mut self.scratch)) {
+            match Moved::from(connection.wire.read(&mut self.scratch)) {
                 Moved::Bytes(bytes) => {
                     let answered = connection.take(&self.scratch[..bytes], self.plan.body, &mut self.outcome.failures);
                     if answered {
                         return self.answered(poller, place);
                     }
-                    if bytes < self.scratch.len() {
+                    if connection.wire.is_empty_after(bytes, self.scratch.len()) {
                         return Ok(());
                     }
                 }
@@ -260,6 +279,7 @@ impl<'p> Load<'p> {
         let close = connection.close || self.plan.shape == Shape::OneEach;
         if let (Some(asked), true) = (asked, self.window_start.is_some()) {
             self.outcome.completed += 1;
+            self.outcome.resumed += u64::from(connection.wire.is_resumed());
             #[expect(clippy::cast_possible_truncation, reason = "microseconds with 24 bits of precision")]
             self.outcome.latencies_us.push(asked.elapsed().as_secs_f64() as f32 * 1e6);
         }
@@ -315,9 +335,8 @@ impl<'p> Load<'p> {
         let asked = self.connections.iter().flatten().filter_map(|connection| connection.asked);
         let late = asked.chain(self.waiting.iter().copied()).filter(|asked| asked.elapsed() > PATIENCE).count();
         self.outcome.failures.late += late as u64;
-        self.outcome.typical_p99_us = typical_p99_us(&self.outcome.latencies_us, self.outcome.window);
-        self.outcome.latencies_us.sort_unstable_by(f32::total_cmp);
-        self.outcome
+        let Outcome { latencies_us, window, failures, resumed, .. } = self.outcome;
+        Outcome { resumed, ..Outcome::of(latencies_us, window, failures) }
     }
 }
 
@@ -333,71 +352,6 @@ fn typical_p99_us(latencies: &[f32], window: Duration) -> f64 {
     Spread::of(p99s.collect()).map_or(0.0, |spread| spread.median)
 }
 
-/// Connections that did one request each and now do nothing.
-#[derive(Debug)]
-pub struct Idle {
-    streams: Vec<TcpStream>,
-    request: Vec<u8>,
-    body: u64,
-}
-
-impl Idle {
-    /// Opens `count` connections, one after another, and sends one request over each.
-    ///
-    /// # Errors
-    /// When a connection or its request fails, or on interruption.
-    pub fn open(target: SocketAddrV4, path: &str, body: u64, count: usize, interrupt: &Interrupt) -> io::Result<Self> {
-        let mut idle = Self { streams: Vec::with_capacity(count), request: request(path, target, false), body };
-        for _ in 0..count {
-            interrupt.check()?;
-            let stream = connect(target, SocketFlags::empty())?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_nodelay(true)?;
-            exchange(&stream, &idle.request, body)?;
-            idle.streams.push(stream);
-        }
-        Ok(idle)
-    }
-
-    /// Sends a second request over each connection and says how many fail: a proxy that closed them saved nothing.
-    #[must_use]
-    pub fn dead(&self) -> u64 {
-        self.streams.iter().filter(|stream| exchange(stream, &self.request, self.body).is_err()).count() as u64
-    }
-}
-
-/// One request over one new connection.
-///
-/// # Errors
-/// When it does not come back with 2xx and the right length.
-pub fn probe(target: SocketAddrV4, path: &str, body: u64) -> io::Result<()> {
-    let stream = connect(target, SocketFlags::empty())?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    exchange(&stream, &request(path, target, true), body)
-}
-
-fn exchange(mut stream: &TcpStream, request: &[u8], body: u64) -> io::Result<()> {
-    stream.write_all(request)?;
-    let mut answer = Vec::with_capacity(2 << 10);
-    let mut scratch = [0; 16 << 10];
-    loop {
-        let bytes = stream.read(&mut scratch)?;
-        if bytes == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        answer.extend_from_slice(&scratch[..bytes]);
-        let Some(head) = Head::find(&answer) else {
-            continue;
-        };
-        if !(200..300).contains(&status(&answer)) || head.framing != Framing::Length(body) {
-            return Err(io::Error::other(format!("answered {}", String::from_utf8_lossy(&answer[..head.len]))));
-        }
-        if (answer.len() - head.len) as u64 >= body {
-            return Ok(());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -406,16 +360,10 @@ mod tests {
     fn one_stall_does_not_make_the_typical_p99() {
         let mut latencies = vec![100.0; 1_000];
         latencies[500..550].fill(30_000.0);
-        let outcome = Outcome {
-            latencies_us: {
-                let mut sorted = latencies.clone();
-                sorted.sort_unstable_by(f32::total_cmp);
-                sorted
-            },
-            ..Outcome::default()
-        };
+        let outcome = Outcome::of(latencies, Duration::from_secs(1), Failures::default());
+        assert_eq!(outcome.completed, 1_000);
         assert_eq!(outcome.latency_us(0.99), 30_000.0);
-        assert_eq!(typical_p99_us(&latencies, Duration::from_secs(1)), 100.0);
+        assert_eq!(outcome.typical_p99_us, 100.0);
         assert_eq!(typical_p99_us(&[], Duration::from_secs(1)), 0.0);
     }
 }

@@ -10,15 +10,20 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use super::Failures;
-use super::connection::{Connection, request};
+use super::connection::{Connection, host, request};
 use crate::poll::{Moved, Poller, Ready};
 use crate::process::Interrupt;
 use crate::random::Random;
+use crate::tls::Tls;
 
 /// What to send where.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub target: SocketAddrV4,
+    /// How, unless in clear text.
+    pub tls: Option<Tls>,
+    /// Each request asks for the end of its connection.
+    pub one_each: bool,
     pub path: String,
     /// Length of the right answer's body.
     pub body: u64,
@@ -114,7 +119,7 @@ impl<'p> Load<'p> {
     fn new(plan: &'p Plan) -> Self {
         let mut load = Self {
             plan,
-            request: request(&plan.path, plan.target, false),
+            request: request(&plan.path, &host(plan.target, plan.tls.as_ref()), plan.one_each),
             random: Random(plan.seed),
             clients: Vec::new(),
             free: Vec::new(),
@@ -190,8 +195,8 @@ impl<'p> Load<'p> {
             }
             None => return Ok(None),
         };
-        let connection = Connection::open(self.plan.target)?;
-        poller.add(&connection.stream, place as u64)?;
+        let connection = Connection::open(self.plan.target, self.plan.tls.as_ref())?;
+        poller.add(&connection.wire, place as u64)?;
         self.clients[place] = Some(Client { connection, wrong: false });
         Ok(Some(place))
     }
@@ -218,7 +223,7 @@ impl<'p> Load<'p> {
 
     fn receive(&mut self, place: usize, poller: &Poller) -> io::Result<()> {
         while let Some(client) = self.clients[place].as_mut() {
-            match Moved::from(client.connection.stream.read(&mut self.scratch)) {
+            match Moved::from(client.connection.wire.read(&mut self.scratch)) {
                 Moved::Bytes(bytes) => {
                     let before = self.outcome.failures.total();
                     let taken = &self.scratch[..bytes];

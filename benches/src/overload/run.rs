@@ -44,12 +44,15 @@ impl Stage {
             open_files: self.open_files,
             endpoints: endpoints.addresses(),
             setup: Setup::Overload,
+            certificate: None,
             limits: contestant.limits(),
         };
         let mut started = spot.start(installed, interrupt)?;
         let start = endpoints.begin()?;
         let plan = Plan {
             target: started.target,
+            tls: None,
+            one_each: false,
             path: "/1k".to_owned(),
             body: 1 << 10,
             stretches: Phase::ALL.map(|phase| phase.stretch(self.seconds)).to_vec(),

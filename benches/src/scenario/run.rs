@@ -41,6 +41,7 @@ impl Stage {
             open_files: self.open_files,
             endpoints: endpoints.addresses(),
             setup: Setup::Several,
+            certificate: None,
             limits: "",
         };
         let mut started = spot.start(installed, interrupt)?;
@@ -62,6 +63,8 @@ impl Stage {
     fn plan(&self, rate: f64, end_s: f64, start: Instant, started: &Started) -> Plan {
         Plan {
             target: started.target,
+            tls: None,
+            one_each: false,
             path: "/1k".to_owned(),
             body: 1 << 10,
             stretches: vec![Stretch { rate, seconds: end_s }],

