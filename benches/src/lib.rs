@@ -15,6 +15,7 @@ pub mod measure;
 pub mod peers;
 pub mod process;
 
+pub mod admin;
 pub mod faulty;
 pub mod load;
 pub mod reload;
@@ -24,6 +25,8 @@ pub mod usage;
 pub mod scenario;
 
 pub mod overload;
+
+pub mod attacks;
 
 pub mod etcd;
 

@@ -2,14 +2,15 @@
 //! says how many of the changes took effect.
 
 use std::fs;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
+use std::io;
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::admin::metrics;
 use crate::peers::Started;
 
 /// A thread that changes the rules until this is dropped.
@@ -88,11 +89,7 @@ fn rules(base: &str, round: u64) -> String {
 
 /// What Serin's metrics say about changes of the rules since its start.
 fn generation(admin: SocketAddrV4) -> io::Result<u64> {
-    let mut stream = TcpStream::connect(admin)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
+    let answer = metrics(admin)?;
     let value = answer.lines().find_map(|line| line.strip_prefix("serin_rules_generation "));
     value.and_then(|value| value.trim().parse().ok()).ok_or_else(|| io::Error::other("no serin_rules_generation"))
 }

@@ -291,7 +291,7 @@ pub(crate) fn bold_unless(plain: bool, text: &str) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "KiB of a process")]
-fn mib(kib: u64) -> String {
+pub(crate) fn mib(kib: u64) -> String {
     format!("{:.1}", kib as f64 / 1024.0)
 }
 
