@@ -23,6 +23,7 @@ use crate::data_path::deadline::{self, ConnectionLimits, Registry};
 use crate::data_path::edge::{EncoderMemory, Passwords};
 use crate::data_path::http::{self as http1, ConnectionState, Order, Phase, http2};
 use crate::data_path::listener::{ListenerContext, LocalListeners, OpenListener, PerClient};
+use crate::data_path::read_budget::ReadBudget;
 use crate::data_path::request::Exchange;
 use crate::data_path::tls::Handshakes;
 use crate::data_path::upstream::{self, LocalUpstreams, WarmUps};
@@ -101,6 +102,7 @@ pub(crate) struct Worker {
     pub(crate) clients: Arc<PerClient>,
     pub(crate) passwords: Arc<Passwords>,
     pub(crate) encoder_memory: EncoderMemory,
+    pub(crate) read_budget: ReadBudget,
     pub(crate) http2: Arc<http2::Share>,
     pub(crate) handshakes: Handshakes,
     /// Of the table by which connections were looked at last.
@@ -177,6 +179,7 @@ impl Worker {
             clients: options.clients,
             passwords: options.passwords,
             encoder_memory: EncoderMemory::default(),
+            read_budget: ReadBudget::default(),
             http2: options.http2,
             handshakes: Handshakes::new(options.max_connections),
             tls_generation: Cell::new(0),

@@ -9,6 +9,7 @@ pub(crate) mod headers;
 pub(crate) mod http;
 pub(crate) mod listener;
 pub(crate) mod mirror;
+pub(crate) mod read_budget;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod tls;

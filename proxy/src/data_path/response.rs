@@ -16,6 +16,7 @@ use super::edge::Compressed;
 use super::error::{Blame, RequestError};
 use super::grpc;
 use super::headers::{self, Seen};
+use super::read_budget::Share;
 use super::request::{Exchange, Life, trailer_names};
 use super::trailers::Trailers;
 use super::upstream::Lease;
@@ -43,6 +44,8 @@ struct Relay {
     /// Data that came and is not yet given on. With HTTP/2 each stream gets a piece at a time, because what it is given
     /// waits in memory until its client gives leave to send it.
     rest: Bytes,
+    /// Until its end is read.
+    _share: Share,
     piece: usize,
     exchange: Rc<Exchange>,
     trailers: Trailers,
@@ -124,12 +127,10 @@ pub(crate) fn relay(
     let mut relay = Box::new(Relay {
         incoming,
         rest: Bytes::new(),
+        _share: exchange.worker().read_budget.join(),
         piece: if exchange.speaks_http2() { STREAM_PIECE } else { usize::MAX },
         exchange: Rc::clone(exchange),
-        trailers: match exchange.is_call() {
-            true => Trailers::OfCall,
-            false => Trailers::Named(decision.route().trailers().into()),
-        },
+        trailers: trailers_of(exchange, &decision, &parts.headers),
         is_shared: lease.is_shared(),
         lease: Some(lease),
         keep,
@@ -147,6 +148,15 @@ pub(crate) fn relay(
     }
     let body = ResponseBody { source: Source::Endpoint(relay), life: None };
     Ok(attach(Response::from_parts(parts, body), life))
+}
+
+/// Which trailer fields may pass. Clients alone do not make a call of a request.
+fn trailers_of(exchange: &Exchange, decision: &Decision, answer: &HeaderMap) -> Trailers {
+    let names = decision.route().trailers().into();
+    match exchange.is_call() && grpc::is_grpc(answer) {
+        true => Trailers::OfCall(names),
+        false => Trailers::Named(names),
+    }
 }
 
 /// Refuses what must not be relayed and removes what is ambiguous (RFC 9112 §6.3). Returns whether the connection

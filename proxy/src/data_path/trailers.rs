@@ -10,8 +10,8 @@ use super::headers;
 pub(crate) enum Trailers {
     /// These.
     Named(Box<[HeaderName]>),
-    /// What a service says at the end of a call, in fields that it makes up.
-    OfCall,
+    /// These, and what a service says at the end of a call, in fields that it makes up.
+    OfCall(Box<[HeaderName]>),
 }
 
 impl Trailers {
@@ -19,7 +19,7 @@ impl Trailers {
     pub(crate) fn passing(&self, mut trailers: HeaderMap) -> HeaderMap {
         let passes = |name: &HeaderName| match self {
             Self::Named(names) => names.contains(name),
-            Self::OfCall => may_be_trailer(name) && headers::passes(name),
+            Self::OfCall(names) => names.contains(name) || may_be_trailer(name) && headers::passes(name),
         };
         headers::keep(&mut trailers, passes);
         trailers
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn calls_end_with_what_their_service_says_and_nothing_that_means_something_to_a_proxy() {
-        assert_eq!(passing(&Trailers::OfCall), ["x-sum", "x-other-bin", "grpc-status"]);
+        assert_eq!(passing(&Trailers::OfCall(Box::default())), ["x-sum", "x-other-bin", "grpc-status"]);
         assert_eq!(passing(&Trailers::Named([HeaderName::from_static("x-sum")].into())), ["x-sum"]);
         assert!(passing(&Trailers::Named(Box::default())).is_empty());
     }

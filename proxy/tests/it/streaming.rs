@@ -2,12 +2,13 @@
 //! endings that must not look whole.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::control::Program;
 use crate::support::{Client, Cut, Origin, PATIENCE, Serin, Then, eventually};
 
 const MIB: u64 = 1 << 20;
@@ -498,4 +499,38 @@ fn an_early_answer_reaches_a_slow_reader_whole() {
     client.send(vec![b'y'; 64 << 10]);
     let reply = client.reply();
     assert_eq!((reply.status, reply.body.len()), (403, 2 << 20));
+}
+
+#[test]
+fn hundreds_that_do_not_read_cost_little_memory() {
+    const CLIENTS: usize = 400;
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&sent);
+    let origin = Origin::start(move |visit| {
+        visit.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 8 * MIB))?;
+        pour(visit.stream(), 8 * MIB, &counter)?;
+        Ok(Then::Close)
+    });
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("serin.yaml");
+    let rules = format!(
+        "workers: 1\nlisteners: {{web: {{address: \"127.0.0.1:0\"}}}}\nroutes: {{all: {{upstream: app}}}}\n\
+         upstreams: {{app: {{endpoints: [\"{}\"]}}}}\n",
+        origin.address()
+    );
+    std::fs::write(&config, rules).expect("room");
+    let program = Program::start(&config);
+    let before = program.resident_kib();
+    let clients: Vec<TcpStream> = (0..CLIENTS)
+        .map(|_| {
+            let mut stream = TcpStream::connect(program.address("web")).expect("a connection");
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").expect("room");
+            stream
+        })
+        .collect();
+    settled(&sent);
+    let grown = program.resident_kib().saturating_sub(before);
+    let begun = clients.iter().filter(|stream| stream.peek(&mut [0]).is_ok_and(|count| count == 1)).count();
+    assert_eq!(begun, CLIENTS, "some have no answer");
+    assert!(grown < 160 * CLIENTS as u64, "{grown} KiB for {CLIENTS} clients");
 }

@@ -257,7 +257,7 @@ pub(crate) fn builder() -> http1::Builder {
 }
 
 /// Largest read buffer of a connection, in bytes.
-const MAX_BUFFER: usize = 128 << 10;
+const MAX_BUFFER: usize = 64 << 10;
 
 /// How much of an unwanted body is read before the connection is closed, in bytes.
 const LINGER_BYTES: usize = 256 << 10;

@@ -66,7 +66,7 @@ impl EndpointConnection {
     /// hyper finds something wrong with it, which it does not before the first byte.
     pub(super) async fn start(worker: &Worker, endpoint: &LocalEndpoint, stream: TcpStream) -> hyper::Result<Self> {
         let lifetime = Box::new(Lifetime::begin(worker, endpoint));
-        let io = EndpointIo::new(stream);
+        let io = EndpointIo::new(stream, &worker.read_budget);
         let wire = io.wire();
         let (sender, connection) = worker.http1_client.handshake(TokioIo::new(io)).await?;
         let (handover, driver) = tunnel::drive(connection);

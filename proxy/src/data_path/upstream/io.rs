@@ -7,11 +7,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::interim::{Interim, TooMany};
 use crate::connect::poll_write_gathered;
+use crate::data_path::read_budget::ReadBudget;
 
 /// What went over a connection; shared with its lease.
 #[derive(Default)]
@@ -35,6 +36,7 @@ struct Sent {
 pub(crate) struct EndpointIo {
     stream: TcpStream,
     wire: Rc<Wire>,
+    read_budget: ReadBudget,
     /// Whether a refused write waits for what is still to be read.
     waits_for_reader: bool,
 }
@@ -98,13 +100,13 @@ impl Wire {
 
 impl EndpointIo {
     /// Of HTTP/1.
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, wire: Rc::default(), waits_for_reader: true }
+    pub(crate) fn new(stream: TcpStream, read_budget: &ReadBudget) -> Self {
+        Self { stream, wire: Rc::default(), read_budget: read_budget.clone(), waits_for_reader: true }
     }
 
     /// Of HTTP/2, whose driver reads all there is before it writes, and once it has said farewell no more.
-    pub(crate) fn shared(stream: TcpStream) -> Self {
-        Self { waits_for_reader: false, ..Self::new(stream) }
+    pub(crate) fn shared(stream: TcpStream, read_budget: &ReadBudget) -> Self {
+        Self { waits_for_reader: false, ..Self::new(stream, read_budget) }
     }
 
     pub(crate) fn wire(&self) -> Rc<Wire> {
@@ -133,7 +135,8 @@ impl EndpointIo {
 impl AsyncRead for EndpointIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let most = self.read_budget.each() as u64;
+        let poll = Pin::new(&mut (&mut self.stream).take(most)).poll_read(cx, buf);
         self.wire.came(&buf.filled()[before..])?;
         poll
     }

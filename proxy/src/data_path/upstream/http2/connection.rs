@@ -61,7 +61,7 @@ impl Connection {
 
     async fn start(worker: &Worker, endpoint: &LocalEndpoint, stream: TcpStream) -> Option<Self> {
         let lifetime = RefCell::new(Box::new(Lifetime::begin(worker, endpoint)));
-        let io = EndpointIo::shared(stream);
+        let io = EndpointIo::shared(stream, &worker.read_budget);
         let (wire, newest) = (io.wire(), NewestLent::default());
         let (sender, connection) = builder(&endpoint.pool.rules(), &newest).handshake(TokioIo::new(io)).await.ok()?;
         let driven = Rc::new(RefCell::new(Some(connection)));
