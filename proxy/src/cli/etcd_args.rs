@@ -58,7 +58,8 @@ impl EtcdArgs {
         let has_tls = [&ca_file, &cert_file, &key_file].iter().any(|file| file.is_some());
         let tls = EtcdTlsSettings { ca_file, cert_file, key_file, server_name: None };
         let tls = has_tls.then_some(tls);
-        let settings = EtcdSettings { endpoints: etcd, prefix: etcd_prefix, user, password_file, tls };
+        let settings =
+            EtcdSettings { endpoints: etcd, prefix: etcd_prefix, user, password_file, tls, share_ticket_keys: None };
         match settings.wrong_values().first() {
             Some((field, reason)) => Err(format!("{}: {reason}", flag(field))),
             None => Ok(settings),

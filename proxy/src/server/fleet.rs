@@ -84,9 +84,18 @@ impl Membership {
         let (leave, left) = oneshot::channel();
         self.leave = Some(leave);
         let (say, says) = watch::channel(self.shared.instance().text().into());
+        let snapshots = Arc::clone(&self.shared.snapshots);
+        let wanted = move || snapshots.load().tls.listeners.iter().any(|listening| listening.tls.is_some());
+        let is_shared = etcd.shares_ticket_keys();
         self.tasks.spawn(async move {
+            let sharing = async {
+                match is_shared {
+                    true => tickets::share(ticket_keys, Arc::clone(&fleet), cluster, wanted).await,
+                    false => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                never = tickets::share(ticket_keys, Arc::clone(&fleet), cluster) => match never {},
+                never = sharing => match never {},
                 () = fleet.run(says, left) => {}
             }
         });

@@ -174,6 +174,11 @@ impl InEtcd {
         Following::start("etcd", failures.clone(), follow).map_err(system("etcd thread"))
     }
 
+    /// Whether it is asked to share what it seals session tickets with.
+    pub(super) fn shares_ticket_keys(&self) -> bool {
+        self.settings.shares_ticket_keys()
+    }
+
     pub(super) fn registries(&self) -> Registries {
         Registries { cluster: self.cluster(), confirmations: self.state.confirmations() }
     }

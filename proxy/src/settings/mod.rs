@@ -101,6 +101,10 @@ pub struct EtcdSettings {
     /// For members at `https://`. Default: the certificate authorities of the system.
     #[serde(default)]
     pub tls: Option<EtcdTlsSettings>,
+    /// Whether instances share the keys of TLS session tickets through it, so that clients go on with their sessions at each of
+    /// them. Default: where all members are at `https://`.
+    #[serde(default)]
+    pub share_ticket_keys: Option<bool>,
 }
 
 /// See [`EtcdSettings::tls`].
@@ -266,6 +270,12 @@ impl Settings {
 }
 
 impl EtcdSettings {
+    /// Whether secrets may be written there that whoever listens on the way must not learn.
+    pub fn shares_ticket_keys(&self) -> bool {
+        let is_encrypted = |endpoint: &String| endpoint.starts_with("https://");
+        self.share_ticket_keys.unwrap_or_else(|| self.endpoints.iter().all(is_encrypted))
+    }
+
     /// What is of the right type and still wrong: which field, and why.
     pub fn wrong_values(&self) -> Vec<(String, &'static str)> {
         let mut found = Vec::new();

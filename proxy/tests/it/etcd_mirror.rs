@@ -35,6 +35,7 @@ impl Following {
             user: None,
             password_file: None,
             tls: None,
+            share_ticket_keys: None,
         };
         let (tell, heard) = channel();
         let (stop, stopped) = oneshot::channel();

@@ -1,4 +1,5 @@
-//! Session tickets (RFC 8446 §4.6.1, RFC 5077): sealed with keys that change every [`PERIOD`], and are forgotten.
+//! Session tickets (RFC 8446 §4.6.1, RFC 5077): sealed with keys that change every [`PERIOD`], and are not kept for longer than they
+//! open.
 //!
 //! A process has keys of its own. Where a fleet follows etcd, its leader makes keys for all ([`share`]), so that a client goes
 //! on with its session at whichever instance it comes to; while those are not to be had, own ones do. What was sealed under
@@ -42,9 +43,9 @@ impl Default for TicketKeys {
 }
 
 impl TicketKeys {
-    /// Uses these keys of the fleet from now on.
-    fn take(&self, fleet: &Ring) {
-        self.0.rcu(|rings| Rings { fleet: fleet.clone(), own: rings.own.clone() });
+    /// Uses these keys of the fleet from now on. Own ones open what they have sealed, for as long as they promise.
+    fn take(&self, fleet: &Ring, now: u64) {
+        self.0.rcu(|rings| Rings { fleet: fleet.clone(), own: rings.own.lasting(now) });
     }
 
     /// Nothing if the operating system gives no randomness: the client will shake hands anew.
@@ -131,8 +132,8 @@ mod tests {
         let (one, other) = (TicketKeys::default(), TicketKeys::default());
         let own = one.seal(b"", b"before", 0).expect("a ticket");
         let fleet = Ring::default().renewed(0).expect("randomness").expect("keys");
-        one.take(&fleet);
-        other.take(&fleet);
+        one.take(&fleet, 1);
+        other.take(&fleet, 1);
         assert_eq!(one.open(b"", &own, 1).as_deref(), Some(&b"before"[..]), "the first clients are not forgotten");
         for now in [1, PERIOD, 2 * PERIOD] {
             let ticket = one.seal(b"", b"session", now).expect("a ticket");

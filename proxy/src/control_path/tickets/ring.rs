@@ -37,14 +37,12 @@ struct WrittenKey {
 impl Ring {
     /// The keys of later, if they are others than these. Nothing at all if there is no randomness.
     pub(super) fn renewed(&self, now: u64) -> Option<Option<Self>> {
-        // A key of a far future was made by a clock that was ahead; it would be in use until then.
-        let is_kept = |place: usize| now < self.end(place) && self.0[place].from <= now + 2 * PERIOD;
         let has_next = self.0.last().is_some_and(|last| now < last.from);
-        if has_next && (0..self.0.len()).all(is_kept) {
+        if has_next && (0..self.0.len()).all(|place| self.lasts(place, now)) {
             return Some(None);
         }
-        let kept = (0..self.0.len()).filter(|&place| is_kept(place));
-        let mut keys: Vec<Arc<Key>> = kept.map(|place| Arc::clone(&self.0[place])).collect();
+        let mut keys = self.lasting(now).0.to_vec();
+        keys.drain(..keys.len().saturating_sub(MOST_KEYS / 2));
         if keys.is_empty() {
             keys.push(Key::new(now)?);
         }
@@ -52,6 +50,17 @@ impl Ring {
             keys.push(Key::new((from + PERIOD).max(now + SPREADING))?);
         }
         Some(Some(Self(keys.into())))
+    }
+
+    /// Those that still open what they have sealed.
+    pub(super) fn lasting(&self, now: u64) -> Self {
+        let lasting = (0..self.0.len()).filter(|&place| self.lasts(place, now));
+        Self(lasting.map(|place| Arc::clone(&self.0[place])).collect())
+    }
+
+    /// A key of a far future was made by a clock that was ahead; it would be in use until then.
+    fn lasts(&self, place: usize, now: u64) -> bool {
+        now < self.end(place) && self.0[place].from <= now + 2 * PERIOD
     }
 
     /// Whether somebody still sees to it that there are new keys.

@@ -12,28 +12,37 @@ use crate::control_path::etcd::{Cluster, Trouble};
 use crate::control_path::fleet::{Fleet, LEADER};
 use crate::moment;
 
-/// Takes part in the keys of a fleet.
-pub async fn share(keys: Arc<TicketKeys>, fleet: Arc<Fleet>, cluster: Cluster) -> Infallible {
+/// Takes part in the keys of a fleet. New ones are made as long as they are `wanted`.
+pub async fn share(
+    keys: Arc<TicketKeys>,
+    fleet: Arc<Fleet>,
+    cluster: Cluster,
+    wanted: impl Fn() -> bool,
+) -> Infallible {
     let (mut told, mut leading) = (fleet.ticket_keys(), fleet.leading());
-    let mut is_well = true;
+    let (mut ring, mut behind, mut is_well) = (Ring::default(), 0, true);
     loop {
+        let now = moment::unix_ms() / 1_000;
         let text = told.borrow_and_update().clone();
-        let ring = text.as_ref().map(|value| Ring::parse(&value.bytes)).transpose();
-        let ring = ring.unwrap_or_else(|reason| {
-            tracing::warn!(reason, "the keys for session tickets in etcd cannot be used");
-            None
-        });
-        keys.take(ring.as_ref().unwrap_or(&Ring::default()));
-        if *leading.borrow_and_update() {
-            let now = moment::unix_ms() / 1_000;
-            if let Some(Some(renewed)) = ring.unwrap_or_default().renewed(now) {
-                let behind = text.map_or(0, |value| value.mod_revision);
-                let written = write(&cluster, fleet.id(), &renewed, behind).await;
-                if let (Err(trouble), true) = (&written, is_well) {
-                    tracing::warn!(reason = %trouble, "no new keys for session tickets can be written to etcd");
-                }
-                is_well = written.is_ok();
+        let revision = text.as_ref().map_or(0, |value| value.mod_revision);
+        if revision != behind {
+            behind = revision;
+            match text.map(|value| Ring::parse(&value.bytes)) {
+                Some(Ok(read)) => ring = read,
+                Some(Err(reason)) => tracing::warn!(reason, "new keys for session tickets in etcd cannot be used"),
+                None => ring = Ring::default(),
             }
+            keys.take(&ring, now);
+        }
+        if *leading.borrow_and_update()
+            && wanted()
+            && let Some(Some(renewed)) = ring.renewed(now)
+        {
+            let written = write(&cluster, fleet.id(), &renewed, behind).await;
+            if let (Err(trouble), true) = (&written, is_well) {
+                tracing::warn!(reason = %trouble, "no new keys for session tickets can be written to etcd");
+            }
+            is_well = written.is_ok();
         }
         tokio::select! {
             _ = told.changed() => {}
