@@ -97,8 +97,9 @@ fn wants(came: &[u8]) -> Result<Wants, Refused> {
 /// What a whole header says.
 fn announced(bytes: &[u8]) -> Result<Announced, Refused> {
     let (header, length) = ProxyHeader::parse(bytes, ParseConfig::default()).map_err(|_| Refused::Malformed)?;
-    // The library reads `+80` as a number.
-    let is_sound = length == bytes.len() && (bytes[0] == SIGNATURE[0] || !bytes.contains(&b'+'));
+    // The library reads `+80` as a number. Where there is no address, whatever there is means nothing.
+    let has_plus = bytes[0] != SIGNATURE[0] && bytes.contains(&b'+') && header.proxied_address().is_some();
+    let is_sound = length == bytes.len() && !has_plus;
     if !is_sound || !header.tlvs().all(|field| field.is_ok()) || !has_right_sum(bytes, header.crc32c()) {
         return Err(Refused::Malformed);
     }

@@ -53,7 +53,7 @@ async fn a_header_is_read_to_its_end_and_not_beyond_however_it_comes() {
         (b"PROXY TCP6 2001:db8::7 2001:db8::1 1 65535\r\n".to_vec(), says("2001:db8::7", "[2001:db8::1]:65535", false)),
         (b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 2\r\n".to_vec(), says("192.0.2.7", "[::1]:2", false)),
         (b"PROXY UNKNOWN\r\n".to_vec(), itself()),
-        (b"PROXY UNKNOWN ffff::1 whatever 1 2\r\n".to_vec(), itself()),
+        (b"PROXY UNKNOWN ffff::1 whatever 1 +2\r\n".to_vec(), itself()),
         (v2("192.0.2.7:56324", "198.51.100.1:80", &[]), says("192.0.2.7", "198.51.100.1:80", false)),
         (v2("[2001:db8::7]:1", "[::1]:2", &[]), says("2001:db8::7", "[::1]:2", false)),
         (v2("192.0.2.7:1", "192.0.2.1:443", &[Tlv::Ssl(secure)]), says("192.0.2.7", "192.0.2.1:443", true)),
