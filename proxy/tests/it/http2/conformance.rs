@@ -3,7 +3,9 @@
 
 use std::net::SocketAddr;
 
-use crate::support::http2::{Frames, GOAWAY, PREFACE, SETTINGS, Seen, field, frame, head, request};
+use crate::support::http2::{
+    Frames, GOAWAY, NO_ERROR, PING, PREFACE, SETTINGS, Seen, Stream, field, frame, head, request,
+};
 use crate::support::{Origin, PATIENCE, Serin};
 use crate::tls;
 
@@ -43,15 +45,10 @@ struct Case {
 
 enum Step {
     Send(Vec<u8>),
-    /// Until a stream has a head, so much of a body, or its end.
-    Wait(u32, Progress),
-}
-
-#[derive(Clone, Copy)]
-enum Progress {
-    Head,
-    Body(usize),
-    End,
+    /// Until a stream is over.
+    WaitForEnd(u32),
+    /// Until a stream has a head and so much of its body, of which no more may come.
+    WaitForJust(u32, usize),
 }
 
 /// What can be seen of a case's outcome.
@@ -60,8 +57,9 @@ enum Sign {
     Stream(u32, u32),
     Answer(u32, u16),
     Pong(Option<Vec<u8>>),
-    Acknowledged,
+    Acknowledged(usize),
     Closed,
+    Goodbye,
     Nothing,
 }
 
@@ -83,12 +81,22 @@ impl Case {
     }
 
     fn run(&self, address: SocketAddr) -> Result<(), String> {
-        let mut client = Frames::silent(address);
+        let mut client = Frames::silent(address).that_keeps_windows();
         for step in &self.steps {
             // What was sent before may have ended the connection.
             match step {
                 Step::Send(bytes) => drop(client.try_send(bytes)),
-                Step::Wait(stream, progress) => drop(client.comes(PATIENCE, |seen| has_come(seen, *stream, *progress))),
+                Step::WaitForEnd(stream) => drop(client.comes(PATIENCE, |seen| is_over(seen, *stream))),
+                Step::WaitForJust(stream, count) => {
+                    let came = |seen: &Seen| seen.streams.get(stream).map(|it| (it.heads > 0, it.body.len()));
+                    client
+                        .comes(PATIENCE, |seen| came(seen).is_some_and(|(has_head, body)| has_head && body >= *count));
+                    ping(&mut client);
+                    let came = came(&client.seen);
+                    if came != Some((true, *count)) {
+                        return Err(format!("{} ({}): {came:?} in place of {count}", self.id, self.what));
+                    }
+                }
             }
         }
         let is_quiet = |signs: &Vec<Sign>| signs.iter().all(|sign| matches!(sign, Sign::Nothing));
@@ -96,16 +104,20 @@ impl Case {
         if !self.expected.iter().any(is_quiet) {
             client.comes(PATIENCE, |seen| self.expected.iter().any(|signs| shows(signs, seen)));
         }
-        let may_end = |signs: &Vec<Sign>| signs.iter().any(|sign| matches!(sign, Sign::Connection(_) | Sign::Closed));
-        let is_over = self.expected.iter().any(|signs| may_end(signs) && shows(signs, &client.seen));
-        if is_over {
+        let may_end = |signs: &Vec<Sign>| {
+            signs.iter().any(|sign| matches!(sign, Sign::Connection(_) | Sign::Closed | Sign::Goodbye))
+        };
+        if self.expected.iter().any(|signs| may_end(signs) && shows(signs, &client.seen)) {
             return Ok(());
         }
         // Who says goodbye asks nothing more.
         let has_left = self.steps.iter().any(|step| matches!(step, Step::Send(bytes) if bytes.get(3) == Some(&GOAWAY)));
-        if !has_left {
-            let _ = client.try_send(&head(ANOTHER, &request("GET", "/"), true));
-            client.comes(PATIENCE, |seen| has_come(seen, ANOTHER, Progress::End));
+        match has_left {
+            true => ping(&mut client),
+            false => {
+                let _ = client.try_send(&head(ANOTHER, &request("GET", "/"), true));
+                client.comes(PATIENCE, |seen| is_over(seen, ANOTHER));
+            }
         }
         let lives = has_left || client.stream(ANOTHER).status == Some(200);
         let is_as_expected = lives && self.expected.iter().any(|signs| !may_end(signs) && shows(signs, &client.seen))
@@ -115,12 +127,16 @@ impl Case {
     }
 }
 
-fn has_come(seen: &Seen, stream: u32, progress: Progress) -> bool {
-    seen.streams.get(&stream).is_some_and(|stream| match progress {
-        Progress::Head => stream.heads > 0,
-        Progress::Body(count) => stream.body.len() >= count,
-        Progress::End => stream.is_over(),
-    })
+fn is_over(seen: &Seen, stream: u32) -> bool {
+    seen.streams.get(&stream).is_some_and(Stream::is_over)
+}
+
+/// Waits until all that was sent before has been looked at, unless the connection has ended.
+fn ping(client: &mut Frames) {
+    let said = b"all read".to_vec();
+    let _ = client.try_send(&frame(PING, 0, 0, &said));
+    client.comes(PATIENCE, |seen| seen.pongs.contains(&said));
+    client.seen.pongs.retain(|pong| *pong != said);
 }
 
 impl Sign {
@@ -133,8 +149,9 @@ impl Sign {
             }
             Self::Pong(None) => !seen.pongs.is_empty(),
             Self::Pong(Some(said)) => seen.pongs.contains(said),
-            Self::Acknowledged => seen.acknowledged > 0,
+            Self::Acknowledged(count) => seen.acknowledged >= *count,
             Self::Closed => seen.is_over,
+            Self::Goodbye => seen.is_over && seen.goaways.iter().all(|(_, code)| *code == NO_ERROR),
             Self::Nothing => seen.goaways.is_empty() && !seen.is_over,
         }
     }
@@ -148,8 +165,9 @@ fn sign(text: &str) -> Option<Sign> {
         "stream" => Sign::Stream(number()?.parse().ok()?, code(number()?)?),
         "answer" => Sign::Answer(number()?.parse().ok()?, number()?.parse().ok()?),
         "pong" => Sign::Pong(number().map(hex)),
-        "ack" => Sign::Acknowledged,
+        "ack" => Sign::Acknowledged(number()?.parse().ok()?),
         "closed" => Sign::Closed,
+        "goodbye" => Sign::Goodbye,
         "nothing" => Sign::Nothing,
         _ => return None,
     })
@@ -159,14 +177,12 @@ fn step(text: &str) -> Option<Step> {
     let mut words = text.split_whitespace();
     match words.next()? {
         "WAIT" => {
-            let mut wanted = words.next()?.split(':');
-            let first = wanted.next()?;
-            let (stream, progress) = match first {
-                "head" => (wanted.next()?, Progress::Head),
-                "body" => (wanted.next()?, Progress::Body(wanted.next()?.parse().ok()?)),
-                stream => (stream, Progress::End),
-            };
-            Some(Step::Wait(stream.parse().ok()?, progress))
+            let wanted: Vec<&str> = words.next()?.split(':').collect();
+            Some(match wanted[..] {
+                [stream] => Step::WaitForEnd(stream.parse().ok()?),
+                ["just", stream, count] => Step::WaitForJust(stream.parse().ok()?, count.parse().ok()?),
+                _ => return None,
+            })
         }
         "RAW" => Some(Step::Send(words.map(bytes).collect::<Option<Vec<_>>>()?.concat())),
         kind => {

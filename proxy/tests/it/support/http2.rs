@@ -105,6 +105,11 @@ impl Frames {
         frames
     }
 
+    /// The same, giving back nothing of the windows that answers use up.
+    pub(crate) fn that_keeps_windows(self) -> Self {
+        Self { takes_answers: false, ..self }
+    }
+
     /// A connection on which not even the preface was sent.
     pub(crate) fn silent(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the proxy accepts connections");
