@@ -3,8 +3,10 @@
 //!
 //! Both live in the fuzzer's process, so that it sees which code an input reaches, and end with it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +23,6 @@ use grammar::{Progress, SeenRequest};
 /// Where an input is sent to.
 pub struct House {
     server: Server,
-    seen: &'static Mutex<Vec<SeenRequest>>,
 }
 
 static SEEN: Mutex<Vec<SeenRequest>> = Mutex::new(Vec::new());
@@ -41,7 +42,8 @@ pub static HOUSE: LazyLock<House> = LazyLock::new(|| {
     );
     std::fs::write(&config, rules).expect("room");
     let server = Server::start(StartOptions { config, ..StartOptions::default() }).expect("the rules are right");
-    House { server, seen: &SEEN }
+    let _ = std::fs::remove_dir_all(&folder);
+    House { server }
 });
 
 /// Reads requests as strictly as can be, and answers them.
@@ -71,18 +73,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl House {
-    /// What came to the endpoint since the last time, whole.
-    pub fn take_seen(&self) -> Vec<SeenRequest> {
-        std::mem::take(&mut lock(self.seen))
-    }
+/// One input's connection.
+pub struct Visit {
+    pub stream: TcpStream,
+    pub source: IpAddr,
+    /// Told apart by this in what arrives: something of an earlier input may be late.
+    pub run: String,
+}
 
-    /// Connects to a listener, from one of many addresses so that no limit of a client is met.
-    pub fn connect(&self, listener: &str, source: u16) -> (TcpStream, IpAddr) {
+impl House {
+    /// Connects to a listener, each time from another address so that no limit of a client is met.
+    pub fn visit(&self, listener: &str) -> Visit {
+        static RUNS: AtomicU32 = AtomicU32::new(0);
+        let run = RUNS.fetch_add(1, Relaxed);
         let listeners = self.server.listeners();
         let (_, address) = listeners.iter().find(|(name, _)| name == listener).expect("it is open");
-        let [high, low] = source.to_be_bytes();
-        let source = IpAddr::from(Ipv4Addr::new(127, 1, high, low));
+        let [_, low, middle, high] = run.to_be_bytes();
+        let source = IpAddr::from(Ipv4Addr::new(127, 1 + low % 200, middle, high));
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         // Ports are few; they are not to wait for what might still come.
         socket.set_linger(Some(Duration::ZERO)).expect("a fresh socket");
@@ -91,7 +98,26 @@ impl House {
         socket.connect(&(*address).into()).expect("Serin listens");
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
-        (stream, source)
+        Visit { stream, source, run: format!("run-{run}") }
+    }
+}
+
+impl Visit {
+    /// Whatever comes until the end of the connection.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut answers = Vec::new();
+        if let Err(error) = self.stream.read_to_end(&mut answers) {
+            let said = String::from_utf8_lossy(&answers);
+            assert_ne!(error.kind(), ErrorKind::WouldBlock, "no end of the connection behind {said:?}");
+        }
+        answers
+    }
+
+    /// What came of it to the endpoint, whole.
+    pub fn seen(&self) -> Vec<SeenRequest> {
+        let mut seen = std::mem::take(&mut *lock(&SEEN));
+        seen.retain(|request| request.header("x-run") == Some(&*self.run));
+        seen
     }
 }
 

@@ -15,7 +15,6 @@ use support::{HOUSE, Name, Value};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    source: u16,
     head: Head,
     fields: Vec<(Name, Value)>,
     data: Vec<Vec<u8>>,
@@ -44,12 +43,11 @@ enum Method {
 }
 
 fuzz_target!(|input: Input| {
-    HOUSE.take_seen();
-    let (mut stream, _) = HOUSE.connect("plain", input.source);
+    let mut visit = HOUSE.visit("plain");
     // Serin may have heard enough before all is written.
-    let _ = stream.write_all(&request(&input));
-    let status = answer(&mut stream);
-    let seen = HOUSE.take_seen();
+    let _ = visit.stream.write_all(&request(&input, &visit.run));
+    let status = answer(&mut visit.stream);
+    let seen = visit.seen();
     let sent: Vec<u8> = input.data.concat();
     match status {
         Some(200) => {
@@ -60,7 +58,7 @@ fuzz_target!(|input: Input| {
     }
 });
 
-fn request(input: &Input) -> Vec<u8> {
+fn request(input: &Input, run: &str) -> Vec<u8> {
     let Head { method, path, authority, scheme, comes_last } = &input.head;
     let method = match method {
         Method::Get => b"GET".to_vec(),
@@ -75,6 +73,7 @@ fn request(input: &Input) -> Vec<u8> {
     pseudo.extend(field(b":scheme", &scheme.as_ref().map_or(b"http".to_vec(), Value::bytes)));
     pseudo.extend(field(b":authority", &authority.as_ref().map_or(b"a.example".to_vec(), Value::bytes)));
     let fields: Vec<u8> = input.fields.iter().flat_map(|(name, value)| field(&name.bytes(), &value.bytes())).collect();
+    pseudo.extend(field(b"x-run", run.as_bytes()));
     let block = if *comes_last { [fields, pseudo].concat() } else { [pseudo, fields].concat() };
     let trailers: Vec<u8> =
         input.trailers.iter().flat_map(|(name, value)| field(&name.bytes(), &value.bytes())).collect();

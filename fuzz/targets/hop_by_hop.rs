@@ -2,7 +2,7 @@
 //! nothing that frames, routes or authenticates can be nominated away, and the next request on the connection is untouched.
 #![no_main]
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::net::Shutdown;
 
 use arbitrary::Arbitrary;
@@ -18,12 +18,11 @@ use support::{HOUSE, Name, Value};
 enum Input {
     Request(Request),
     /// Anything at all: only the endpoint judges.
-    Raw(u16, Vec<u8>),
+    Raw(Vec<u8>),
 }
 
 #[derive(Arbitrary, Debug)]
 struct Request {
-    source: u16,
     is_post: bool,
     fields: Vec<(Name, Value)>,
     body: Body,
@@ -40,35 +39,39 @@ enum Body {
 }
 
 fuzz_target!(|input: Input| {
-    HOUSE.take_seen();
-    let (source, bytes, piece) = match &input {
-        Input::Request(request) => (request.source, written(request), usize::from(request.piece).max(16)),
-        Input::Raw(source, bytes) => (*source, bytes.clone(), usize::MAX),
+    let mut visit = HOUSE.visit("plain");
+    let (bytes, piece) = match &input {
+        Input::Request(request) => (written(request, &visit.run), usize::from(request.piece).max(16)),
+        Input::Raw(bytes) => (bytes.clone(), usize::MAX),
     };
-    let (mut stream, source) = HOUSE.connect("plain", source);
-    // Serin may have heard enough before all is written.
-    let _ = bytes.chunks(piece).try_for_each(|piece| stream.write_all(piece));
-    let _ = stream.shutdown(Shutdown::Write);
-    let mut answers = Vec::new();
-    if let Err(error) = stream.read_to_end(&mut answers) {
-        assert_ne!(error.kind(), ErrorKind::WouldBlock, "no end: {:?}", String::from_utf8_lossy(&answers));
-    }
-    let seen = HOUSE.take_seen();
-    let Input::Request(request) = &input else { return };
     // What frames it twice may be read as either, and what is behind it then as well.
     let frames = |(name, _): &(Name, Value)| FRAMING.iter().any(|it| name_of(name).eq_ignore_ascii_case(it));
-    if request.fields.iter().any(frames) {
-        return;
+    let known = match &input {
+        Input::Request(request) if !request.fields.iter().any(frames) => Some(request),
+        _ => None,
+    };
+    // Serin may have heard enough before all is written.
+    let _ = bytes.chunks(piece).try_for_each(|piece| visit.stream.write_all(piece));
+    // Who says that no more comes counts as gone; the last request says that it is the last.
+    if known.is_none() {
+        let _ = visit.stream.shutdown(Shutdown::Write);
     }
+    let answers = visit.read_to_end();
+    let Some(request) = known else { return };
+    let seen = visit.seen();
     let own = |target: &str| seen.iter().filter(|request| request.target == target).collect::<Vec<_>>();
     let (asked, behind) = (own("/asked"), own("/behind"));
     assert!(asked.len() <= 1 && behind.len() <= 1 && seen.len() == asked.len() + behind.len(), "{seen:?}");
+    let said = || String::from_utf8_lossy(&answers).into_owned();
     if let [asked] = asked[..] {
-        check(asked, request, &source.to_string());
+        check(asked, request, &visit.source.to_string());
     }
     if let [behind] = behind[..] {
         assert!(!asked.is_empty(), "what came first was refused, and what follows it served: {behind:?}");
         assert!(behind.body.is_empty(), "{behind:?}");
+    }
+    if request.fields.is_empty() && request.trailers.is_empty() {
+        assert_eq!((asked.len(), behind.len()), (1, 1), "{:?}", said());
     }
 });
 
@@ -97,9 +100,9 @@ fn check(seen: &SeenRequest, request: &Request, source: &str) {
     }
 }
 
-fn written(request: &Request) -> Vec<u8> {
+fn written(request: &Request, run: &str) -> Vec<u8> {
     let method = if request.is_post { "POST" } else { "GET" };
-    let mut bytes = format!("{method} /asked HTTP/1.1\r\nhost: a.example\r\n").into_bytes();
+    let mut bytes = format!("{method} /asked HTTP/1.1\r\nhost: a.example\r\nx-run: {run}\r\n").into_bytes();
     let write = |bytes: &mut Vec<u8>, (name, value): &(Name, Value)| {
         bytes.extend([&name_of(name)[..], b": ", &clean(&value.bytes()), b"\r\n"].concat());
     };
@@ -121,7 +124,8 @@ fn written(request: &Request) -> Vec<u8> {
             bytes.extend(b"\r\n");
         }
     }
-    bytes.extend(b"GET /behind HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n");
+    let behind = format!("GET /behind HTTP/1.1\r\nhost: a.example\r\nx-run: {run}\r\nconnection: close\r\n\r\n");
+    bytes.extend(behind.into_bytes());
     bytes
 }
 

@@ -2,7 +2,7 @@
 //! and no byte of the one is taken for the other.
 #![no_main]
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown};
 
 use arbitrary::Arbitrary;
@@ -15,7 +15,6 @@ use support::HOUSE;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    source: u16,
     header: Header,
     /// What happens to it: bytes to flip, and a length to cut it to.
     flips: Vec<(u8, u8)>,
@@ -43,7 +42,6 @@ enum Pair {
 struct Field(u8, Vec<u8>);
 
 fuzz_target!(|input: Input| {
-    HOUSE.take_seen();
     let (right, expected) = input.header.right();
     let mut header = right.clone();
     for (place, flip) in &input.flips {
@@ -52,26 +50,28 @@ fuzz_target!(|input: Input| {
         }
     }
     header.truncate(input.cut.map_or(header.len(), usize::from));
-    let (mut stream, source) = HOUSE.connect("announced", input.source);
-    let bytes = [&header[..], b"GET /asked HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n"].concat();
+    let mut visit = HOUSE.visit("announced");
+    let request =
+        format!("GET /asked HTTP/1.1\r\nhost: a.example\r\nx-run: {}\r\nconnection: close\r\n\r\n", visit.run);
+    let bytes = [&header[..], request.as_bytes()].concat();
     let piece = if input.piece == 0 { usize::MAX } else { usize::from(input.piece) };
     // Serin may have heard enough before all is written.
-    let _ = bytes.chunks(piece).try_for_each(|piece| stream.write_all(piece));
-    let _ = stream.shutdown(Shutdown::Write);
-    let mut answers = Vec::new();
-    if let Err(error) = stream.read_to_end(&mut answers) {
-        assert_ne!(error.kind(), ErrorKind::WouldBlock, "no end: {:?}", String::from_utf8_lossy(&answers));
+    let _ = bytes.chunks(piece).try_for_each(|piece| visit.stream.write_all(piece));
+    let is_right = header == right && !matches!(input.header, Header::Raw(_));
+    // Who says that no more comes counts as gone; the request says that it is the last.
+    if !is_right {
+        let _ = visit.stream.shutdown(Shutdown::Write);
     }
-    let seen = HOUSE.take_seen();
+    visit.read_to_end();
+    let seen = visit.seen();
     for request in &seen {
         let [client] = request.header_lines("x-forwarded-for")[..] else { panic!("{request:?}") };
         client.parse::<IpAddr>().expect("an address");
     }
-    let is_raw = matches!(input.header, Header::Raw(_));
-    if header == right && !is_raw {
+    if is_right {
         let client = match expected {
             Some(client) => client.to_canonical().to_string(),
-            None => source.to_string(),
+            None => visit.source.to_string(),
         };
         let [request] = &seen[..] else { panic!("refused: {right:x?}") };
         assert_eq!(request.header("x-forwarded-for"), Some(&*client));

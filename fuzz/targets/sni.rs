@@ -22,7 +22,10 @@ struct Input {
 #[derive(Arbitrary, Debug)]
 enum Host {
     /// Of few labels, so that they meet.
-    Labels { is_wildcard: bool, labels: Vec<u8> },
+    Labels {
+        is_wildcard: bool,
+        labels: Vec<u8>,
+    },
     Any(String),
 }
 

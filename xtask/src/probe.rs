@@ -188,6 +188,7 @@ fn slow(serin: &Serin, folder: &Path) -> Outcome {
     println!("|---|--:|---|--:|");
     for (name, arguments, target) in SLOW {
         let before = serin.memory();
+        let _ = fs::remove_file(folder.join("slow.csv"));
         let mut command = Command::new("slowhttptest");
         command.current_dir(folder).args([
             "-c",
@@ -212,8 +213,8 @@ fn slow(serin: &Serin, folder: &Path) -> Outcome {
         }
         let seconds = fs::read_to_string(folder.join("slow.csv")).map_err(|error| format!("slowhttptest: {error}"))?;
         // Seconds, closed, pending, connected, whether another client was served (then as many as there are).
-        let rows: Vec<Vec<u64>> =
-            seconds.lines().skip(1).map(|line| line.split(',').flat_map(str::parse).collect()).collect();
+        let row = |line: &str| line.split(',').map(|cell| cell.trim().parse().ok()).collect::<Option<Vec<u64>>>();
+        let rows: Vec<Vec<u64>> = seconds.lines().skip(1).filter_map(row).collect();
         let open = rows.last().and_then(|row| row.get(3)).copied().unwrap_or(0);
         let refused = rows.iter().filter(|row| row.get(4) == Some(&0)).count();
         let served = if refused == 0 { "always".to_owned() } else { format!("not in {refused} of {} s", rows.len()) };

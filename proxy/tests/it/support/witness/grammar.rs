@@ -382,4 +382,5 @@ const NEVER_A_TRAILER: &[&str] = &[
 ];
 
 #[cfg(test)]
+#[path = "grammar/tests.rs"]
 mod tests;
