@@ -255,9 +255,28 @@ const CASES: &[&str] = &[
     upstreams.i.health.path: path `/a b` has a character that must be escaped
     upstreams.j.health.path: path `/#top` has a fragment, which is never sent
     upstreams.j.health.host: a host name is empty
-    upstreams.l.health.grpc.service: needs an upstream with `protocol: h2c`
+    upstreams.l.health.grpc.service: needs an upstream with `protocol: h2` or `h2c`
     upstreams.m.health: a check has only one of `path`, `grpc` and `tcp`
     upstreams.n.health.status: a check with `grpc` has a request and an answer of its own"#,
+    // TLS with endpoints
+    r#"{"upstreams": {"a": {"tls": {}}, "b": {"protocol": "h2", "tls": {"ca_file": "ca.pem", "server_name": "App.internal"}},
+                      "c": {"tls": {"ca": "x", "cert_file": "c.pem", "key": "x", "server_name": "2001:DB8::1"}},
+                      "d": {"protocol": "h2"}, "e": {"protocol": "h2c", "tls": {}}, "f": {"tls": {"ca": "x", "ca_file": "y", "key_file": ""}},
+                      "g": {"tls": {"cert": "x", "cert_file": "y", "ca_file": ""}}, "h": {"tls": {"server_name": "*.internal"}},
+                      "i": {"tls": {"server_name": "a:443"}}, "j": {"tls": {"server_name": "[::1]"}}, "k": {"tls": {"server_name": ""}}}}
+    ---
+    upstreams.d.protocol: `h2` is HTTP/2 with TLS, so it needs `tls`: `{}` trusts whom the system trusts; without TLS it is `h2c`
+    upstreams.e.protocol: `h2c` is HTTP/2 without TLS; with `tls` it is `h2`
+    upstreams.f.tls.ca: `ca_file` says it already; one of the two must go
+    upstreams.f.tls: `cert_file` or `cert` is missing
+    upstreams.f.tls.key_file: is empty
+    upstreams.g.tls.ca_file: is empty
+    upstreams.g.tls.cert: `cert_file` says it already; one of the two must go
+    upstreams.g.tls: `key_file` or `key` is missing
+    upstreams.h.tls.server_name: `*.internal` is not a host name such as app.internal, nor an address
+    upstreams.i.tls.server_name: `a:443` is not a host name such as app.internal, nor an address
+    upstreams.j.tls.server_name: `[::1]` is not a host name such as app.internal, nor an address
+    upstreams.k.tls.server_name: `` is not a host name such as app.internal, nor an address"#,
     // hosts
     r#"{"routes": {"r": {"upstream": "u", "hosts": ["A.example.", "*.Example", "*", "a.*.b", "*a.b", "a..b", "a:80", "", "*.", "http://a", "ä", "[::1"]}}, "upstreams": {"u": {}}}
     ---
@@ -453,7 +472,7 @@ const UNREADABLE: &[(&str, &str)] = &[
         r#""connections": {"keepalive": "5s"}"#,
         "unknown field `keepalive`, expected one of `max_age`, `max_requests`, `max_streams`, `ping`, `idle_timeout`, `warm`, `tcp_keepalive`, `tcp_user_timeout`",
     ),
-    (r#""protocol": "http2""#, "unknown variant `http2`, expected `http1` or `h2c`"),
+    (r#""protocol": "http2""#, "unknown variant `http2`, expected one of `http1`, `h2`, `h2c`"),
     (r#""retry": {"attempts": 2}"#, "unknown field `attempts`, expected `tries` or `budget`"),
     (r#""limits": {"in_flight": 0}"#, "`0` is neither a number from 1 to 1000000 nor `auto`"),
     (r#""limits": {"in_flight": "Auto"}"#, "`Auto` is neither a number from 1 to 1000000 nor `auto`"),
@@ -478,6 +497,27 @@ fn what_cannot_be_read_is_named() {
         let found = serde_json::from_str::<Spec>(&spec).unwrap_err().to_string();
         assert!(found.starts_with(&format!("{message} at line")), "{field}\n{found}\n{message}");
     }
+}
+
+#[test]
+fn the_name_that_endpoints_must_have_is_never_one_that_an_answer_said() {
+    let json = r#"{"upstreams": {"own": {"tls": {}}, "named": {"tls": {"server_name": "App.internal"}, "protocol": "h2"},
+                                 "address": {"tls": {"server_name": "2001:DB8:0::1"}},
+                                 "dns": {"tls": {}, "discovery": {"dns": {"name": "Shop.consul", "srv": true}}},
+                                 "both": {"tls": {"server_name": "x.test"}, "discovery": {"dns": {"name": "shop.consul", "port": 1}}}}}"#;
+    let (rules, problems) = RuleSet::from_spec(&serde_json::from_str(json).unwrap());
+    assert_eq!(problems, []);
+    let tls = |name: &str| rules.upstream(name).unwrap().tls().unwrap();
+    let name = |name: &str| tls(name).server_name.as_deref();
+    assert_eq!((name("own"), name("named"), name("address")), (None, Some("app.internal"), Some("2001:db8::1")));
+    assert_eq!((name("dns"), name("both")), (Some("shop.consul"), Some("x.test")));
+    assert_eq!((tls("own").protocol, tls("named").protocol), (Protocol::Http1, Protocol::Http2));
+    let with = |tls: &str| {
+        let json = json.replace(r#""own": {"tls": {}}"#, &format!(r#""own": {{"breaker": false, "tls": {tls}}}"#));
+        RuleSet::from_spec(&serde_json::from_str(&json).unwrap()).0
+    };
+    assert!(rules.has_same_tls(&with("{}")) && !rules.has_same_tls(&with("null")));
+    assert!(!rules.has_same_tls(&with(r#"{"ca_file": "ca.pem"}"#)));
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn host(text: &str) -> Result<HostPattern, String> {
 }
 
 /// A text, or where it is: one of the two.
-fn pem(problems: &mut Problems<'_>, field: &str, text: Option<&str>, path: Option<&str>) -> Option<Pem> {
+pub(super) fn pem(problems: &mut Problems<'_>, field: &str, text: Option<&str>, path: Option<&str>) -> Option<Pem> {
     match (text, path) {
         (Some(text), None) => Some(Pem::Text(text.into())),
         (None, Some(path)) => problems.at(format_args!("{field}_file")).ok(file(path)).map(Pem::File),

@@ -99,7 +99,7 @@ fn probe(spec: &HealthSpec, protocol: Protocol, problems: &mut Problems<'_>) -> 
 
 fn service(service: &str, protocol: Protocol) -> Result<Box<str>, &'static str> {
     match service.len() {
-        _ if protocol != Protocol::Http2 => Err("needs an upstream with `protocol: h2c`"),
+        _ if protocol != Protocol::Http2 => Err("needs an upstream with `protocol: h2` or `h2c`"),
         257.. => Err("longer than 256 bytes"),
         _ => Ok(service.into()),
     }

@@ -26,6 +26,7 @@ mod template;
 mod template_set;
 mod text;
 mod upstream;
+mod upstream_tls;
 mod uses;
 
 use std::collections::BTreeSet;
@@ -67,6 +68,7 @@ pub use template::{Environment, PrefixTemplate, RouteTemplate, Template, Upstrea
 pub use template_set::TemplateSet;
 pub use text::TextPattern;
 pub use upstream::{Endpoint, Protocol, Upstream, Weight};
+pub use upstream_tls::{Identity, UpstreamTls};
 pub use uses::Id;
 use uses::Uses;
 
@@ -529,11 +531,15 @@ impl RuleSet {
         self.certificates.get(name)
     }
 
-    /// Whether another set has the very same listeners and certificates.
+    /// Whether another set has the very same listeners and certificates, and speaks the same TLS with endpoints.
     pub fn has_same_tls(&self, other: &Self) -> bool {
         let (mut listeners, mut certificates) =
             (changed(&self.listeners, &other.listeners), changed(&self.certificates, &other.certificates));
-        listeners.next().is_none() && certificates.next().is_none()
+        let tls = |set: &Self, name: &Name| set.upstreams.get(name).and_then(|upstream| upstream.tls().cloned());
+        let mut upstreams = changed(&self.upstreams, &other.upstreams);
+        listeners.next().is_none()
+            && certificates.next().is_none()
+            && upstreams.all(|name| tls(self, name) == tls(other, name))
     }
 
     /// The templates of routes, by name.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{
-    Balance, Breaker, Connections, Discovery, GroupBreaker, HealthCheck, Name, Retry, UpstreamLimits, breaker,
-    connections, discovery, health, limit,
+    Balance, Breaker, Connections, Discovery, GroupBreaker, HealthCheck, Name, Retry, UpstreamLimits, UpstreamTls,
+    breaker, connections, discovery, health, limit, upstream_tls,
 };
 use crate::RuleError;
 use crate::error::Problems;
@@ -19,6 +19,7 @@ pub struct Upstream {
     endpoints: Box<[Endpoint]>,
     discovery: Option<Arc<Discovery>>,
     protocol: Protocol,
+    tls: Option<Arc<UpstreamTls>>,
     balance: Balance,
     breaker: Option<Breaker>,
     group_breaker: Option<GroupBreaker>,
@@ -49,6 +50,7 @@ impl Upstream {
             None => Some(None),
         };
         let protocol = Protocol::new(spec.protocol);
+        let tls = upstream_tls::tls(spec, discovery.as_ref().and_then(Option::as_ref), &mut problems);
         let balance = Balance::new(&spec.balance, problems.at("balance"));
         let breaker = breaker::breaker(spec.breaker.as_ref(), problems.at("breaker"));
         let group_breaker = match &spec.group_breaker {
@@ -68,6 +70,7 @@ impl Upstream {
             endpoints: endpoints?.into(),
             discovery: discovery?.map(Arc::new),
             protocol,
+            tls: tls?.map(Arc::new),
             balance: balance?,
             breaker: breaker?,
             group_breaker: group_breaker?,
@@ -96,6 +99,11 @@ impl Upstream {
     /// What is spoken with them.
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// How it is secured, if it is.
+    pub fn tls(&self) -> Option<&Arc<UpstreamTls>> {
+        self.tls.as_ref()
     }
 
     /// How requests are divided over them.
@@ -140,7 +148,7 @@ impl Upstream {
 }
 
 /// What is spoken with endpoints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP/1.1: one request at a time on each connection.
     #[default]
@@ -153,7 +161,7 @@ impl Protocol {
     fn new(spec: ProtocolSpec) -> Self {
         match spec {
             ProtocolSpec::Http1 => Self::Http1,
-            ProtocolSpec::H2c => Self::Http2,
+            ProtocolSpec::H2 | ProtocolSpec::H2c => Self::Http2,
         }
     }
 }

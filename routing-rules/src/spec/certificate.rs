@@ -82,6 +82,32 @@ pub enum ClientCertificateModeSpec {
     Optional,
 }
 
+/// TLS with the endpoints of an upstream. Whoever answers must show a certificate that one of the authorities has signed, for the right name,
+/// and valid now: otherwise nothing is sent, and the client gets 502. There is no way to do without.
+///
+/// Of `ca_file` and `ca` there is at most one, as of `cert_file` and `cert`, and of `key_file` and `key`. Files are watched: what changes in
+/// them is used for the next connection, and those that are open get no further requests. While they cannot be used, what they said last stays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamTlsSpec {
+    /// A file with the certificates (PEM) of who may have signed those of endpoints. Relative to the main file's folder. Default: those that the
+    /// system trusts, as they are when they are first needed.
+    pub ca_file: Option<String>,
+    /// The same itself.
+    pub ca: Option<String>,
+    /// The name, or address, that the certificates of all endpoints must be for; a name is also what endpoints are asked for (SNI). Default:
+    /// the name that is looked up, if they come from DNS, and else the address of each.
+    pub server_name: Option<String>,
+    /// A file with Serin's own certificate (PEM) for endpoints that ask for one, and behind it those that lead to its authority. Default: none.
+    pub cert_file: Option<String>,
+    /// The same itself.
+    pub cert: Option<String>,
+    /// A file with its key (PEM: PKCS#8, PKCS#1 or SEC1).
+    pub key_file: Option<String>,
+    /// The same itself. It is shown nowhere.
+    pub key: Option<SecretText>,
+}
+
 /// A text that is shown nowhere. It is only written where rules are stored.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -16,9 +16,9 @@ use super::scalar::{Span, StatusRange};
 pub struct HealthSpec {
     /// Sends `GET` for this path, and a query if there is one.
     pub path: Option<String>,
-    /// Asks for a service by the protocol of `grpc.health.v1`; only with `protocol: h2c`.
+    /// Asks for a service by the protocol of `grpc.health.v1`; only with `protocol: h2` or `h2c`.
     pub grpc: Option<GrpcHealthSpec>,
-    /// `true`: connects, sends nothing, and that is all.
+    /// `true`: connects, with TLS if the upstream has it, sends nothing, and that is all.
     pub tcp: Option<bool>,
     /// From the start of one check to the next, give or take a tenth, 100ms to 1h. Default 5s.
     pub interval: Option<Span>,

@@ -26,6 +26,7 @@ pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKey
 pub use breaker::{BreakerSpec, GroupBreakerSpec};
 pub use certificate::{
     CertificateSpec, ClientCertificateModeSpec, ClientCertificatesSpec, ListenerTlsSpec, SecretText, TlsVersionSpec,
+    UpstreamTlsSpec,
 };
 pub use connections::ConnectionsSpec;
 pub use discovery::{DiscoverySpec, DnsSpec, RegistrySpec};

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::balance::BalanceSpec;
 use super::breaker::{BreakerSpec, GroupBreakerSpec};
+use super::certificate::UpstreamTlsSpec;
 use super::connections::ConnectionsSpec;
 use super::discovery::DiscoverySpec;
 use super::health::HealthSpec;
@@ -17,9 +18,11 @@ pub struct UpstreamSpec {
     pub endpoints: Vec<EndpointSpec>,
     /// Where endpoints come from instead: `{dns: {name: shop.service.consul, port: 8080}}`. Default: nowhere else.
     pub discovery: Option<DiscoverySpec>,
-    /// What is spoken with the endpoints: `http1` (default), or `h2c` for HTTP/2 without TLS, which gRPC needs. Requests of all
-    /// clients are carried by either.
+    /// What is spoken with the endpoints: `http1` (default), with or without `tls`; `h2` for HTTP/2 with `tls`, or `h2c` for HTTP/2 without, one
+    /// of which gRPC needs. Requests of all clients are carried by each.
     pub protocol: ProtocolSpec,
+    /// TLS with the endpoints; `{}` for what is usual. Default: none.
+    pub tls: Option<UpstreamTlsSpec>,
     /// How requests are divided over the endpoints: `dwrr` (default), `round_robin`, `least_request`,
     /// `consistent_hash` or `sticky`, or one of them with its options, as in `{dwrr: {window: 10s}}`.
     pub balance: BalanceSpec,
@@ -45,6 +48,8 @@ pub enum ProtocolSpec {
     /// HTTP/1.1: one request at a time on each connection.
     #[default]
     Http1,
+    /// HTTP/2 over TLS, by ALPN: who does not agree on it gets no request.
+    H2,
     /// HTTP/2 without TLS, known beforehand (RFC 9113 §3.3): many requests at a time on each connection.
     H2c,
 }
