@@ -24,7 +24,7 @@ use crate::data_path::edge::{self, Obstacle};
 use crate::data_path::error::RequestError;
 use crate::data_path::headers;
 use crate::data_path::request::{self, Head};
-use crate::snapshot::{Member, Snapshot, Upstream};
+use crate::snapshot::{Member, Snapshot, Transport, Upstream};
 
 pub use listener::{ListenerExplanation, OtherListener};
 pub use question::{BadQuestion, Question};
@@ -166,6 +166,9 @@ pub struct EndpointShare {
     pub weight: u16,
     /// Its share of the requests by the weights of this moment, in percent.
     pub percent: f64,
+    /// Why there was no TLS with it the last time, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_failure: Option<String>,
 }
 
 /// Explains a request against a snapshot.
@@ -337,6 +340,9 @@ impl Explanation {
                 }
                 self.upstream = Some(serves.name().to_string());
                 self.send_to(Some(serves), 100.0);
+                if matches!(serves.transport, Transport::Closed) {
+                    return Some(RequestError::TlsUnusable);
+                }
             }
         }
         None
@@ -404,6 +410,7 @@ fn shares(upstream: &Upstream, percent: f64) -> Vec<EndpointShare> {
         address: member.endpoint.address(),
         weight: member.weight,
         percent: if total > 0.0 { percent * weight / total } else { 0.0 },
+        tls_failure: member.endpoint.handshake_failure(),
     };
     upstream.endpoints.iter().zip(&weights).map(share).collect()
 }

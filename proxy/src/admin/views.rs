@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::discovery::DiscoveryView;
 use crate::moment;
-use crate::snapshot::{DoorTotals, Endpoint, Member, Snapshot, Upstream};
+use crate::snapshot::{DoorTotals, Endpoint, Member, Snapshot, Transport, Upstream};
 
 /// A route.
 #[derive(Serialize, ToSchema)]
@@ -46,6 +46,9 @@ pub(super) struct UpstreamView {
     balance: &'static str,
     /// How often no endpoint was left, so that all got requests again.
     panics: u64,
+    /// How connections to its endpoints are secured: `none`, `tls`, or `unusable` if what TLS takes cannot be used, so that there
+    /// are none.
+    security: &'static str,
     group_breaker: Option<BreakerView>,
     discovery: Option<DiscoveryView>,
     limits: Option<LimitsView>,
@@ -78,6 +81,8 @@ struct EndpointView {
     breaker: Option<BreakerView>,
     /// What active checks found, where there are any.
     health: Option<HealthView>,
+    /// Why the last handshake failed, if it did.
+    tls_failure: Option<String>,
     /// Whether it takes no new requests.
     draining: bool,
     in_flight: u64,
@@ -188,6 +193,7 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                     learned: learned(upstream, &member.endpoint),
                     breaker: breaker(member),
                     health: health(&member.endpoint),
+                    tls_failure: member.endpoint.handshake_failure(),
                     draining: member.is_draining(),
                     in_flight: totals.in_flight,
                     requests: totals.requests,
@@ -204,6 +210,11 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                 name: upstream.name().to_string(),
                 balance: upstream.balancer.name(),
                 panics: upstream.weighing.panics(),
+                security: match upstream.transport {
+                    Transport::Clear => "none",
+                    Transport::Tls(_) => "tls",
+                    Transport::Closed => "unusable",
+                },
                 group_breaker: upstream.group.as_ref().map(|group| BreakerView {
                     state: group.stands().to_string(),
                     held: None,

@@ -11,6 +11,8 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::EndpointStream;
+
 /// Sends a request, and reads of its answer what somebody wants. Says in words why that did not come to be.
 pub(crate) async fn exchange<B, F, T>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -32,9 +34,9 @@ where
     .await
 }
 
-/// As [`exchange`], in HTTP/2 without TLS. The request is as for HTTP/1.
+/// As [`exchange`], with an endpoint in HTTP/2. The request is as for HTTP/1.
 pub(crate) async fn exchange_http2<B, F, T>(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stream: EndpointStream,
     request: Request<B>,
     read: impl FnOnce(Response<Incoming>) -> F,
 ) -> Result<T, String>
@@ -44,11 +46,12 @@ where
 {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.max_header_list_size(MOST_HEAD as u32);
+    let scheme = scheme(stream.is_secure());
     let opened = builder.handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = opened.map_err(|error| format!("no connection: {error}"))?;
     let (mut head, body) = request.into_parts();
     head.headers.remove(header::CONNECTION);
-    name_authority(&mut head).map_err(|error| format!("no request: {error}"))?;
+    name_authority(&mut head, scheme).map_err(|error| format!("no request: {error}"))?;
     let request = Request::from_parts(head, body);
     finish(connection, async {
         let response = sender.send_request(request).await.map_err(|error| format!("no answer: {error}"))?;
@@ -70,13 +73,18 @@ async fn finish<T>(connection: impl Future, answer: impl Future<Output = Result<
     }
 }
 
-/// Has a head name its host as HTTP/2 does (RFC 9113 §8.3.1), without TLS.
+/// What is spoken with an endpoint, as requests of HTTP/2 say it.
+pub(crate) fn scheme(is_secure: bool) -> Scheme {
+    if is_secure { Scheme::HTTPS } else { Scheme::HTTP }
+}
+
+/// Has a head name its host as HTTP/2 does (RFC 9113 §8.3.1).
 ///
 /// # Errors
 /// `Host` is no authority.
-pub(crate) fn name_authority(head: &mut Parts) -> Result<(), http::Error> {
+pub(crate) fn name_authority(head: &mut Parts, scheme: Scheme) -> Result<(), http::Error> {
     let mut target = std::mem::take(&mut head.uri).into_parts();
-    target.scheme = Some(Scheme::HTTP);
+    target.scheme = Some(scheme);
     if let Some(host) = head.headers.remove(header::HOST) {
         target.authority = Some(Authority::try_from(host.as_bytes())?);
     }

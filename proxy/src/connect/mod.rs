@@ -1,8 +1,10 @@
-//! Dials, which the data path, health probes and webhooks do, asks once, which the latter two do, and says how a silent other end is
-//! noticed.
+//! Dials, which the data path, health probes and webhooks do, shakes hands with endpoints, which the former two do, asks once, which the
+//! latter two do, and says how a silent other end is noticed.
 
 mod exchange;
 mod liveness;
+mod stream;
+mod tls;
 mod write;
 
 use std::io;
@@ -11,8 +13,10 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-pub(crate) use exchange::{exchange, exchange_http2, name_authority};
+pub(crate) use exchange::{exchange, exchange_http2, name_authority, scheme};
 pub(crate) use liveness::Liveness;
+pub(crate) use stream::Stream;
+pub(crate) use tls::{EndpointStream, refusal, secure, timed_out};
 pub(crate) use write::poll_write_gathered;
 
 /// Opens a TCP connection.

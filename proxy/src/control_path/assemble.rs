@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use imbl::ordmap::DiffItem;
 use imbl::{HashMap, Vector};
 use routing_rules::balance::newcomers_ramp;
 use routing_rules::release::ReleaseContext;
@@ -11,13 +12,15 @@ use routing_rules::request::GeoDatabase;
 use routing_rules::rules::{self, AddressSet, Name, Object, RuleSet};
 use tokio::time::Instant;
 
+use super::certificates::Transports;
 use super::release::Records;
 use super::state_dir::StoredEndpoints;
 use super::traffic::TrafficMemory;
 use super::{breakers, health, limits, weights};
 use crate::moment;
 use crate::snapshot::{
-    Balancer, Discovered, Endpoint, KnownEnvironments, LiveEnvironments, Mark, Member, Snapshot, Upstream, Weighing,
+    Balancer, Discovered, Endpoint, KnownEnvironments, LiveEnvironments, Mark, Member, Snapshot, Transport, Upstream,
+    Weighing,
 };
 
 /// Builds snapshots one after another. Cheap to clone.
@@ -36,6 +39,9 @@ pub struct Assembler {
     unused: Vector<(Instant, Identity)>,
     traffic: TrafficMemory,
     environments: Arc<KnownEnvironments>,
+    transports: Transports,
+    /// The upstreams whose endpoints are connected to in another way since the last snapshot.
+    turned: Vec<Name>,
 }
 
 /// An upstream's name and an address.
@@ -71,6 +77,8 @@ impl Assembler {
             unused,
             traffic,
             environments,
+            transports: Transports::new(),
+            turned: Vec::new(),
         }
     }
 
@@ -117,6 +125,16 @@ impl Assembler {
         &self.context.records
     }
 
+    /// Connections to endpoints begin so from the next snapshot on. What is to be secured and is not among these has no connections.
+    pub fn secure(&mut self, transports: &Transports) {
+        let changed = self.transports.diff(transports).map(|item| match item {
+            DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name,
+            DiffItem::Update { new: (name, _), .. } => name,
+        });
+        self.turned.extend(changed.cloned());
+        self.transports = transports.clone();
+    }
+
     /// Believes the forwarding headers of these peers from the next snapshot on.
     pub fn trust(&mut self, proxies: AddressSet) {
         self.trusted_proxies = Arc::new(proxies);
@@ -150,6 +168,15 @@ impl Assembler {
             if is_known {
                 activity.mark(id.index());
             }
+        }
+        for name in std::mem::take(&mut self.turned) {
+            let Some(id) = table.upstream_id(name.as_str()) else { continue };
+            let Some(place) = upstreams.get_mut(id.index()) else { continue };
+            let has_turned =
+                |upstream: &&Arc<Upstream>| self.transport(&upstream.rules, Some(upstream)) != upstream.transport;
+            let others = place.as_ref().filter(has_turned);
+            let Some(rules) = others.map(|upstream| Arc::clone(&upstream.rules)) else { continue };
+            self.replace(Some(place), Some((&rules, activity.mark_of(id.index()))));
         }
         self.forget_old_endpoints();
         Snapshot {
@@ -254,6 +281,7 @@ impl Assembler {
             weighing: Weighing::new(&members),
             group: breakers::group(rules, old, workers),
             door: limits::door(rules, old, workers),
+            transport: self.transport(rules, old),
             endpoints: members,
             is_assumed: !self.looks_up && discovered.is_some(),
             discovered,
@@ -262,6 +290,14 @@ impl Assembler {
         };
         weights::publish(&upstream, now_us);
         upstream
+    }
+
+    /// How connections to the endpoints of an upstream begin. What is known may be of other rules than these, for a moment.
+    fn transport(&self, rules: &rules::Upstream, old: Option<&Upstream>) -> Transport {
+        let Some(tls) = rules.tls() else { return Transport::Clear };
+        let made = self.transports.get(rules.name()).filter(|(rules, _)| rules == tls);
+        let kept = || old.filter(|old| old.rules.tls() == Some(tls)).map(|old| old.transport.clone());
+        made.map(|(_, transport)| transport.clone()).or_else(kept).unwrap_or(Transport::Closed)
     }
 
     /// The endpoint of an identity, and whether it is new.

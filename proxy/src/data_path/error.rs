@@ -48,6 +48,10 @@ pub(crate) enum RequestError {
     Connect,
     /// No connection to the endpoint in time.
     ConnectTimeout,
+    /// Whoever answers at the endpoint's address is not who it has to be, or there is no TLS with it.
+    EndpointTls,
+    /// What TLS with the upstream's endpoints takes cannot be used.
+    TlsUnusable,
     /// The endpoint closed the connection or sent something that is not a response.
     BadResponse,
     /// The endpoint did not answer in time.
@@ -95,7 +99,7 @@ pub(crate) enum Blame {
 
 impl RequestError {
     /// Every error once, for metrics that exist before the first event.
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::Malformed(""),
         Self::ConnectMethod,
         Self::TransferCoding,
@@ -128,6 +132,8 @@ impl RequestError {
         Self::DeadlineExceeded,
         Self::Misdirected,
         Self::AuthUnavailable,
+        Self::EndpointTls,
+        Self::TlsUnusable,
     ];
 
     /// The place in [`Self::ALL`], which is also the place of its counter.
@@ -165,6 +171,8 @@ impl RequestError {
             Self::DeadlineExceeded => 29,
             Self::Misdirected => 30,
             Self::AuthUnavailable => 31,
+            Self::EndpointTls => 32,
+            Self::TlsUnusable => 33,
         }
     }
 
@@ -189,6 +197,7 @@ impl RequestError {
             Self::PasswordsBusy | Self::AuthUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::RouteFull | Self::UpstreamFull | Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect | Self::BadResponse | Self::ResponseCut => StatusCode::BAD_GATEWAY,
+            Self::EndpointTls | Self::TlsUnusable => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -216,11 +225,13 @@ impl RequestError {
             | Self::ClientFull => Blame::Client,
             Self::Connect
             | Self::ConnectTimeout
+            | Self::EndpointTls
             | Self::BadResponse
             | Self::ResponseTimeout
             | Self::ResponseCut
             | Self::AuthUnavailable => Blame::Upstream,
             Self::NoEndpoint
+            | Self::TlsUnusable
             | Self::BreakerOpen(_)
             | Self::Unavailable
             | Self::RouteFull
@@ -259,6 +270,8 @@ impl RequestError {
             Self::BreakerOpen(_) => "breaker_open",
             Self::Connect => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
+            Self::EndpointTls => "endpoint_tls",
+            Self::TlsUnusable => "tls_unusable",
             Self::BadResponse => "bad_response",
             Self::ResponseTimeout => "response_timeout",
             Self::ResponseCut => "response_cut",
@@ -297,6 +310,8 @@ impl RequestError {
             Self::BreakerOpen(_) => "the upstream fails and is left alone for a while",
             Self::Connect => "no connection to the endpoint",
             Self::ConnectTimeout => "no connection to the endpoint in time",
+            Self::EndpointTls => "no secure connection to the endpoint",
+            Self::TlsUnusable => "no way to secure connections to the endpoint",
             Self::BadResponse => "invalid response from the endpoint",
             Self::ResponseTimeout => "no response from the endpoint in time",
             Self::ResponseCut => "incomplete response from the endpoint",
@@ -338,6 +353,8 @@ impl RequestError {
             | Self::BreakerOpen(_)
             | Self::Connect
             | Self::ConnectTimeout
+            | Self::EndpointTls
+            | Self::TlsUnusable
             | Self::BadResponse
             | Self::ResponseTimeout
             | Self::RateLimited(_)

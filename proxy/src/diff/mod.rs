@@ -177,20 +177,21 @@ fn listeners(old: &Spec, new: &Spec) -> Vec<ObjectChange> {
 
 /// Clients of a certificate that goes cannot come any more. What is in one is not for a terminal, least of all a key.
 fn certificates(old: &Spec, new: &Spec) -> Vec<ObjectChange> {
-    let hide = |value: &mut Value| {
-        if !value.is_null() {
-            *value = "(not shown)".into();
-        }
-    };
     changed_objects(&old.certificates, &new.certificates)
         .map(|(name, change, mut fields)| {
-            for field in fields.iter_mut().filter(|field| ["cert", "key"].contains(&field.root())) {
-                hide(&mut field.old);
-                hide(&mut field.new);
-            }
+            hide(&mut fields, &["cert", "key"]);
             ObjectChange { name, change, moves: change == Change::Removed, fields }
         })
         .collect()
+}
+
+/// Says that fields are other ones, and not what is in them.
+fn hide(fields: &mut [FieldChange], hidden: &[&str]) {
+    for field in fields.iter_mut().filter(|field| hidden.contains(&field.field.as_str())) {
+        for value in [&mut field.old, &mut field.new].into_iter().filter(|value| !value.is_null()) {
+            *value = "(not shown)".into();
+        }
+    }
 }
 
 /// A new route may take requests from others, a removed one leaves them to others.
@@ -219,6 +220,7 @@ fn upstreams(old: &Spec, new: &Spec) -> Vec<UpstreamChange> {
     changed_objects(&old.upstreams, &new.upstreams)
         .map(|(name, change, mut fields)| {
             fields.retain(|field| field.root() != "endpoints");
+            hide(&mut fields, &["tls.ca", "tls.cert", "tls.key"]);
             for field in &mut fields {
                 field.moves = UPSTREAM_FIELDS_THAT_MOVE.contains(&field.root());
             }

@@ -36,7 +36,11 @@ impl fmt::Display for Explanation {
             writeln!(f, "discovery {discovery}")?;
         }
         for endpoint in &self.endpoints {
-            writeln!(f, "endpoint  {} weight {} ({:.1} %)", endpoint.address, endpoint.weight, endpoint.percent)?;
+            write!(f, "endpoint  {} weight {} ({:.1} %)", endpoint.address, endpoint.weight, endpoint.percent)?;
+            match &endpoint.tls_failure {
+                Some(reason) => writeln!(f, "; no TLS with it the last time: {reason}")?,
+                None => writeln!(f)?,
+            }
         }
         if let Some(mirror) = &self.mirror {
             writeln!(f, "mirror    {} {} %", mirror.upstream, mirror.percent)?;

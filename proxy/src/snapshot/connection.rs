@@ -4,7 +4,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::add;
+use super::handshake::HandshakeCounters;
+use super::{TlsEnd, add};
 
 /// Why a connection to an endpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub struct ConnectionCounters {
     warm_opened: AtomicU64,
     warm_failed: AtomicU64,
     ended: [AtomicU64; ConnectionEnd::ALL.len()],
+    handshakes: HandshakeCounters,
 }
 
 /// The sum over workers at one moment.
@@ -47,6 +49,8 @@ pub struct ConnectionTotals {
     pub warm_failed: u64,
     /// Connections that ended, in the order of the reasons.
     pub ended: [u64; ConnectionEnd::ALL.len()],
+    /// Handshakes, in the order of their ends.
+    pub handshakes: [u64; TlsEnd::ALL.len()],
 }
 
 impl ConnectionEnd {
@@ -93,6 +97,11 @@ impl ConnectionCounters {
         add(if succeeded { &self.warm_opened } else { &self.warm_failed }, 1);
     }
 
+    /// A handshake ended.
+    pub fn secured(&self, end: TlsEnd) {
+        self.handshakes.ended(end);
+    }
+
     /// How many there are now.
     pub fn open(&self) -> u64 {
         let ended: u64 = self.ended.iter().map(|count| count.load(Relaxed)).sum();
@@ -105,6 +114,7 @@ impl ConnectionCounters {
         for (total, count) in sum.ended.iter_mut().zip(&self.ended) {
             *total += count.load(Relaxed);
         }
+        self.handshakes.add_to(&mut sum.handshakes);
         // Last, so that no connection has ended that was not opened.
         sum.opened += self.opened.load(Relaxed);
     }

@@ -10,6 +10,7 @@ use routing_rules::breaker::Opening;
 use routing_rules::rules::Name;
 
 use super::evidence::SharedCounts;
+use super::handshake::Trouble;
 use super::stratum::sixteenth_of_endpoint;
 use super::{BreakerState, Checked, ConnectionCounters, ConnectionTotals, SharedGate};
 
@@ -32,6 +33,7 @@ pub struct Endpoint {
     /// For the control path alone. `None` where nothing checks it.
     checked: Mutex<Option<Box<Checked>>>,
     is_drained: AtomicBool,
+    trouble: Trouble,
 }
 
 /// What one worker counted at one endpoint. Only that worker writes, everybody may read: relaxed loads and stores
@@ -95,6 +97,7 @@ impl Endpoint {
             openings: Default::default(),
             checked: Mutex::default(),
             is_drained: AtomicBool::new(false),
+            trouble: Trouble::default(),
         }
     }
 
@@ -161,6 +164,21 @@ impl Endpoint {
     /// Whether somebody asked that it takes no new requests.
     pub fn is_drained(&self) -> bool {
         self.is_drained.load(Relaxed)
+    }
+
+    /// A handshake failed. Returns whether that is to be told.
+    pub fn handshake_failed(&self, reason: &str, now_ms: u64) -> bool {
+        self.trouble.met(reason, now_ms)
+    }
+
+    /// A handshake went well. Returns whether the one before had failed.
+    pub fn handshake_completed(&self) -> bool {
+        self.trouble.is_over()
+    }
+
+    /// Why the last handshake failed, if it did.
+    pub fn handshake_failure(&self) -> Option<String> {
+        self.trouble.reason()
     }
 
     /// Whether it works on fewer requests than these.

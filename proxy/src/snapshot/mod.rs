@@ -17,6 +17,7 @@ mod endpoint;
 mod environments;
 mod evidence;
 mod group;
+mod handshake;
 mod limit;
 mod mirrored;
 mod recent;
@@ -24,6 +25,7 @@ mod stratum;
 mod tally;
 mod tls;
 mod traffic;
+mod transport;
 mod upstream;
 mod version;
 
@@ -48,6 +50,7 @@ pub(crate) use endpoint::add;
 pub use endpoint::{Endpoint, EndpointCounters, EndpointTotals};
 pub use environments::{KnownEnvironments, LiveEnvironments};
 pub use group::Group;
+pub use handshake::{TlsEnd, TlsFailure};
 pub use limit::{DoorTotals, RouteLimits, UpstreamDoor};
 pub(crate) use limit::{Entrance, RoutePlace, RouteRefusal, client_network, has_limits};
 pub use mirrored::{MirrorTally, Mirrored};
@@ -56,6 +59,7 @@ pub use stratum::{FirstAttempt, Outcomes, SIXTEEN, Stratum, StratumTotals};
 pub use tally::{DURATION_BOUNDS, Ended, Tally, TallyTotals};
 pub use tls::{Certificate, ClientPolicy, HostCertificates, ListenerTls, Listening, Terms, Tls};
 pub use traffic::{Retired, RetiredTraffic, Traffic, TrafficIndex};
+pub use transport::{EndpointTls, Transport};
 pub use upstream::{Balancer, Member, Sticky, Upstream, Weighing};
 
 /// Everything the data path needs to serve a request. Cheap to clone.

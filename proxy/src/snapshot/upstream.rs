@@ -10,12 +10,14 @@ use routing_rules::release::{EndpointTag, Secret, Sessions};
 use routing_rules::rules::{self, Balance, HashKey, Measure, Name};
 use routing_rules::table::{learning, learning_of_sessions};
 
-use super::{Discovered, Endpoint, Group, Mark, Results, UpstreamDoor};
+use super::{Discovered, Endpoint, Group, Mark, Results, Transport, UpstreamDoor};
 
 /// A named set of endpoints.
 pub struct Upstream {
     /// As written.
     pub rules: Arc<rules::Upstream>,
+    /// How connections to its endpoints are secured.
+    pub transport: Transport,
     /// What a name service says, if that is where its endpoints come from.
     pub discovered: Option<Arc<Discovered>>,
     /// Nobody looks anything up here, so it is taken to have endpoints, as it will have where requests come.

@@ -24,7 +24,7 @@ pub struct WorkerCounters {
     requests_began: AtomicU64,
     requests_ended: AtomicU64,
     tally: Tally,
-    errors: [AtomicU64; RequestError::ALL.len()],
+    errors: ByError<AtomicU64>,
     request_bytes: AtomicU64,
     response_bytes: AtomicU64,
     http2_connections: AtomicU64,
@@ -35,6 +35,16 @@ pub struct WorkerCounters {
     tunnels_opened: AtomicU64,
     tunnels_closed: AtomicU64,
     tunnels_idle: AtomicU64,
+}
+
+/// Something for each reason why a request is not served, in their order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ByError<T>(pub [T; RequestError::ALL.len()]);
+
+impl<T: Default> Default for ByError<T> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| T::default()))
+    }
 }
 
 /// The sum over workers at one moment.
@@ -63,7 +73,7 @@ pub struct Totals {
     /// Ended requests by status class and duration.
     pub tally: TallyTotals,
     /// Ended requests that Serin could not serve, in the order of the reasons.
-    pub errors: [u64; RequestError::ALL.len()],
+    pub errors: ByError<u64>,
     /// Body bytes of requests.
     pub request_bytes: u64,
     /// Body bytes of responses.
@@ -131,7 +141,7 @@ impl WorkerCounters {
         add(&self.requests_ended, 1);
         self.tally.count(ended);
         if let Some(error) = error {
-            add(&self.errors[error.index()], 1);
+            add(&self.errors.0[error.index()], 1);
         }
         add(&self.request_bytes, sent);
         add(&self.response_bytes, received);
@@ -186,7 +196,7 @@ impl WorkerCounters {
         one(&mut sum.requests_began, &self.requests_began);
         one(&mut sum.requests_ended, &self.requests_ended);
         self.tally.add_to(&mut sum.tally);
-        each(&mut sum.errors, &self.errors);
+        each(&mut sum.errors.0, &self.errors.0);
         one(&mut sum.request_bytes, &self.request_bytes);
         one(&mut sum.response_bytes, &self.response_bytes);
         one(&mut sum.http2_connections, &self.http2_connections);

@@ -13,7 +13,7 @@ use crate::data_path::error::RequestError;
 use crate::data_path::http::http2::Excess;
 use crate::data_path::listener::proxy_protocol::Refused;
 use crate::data_path::tls::HandshakeEnd;
-use crate::snapshot::{ConnectionEnd, ConnectionTotals, Discovered, Endpoint, Member, Met, Mirrored, Snapshot};
+use crate::snapshot::{ConnectionEnd, ConnectionTotals, Discovered, Endpoint, Member, Met, Mirrored, Snapshot, TlsEnd};
 
 /// What the metrics are made from, besides the counters.
 pub struct Facts<'a> {
@@ -156,7 +156,7 @@ fn publish_totals(totals: &Totals) {
     for (class, value) in CLASSES.into_iter().zip(totals.tally.statuses) {
         counter!(names::REQUESTS, "code" => class).absolute(value);
     }
-    for (error, value) in RequestError::ALL.into_iter().zip(totals.errors) {
+    for (error, value) in RequestError::ALL.into_iter().zip(totals.errors.0) {
         counter!(names::REQUEST_ERRORS, "reason" => error.token()).absolute(value);
     }
 }
@@ -275,6 +275,9 @@ fn publish_connections(totals: &ConnectionTotals, labels: &[Label]) {
     };
     for (end, count) in ConnectionEnd::ALL.into_iter().zip(totals.ended) {
         with(names::ENDPOINT_CONNECTIONS_ENDED, Label::new("reason", end.token()), count);
+    }
+    for (end, count) in TlsEnd::ALL.into_iter().zip(totals.handshakes) {
+        with(names::ENDPOINT_TLS_HANDSHAKES, Label::new("result", end.token()), count);
     }
     with(names::ENDPOINT_WARM_UPS, Label::new("result", "opened"), totals.warm_opened);
     with(names::ENDPOINT_WARM_UPS, Label::new("result", "failed"), totals.warm_failed);

@@ -29,6 +29,7 @@ mod streaming;
 mod tls;
 mod upgrade;
 mod upstream_http2;
+mod upstream_tls;
 mod wire_cases;
 
 mod tidy;

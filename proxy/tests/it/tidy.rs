@@ -38,7 +38,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("serin_proxy::control_path", &[SNAPSHOT, CONNECT, RANDOM, MOMENT, THREAD, "routing_rules"]),
     // What both stand on knows neither.
     (SNAPSHOT, &[TABLE, RELEASE, BALANCE, BREAKER, LIMIT, HEALTH, DISCOVERY, REQUEST, ANALYSIS]),
-    (CONNECT, &[]),
+    // How an endpoint is shaken hands with, and what is counted of it, stands there.
+    (CONNECT, &[SNAPSHOT]),
     (RANDOM, &[]),
     (MOMENT, &[]),
     (THREAD, &[]),

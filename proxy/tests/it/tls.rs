@@ -1,7 +1,7 @@
 //! TLS from clients: who gets which certificate, what is asked of whom, and what becomes of connections while certificates
 //! change.
 
-mod authority;
+pub(crate) mod authority;
 pub(crate) mod bridge;
 mod browser;
 mod choosing;
@@ -17,8 +17,7 @@ use std::net::SocketAddr;
 
 use serin_proxy::server::ConnectionLimits;
 
-pub(crate) use authority::Authority;
-use authority::Pair;
+pub(crate) use authority::{Authority, Pair};
 use browser::Browser;
 
 use crate::support::control::replace;

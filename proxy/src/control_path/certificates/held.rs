@@ -84,7 +84,7 @@ pub(super) struct Files<'f> {
 }
 
 impl Files<'_> {
-    fn text(&mut self, pem: &Pem) -> Content {
+    pub(super) fn text(&mut self, pem: &Pem) -> Content {
         match pem {
             Pem::File(path) => self.content(path),
             Pem::Text(text) => Ok((&**text).into()),

@@ -33,19 +33,7 @@ pub(super) fn certificate(
     (chain, key, ocsp): (&str, &str, Option<&str>),
     provider: &CryptoProvider,
 ) -> Result<Loaded, (Field, String)> {
-    let of_chain = |reason: String| (Field::Chain, reason);
-    let chain = certificates(chain).map_err(of_chain)?;
-    let leaf = chain.first().ok_or_else(|| of_chain("there is no certificate in it".into()))?;
-    let facts = Facts::of(leaf).map_err(of_chain)?;
-    let key = PrivateKeyDer::from_pem_slice(&file::bytes_of(key));
-    let key = key.map_err(|_| (Field::Key, "there is no private key in it that can be read".to_owned()))?;
-    let mut key = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            (Field::Key, "is not the key of the certificate".to_owned())
-        }
-        Error::InvalidCertificate(_) => of_chain("the first certificate in it cannot be read".into()),
-        _ => (Field::Key, "is a key of a kind that cannot be used".to_owned()),
-    })?;
+    let (mut key, facts) = certified(chain, key, provider)?;
     key.ocsp = ocsp.map(file::bytes_of);
     let is_covered = |host: &&HostPattern| facts.names.iter().any(|name| covers(name, host));
     let uncovered = hosts.iter().filter(|host| !is_covered(host)).map(ToString::to_string).collect();
@@ -59,6 +47,34 @@ pub(super) fn certificate(
         clients: None,
     };
     Ok(Loaded { certificate, uncovered })
+}
+
+/// A certificate and its key for endpoints that ask for one, and until when it is good, in seconds since 1970.
+pub(super) fn identity(
+    chain: &str,
+    key: &str,
+    provider: &CryptoProvider,
+) -> Result<(CertifiedKey, i64), (Field, String)> {
+    let (key, facts) = certified(chain, key, provider)?;
+    Ok((key, facts.not_after))
+}
+
+/// Holds a key against its certificate.
+fn certified(chain: &str, key: &str, provider: &CryptoProvider) -> Result<(CertifiedKey, Facts), (Field, String)> {
+    let of_chain = |reason: String| (Field::Chain, reason);
+    let chain = certificates(chain).map_err(of_chain)?;
+    let leaf = chain.first().ok_or_else(|| of_chain("there is no certificate in it".into()))?;
+    let facts = Facts::of(leaf).map_err(of_chain)?;
+    let key = PrivateKeyDer::from_pem_slice(&file::bytes_of(key));
+    let key = key.map_err(|_| (Field::Key, "there is no private key in it that can be read".to_owned()))?;
+    let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            (Field::Key, "is not the key of the certificate".to_owned())
+        }
+        Error::InvalidCertificate(_) => of_chain("the first certificate in it cannot be read".into()),
+        _ => (Field::Key, "is a key of a kind that cannot be used".to_owned()),
+    })?;
+    Ok((key, facts))
 }
 
 /// Which part of a certificate is wrong.
@@ -110,7 +126,7 @@ fn covers(name: &HostPattern, host: &HostPattern) -> bool {
     }
 }
 
-/// Reads who may have signed certificates of clients.
+/// Reads who may have signed certificates of clients, or of endpoints.
 pub(super) fn authorities(text: &str) -> Result<(RootCertStore, [u8; 32]), String> {
     let (mut roots, mut digest) = (RootCertStore::empty(), Sha256::new());
     for authority in certificates(text)? {

@@ -4,6 +4,7 @@
 //! Nothing is ever served with less than the rules ask for. What is asked of clients is therefore looked at by itself: it
 //! counts although the key beside it cannot be used, and where it cannot be read, only what asks for no less stays.
 
+mod endpoints;
 mod held;
 mod load;
 mod policies;
@@ -18,12 +19,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use routing_rules::rules::{self, ClientCertificates, HostPattern, Kind, Listener, Name, Pem, RuleSet};
+use routing_rules::rules::{self, ClientCertificates, HostPattern, Kind, Listener, Name, Pem, RuleSet, UpstreamTls};
 
 use super::source::Text;
 use super::tickets::TicketKeys;
 use crate::moment;
-use crate::snapshot::{Certificate, ClientPolicy, HostCertificates, ListenerTls, Listening, Tls};
+use crate::snapshot::{Certificate, ClientPolicy, HostCertificates, ListenerTls, Listening, Tls, Transport};
+use endpoints::HeldEndpoints;
 use held::{Content, Files, Held, HeldClients, hold, hold_clients};
 use load::Field;
 use policies::Policies;
@@ -40,6 +42,9 @@ pub struct Certificates {
     held: OrdMap<Name, Arc<Held>>,
     /// What listeners ask of clients.
     clients: OrdMap<Place, HeldClients>,
+    /// TLS with the endpoints of upstreams.
+    endpoints: OrdMap<Name, Arc<HeldEndpoints>>,
+    transports: Transports,
     /// Listeners that are open where the rules no longer want them.
     apart: Arc<[Arc<Listener>]>,
     policies: Policies,
@@ -50,6 +55,9 @@ pub struct Certificates {
     findings: Arc<Vec<Finding>>,
     warnings: Arc<Vec<Finding>>,
 }
+
+/// How connections to the endpoints of those upstreams begin that have TLS, and for which rules that was made.
+pub type Transports = OrdMap<Name, (Arc<UpstreamTls>, Transport)>;
 
 /// A listener at an address as it is written.
 type Place = (Name, SocketAddr);
@@ -74,6 +82,11 @@ impl Certificates {
         Arc::clone(&self.table)
     }
 
+    /// How connections to endpoints begin.
+    pub fn transports(&self) -> &Transports {
+        &self.transports
+    }
+
     /// What is wrong.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
@@ -91,7 +104,17 @@ impl Certificates {
             };
             Some((Kind::Certificate, certificate.name.clone(), "", reason))
         });
-        self.warnings.iter().cloned().chain(expiry)
+        let shown = self.endpoints.iter().filter_map(move |(name, held)| {
+            let reason = match held.not_after()? - now {
+                left if left < 0 => {
+                    format!("the certificate has expired {} days ago, and endpoints refuse it", -left / DAY)
+                }
+                left if left < SOON => format!("the certificate expires in {} days", left / DAY),
+                _ => return None,
+            };
+            Some((Kind::Upstream, name.clone(), "tls", reason))
+        });
+        self.warnings.iter().cloned().chain(expiry).chain(shown)
     }
 
     /// The files that matter.
@@ -99,7 +122,8 @@ impl Certificates {
         Arc::clone(&self.paths)
     }
 
-    /// Takes what files say now. Those that nobody has asked for are passed over. Returns whether handshakes change.
+    /// Takes what files say now. Those that nobody has asked for are passed over. Returns whether handshakes change, with clients or
+    /// endpoints.
     pub fn take_files(&mut self, texts: Vec<Text>) -> bool {
         let mut is_news = false;
         for Text { name, content, .. } in texts {
@@ -147,6 +171,19 @@ impl Certificates {
             let next = hold_clients(rules, before, &mut files, &mut policies);
             clients.insert(place, next);
         }
+        let mut endpoints = OrdMap::new();
+        for (name, tls) in rules.upstreams().filter_map(|upstream| Some((upstream.name(), upstream.tls()?))) {
+            let next = endpoints::hold(tls, self.endpoints.get(name), &mut files, &policies);
+            endpoints.insert(name.clone(), next);
+        }
+        let transport = |(name, held): (&Name, &Arc<HeldEndpoints>)| {
+            (name.clone(), (Arc::clone(&held.rules), held.transport.clone()))
+        };
+        let is_same_transport = |(name, held): (&Name, &Arc<HeldEndpoints>)| {
+            self.endpoints.get(name).is_some_and(|before| before.transport == held.transport)
+        };
+        let has_others = endpoints.len() != self.endpoints.len() || !endpoints.iter().all(is_same_transport);
+        self.transports = endpoints.iter().map(transport).collect();
         let is_same = |(name, now): (&Name, &Arc<Held>)| {
             self.held.get(name).is_some_and(|before| match (&before.good, &now.good) {
                 (Some(before), Some(now)) => Arc::ptr_eq(&before.certificate, &now.certificate),
@@ -165,13 +202,14 @@ impl Certificates {
             self.paths = Arc::new(paths);
         }
         (self.files, self.held, self.clients, self.rules) = (files.now, held, clients, rules.clone());
+        self.endpoints = endpoints;
         self.apart = apart;
         if is_changed {
             self.policies = policies;
         }
         self.tell(is_changed);
         self.policies.forget_before();
-        is_changed
+        is_changed || has_others
     }
 
     /// Makes the table, and says what is wrong.
@@ -199,6 +237,16 @@ impl Certificates {
                 (Kind::Listener, name.clone(), field_of_clients(&held.rules, true), format!("{reason}; {kept}"))
             });
             findings.extend(problem);
+        }
+        for (name, held) in &self.endpoints {
+            let kept = match held.transport {
+                Transport::Tls(_) => "what was used before stays",
+                Transport::Clear | Transport::Closed => "requests get 502",
+            };
+            let problem = |(field, reason): &(&'static str, String)| {
+                (Kind::Upstream, name.clone(), *field, format!("{reason}; {kept}"))
+            };
+            findings.extend(held.problems.iter().map(problem));
         }
         if is_changed {
             let (mut listeners, mut unmade) = (Vec::new(), Vec::new());

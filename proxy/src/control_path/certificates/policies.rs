@@ -3,7 +3,7 @@
 //! Session tickets are sealed under the terms of each, so that nobody goes on with a session that began under others. Where
 //! certificates of clients are asked for, no session goes on at all.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use imbl::HashMap;
 use routing_rules::rules::TlsProtocol;
@@ -11,7 +11,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{ServerConfig, SupportedProtocolVersion};
+use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::load;
 use crate::control_path::tickets::{TicketKeys, Tickets};
@@ -24,6 +24,8 @@ pub(super) struct Policies {
     pub(super) ticket_keys: Arc<TicketKeys>,
     verifiers: HashMap<ClientPolicy, Arc<dyn ClientCertVerifier>>,
     configs: HashMap<(TlsProtocol, Option<ClientPolicy>), Arc<ServerConfig>>,
+    /// Whom the system trusts, once somebody has asked for it.
+    system: Arc<OnceLock<Arc<RootCertStore>>>,
     /// Those of before, from which whatever is still asked for is taken.
     before: Option<Box<Self>>,
 }
@@ -31,8 +33,8 @@ pub(super) struct Policies {
 impl Default for Policies {
     fn default() -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let ticket_keys = Arc::default();
-        Self { provider, ticket_keys, verifiers: HashMap::new(), configs: HashMap::new(), before: None }
+        let (ticket_keys, system) = (Arc::default(), Arc::default());
+        Self { provider, ticket_keys, verifiers: HashMap::new(), configs: HashMap::new(), system, before: None }
     }
 }
 
@@ -45,6 +47,7 @@ impl Policies {
             ticket_keys: Arc::clone(&self.ticket_keys),
             verifiers: HashMap::new(),
             configs: HashMap::new(),
+            system: Arc::clone(&self.system),
             before: Some(Box::new(before)),
         }
     }
@@ -54,8 +57,21 @@ impl Policies {
         self.before = None;
     }
 
-    pub(super) fn provider(&self) -> &CryptoProvider {
+    pub(super) fn provider(&self) -> &Arc<CryptoProvider> {
         &self.provider
+    }
+
+    /// Whom the system trusts, read once. Those of its certificates that cannot be read are left out.
+    pub(super) fn system(&self) -> Result<Arc<RootCertStore>, String> {
+        if let Some(known) = self.system.get() {
+            return Ok(Arc::clone(known));
+        }
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        match roots.is_empty() {
+            true => Err("the system has no certificates of authorities; `ca_file` names some".to_owned()),
+            false => Ok(Arc::clone(self.system.get_or_init(|| Arc::new(roots)))),
+        }
     }
 
     /// Goes on asking for this.

@@ -175,3 +175,77 @@ fn around_certificates_there_may_be_anything() {
     );
     assert_eq!((reasons(&certificates), shown(&certificates.table(), "a.test").is_some()), (vec![], true));
 }
+
+/// Follows rules with an upstream whose TLS is this, and says what its connections begin with.
+fn transport(certificates: &mut Certificates, tls: Value) -> Transport {
+    let spec = json!({"upstreams": {"app": {"tls": tls}}});
+    let (rules, problems) = RuleSet::from_spec(&serde_json::from_value(spec).expect("a spec"));
+    assert!(problems.is_empty(), "{problems:?}");
+    certificates.follow(&rules);
+    certificates.transports().get(&Name::new("app").expect("a name")).expect("it has TLS").1.clone()
+}
+
+fn is_open(transport: &Transport) -> bool {
+    matches!(transport, Transport::Tls(_))
+}
+
+#[test]
+fn endpoints_are_trusted_by_who_is_named_or_not_at_all() {
+    let (first, second) = (authority(), authority());
+    let mut certificates = Certificates::default();
+    let mut by = |tls: Value| transport(&mut certificates, tls);
+    assert!(!is_open(&by(json!({"ca": "no PEM"}))));
+    let known = by(json!({"ca": first}));
+    assert!(is_open(&known));
+    assert!(by(json!({"ca": "no PEM"})) == known, "what was used before stays");
+    let other = by(json!({"ca": second}));
+    assert!(is_open(&other) && other != known);
+    assert!(by(json!({"ca": second, "server_name": "a.test"})) != other, "other terms");
+    // Those of the system never stand in for who is named, whether there are any here or not.
+    by(json!({}));
+    assert!(!is_open(&by(json!({"ca": "no PEM"}))));
+    assert!(is_open(&by(json!({"ca": first}))), "and it is not for ever");
+}
+
+#[test]
+fn what_is_to_be_shown_to_endpoints_is_shown_or_nobody_is_spoken_to() {
+    let (one, two, ca) = (pair(&["serin"]), pair(&["serin"]), authority());
+    let mut certificates = Certificates::default();
+    let by = |certificates: &mut Certificates, own: Option<(&Pair, &Pair)>| {
+        let tls = match own {
+            Some((chain, key)) => json!({"ca": ca, "cert": chain.certificate, "key": key.key}),
+            None => json!({"ca": ca}),
+        };
+        transport(certificates, tls)
+    };
+    let without = by(&mut certificates, None);
+    assert!(is_open(&without));
+    assert!(!is_open(&by(&mut certificates, Some((&one, &two)))), "not without it");
+    assert_eq!(reasons(&certificates), ["is not the key of the certificate; requests get 502"]);
+    let first = by(&mut certificates, Some((&one, &one)));
+    assert!(is_open(&first) && first != without);
+    assert!(by(&mut certificates, Some((&two, &one))) == first);
+    assert_eq!(reasons(&certificates), ["is not the key of the certificate; what was used before stays"]);
+    // It is still wrong, whatever else changes.
+    let spec = json!({"ca": authority(), "cert": two.certificate, "key": one.key});
+    assert!(is_open(&transport(&mut certificates, spec)));
+    assert_eq!(reasons(&certificates).len(), 1);
+    let second = by(&mut certificates, Some((&two, &two)));
+    assert!(is_open(&second) && second != first);
+    assert!(reasons(&certificates).is_empty());
+    assert!(by(&mut certificates, Some((&two, &two))) == second, "the same");
+}
+
+#[test]
+fn rules_that_say_nothing_else_of_tls_leave_connections_alone() {
+    let mut certificates = Certificates::default();
+    let ca = authority();
+    let first = transport(&mut certificates, json!({"ca": ca}));
+    let spec = json!({"upstreams": {"app": {"tls": {"ca": ca}, "balance": "round_robin"}, "b": {"tls": {"ca": ca}}}});
+    let (rules, _) = RuleSet::from_spec(&serde_json::from_value(spec).expect("a spec"));
+    assert!(certificates.follow(&rules), "there is another upstream");
+    let transports = certificates.transports().clone();
+    let of = |name: &str| transports.get(&Name::new(name).expect("a name")).expect("it has TLS").1.clone();
+    assert!(of("app") == first && is_open(&of("b")) && of("b") != first, "each has sessions of its own");
+    assert!(!certificates.follow(&rules));
+}

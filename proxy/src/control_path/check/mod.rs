@@ -89,6 +89,7 @@ pub fn check(main: &Path) -> Checked {
     let rules = catalog.rules().clone();
     let context = ReleaseContext { secret, ..ReleaseContext::default() };
     let mut assembler = Assembler::new(1, context, settings.trusted(), geo).without_lookups();
+    assembler.secure(certificates.transports());
     let mut snapshot = assembler.next(&Snapshot::empty(), &rules);
     snapshot.tls = certificates.table();
     let main = texts.first().map(|text| text.name.to_string()).unwrap_or_default();

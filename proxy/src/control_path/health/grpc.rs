@@ -7,12 +7,11 @@ use http::header::{CONTENT_TYPE, HOST, TE, USER_AGENT};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use tokio::net::TcpStream;
 
-use crate::connect;
+use crate::connect::{self, EndpointStream};
 
 /// Asks whether a service is served. Says what the endpoint said, or why that is not good.
-pub(super) async fn check(stream: TcpStream, service: &str, address: SocketAddr) -> Result<String, String> {
+pub(super) async fn check(stream: EndpointStream, service: &str, address: SocketAddr) -> Result<String, String> {
     let request = Request::post("/grpc.health.v1.Health/Check")
         .header(HOST, address.to_string())
         .header(USER_AGENT, "serin-health")

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use super::follow::{self, Running};
 use super::weights;
 use crate::moment;
-use crate::snapshot::{Checked, Endpoint, SnapshotCell, Upstream};
+use crate::snapshot::{Checked, Endpoint, SnapshotCell, Transport, Upstream};
 use probe::Outcome;
 pub use url::UrlCheck;
 
@@ -119,11 +119,20 @@ async fn check_again_and_again(
     loop {
         let place = places.acquire().await.expect("the semaphore is never closed");
         let began = Instant::now();
-        let outcome = probe::probe(&rules, endpoint.address()).await;
+        let transport = transport(&snapshots, &endpoint);
+        let outcome = probe::probe(&rules, &transport, endpoint.address()).await;
         drop(place);
         take(&endpoint, &rules, &outcome, &snapshots);
         sleep_until(began + pause(rules.interval, crate::random::seed())).await;
     }
+}
+
+/// How connections to an endpoint are secured now. One that is not among the rules any more is about to be left alone.
+fn transport(snapshots: &SnapshotCell, endpoint: &Endpoint) -> Transport {
+    let snapshot = snapshots.load();
+    let id = snapshot.table.upstream_id(endpoint.upstream().as_str());
+    let upstream = id.and_then(|id| snapshot.upstream(id));
+    upstream.map_or(Transport::Closed, |upstream| upstream.transport.clone())
 }
 
 /// Takes a result, and lets the weights in force follow if it changes anything.

@@ -13,7 +13,8 @@ use routing_rules::spec::Span;
 use tokio::net::TcpStream;
 
 use super::grpc;
-use crate::connect;
+use crate::connect::{self, EndpointStream};
+use crate::snapshot::Transport;
 
 /// What a check found, in words.
 pub(super) enum Outcome {
@@ -24,21 +25,40 @@ pub(super) enum Outcome {
 }
 
 /// Checks an endpoint once.
-pub(super) async fn probe(rules: &HealthCheck, address: SocketAddr) -> Outcome {
-    let asked = tokio::time::timeout(rules.timeout, ask(rules, address)).await;
+pub(super) async fn probe(rules: &HealthCheck, transport: &Transport, address: SocketAddr) -> Outcome {
+    let asked = tokio::time::timeout(rules.timeout, ask(rules, transport, address)).await;
     asked.unwrap_or_else(|_| Outcome::Failed(format!("no answer within {}", Span::from(rules.timeout))))
 }
 
-async fn ask(rules: &HealthCheck, address: SocketAddr) -> Outcome {
-    let stream = match connect::tcp(address, rules.timeout).await {
+async fn ask(rules: &HealthCheck, transport: &Transport, address: SocketAddr) -> Outcome {
+    if matches!(transport, Transport::Closed) {
+        return Outcome::NotAsked("what TLS with the endpoint takes cannot be used".to_owned());
+    }
+    let socket = match connect::tcp(address, rules.timeout).await {
         Ok(stream) => stream,
         Err(error) if connect::is_our_own(&error) => return Outcome::NotAsked(error.to_string()),
         Err(error) => return Outcome::Failed(format!("cannot connect: {}", connect::in_words(&error))),
+    };
+    let stream = match secured(socket, transport, address).await {
+        Ok(stream) => stream,
+        Err(reason) => return Outcome::Failed(format!("no TLS: {reason}")),
     };
     match &rules.probe {
         Probe::Tcp => Outcome::Passed("connected".to_owned()),
         Probe::Http(http) => outcome(get(stream, http, rules.protocol, address).await),
         Probe::Grpc(service) => outcome(grpc::check(stream, service, address).await),
+    }
+}
+
+/// As requests do it.
+async fn secured(socket: TcpStream, transport: &Transport, address: SocketAddr) -> Result<EndpointStream, String> {
+    match transport {
+        Transport::Clear => Ok(EndpointStream::Plain(socket)),
+        Transport::Tls(tls) => {
+            let shaken = connect::secure(socket, tls, address).await;
+            shaken.map(|(stream, _)| stream).map_err(|failure| failure.reason)
+        }
+        Transport::Closed => Err("what it takes cannot be used".to_owned()),
     }
 }
 
@@ -49,7 +69,12 @@ fn outcome(found: Result<String, String>) -> Outcome {
     }
 }
 
-async fn get(stream: TcpStream, http: &HttpProbe, protocol: Protocol, address: SocketAddr) -> Result<String, String> {
+async fn get(
+    stream: EndpointStream,
+    http: &HttpProbe,
+    protocol: Protocol,
+    address: SocketAddr,
+) -> Result<String, String> {
     let request = request(http, address)?;
     match protocol {
         Protocol::Http1 => connect::exchange(stream, request, |response| judge(http, response)).await,

@@ -10,6 +10,7 @@ use routing_rules::spec::StatusRange;
 use tokio::time::{Instant, sleep_until};
 
 use super::probe::{Outcome, probe};
+use crate::snapshot::Transport;
 
 /// A request to a URL again and again, whose answer is good if its status is from 200 to 299 and it comes in time.
 pub struct UrlCheck {
@@ -43,7 +44,7 @@ impl UrlCheck {
     pub async fn until(&mut self, is_up: bool) {
         while self.health.is_up() != is_up {
             sleep_until(self.next_at).await;
-            let outcome = probe(&self.rules, self.address).await;
+            let outcome = probe(&self.rules, &Transport::Clear, self.address).await;
             self.next_at = Instant::now() + pause(self.rules.interval, crate::random::seed());
             self.take(&outcome);
         }

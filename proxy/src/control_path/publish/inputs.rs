@@ -66,7 +66,7 @@ impl Inputs {
         let is_first = self.texts.is_empty();
         self.texts = texts;
         self.stale &= !(self.main_is_good && self.texts.is_heard());
-        let handshakes_changed = self.certificates.follow(self.catalog.rules());
+        let handshakes_changed = self.follow_handshakes();
         rules_changed || handshakes_changed || trust_changed || has_moved || is_first
     }
 
@@ -93,9 +93,22 @@ impl Inputs {
         changed
     }
 
+    /// The same, with what is shown and trusted there.
+    pub(super) fn take_environments(&mut self) -> bool {
+        self.expand() | self.follow_handshakes()
+    }
+
+    fn follow_handshakes(&mut self) -> bool {
+        let changed = self.certificates.follow(self.catalog.rules());
+        self.assembler.secure(self.certificates.transports());
+        changed
+    }
+
     /// Takes what files of certificates say now. Returns whether it takes a new snapshot.
     pub(super) fn read_certificates(&mut self, files: Vec<Text>) -> bool {
-        self.certificates.take_files(files)
+        let changed = self.certificates.take_files(files);
+        self.assembler.secure(self.certificates.transports());
+        changed
     }
 
     /// What is wrong with certificates that are right as written.

@@ -179,7 +179,7 @@ impl Publisher {
 
     /// Takes other environments of templates.
     pub fn take_environments(&mut self) {
-        let changed = self.take_inputs(Inputs::expand);
+        let changed = self.take_inputs(Inputs::take_environments);
         self.report(changed);
         self.save_endpoints();
     }

@@ -91,6 +91,7 @@ impl Visit {
                 upstream::open(endpoint, worker, timeouts.connect).await.map_err(|not_opened| match not_opened {
                     NotOpened::Endpoint(error) | NotOpened::Told(error) => error,
                     NotOpened::NoPort | NotOpened::NoRoom | NotOpened::Full => RequestError::Unavailable,
+                    NotOpened::Closed => RequestError::TlsUnusable,
                 })?
             }
         };

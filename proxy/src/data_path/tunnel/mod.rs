@@ -16,7 +16,6 @@ use hyper::client::conn::http1::Connection;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
@@ -26,12 +25,13 @@ use super::http::{ClientStream, ConnectionState, Phase};
 use super::request::{Life, RequestBody};
 use super::response::{self, ResponseBody};
 use super::upstream::{EndpointIo, Lease, Lifetime};
+use crate::connect::EndpointStream;
 use crate::worker::Worker;
 use switching::Switched;
 pub(crate) use switching::{Switching, Upgrade};
 
 /// The endpoint's socket and what was read from it beyond the 101, once hyper has let go of it.
-pub(crate) type Handover = oneshot::Receiver<(TcpStream, Bytes)>;
+pub(crate) type Handover = oneshot::Receiver<(EndpointStream, Bytes)>;
 
 /// A tunnel that begins when the client's connection has carried the 101.
 pub(crate) struct PendingTunnel {
@@ -132,15 +132,32 @@ async fn relay(
     pending: PendingTunnel,
     client_end: Option<&ClientEnd>,
 ) {
-    let PendingTunnel { handover, idle, decision, mut life, _lifetime } = pending;
+    let PendingTunnel { handover, idle, decision, life, _lifetime } = pending;
     let Ok((endpoint, early)) = handover.await else {
         life.exchange().fail(RequestError::ResponseCut);
         return;
     };
     let _open = Open::begin(worker);
+    match endpoint {
+        EndpointStream::Plain(socket) => {
+            pass(worker, client, socket.into_split(), [unread, early], (life, idle), client_end).await;
+        }
+        secured => pass(worker, client, tokio::io::split(secured), [unread, early], (life, idle), client_end).await,
+    }
+    drop(decision);
+}
+
+/// Passes bytes both ways. First come those that were read before, of the client's and the endpoint's.
+async fn pass(
+    worker: &Worker,
+    client: impl AsyncRead + AsyncWrite,
+    (endpoint_read, endpoint_write): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    [unread, early]: [Bytes; 2],
+    (mut life, idle): (Life, Duration),
+    client_end: Option<&ClientEnd>,
+) {
     let moved = Cell::new(worker.clock.now_ms());
     let (client_read, client_write) = tokio::io::split(client);
-    let (endpoint_read, endpoint_write) = endpoint.into_split();
     let exchange = Rc::clone(life.exchange());
     // It is over when it is, also if nobody waits for its end.
     life.completed();
@@ -169,7 +186,6 @@ async fn relay(
         _ = async { tokio::try_join!(up, down) } => {}
         () = watch => worker.counters.tunnel_idle(),
     }
-    drop(decision);
 }
 
 /// A tunnel counts as open until this is dropped.

@@ -14,13 +14,14 @@ use routing_rules::retry::Failed;
 use routing_rules::rules::Connections;
 use tokio::net::TcpStream;
 
+use super::dial::{self, Dialed};
 use super::io::Wire;
 use super::{EndpointIo, LocalEndpoint, Refused, is_repeatable};
 use crate::connect::{self, Liveness};
 use crate::data_path::error::RequestError;
 use crate::data_path::request::RequestBody;
 use crate::data_path::tunnel::{self, Driver, Handover};
-use crate::snapshot::{ConnectionEnd, Endpoint};
+use crate::snapshot::{ConnectionEnd, Endpoint, TlsFailure};
 use crate::worker::Worker;
 
 /// Our end of a connection that a task of its own drives.
@@ -28,6 +29,7 @@ pub(crate) struct EndpointConnection {
     pub(super) sender: SendRequest<RequestBody>,
     /// What went over it.
     wire: Rc<Wire>,
+    is_secure: bool,
     /// Where the socket arrives after an upgrade.
     pub(crate) handover: Handover,
     /// A connection that is given up ends at once: what is left of a request body must not go on to an endpoint whose
@@ -43,6 +45,8 @@ pub(crate) struct Lifetime {
     worker: usize,
     opened_ms: u64,
     served: u32,
+    /// The number of the terms under which it was begun.
+    terms: u32,
     /// Says at which age it ends.
     draw: u8,
     end: ConnectionEnd,
@@ -64,13 +68,15 @@ impl EndpointConnection {
     ///
     /// # Errors
     /// hyper finds something wrong with it, which it does not before the first byte.
-    pub(super) async fn start(worker: &Worker, endpoint: &LocalEndpoint, stream: TcpStream) -> hyper::Result<Self> {
-        let lifetime = Box::new(Lifetime::begin(worker, endpoint));
+    pub(super) async fn start(worker: &Worker, endpoint: &LocalEndpoint, dialed: Dialed) -> hyper::Result<Self> {
+        let Dialed { stream, terms } = dialed;
+        let lifetime = Box::new(Lifetime::begin(worker, endpoint, terms));
+        let is_secure = stream.is_secure();
         let io = EndpointIo::new(stream, &worker.read_budget);
         let wire = io.wire();
         let (sender, connection) = worker.http1_client.handshake(TokioIo::new(io)).await?;
         let (handover, driver) = tunnel::drive(connection);
-        Ok(Self { sender, wire, handover, _driver: driver, lifetime })
+        Ok(Self { sender, wire, is_secure, handover, _driver: driver, lifetime })
     }
 
     /// Sends a request and waits for the head of its answer. A connection that `was_kept` may have been closed meanwhile.
@@ -82,8 +88,10 @@ impl EndpointConnection {
         request: Request<RequestBody>,
         was_kept: bool,
     ) -> Result<Response<Incoming>, Refused> {
-        let may_repeat = was_kept && is_repeatable(&request);
-        self.wire.expect_answer(may_repeat);
+        let is_repeatable = is_repeatable(&request);
+        let may_repeat = was_kept && is_repeatable;
+        // The endpoint may still refuse the handshake.
+        self.wire.expect_answer(is_repeatable && (was_kept || self.is_secure));
         let received_before = self.wire.received();
         let mut failed = match self.sender.try_send_request(request).await {
             Ok(response) => {
@@ -92,6 +100,15 @@ impl EndpointConnection {
             }
             Err(failed) => failed,
         };
+        if let Some(refusal) = self.wire.refusal() {
+            let error = Some(self.lifetime.refused(&refusal));
+            let unsent = failed.take_message().or_else(|| reread(&self.wire.sent()).filter(|_| is_repeatable));
+            return Err(Refused {
+                again: unsent.map(|request| (request, Failed::Connect)),
+                error,
+                ..Refused::default()
+            });
+        }
         let again = match failed.take_message() {
             Some(unsent) => Some((unsent, Failed::NotSent)),
             None if may_repeat && self.wire.received() == received_before => {
@@ -109,13 +126,14 @@ impl EndpointConnection {
 }
 
 impl Lifetime {
-    pub(super) fn begin(worker: &Worker, endpoint: &LocalEndpoint) -> Self {
+    pub(super) fn begin(worker: &Worker, endpoint: &LocalEndpoint, terms: u32) -> Self {
         endpoint.counters().connections().opened();
         Self {
             endpoint: endpoint.share(),
             worker: worker.index,
             opened_ms: worker.clock.now_ms(),
             served: 0,
+            terms,
             draw: worker.draw() as u8,
             end: ConnectionEnd::Broken,
         }
@@ -124,6 +142,16 @@ impl Lifetime {
     /// A request and its response are at their end.
     pub(crate) fn count_request(&mut self) {
         self.served = self.served.saturating_add(1);
+    }
+
+    /// See [`super::pool::Pool::terms`].
+    pub(super) fn terms(&self) -> u32 {
+        self.terms
+    }
+
+    /// The endpoint does not like the handshake after all. Says what the client is told.
+    pub(super) fn refused(&self, failure: &TlsFailure) -> RequestError {
+        dial::failed(&self.endpoint, self.worker, failure)
     }
 
     /// How many there were.

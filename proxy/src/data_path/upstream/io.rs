@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::interim::{Interim, TooMany};
-use crate::connect::poll_write_gathered;
+use crate::connect::{self, EndpointStream};
 use crate::data_path::read_budget::ReadBudget;
+use crate::snapshot::TlsFailure;
 
 /// What went over a connection; shared with its lease.
 #[derive(Default)]
@@ -23,6 +23,8 @@ pub(crate) struct Wire {
     sent: RefCell<Sent>,
     /// Who waits for the next bytes, apart from hyper.
     waker: Cell<Option<Waker>>,
+    /// What the endpoint has said to the handshake after that was over here.
+    refusal: Cell<Option<Box<TlsFailure>>>,
 }
 
 /// What was written, and behind it what the kernel has not taken yet.
@@ -34,7 +36,7 @@ struct Sent {
 
 /// A connection to an endpoint.
 pub(crate) struct EndpointIo {
-    stream: TcpStream,
+    stream: EndpointStream,
     wire: Rc<Wire>,
     read_budget: ReadBudget,
     /// Whether a refused write waits for what is still to be read.
@@ -66,6 +68,11 @@ impl Wire {
     /// What was to be written since then.
     pub(crate) fn sent(&self) -> Vec<u8> {
         std::mem::take(&mut self.sent.borrow_mut().bytes)
+    }
+
+    /// What the endpoint has said to the handshake, if it did so in place of the first byte.
+    pub(super) fn refusal(&self) -> Option<Box<TlsFailure>> {
+        self.refusal.take().filter(|_| self.received.get() == 0)
     }
 
     /// Wakes somebody once more bytes have come, and hyper has seen them.
@@ -100,12 +107,12 @@ impl Wire {
 
 impl EndpointIo {
     /// Of HTTP/1.
-    pub(crate) fn new(stream: TcpStream, read_budget: &ReadBudget) -> Self {
+    pub(crate) fn new(stream: EndpointStream, read_budget: &ReadBudget) -> Self {
         Self { stream, wire: Rc::default(), read_budget: read_budget.clone(), waits_for_reader: true }
     }
 
     /// Of HTTP/2, whose driver reads all there is before it writes, and once it has said farewell no more.
-    pub(crate) fn shared(stream: TcpStream, read_budget: &ReadBudget) -> Self {
+    pub(crate) fn shared(stream: EndpointStream, read_budget: &ReadBudget) -> Self {
         Self { waits_for_reader: false, ..Self::new(stream, read_budget) }
     }
 
@@ -115,7 +122,7 @@ impl EndpointIo {
 
     /// An endpoint that answers early and closes refuses the rest of the request, and its answer is still to be read.
     /// What writing would say, reading says behind that answer: so a refused write waits, and reading goes on.
-    fn written(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn written<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         use io::ErrorKind::{BrokenPipe, ConnectionReset};
         match poll {
             Poll::Ready(Err(error))
@@ -127,7 +134,7 @@ impl EndpointIo {
         }
     }
 
-    pub(crate) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> EndpointStream {
         self.stream
     }
 }
@@ -137,6 +144,9 @@ impl AsyncRead for EndpointIo {
         let before = buf.filled().len();
         let most = self.read_budget.each() as u64;
         let poll = Pin::new(&mut (&mut self.stream).take(most)).poll_read(cx, buf);
+        if let Poll::Ready(Err(error)) = &poll {
+            self.wire.refusal.set(connect::refusal(error).map(Box::new));
+        }
         self.wire.came(&buf.filled()[before..])?;
         poll
     }
@@ -154,7 +164,7 @@ impl AsyncWrite for EndpointIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let poll = poll_write_gathered(&mut self.stream, cx, bufs);
+        let poll = self.stream.poll_write_gathered(cx, bufs);
         self.wire.writes(bufs.iter().map(|buf| &**buf), &poll);
         self.written(poll)
     }
@@ -164,7 +174,9 @@ impl AsyncWrite for EndpointIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // TLS takes more than the socket has room for, and writes the rest here.
+        let poll = Pin::new(&mut self.stream).poll_flush(cx);
+        self.written(poll)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -106,7 +106,7 @@ impl LocalUpstreams {
         draw: impl FnMut() -> u64,
     ) -> Rc<LocalUpstream> {
         let endpoints: Box<[_]> = shared.endpoints.iter().map(|member| self.endpoint(&member.endpoint)).collect();
-        endpoints.iter().for_each(|endpoint| endpoint.pool.follow(&shared.rules));
+        endpoints.iter().for_each(|endpoint| endpoint.pool.follow(shared));
         // Who stays in the same places goes on in the same turns, whatever the weights are now.
         let same = old.filter(|old| {
             let both = old.endpoints.iter().zip(&endpoints);

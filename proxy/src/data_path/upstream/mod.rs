@@ -3,6 +3,7 @@
 mod affinity;
 mod attempt;
 mod connection;
+mod dial;
 mod group_pass;
 mod http2;
 mod interim;

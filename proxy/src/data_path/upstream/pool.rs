@@ -8,22 +8,27 @@ use std::rc::Rc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use routing_rules::rules::{self, Connections, Protocol};
+use routing_rules::rules::{Connections, Protocol};
+use tokio::sync::Semaphore;
 
+use super::dial::MAX_HANDSHAKES;
 use super::http2::{Stream, Streams};
 use super::warm::Warmth;
 use super::{EndpointConnection, Lifetime, LocalEndpoint, Refused};
 use crate::data_path::request::RequestBody;
 use crate::data_path::tunnel::Handover;
-use crate::snapshot::ConnectionEnd;
+use crate::snapshot::{ConnectionEnd, Transport, Upstream};
 
 /// Idle connections, oldest first.
-#[derive(Default)]
 pub(crate) struct Pool {
     idle: RefCell<Vec<Kept>>,
     /// Those that requests share; there are none of one kind or the other.
     pub(super) streams: Streams,
     protocol: Cell<Protocol>,
+    transport: RefCell<Transport>,
+    /// Counts the changes of the two: connections that were begun under others get no further requests.
+    terms: Cell<u32>,
+    pub(super) handshakes: Semaphore,
     rules: Cell<Connections>,
     pub(super) warmth: Warmth,
 }
@@ -43,13 +48,43 @@ enum Leased {
     Shared(Stream),
 }
 
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            idle: RefCell::default(),
+            streams: Streams::default(),
+            protocol: Cell::default(),
+            transport: RefCell::default(),
+            terms: Cell::default(),
+            handshakes: Semaphore::new(MAX_HANDSHAKES),
+            rules: Cell::default(),
+            warmth: Warmth::default(),
+        }
+    }
+}
+
 impl Pool {
-    /// How connections are to be kept from now on, those that are here with them.
-    pub(super) fn follow(&self, rules: &rules::Upstream) {
-        self.rules.set(*rules.connections());
-        if self.protocol.replace(rules.protocol()) != rules.protocol() {
+    /// How connections are to be opened and kept from now on, those that are here with them.
+    pub(super) fn follow(&self, upstream: &Upstream) {
+        self.rules.set(*upstream.rules.connections());
+        let protocol = upstream.rules.protocol();
+        let is_same = self.protocol.get() == protocol && *self.transport.borrow() == upstream.transport;
+        if !is_same {
+            self.protocol.set(protocol);
+            self.transport.replace(upstream.transport.clone());
+            self.terms.set(self.terms.get().wrapping_add(1));
             self.close(ConnectionEnd::Removed);
         }
+    }
+
+    /// How it is secured.
+    pub(super) fn transport(&self) -> Transport {
+        self.transport.borrow().clone()
+    }
+
+    /// The number of the terms under which connections are begun now.
+    pub(super) fn terms(&self) -> u32 {
+        self.terms.get()
     }
 
     /// What is spoken with the endpoint.
@@ -108,7 +143,7 @@ impl Pool {
         let has_room = idle.len() < MAX_KEPT;
         match connection.lifetime.spent(&self.rules.get(), now_ms) {
             Some(end) => connection.lifetime.ends(end),
-            None if self.protocol.get() != Protocol::Http1 => connection.lifetime.ends(ConnectionEnd::Removed),
+            None if connection.lifetime.terms() != self.terms() => connection.lifetime.ends(ConnectionEnd::Removed),
             None if has_room => idle.push(Kept { connection, since_ms: now_ms }),
             None => connection.lifetime.ends(ConnectionEnd::Room),
         }

@@ -13,11 +13,10 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use routing_rules::retry::Failed;
 use routing_rules::rules::Protocol;
-use tokio::net::TcpStream;
 
+use super::dial::dial;
 use super::http2::Streams;
 use super::{EndpointConnection, Lease, LocalEndpoint};
-use crate::connect;
 use crate::data_path::error::RequestError;
 use crate::data_path::request::{Exchange, RequestBody};
 use crate::worker::Worker;
@@ -130,6 +129,8 @@ pub(crate) enum NotOpened {
     NoPort,
     /// No descriptor or memory is left for it.
     NoRoom,
+    /// It is to be by TLS, and what that takes cannot be used.
+    Closed,
 }
 
 impl NotOpened {
@@ -138,6 +139,7 @@ impl NotOpened {
             Self::Endpoint(error) => (error, false),
             Self::Told(error) => (error, true),
             Self::Full => (RequestError::QueueTimeout, false),
+            Self::Closed => return RequestError::TlsUnusable.into(),
             Self::NoPort => return RequestError::Unavailable.into(),
             Self::NoRoom => {
                 exchange.worker().make_room();
@@ -160,23 +162,10 @@ pub(crate) async fn open(
     if endpoint.pool.protocol() == Protocol::Http2 {
         return Ok(Lease::on(Streams::wait(endpoint, worker, timeout).await?));
     }
-    let stream = dial(endpoint, worker, timeout).await?;
-    let connection = EndpointConnection::start(worker, endpoint, stream).await;
+    let dialed = dial(endpoint, worker, timeout).await?;
+    let connection = EndpointConnection::start(worker, endpoint, dialed).await;
     let connection = connection.map_err(|_| NotOpened::Endpoint(RequestError::Connect))?;
     Ok(Lease::fresh(connection, Rc::clone(endpoint)))
-}
-
-/// Opens a socket towards an endpoint.
-pub(super) async fn dial(endpoint: &LocalEndpoint, worker: &Worker, timeout: Duration) -> Result<TcpStream, NotOpened> {
-    match EndpointConnection::dial(endpoint, timeout).await {
-        Ok(stream) if worker.has_room_for(&stream) => Ok(stream),
-        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-            Err(NotOpened::Endpoint(RequestError::ConnectTimeout))
-        }
-        Err(error) if error.raw_os_error() == Some(EADDRNOTAVAIL) => Err(NotOpened::NoPort),
-        Err(error) if !connect::is_our_own(&error) => Err(NotOpened::Endpoint(RequestError::Connect)),
-        Ok(_) | Err(_) => Err(NotOpened::NoRoom),
-    }
 }
 
 /// Whether sending the request twice is harmless and possible: without a body, which could not be read a second time.
@@ -188,6 +177,3 @@ pub(crate) fn is_repeatable(request: &Request<RequestBody>) -> bool {
 fn failure(refused: &Refused, exchange: &Exchange) -> RequestError {
     exchange.error().or(refused.error).unwrap_or(RequestError::BadResponse)
 }
-
-/// No local port is left, or the address is of a family this machine does not have.
-const EADDRNOTAVAIL: i32 = 99;

@@ -6,14 +6,15 @@
 //! nothing to breakers and weights, which hear of requests only.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::rc::Rc;
 
 use routing_rules::rules::{Protocol, Timeouts};
 use tokio::task::JoinSet;
 
+use super::dial::dial;
 use super::http2::Streams;
-use super::{EndpointConnection, LocalEndpoint};
+use super::{EndpointConnection, LocalEndpoint, NotOpened};
+use crate::data_path::error::RequestError;
 use crate::snapshot::{ConnectionEnd, Snapshot};
 use crate::worker::Worker;
 
@@ -77,19 +78,17 @@ async fn warm(worker: Rc<Worker>, endpoint: Rc<LocalEndpoint>) {
     warmth.is_opening.set(false);
 }
 
-async fn open(worker: &Worker, endpoint: &Rc<LocalEndpoint>) -> io::Result<()> {
+async fn open(worker: &Worker, endpoint: &Rc<LocalEndpoint>) -> Result<(), NotOpened> {
+    let timeout = Timeouts::default().connect;
     if endpoint.pool.protocol() == Protocol::Http2 {
-        let opened = Streams::open(endpoint, worker, Timeouts::default().connect).await;
-        return opened.map_err(|_| io::Error::other("no connection"));
+        return Streams::open(endpoint, worker, timeout).await;
     }
-    let stream = EndpointConnection::dial(endpoint, Timeouts::default().connect).await?;
-    if !worker.has_room_for(&stream) {
-        return Err(io::Error::other("the descriptors left are reserved"));
-    }
-    let mut connection = EndpointConnection::start(worker, endpoint, stream).await.map_err(io::Error::other)?;
+    let broken = |_| NotOpened::Endpoint(RequestError::Connect);
+    let dialed = dial(endpoint, worker, timeout).await?;
+    let mut connection = EndpointConnection::start(worker, endpoint, dialed).await.map_err(broken)?;
     if let Err(error) = connection.sender.ready().await {
         connection.lifetime.ends(ConnectionEnd::Endpoint);
-        return Err(io::Error::other(error));
+        return Err(broken(error));
     }
     endpoint.pool.put(connection, worker.clock.now_ms());
     Ok(())

@@ -11,13 +11,13 @@ use hyper::client::conn::http2::{self, Builder, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use routing_rules::rules::Connections;
-use tokio::net::TcpStream;
 
 use crate::data_path::error::RequestError;
 use crate::data_path::request::{NewestLent, RequestBody};
 use crate::data_path::response::MAX_HEAD;
+use crate::data_path::upstream::dial::{Dialed, dial};
 use crate::data_path::upstream::io::Wire;
-use crate::data_path::upstream::{EndpointIo, Lifetime, LocalEndpoint, NotOpened, send};
+use crate::data_path::upstream::{EndpointIo, Lifetime, LocalEndpoint, NotOpened};
 use crate::snapshot::ConnectionEnd;
 use crate::worker::Worker;
 
@@ -27,6 +27,8 @@ pub(super) struct Connection {
     driven: Rc<Driven>,
     /// What comes over it.
     pub(super) wire: Rc<Wire>,
+    /// Whether it is secured.
+    pub(super) is_secure: bool,
     /// Which body is about to be sent.
     pub(super) newest: NewestLent,
     /// Requests that have a stream here.
@@ -51,19 +53,21 @@ impl Connection {
     /// then no request is lost on it.
     pub(super) async fn open(worker: &Worker, endpoint: &LocalEndpoint, timeout: Duration) -> Result<Self, NotOpened> {
         let opening = async {
-            let stream = send::dial(endpoint, worker, timeout).await?;
-            let started = Self::start(worker, endpoint, stream).await;
-            started.ok_or(NotOpened::Endpoint(RequestError::Connect))
+            let dialed = dial(endpoint, worker, timeout).await?;
+            Self::start(worker, endpoint, dialed).await
         };
         let opened = tokio::time::timeout(timeout, opening).await;
         opened.unwrap_or(Err(NotOpened::Endpoint(RequestError::ConnectTimeout)))
     }
 
-    async fn start(worker: &Worker, endpoint: &LocalEndpoint, stream: TcpStream) -> Option<Self> {
-        let lifetime = RefCell::new(Box::new(Lifetime::begin(worker, endpoint)));
+    async fn start(worker: &Worker, endpoint: &LocalEndpoint, dialed: Dialed) -> Result<Self, NotOpened> {
+        let Dialed { stream, terms } = dialed;
+        let lifetime = RefCell::new(Box::new(Lifetime::begin(worker, endpoint, terms)));
+        let is_secure = stream.is_secure();
         let io = EndpointIo::shared(stream, &worker.read_budget);
         let (wire, newest) = (io.wire(), NewestLent::default());
-        let (sender, connection) = builder(&endpoint.pool.rules(), &newest).handshake(TokioIo::new(io)).await.ok()?;
+        let begun = builder(&endpoint.pool.rules(), &newest).handshake(TokioIo::new(io)).await;
+        let (sender, connection) = begun.map_err(|_| NotOpened::Endpoint(RequestError::Connect))?;
         let driven = Rc::new(RefCell::new(Some(connection)));
         let driver = Rc::clone(&driven);
         let mut driving = tokio::task::spawn_local(poll_fn(move |cx| {
@@ -78,6 +82,7 @@ impl Connection {
             sender,
             driven,
             wire,
+            is_secure,
             newest,
             taken: Cell::new(0),
             resets: Cell::new(0),
@@ -86,7 +91,7 @@ impl Connection {
             idle_since_ms: Cell::new(None),
             lifetime,
         };
-        poll_fn(|cx| match connection.most_streams() {
+        let said = poll_fn(|cx| match connection.most_streams() {
             _ if Pin::new(&mut driving).poll(cx).is_ready() => Poll::Ready(None),
             0 => {
                 connection.wire.wake_with_bytes(cx.waker());
@@ -94,8 +99,13 @@ impl Connection {
             }
             _ => Poll::Ready(Some(())),
         })
-        .await?;
-        Some(connection)
+        .await;
+        let refused = || match connection.wire.refusal() {
+            Some(failure) => connection.lifetime.borrow().refused(&failure),
+            None => RequestError::Connect,
+        };
+        said.ok_or_else(|| NotOpened::Endpoint(refused()))?;
+        Ok(connection)
     }
 
     /// Whether another request may begin a stream, if there may be `max_streams` of them.

@@ -5,6 +5,7 @@
 use http::Version;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
+use http::uri::Scheme;
 
 use crate::connect;
 use crate::data_path::grpc;
@@ -13,7 +14,7 @@ use crate::data_path::grpc;
 ///
 /// # Errors
 /// `Host` is no authority, which no endpoint could be asked for.
-pub(super) fn in_terms_of_http2(head: &mut Parts) -> Result<(), http::Error> {
+pub(super) fn in_terms_of_http2(head: &mut Parts, scheme: Scheme) -> Result<(), http::Error> {
     head.version = Version::HTTP_2;
     for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
         head.headers.remove(name);
@@ -22,7 +23,7 @@ pub(super) fn in_terms_of_http2(head: &mut Parts) -> Result<(), http::Error> {
         // Its servers refuse who does not say so.
         head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    connect::name_authority(head)
+    connect::name_authority(head, scheme)
 }
 
 #[cfg(test)]
@@ -40,7 +41,7 @@ mod tests {
             .header("transfer-encoding", "chunked")
             .header("x-own", "1");
         let mut head = request.body(()).unwrap().into_parts().0;
-        in_terms_of_http2(&mut head).unwrap();
+        in_terms_of_http2(&mut head, Scheme::HTTP).unwrap();
         assert_eq!((head.uri.to_string().as_str(), head.version), ("http://a.test:8080/a?b", Version::HTTP_2));
         let mut fields: Vec<_> = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         fields.sort();
@@ -50,7 +51,7 @@ mod tests {
     #[test]
     fn the_server_as_a_whole_stays_the_target_of_options() {
         let mut head = Request::options("*").header("host", "a.test").body(()).unwrap().into_parts().0;
-        in_terms_of_http2(&mut head).unwrap();
+        in_terms_of_http2(&mut head, Scheme::HTTP).unwrap();
         assert_eq!(head.uri.path(), "*");
     }
 
@@ -58,7 +59,7 @@ mod tests {
     fn calls_of_grpc_say_that_trailers_are_read() {
         let request = Request::post("/s/m").header("host", "a.test").header("content-type", "application/grpc+proto");
         let mut head = request.body(()).unwrap().into_parts().0;
-        in_terms_of_http2(&mut head).unwrap();
+        in_terms_of_http2(&mut head, Scheme::HTTP).unwrap();
         assert_eq!(head.headers["te"], "trailers");
     }
 }

@@ -10,6 +10,7 @@ use routing_rules::retry::Failed;
 
 use super::connection::Connection;
 use super::head::in_terms_of_http2;
+use crate::connect;
 use crate::data_path::error::RequestError;
 use crate::data_path::request::{Loan, MAX_FIELDS, RequestBody, copy_of};
 use crate::data_path::upstream::{LocalEndpoint, Refused, is_repeatable};
@@ -53,7 +54,7 @@ impl Stream {
         let may_repeat = self.connection.has_answered.get() && is_repeatable(&request);
         let (mut head, body) = request.into_parts();
         let copy = copy_of(&head);
-        if in_terms_of_http2(&mut head).is_err() {
+        if in_terms_of_http2(&mut head, connect::scheme(self.connection.is_secure)).is_err() {
             // Whatever a client sends was checked to be one: an operator has set it.
             return Err(Refused { error: Some(RequestError::Unavailable), ..Refused::default() });
         }

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use routing_rules::rules::{Connections, Protocol};
+use routing_rules::rules::Connections;
 use tokio::sync::Notify;
 
 use super::Stream;
@@ -140,10 +140,11 @@ impl Streams {
         let result = opened.map(|connection| {
             let rules = endpoint.pool.rules();
             streams.room.set(connection.room(rules.max_streams));
-            // By rules that came meanwhile the endpoint may speak something else.
-            match endpoint.pool.protocol() {
-                Protocol::Http2 => streams.connections.borrow_mut().push(Rc::new(connection)),
-                Protocol::Http1 => connection.ends(ConnectionEnd::Removed),
+            // By rules that came meanwhile the endpoint may speak something else, or be somebody else.
+            let terms = connection.lifetime.borrow().terms();
+            match terms == endpoint.pool.terms() {
+                true => streams.connections.borrow_mut().push(Rc::new(connection)),
+                false => connection.ends(ConnectionEnd::Removed),
             }
         });
         if let Err(failure) = result {

@@ -1,0 +1,96 @@
+//! Opens a connection to an endpoint: a socket, and where the upstream's rules ask for it a handshake over that.
+//!
+//! Both together take no longer than the time for a connection. What is to be secured and cannot be is no connection, and a handshake
+//! that fails is as a connection that could not be opened: nothing was sent, and another endpoint may do.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::{EndpointConnection, LocalEndpoint, NotOpened};
+use crate::connect::{self, EndpointStream};
+use crate::data_path::error::RequestError;
+use crate::moment;
+use crate::snapshot::{Endpoint, EndpointTls, TlsEnd, TlsFailure, Transport};
+use crate::worker::Worker;
+
+/// A connection over which nothing has been sent.
+pub(super) struct Dialed {
+    pub(super) stream: EndpointStream,
+    /// The number of the terms under which it was begun.
+    pub(super) terms: u32,
+}
+
+/// Opens a connection to an endpoint.
+pub(super) async fn dial(endpoint: &LocalEndpoint, worker: &Worker, timeout: Duration) -> Result<Dialed, NotOpened> {
+    let terms = endpoint.pool.terms();
+    let stream = match endpoint.pool.transport() {
+        Transport::Clear => EndpointStream::Plain(socket(endpoint, worker, timeout).await?),
+        // Boxed so that clear text needs no room for it.
+        Transport::Tls(tls) => Box::pin(secured(endpoint, worker, &tls, timeout)).await?,
+        Transport::Closed => return Err(NotOpened::Closed),
+    };
+    Ok(Dialed { stream, terms })
+}
+
+async fn socket(endpoint: &LocalEndpoint, worker: &Worker, timeout: Duration) -> Result<TcpStream, NotOpened> {
+    match EndpointConnection::dial(endpoint, timeout).await {
+        Ok(stream) if worker.has_room_for(&stream) => Ok(stream),
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            Err(NotOpened::Endpoint(RequestError::ConnectTimeout))
+        }
+        Err(error) if error.raw_os_error() == Some(EADDRNOTAVAIL) => Err(NotOpened::NoPort),
+        Err(error) if !connect::is_our_own(&error) => Err(NotOpened::Endpoint(RequestError::Connect)),
+        Ok(_) | Err(_) => Err(NotOpened::NoRoom),
+    }
+}
+
+async fn secured(
+    endpoint: &LocalEndpoint,
+    worker: &Worker,
+    tls: &EndpointTls,
+    timeout: Duration,
+) -> Result<EndpointStream, NotOpened> {
+    let deadline = Instant::now() + timeout;
+    // Before the socket, so that none is open that says nothing.
+    let Ok(turn) = timeout_at(deadline, endpoint.pool.handshakes.acquire()).await else {
+        return Err(NotOpened::Endpoint(RequestError::ConnectTimeout));
+    };
+    let socket = socket(endpoint, worker, deadline.saturating_duration_since(Instant::now())).await?;
+    let shaken = timeout_at(deadline, connect::secure(socket, tls, endpoint.shared().address())).await;
+    drop(turn);
+    match shaken.unwrap_or_else(|_| Err(connect::timed_out())) {
+        Ok((stream, end)) => {
+            endpoint.counters().connections().secured(end);
+            if endpoint.shared().handshake_completed() {
+                let (upstream, endpoint) = (endpoint.shared().upstream(), endpoint.shared().address());
+                tracing::info!(%upstream, %endpoint, "TLS with an endpoint is in order again");
+            }
+            Ok(stream)
+        }
+        Err(failure) => Err(NotOpened::Endpoint(failed(endpoint.shared(), worker.index, &failure))),
+    }
+}
+
+/// A handshake failed. Says what the client is told.
+pub(super) fn failed(endpoint: &Endpoint, worker: usize, failure: &TlsFailure) -> RequestError {
+    if let Some(counters) = endpoint.counters(worker) {
+        counters.connections().secured(failure.end);
+    }
+    if endpoint.handshake_failed(&failure.reason, moment::now_us() / 1_000) {
+        let (upstream, endpoint, reason) = (endpoint.upstream(), endpoint.address(), &failure.reason);
+        tracing::warn!(%upstream, %endpoint, reason, "no TLS with an endpoint");
+    }
+    match failure.end {
+        TlsEnd::TimedOut => RequestError::ConnectTimeout,
+        _ => RequestError::EndpointTls,
+    }
+}
+
+/// Handshakes with one endpoint that one worker has under way at once; further ones wait. An endpoint that takes connections and says
+/// nothing then holds up no others, and a crowd of requests for one that was slow to start does not take all of a worker's time at once.
+pub(super) const MAX_HANDSHAKES: usize = 64;
+
+/// No local port is left, or the address is of a family this machine does not have.
+const EADDRNOTAVAIL: i32 = 99;
