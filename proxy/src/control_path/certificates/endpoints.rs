@@ -72,7 +72,7 @@ impl Contents {
             let content = content.clone().unwrap_or_else(|| Err("is missing".to_owned()));
             content.map_err(|reason| (field, reason))
         };
-        load::identity(&*text(&self.chain, Field::Chain)?, &*text(&self.key, Field::Key)?, provider)
+        load::identity(&text(&self.chain, Field::Chain)?, &text(&self.key, Field::Key)?, provider)
     }
 
     /// Whether endpoints are shown the same by both.

@@ -80,6 +80,14 @@ impl Wire {
         self.waker.set(Some(waker.clone()));
     }
 
+    fn failed(&self, read: &Poll<io::Result<()>>) {
+        if let Poll::Ready(Err(error)) = read
+            && let Some(refusal) = connect::refusal(error)
+        {
+            self.refusal.set(Some(Box::new(refusal)));
+        }
+    }
+
     fn came(&self, bytes: &[u8]) -> io::Result<()> {
         self.received.set(self.received.get() + bytes.len() as u64);
         if let Some(waker) = self.waker.take() {
@@ -124,12 +132,10 @@ impl EndpointIo {
     /// What writing would say, reading says behind that answer: so a refused write waits, and reading goes on.
     fn written<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        // What is refused in place of the first byte may be the handshake, and reading says why.
+        let waits = self.waits_for_reader || self.stream.is_secure() && self.wire.received() == 0;
         match poll {
-            Poll::Ready(Err(error))
-                if self.waits_for_reader && matches!(error.kind(), BrokenPipe | ConnectionReset) =>
-            {
-                Poll::Pending
-            }
+            Poll::Ready(Err(error)) if waits && matches!(error.kind(), BrokenPipe | ConnectionReset) => Poll::Pending,
             poll => poll,
         }
     }
@@ -144,9 +150,7 @@ impl AsyncRead for EndpointIo {
         let before = buf.filled().len();
         let most = self.read_budget.each() as u64;
         let poll = Pin::new(&mut (&mut self.stream).take(most)).poll_read(cx, buf);
-        if let Poll::Ready(Err(error)) = &poll {
-            self.wire.refusal.set(connect::refusal(error).map(Box::new));
-        }
+        self.wire.failed(&poll);
         self.wire.came(&buf.filled()[before..])?;
         poll
     }

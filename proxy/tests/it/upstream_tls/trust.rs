@@ -116,7 +116,7 @@ fn a_handshake_without_end_takes_no_longer_than_a_connection_may() {
         let rules = rules(address, &upstream).replace("{upstream: app}", "{upstream: app, timeouts: {connect: 200ms}}");
         let serin = serving(&[("ca.pem", &authority.pem())], &rules);
         assert_eq!(serin.client().get("/").status, 504);
-        assert_eq!(handshakes(&serin, "timed_out"), 1.0, "{protocol}");
+        eventually(PATIENCE, protocol, || handshakes(&serin, "timed_out") == 1.0);
     }
 }
 

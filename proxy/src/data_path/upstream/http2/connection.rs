@@ -66,8 +66,13 @@ impl Connection {
         let is_secure = stream.is_secure();
         let io = EndpointIo::shared(stream, &worker.read_budget);
         let (wire, newest) = (io.wire(), NewestLent::default());
+        let refused = |lifetime: &RefCell<Box<Lifetime>>, wire: &Wire| {
+            let refusal = wire.refusal();
+            let error = refusal.map_or(RequestError::Connect, |failure| lifetime.borrow().refused(&failure));
+            NotOpened::Endpoint(error)
+        };
         let begun = builder(&endpoint.pool.rules(), &newest).handshake(TokioIo::new(io)).await;
-        let (sender, connection) = begun.map_err(|_| NotOpened::Endpoint(RequestError::Connect))?;
+        let (sender, connection) = begun.map_err(|_| refused(&lifetime, &wire))?;
         let driven = Rc::new(RefCell::new(Some(connection)));
         let driver = Rc::clone(&driven);
         let mut driving = tokio::task::spawn_local(poll_fn(move |cx| {
@@ -100,12 +105,10 @@ impl Connection {
             _ => Poll::Ready(Some(())),
         })
         .await;
-        let refused = || match connection.wire.refusal() {
-            Some(failure) => connection.lifetime.borrow().refused(&failure),
-            None => RequestError::Connect,
-        };
-        said.ok_or_else(|| NotOpened::Endpoint(refused()))?;
-        Ok(connection)
+        match said {
+            Some(()) => Ok(connection),
+            None => Err(refused(&connection.lifetime, &connection.wire)),
+        }
     }
 
     /// Whether another request may begin a stream, if there may be `max_streams` of them.
