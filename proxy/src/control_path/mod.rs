@@ -15,6 +15,7 @@ pub mod fleet;
 mod follow;
 pub mod geo;
 pub mod health;
+mod https;
 pub mod limits;
 pub mod publish;
 pub mod release;

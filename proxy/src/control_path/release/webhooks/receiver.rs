@@ -3,24 +3,20 @@
 //! Redirects are not followed: whoever may answer there must not send signed messages elsewhere.
 
 use std::future::ready;
-use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::message::Message;
 use super::signature::Secrets;
 use crate::connect;
+use crate::control_path::https;
 
 /// Where messages go.
 pub(super) struct Receiver {
@@ -56,7 +52,8 @@ impl Receiver {
         let tls = match is_tls {
             true => {
                 let name = ServerName::try_from(host.clone()).map_err(|_| "url: no certificate has such a host")?;
-                Some((connector(ca_file)?, name))
+                let roots = https::roots(ca_file).map_err(|reason| format!("ca_file: {reason}"))?;
+                Some((https::connector(roots)?, name))
             }
             false => None,
         };
@@ -90,7 +87,9 @@ impl Receiver {
             .header("webhook-signature", secrets.sign(&message.id, at_s, &message.body))
             .body(Full::new(message.body.clone()))
             .map_err(|error| format!("no request: {error}"))?;
-        let stream = self.connect().await.map_err(|error| format!("cannot connect: {}", connect::in_words(&error)))?;
+        let stream = https::dial(&self.host, self.port)
+            .await
+            .map_err(|error| format!("cannot connect: {}", connect::in_words(&error)))?;
         let answer = |response| ready(Ok(response));
         match &self.tls {
             None => connect::exchange(stream, request, answer).await,
@@ -99,18 +98,6 @@ impl Receiver {
                 connect::exchange(encrypted.map_err(|error| format!("no TLS: {error}"))?, request, answer).await
             }
         }
-    }
-
-    /// To the first of the host's addresses that answers.
-    async fn connect(&self) -> io::Result<TcpStream> {
-        let mut last = io::Error::other("the host has no address");
-        for address in lookup_host((self.host.as_str(), self.port)).await? {
-            match connect::tcp(address, CONNECT).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
     }
 }
 
@@ -130,31 +117,6 @@ fn judge(response: &Response<Incoming>) -> Outcome {
     };
     Outcome::Failed { reason, wait: seconds.map(Duration::from_secs) }
 }
-
-fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, String> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            let wrong = |reason: &dyn std::fmt::Display| format!("ca_file: {}: {reason}", path.display());
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
-            for certificate in certificates {
-                roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
-            }
-            if roots.is_empty() {
-                return Err(wrong(&"there is no certificate in it"));
-            }
-        }
-        // Those that cannot be read are left out; without any of them, no certificate is good, and each call says so.
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
-    }
-    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-/// The time for one address.
-const CONNECT: Duration = Duration::from_secs(3);
 
 /// The time for one call, from the lookup to the head of the answer.
 pub(super) const CALL: Duration = Duration::from_secs(10);
