@@ -27,7 +27,7 @@ use crate::data_path::read_budget::ReadBudget;
 use crate::data_path::request::Exchange;
 use crate::data_path::tls::Handshakes;
 use crate::data_path::upstream::{self, LocalUpstreams, WarmUps};
-use crate::snapshot::{Snapshot, SnapshotCell, Tls};
+use crate::snapshot::{AnswerCell, Snapshot, SnapshotCell, Tls};
 use crate::telemetry::access_log::LogWriter;
 use crate::telemetry::counters::WorkerCounters;
 use crate::thread::{self, Failure, Failures};
@@ -45,6 +45,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) max_in_flight: u32,
     /// How many of all workers' connections each client has.
     pub(crate) clients: Arc<PerClient>,
+    /// What authorities are answered.
+    pub(crate) answers: Arc<AnswerCell>,
     /// Which passwords all workers know.
     pub(crate) passwords: Arc<Passwords>,
     /// How all workers share HTTP/2 connections.
@@ -100,6 +102,7 @@ pub(crate) struct Worker {
     pub(crate) http1_client: client::conn::http1::Builder,
     pub(crate) max_connections: usize,
     pub(crate) clients: Arc<PerClient>,
+    pub(crate) answers: Arc<AnswerCell>,
     pub(crate) passwords: Arc<Passwords>,
     pub(crate) encoder_memory: EncoderMemory,
     pub(crate) read_budget: ReadBudget,
@@ -177,6 +180,7 @@ impl Worker {
             http1_client: upstream::builder(),
             max_connections: options.max_connections,
             clients: options.clients,
+            answers: options.answers,
             passwords: options.passwords,
             encoder_memory: EncoderMemory::default(),
             read_budget: ReadBudget::default(),

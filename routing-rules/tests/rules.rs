@@ -62,6 +62,34 @@ const CASES: &[&str] = &[
     certificates.c: `cert_file` or `cert` is missing
     certificates.c: `key_file` or `key` is missing
     certificates.c.client_certificates: `ca_file` or `ca` is missing"#,
+    // certificates that are ordered
+    r#"{"acme_accounts": {"le": {"directory": "https://acme.test/directory", "contact": ["ops@a.test"], "agree_to_terms": true, "ca": "c",
+                                 "external_account": {"key_id": "1", "key": "k"}},
+                          "bad": {"directory": "http://acme.test/", "contact": ["mailto:a@b", "a"], "ca": "c", "ca_file": "c",
+                                  "external_account": {"key_file": ""}},
+                          "none": {"directory": "https://u@acme.test/", "agree_to_terms": true, "external_account": {"key_id": "1", "key_file": "f", "key": "k"}}},
+        "certificates": {"a": {"hosts": ["a.test"], "acme": {"account": "le"}},
+                         "b": {"hosts": ["*.b.test"], "cert": "c", "key_file": "k", "acme": {"account": "le", "challenge": "tls_alpn_01"}},
+                         "c": {"acme": {"account": "le"}},
+                         "d": {"hosts": ["a.test"], "acme": {"account": "x"}},
+                         "e": {"hosts": ["a:1"], "acme": {"account": "-"}}}}
+    ---
+    certificates.b.cert: a certificate that is ordered (`acme`) has none that is written; one of the two must go
+    certificates.b.key_file: a certificate that is ordered (`acme`) has none that is written; one of the two must go
+    certificates.b.acme: `*.b.test` cannot be ordered: authorities sign for names that begin with `*.` only if they are asked for by DNS (dns-01), which Serin does not do
+    certificates.c.acme: a certificate is ordered for its `hosts`, and there are none
+    certificates.e.hosts[0]: `a:1` has a port; routes match host names, listeners have ports
+    certificates.e.acme.account: name `-` must begin with a letter or digit
+    acme_accounts.bad.directory: a directory is `https://HOST/PATH`, without a user or a fragment
+    acme_accounts.bad.contact[0]: `mailto:a@b` is not an address such as ops@example.com
+    acme_accounts.bad.contact[1]: `a` is not an address such as ops@example.com
+    acme_accounts.bad.agree_to_terms: the authority asks everybody to agree to its terms: read them, and say `true`
+    acme_accounts.bad.ca: `ca_file` says it already; one of the two must go
+    acme_accounts.bad.external_account.key_id: is empty
+    acme_accounts.bad.external_account.key_file: is empty
+    acme_accounts.none.directory: a directory is `https://HOST/PATH`, without a user or a fragment
+    acme_accounts.none.external_account.key: `key_file` says it already; one of the two must go
+    certificates.d.acme.account: there is no acme_account `x`"#,
     // listeners that speak TLS
     r#"{"listeners": {"a": {"address": "[::]:0", "tls": {"min_version": "1.3", "cipher_suites": ["TLS13_AES_128_GCM_SHA256"], "default_certificate": "c"}},
                       "b": {"address": "[::]:0", "tls": {"min_version": "1.3", "default_certificate": "-", "client_certificates": {"ca": "a", "ca_file": "b"},

@@ -671,6 +671,7 @@ fn names(rules: &RuleSet, kind: Kind) -> std::collections::BTreeSet<String> {
         Kind::Upstream => rules.upstreams().map(|object| object.name().to_string()).collect(),
         Kind::Release => rules.releases().map(|object| object.name().to_string()).collect(),
         Kind::Certificate => rules.certificates().map(|object| object.name().to_string()).collect(),
+        Kind::AcmeAccount => rules.acme_accounts().map(|object| object.name().to_string()).collect(),
     }
 }
 

@@ -9,12 +9,13 @@ use crate::install::{self, FromPypi, Needed};
 use crate::shell::{cargo, line, say};
 
 /// Programs that tests start. `cargo test` alone does without them where it can, and says so.
-const PROGRAMS: [Needed; 10] = [
+const PROGRAMS: [Needed; 11] = [
     ("wrk", "wrk"),
     ("bash", "bash"),
     ("kill", "procps"),
     ("dnsmasq", "dnsmasq-base"),
     ("etcd", "etcd-server"),
+    ("pebble", "pebble"),
     ("nginx", "nginx-light"),
     ("haproxy", "haproxy"),
     ("curl", "curl"),

@@ -5,6 +5,7 @@
 //! refused, so neither a rebound DNS name nor another site's script reaches it. What changes something must be
 //! JSON, which no form sends, and come from this machine or show a token.
 
+mod certificates;
 mod change;
 mod confirm;
 mod discovery;
@@ -89,6 +90,7 @@ fn routes() -> OpenApiRouter<AdminState> {
         .routes(routes!(drain::drain))
         .routes(routes!(drain::undrain))
         .routes(routes!(templates))
+        .routes(routes!(certificates::list))
         .routes(routes!(releases::list))
         .routes(routes!(releases::show))
         .routes(routes!(releases::history))
@@ -192,6 +194,7 @@ async fn metrics_text(State(state): State<AdminState>) -> Response {
             log_lines_dropped: state.shared.log.dropped(),
             etcd: state.shared.etcd_facts(),
             webhooks: webhooks::facts(&state.shared),
+            orders: certificates::facts(&state.shared),
             headroom: releases::headroom_facts(&state.shared, &snapshot),
         };
         let text = metrics::render(&state.shared.counters(), &facts);

@@ -2,6 +2,7 @@
 //! source ▸ decode ▸ catalog (validate, keep the last good) ▸ assemble (compile) ▸ publish (swap). Beside it: what
 //! endpoints were seen to do ▸ weights, twice a second; what name services say ▸ publish.
 
+pub mod acme;
 pub mod assemble;
 pub mod breakers;
 pub mod catalog;

@@ -1,5 +1,6 @@
 //! The way of a request, listed in the order it goes. Start reading at [`request`].
 
+mod challenge;
 pub(crate) mod deadline;
 pub(crate) mod decide;
 pub(crate) mod edge;

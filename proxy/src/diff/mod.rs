@@ -43,6 +43,8 @@ pub struct Diff {
     pub listeners: Vec<ObjectChange>,
     /// Certificates.
     pub certificates: Vec<ObjectChange>,
+    /// Accounts at authorities that sign certificates.
+    pub acme_accounts: Vec<ObjectChange>,
     /// Routes that differ, by name.
     pub routes: Vec<RouteChange>,
     /// Requests that another route serves, or none, or one for the first time.
@@ -137,6 +139,7 @@ pub fn compare(old: &Version, new: &Version) -> Diff {
     }
     let listeners = listeners(old.spec(), new.spec());
     let certificates = certificates(old.spec(), new.spec());
+    let acme_accounts = acme_accounts(old.spec(), new.spec());
     let routes = routes(old, new);
     let handovers = handovers::compare(old, new);
     let upstreams = upstreams(old.spec(), new.spec());
@@ -147,7 +150,18 @@ pub fn compare(old: &Version, new: &Version) -> Diff {
         || routes.iter().any(|route| route.moves)
         || upstreams.iter().any(|upstream| upstream.moves)
         || releases.iter().any(|release| release.moves);
-    Diff { moves, settings, listeners, certificates, routes, handovers, upstreams, releases, sample: None }
+    Diff {
+        moves,
+        settings,
+        listeners,
+        certificates,
+        acme_accounts,
+        routes,
+        handovers,
+        upstreams,
+        releases,
+        sample: None,
+    }
 }
 
 impl Diff {
@@ -162,6 +176,7 @@ impl Diff {
         self.settings.is_empty()
             && self.listeners.is_empty()
             && self.certificates.is_empty()
+            && self.acme_accounts.is_empty()
             && self.routes.is_empty()
             && self.upstreams.is_empty()
             && self.releases.is_empty()
@@ -185,9 +200,21 @@ fn certificates(old: &Spec, new: &Spec) -> Vec<ObjectChange> {
         .collect()
 }
 
+/// Where certificates are ordered moves nobody.
+fn acme_accounts(old: &Spec, new: &Spec) -> Vec<ObjectChange> {
+    changed_objects(&old.acme_accounts, &new.acme_accounts)
+        .map(|(name, change, mut fields)| {
+            hide(&mut fields, &["ca", "external_account"]);
+            ObjectChange { name, change, moves: false, fields }
+        })
+        .collect()
+}
+
 /// Says that fields are other ones, and not what is in them.
 fn hide(fields: &mut [FieldChange], hidden: &[&str]) {
-    for field in fields.iter_mut().filter(|field| hidden.contains(&field.field.as_str())) {
+    let is_within =
+        |path: &str, whole: &str| path.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    for field in fields.iter_mut().filter(|field| hidden.iter().any(|whole| is_within(&field.field, whole))) {
         for value in [&mut field.old, &mut field.new].into_iter().filter(|value| !value.is_null()) {
             *value = "(not shown)".into();
         }

@@ -15,6 +15,7 @@ impl fmt::Display for Diff {
         section(f, "settings", &self.settings, |f, field| write_field(f, "  ", field))?;
         section(f, "listeners", &self.listeners, write_object)?;
         section(f, "certificates", &self.certificates, write_object)?;
+        section(f, "acme_accounts", &self.acme_accounts, write_object)?;
         section(f, "routes", &self.routes, write_route)?;
         write_handovers(f, &self.handovers)?;
         section(f, "upstreams", &self.upstreams, write_upstream)?;

@@ -31,9 +31,9 @@ pub(super) struct Control {
     pub(super) certificates: CertificateWatch,
     pub(super) rules: RulesThread,
     pub(super) weights: WeightsThread,
-    /// Those that ask endpoints whether they are well, name services where they are, look after releases, and tell others of
-    /// these. They end when the rules thread no longer tells of swaps.
-    pub(super) probing: [JoinHandle<()>; 4],
+    /// Those that ask endpoints whether they are well, name services where they are, look after releases, tell others of
+    /// these, and order certificates. They end when the rules thread no longer tells of swaps.
+    pub(super) probing: [JoinHandle<()>; 5],
     /// Who follows etcd, where there is one.
     pub(super) etcd: Option<Following>,
     pub(super) fleet: Membership,

@@ -25,6 +25,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{AdminToken, Readiness};
+use crate::control_path::acme::Acme;
 use crate::control_path::certificates::CertificateWatch;
 use crate::control_path::decode::Problem;
 use crate::control_path::publish::{Publisher, Status};
@@ -103,6 +104,8 @@ pub(crate) struct Shared {
     /// Rules in etcd, if they are followed.
     pub(crate) etcd: Option<InEtcd>,
     pub(crate) releases: Releases,
+    /// Who orders certificates.
+    pub(crate) acme: Arc<Acme>,
     /// Who is told of their changes.
     pub(crate) webhooks: Vec<Arc<Webhook>>,
     /// What changes must show, beside coming from where they may.
@@ -194,6 +197,8 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(system("control thread"))?;
 
+        let in_etcd = InEtcd::new(&settings, &me.id);
+        let acme = Arc::new(start::acme(&options.config, in_etcd.as_ref(), state_dir.clone()));
         let descriptors = start::descriptors();
         let connections = start::connections(descriptors);
         let snapshots = Arc::new(SnapshotCell::from_pointee(Snapshot::empty()));
@@ -204,6 +209,7 @@ impl Server {
             max_in_flight: start::in_flight_per_upstream(descriptors, worker_count),
             reserved_from: RawFd::try_from(descriptors).unwrap_or(RawFd::MAX),
             clients: Arc::new(PerClient::new(start::connections_per_client(&settings, connections))),
+            answers: acme.answers(),
             passwords: Arc::new(start::passwords(worker_count)?),
             http2: Arc::new(Share::new(worker_count)),
             log: log.clone(),
@@ -240,16 +246,17 @@ impl Server {
             files: files.read(),
             keys: start::keys(&settings, records.clone()),
             records: folder.records(),
+            acme: Arc::clone(&acme),
             here,
             stored_at_s,
             ..Sources::default()
         };
         let first = sources.records();
         publisher.begin(sources.texts(), first, main);
+        publisher.take_issued(acme.issued());
         if settings.sources.etcd.is_some() {
             sources.stored_routes = publisher.stored_routes();
         }
-        let in_etcd = InEtcd::new(&settings, &me.id);
         let etcd = in_etcd.as_ref().map(|etcd| etcd.follow(records, inbox.tell_keys(), &tell_failure)).transpose()?;
         let (releases, books) = Books::open(folder, analyses_folder, unwritten, in_etcd.as_ref(), &inbox, &snapshots);
         inbox.take_keys(&mut publisher, &mut sources);
@@ -275,6 +282,7 @@ impl Server {
             me,
             etcd: in_etcd,
             releases,
+            acme: Arc::clone(&acme),
             webhooks,
             token,
             swaps: told.clone(),
@@ -294,6 +302,9 @@ impl Server {
         };
         let steward = thread::start_task("releases", tell_failure.clone(), steward);
         let steward = steward.map_err(system("releases thread"))?;
+        let acme = acme.run(Arc::clone(&shared.snapshots), inbox.tell_issued(), told.clone());
+        let acme = thread::start_task("acme", tell_failure.clone(), acme);
+        let acme = acme.map_err(system("acme thread"))?;
         let rules = RulesThread::start(publisher, inbox, sources, Arc::clone(&shared), swaps, tell_failure.clone());
         let rules = rules.map_err(system("rules thread"))?;
         let weights = WeightsThread::start(Arc::clone(&shared.snapshots), tell_failure.clone());
@@ -309,7 +320,7 @@ impl Server {
             certificates: CertificateWatch::new(told.clone(), files),
             rules,
             weights,
-            probing: [health, discovery, steward, couriers],
+            probing: [health, discovery, steward, couriers, acme],
             fleet: Membership::new(Arc::clone(&shared), told, ticket_keys),
             etcd,
             sockets: held,

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Shared;
+use crate::control_path::acme::Acme;
 use crate::control_path::discovery::Tell;
 use crate::control_path::environments;
 use crate::control_path::publish::{Publisher, Status};
@@ -35,6 +36,8 @@ pub(super) struct Sources {
     pub(super) keys: KeyTexts,
     /// Where releases are that no fleet shares.
     pub(super) records: Records,
+    /// Who orders certificates.
+    pub(super) acme: Arc<Acme>,
     /// Releases that are rolled back here, though the store does not know it yet.
     pub(super) here: Overlay,
     /// Routes that an earlier process had from etcd, until it is known what became of them.
@@ -118,6 +121,8 @@ enum News {
     Environments,
     /// What files of certificates say.
     Certificates(Vec<Text>),
+    /// An authority has issued something.
+    Issued,
     /// Where releases are.
     Records(Records),
     /// A release is rolled back here.
@@ -173,6 +178,12 @@ impl Inbox {
     fn tell_news(&self) -> impl Fn(News) + Send + Sync + 'static {
         let sender = Arc::downgrade(&self.sender);
         move |news| drop(sender.upgrade().map(|sender| sender.send(news)))
+    }
+
+    /// The way for who orders certificates.
+    pub(super) fn tell_issued(&self) -> impl Fn() + Send + Sync + 'static {
+        let tell = self.tell_news();
+        move || tell(News::Issued)
     }
 
     /// The way for who follows environments.
@@ -337,6 +348,7 @@ struct Taken {
     has_texts: bool,
     has_environments: bool,
     certificates: Option<Vec<Text>>,
+    has_issued: bool,
     /// For which upstreams lookups found something.
     found: Vec<Name>,
 }
@@ -345,10 +357,15 @@ impl Taken {
     fn hear(&mut self, news: News, sources: &mut Sources) {
         match news {
             News::Files(files) => (sources.files, self.has_texts) = (files, true),
-            News::Keys(keys) => (sources.keys, self.has_texts) = (*keys, true),
+            News::Keys(keys) => {
+                (sources.keys, self.has_texts) = (*keys, true);
+                // Answers are in force before it is told that the keys are.
+                self.has_issued |= !sources.keys.is_unheard() && sources.acme.hear(sources.keys.orders());
+            }
             News::Found(upstream) => self.found.push(upstream),
             News::Environments => self.has_environments = true,
             News::Certificates(texts) => self.certificates = Some(texts),
+            News::Issued => self.has_issued = true,
             News::Records(records) => (sources.records, self.has_texts) = (records, true),
             News::RolledBack(release, record) => {
                 sources.here.insert(release, Here::new(record));
@@ -363,6 +380,9 @@ impl Taken {
     }
 
     fn put_in_force(self, publisher: &mut Publisher, sources: &mut Sources) {
+        if self.has_issued {
+            take_issued(publisher, sources);
+        }
         if self.has_texts {
             update(publisher, sources);
         }
@@ -403,6 +423,14 @@ fn take_environments(publisher: &mut Publisher) {
 /// The same for what is in files of certificates.
 fn take_certificates(publisher: &mut Publisher, texts: Vec<Text>) {
     let taken = catch_unwind(AssertUnwindSafe(|| publisher.take_certificate_files(texts)));
+    if let Err(panic) = taken {
+        publisher.note_panic(thread::message(&*panic));
+    }
+}
+
+/// The same for what was issued.
+fn take_issued(publisher: &mut Publisher, sources: &Sources) {
+    let taken = catch_unwind(AssertUnwindSafe(|| publisher.take_issued(sources.acme.issued())));
     if let Err(panic) = taken {
         publisher.note_panic(thread::message(&*panic));
     }

@@ -8,6 +8,7 @@ use routing_rules::request::GeoDatabase;
 
 use super::{StartError, join, system};
 use crate::admin::AdminToken;
+use crate::control_path::acme::Acme;
 use crate::control_path::assemble::Assembler;
 use crate::control_path::catalog::{Catalog, Document};
 use crate::control_path::check::check;
@@ -137,6 +138,14 @@ pub(super) fn webhooks(settings: &Settings) -> Result<Vec<Arc<Webhook>>, StartEr
         opened.map_err(|reason| StartError::System(format!("webhooks.{name}"), std::io::Error::other(reason)))
     };
     settings.webhooks.iter().map(open).collect()
+}
+
+/// Who orders certificates, and what was issued before.
+pub(super) fn acme(main: &Path, etcd: Option<&InEtcd>, state_dir: Option<StateDir>) -> Acme {
+    match etcd {
+        Some(etcd) => Acme::of_fleet(main, etcd.cluster(), Arc::clone(&etcd.fleet), state_dir),
+        None => Acme::alone(main, state_dir),
+    }
 }
 
 /// What stands for the rules in etcd, and where releases were, until it is heard. Nothing where there is none.

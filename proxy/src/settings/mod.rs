@@ -49,6 +49,8 @@ pub struct Settings {
     releases: Elsewhere,
     #[serde(skip_serializing)]
     certificates: Elsewhere,
+    #[serde(skip_serializing)]
+    acme_accounts: Elsewhere,
 }
 
 /// Rules stand in the same file as settings; the catalog reads them, object by object.
@@ -261,6 +263,11 @@ impl Settings {
         for log in self.access_log.iter_mut().filter(|log| !matches!(&*log.to, "stdout" | "stderr")) {
             log.to = folder.join(&log.to).to_string_lossy().into_owned();
         }
+    }
+
+    /// Whether there is somewhere to keep what authorities issue.
+    pub fn keeps_orders(&self) -> bool {
+        self.state_dir.is_some() || self.sources.etcd.is_some()
     }
 
     /// How many workers to start.

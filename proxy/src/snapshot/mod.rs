@@ -6,6 +6,7 @@
 //! [`Comparison`] of a release.
 
 mod activity;
+mod answers;
 mod breaker;
 mod by_route;
 mod checked;
@@ -39,6 +40,7 @@ use routing_rules::rules::{AddressSet, Name};
 use routing_rules::table::{RouteTable, UpstreamId};
 
 pub use activity::{Activity, Look, Mark};
+pub use answers::{AnswerCell, Answers, CHALLENGE_PATH, CHALLENGE_PROTOCOL};
 pub use breaker::{Admitted, BreakerState, Results, SharedGate};
 pub use by_route::ByRoute;
 pub use checked::Checked;

@@ -152,6 +152,14 @@ impl Certificate {
     pub fn covers(&self, host: &str) -> bool {
         self.covers.iter().any(|pattern| pattern.matches(host))
     }
+
+    /// Whether it is good for all hosts of a pattern.
+    pub fn covers_pattern(&self, pattern: &HostPattern) -> bool {
+        match pattern {
+            HostPattern::Exact(host) => self.covers(host),
+            HostPattern::Wildcard(_) => self.covers.contains(pattern),
+        }
+    }
 }
 
 impl Terms<'_> {

@@ -29,6 +29,8 @@ pub struct Facts<'a> {
     pub etcd: Option<EtcdFacts>,
     /// Who is told of changes of releases.
     pub webhooks: Vec<WebhookFacts>,
+    /// What became of orders of certificates.
+    pub orders: OrderFacts,
     /// Whether releases have room for their next phases.
     pub headroom: Vec<HeadroomFacts>,
 }
@@ -53,6 +55,17 @@ pub struct WebhookFacts {
     pub outcomes: [(&'static str, u64); 3],
     /// Changes that are not delivered yet.
     pub backlog: u64,
+}
+
+/// What became of orders of certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrderFacts {
+    /// Those of this process with a certificate.
+    pub issued: u64,
+    /// Those without.
+    pub failed: u64,
+    /// How often in a row each certificate's order has failed, by whichever instance.
+    pub failures: Vec<(String, u32)>,
 }
 
 /// How following etcd goes.
@@ -108,6 +121,7 @@ pub fn render(workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
         publish_rules(facts);
         facts.etcd.iter().for_each(publish_etcd);
         facts.webhooks.iter().for_each(publish_webhook);
+        publish_orders(&facts.orders);
         facts.headroom.iter().for_each(publish_headroom);
     });
     let mut text = recorder.handle().render();
@@ -345,6 +359,15 @@ fn publish_route_edges(snapshot: &Snapshot) {
     }
 }
 
+fn publish_orders(orders: &OrderFacts) {
+    for (result, count) in [("issued", orders.issued), ("failed", orders.failed)] {
+        counter!(names::ACME_ORDERS, "result" => result).absolute(count);
+    }
+    for (certificate, count) in &orders.failures {
+        gauge!(names::ACME_FAILURES, "certificate" => certificate.clone()).set(f64::from(*count));
+    }
+}
+
 fn publish_upstream_limits(snapshot: &Snapshot) {
     for upstream in snapshot.upstreams.iter().flatten() {
         let Some(door) = &upstream.door else { continue };
@@ -384,6 +407,7 @@ fn publish_rules(facts: &Facts<'_>) {
         ("upstream", rules.upstreams().len()),
         ("release", rules.releases().len()),
         ("certificate", rules.certificates().len()),
+        ("acme_account", rules.acme_accounts().len()),
     ];
     for certificate in facts.snapshot.tls.certificates.values() {
         let label = certificate.name.as_str().to_owned();

@@ -69,7 +69,7 @@ metrics! {
     HTTP2_CONNECTIONS = "serin_http2_connections_total", Counter, [], "Connections of clients that turned out to be HTTP/2.";
     HTTP2_EXCESSES = "serin_http2_excesses_total", Counter, ["of"], "HTTP/2 connections closed because their client sent more of something than it may: `resets` of requests, pieces of a head (`continuation`), `settings`, `ping`, `window_update`, frames to be `ignored` (priorities, unknown ones), `tiny_data`, or `other` things.";
     HTTP2_STALLED = "serin_http2_stalled_responses_total", Counter, [], "Responses given up because an HTTP/2 client took less than 16 KiB of them in 30 s.";
-    TLS_HANDSHAKES = "serin_tls_handshakes_total", Counter, ["result"], "Handshakes with clients, by result: `completed` in full, or `resumed`, which goes on with a session of before; ended because there is `no_certificate` for the host, `no_protocol` or nothing else in common (`incompatible`), or the `client_certificate` is missing or wrong; `refused_by_client`; `broken`, because what came is not TLS; the client `left`; `timed_out`; or there were too many (`excess`).";
+    TLS_HANDSHAKES = "serin_tls_handshakes_total", Counter, ["result"], "Handshakes with clients, by result: `completed` in full, or `resumed`, which goes on with a session of before; a `challenge`, by which an authority saw that a host leads here; ended because there is `no_certificate` for the host, `no_protocol` or nothing else in common (`incompatible`), or the `client_certificate` is missing or wrong; `refused_by_client`; `broken`, because what came is not TLS; the client `left`; `timed_out`; or there were too many (`excess`).";
     WORKER_REQUESTS = "serin_worker_requests_total", Counter, ["worker"], "Requests by the worker that served them. Workers share the connections, so about the same number each.";
     TUNNELS_OPEN = "serin_tunnels_open", Gauge, [], "Upgraded connections (WebSocket) open now.";
     TUNNELS_IDLE = "serin_tunnels_idle_closed_total", Counter, [], "Upgraded connections closed because nothing moved.";
@@ -108,6 +108,8 @@ metrics! {
     ENVIRONMENTS = "serin_environments", Gauge, ["upstream"], "Environments of a template of upstreams that are live.";
     ENVIRONMENTS_WAITING = "serin_environments_waiting", Gauge, ["upstream"], "Environments of a template that there is no place for, because as many are live as may be (`most`).";
     ENVIRONMENTS_REFUSED = "serin_environments_refused_keys", Gauge, ["upstream"], "Keys of a template whose values would make no host.";
+    ACME_ORDERS = "serin_acme_orders_total", Counter, ["result"], "Orders of certificates by this process that are over: `issued` or `failed`.";
+    ACME_FAILURES = "serin_acme_failures", Gauge, ["certificate"], "How often in a row a certificate could not be ordered; 0 if all is well.";
     CERTIFICATE_EXPIRES = "serin_certificate_expires_seconds", Gauge, ["certificate"], "When a certificate in use expires, in seconds since 1970.";
     LOG_DROPPED = "serin_access_log_lines_dropped_total", Counter, [], "Access log lines dropped because the sink was blocked.";
     RULES_GENERATION = "serin_rules_generation", Gauge, [], "Counts the changes of the rules in force since the start.";

@@ -21,6 +21,7 @@ fn rules_page_is_current() {
     let files = [
         "mod.rs",
         "certificate.rs",
+        "acme.rs",
         "route.rs",
         "filter.rs",
         "upstream.rs",
@@ -37,7 +38,7 @@ fn rules_page_is_current() {
     let types = files.iter().flat_map(|file| scan(&read(&folder.join(file)))).collect();
     let mut page = Page::new("Rules", types);
     page.say(
-        "Everything that can change while Serin runs: the maps `listeners`, `routes`, `upstreams`, `releases` and `certificates`. \
+        "Everything that can change while Serin runs: the maps `listeners`, `routes`, `upstreams`, `releases`, `certificates` and `acme_accounts`. \
          They stand in the main file, in rule files beside it, or both. JSON is accepted wherever YAML is. Unknown fields are \
          errors. Fields are optional unless they say *required*.",
     );

@@ -1,6 +1,7 @@
 //! TLS from clients: who gets which certificate, what is asked of whom, and what becomes of connections while certificates
 //! change.
 
+mod acme;
 pub(crate) mod authority;
 pub(crate) mod bridge;
 mod browser;

@@ -6,11 +6,12 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::{HostPattern, Name};
+use super::{AcmeOrder, HostPattern, Name};
 use crate::RuleError;
 use crate::error::Problems;
 use crate::spec::{
-    CertificateSpec, ClientCertificateModeSpec, ClientCertificatesSpec, ListenerTlsSpec, SecretText, TlsVersionSpec,
+    CertificateAcmeSpec, CertificateSpec, ClientCertificateModeSpec, ClientCertificatesSpec, ListenerTlsSpec,
+    SecretText, TlsVersionSpec,
 };
 
 /// A certificate, with its key and whom it is for.
@@ -18,10 +19,24 @@ use crate::spec::{
 pub struct Certificate {
     name: Name,
     hosts: Box<[HostPattern]>,
-    chain: Pem,
-    key: Pem,
-    ocsp_file: Option<Box<str>>,
+    origin: Origin,
     client_certificates: Option<ClientCertificates>,
+}
+
+/// Where a certificate and its key come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Whoever wrote the rules has them.
+    Written {
+        /// The certificate and those behind it.
+        chain: Pem,
+        /// Its key.
+        key: Pem,
+        /// A file with an OCSP response.
+        ocsp_file: Option<Box<str>>,
+    },
+    /// It is ordered.
+    Ordered(AcmeOrder),
 }
 
 /// Where a PEM text is.
@@ -74,23 +89,13 @@ impl Certificate {
     pub fn new(name: &str, spec: &CertificateSpec, found: &mut Vec<RuleError>) -> Option<Self> {
         let mut problems = Problems::new(format!("certificates.{name}"), found);
         let hosts = problems.at("hosts").each(&spec.hosts, |text| host(text));
-        let chain = pem(&mut problems, "cert", spec.cert.as_deref(), spec.cert_file.as_deref());
-        let key = spec.key.as_ref().map(SecretText::reveal);
-        let key = pem(&mut problems, "key", key, spec.key_file.as_deref());
-        let ocsp_file = spec.ocsp_file.as_deref().map_or(Some(None), |path| {
-            let path = problems.at("ocsp_file").ok(file(path));
-            path.map(Some)
-        });
+        let origin = match &spec.acme {
+            Some(order) => ordered(spec, order, hosts.as_deref(), &mut problems),
+            None => written(spec, &mut problems),
+        };
         let client = clients(&mut problems, spec.client_certificates.as_ref());
         let name = problems.ok(Name::new(name));
-        Some(Self {
-            name: name?,
-            hosts: hosts?.into(),
-            chain: chain?,
-            key: key?,
-            ocsp_file: ocsp_file?,
-            client_certificates: client?,
-        })
+        Some(Self { name: name?, hosts: hosts?.into(), origin: origin?, client_certificates: client? })
     }
 
     /// The certificate's name.
@@ -103,19 +108,17 @@ impl Certificate {
         &self.hosts
     }
 
-    /// The certificate and those behind it.
-    pub fn chain(&self) -> &Pem {
-        &self.chain
+    /// Where it comes from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
-    /// Its key.
-    pub fn key(&self) -> &Pem {
-        &self.key
-    }
-
-    /// A file with an OCSP response.
-    pub fn ocsp_file(&self) -> Option<&str> {
-        self.ocsp_file.as_deref()
+    /// How it is ordered, if it is.
+    pub fn order(&self) -> Option<&AcmeOrder> {
+        match &self.origin {
+            Origin::Ordered(order) => Some(order),
+            Origin::Written { .. } => None,
+        }
     }
 
     /// What is asked of clients, if it says.
@@ -126,8 +129,11 @@ impl Certificate {
     /// The files it names.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         let client = self.client_certificates.as_ref().map(|client| &client.authorities);
-        let texts = [Some(&self.chain), Some(&self.key), client].into_iter().flatten();
-        texts.filter_map(Pem::file).chain(self.ocsp_file())
+        let (chain, key, ocsp_file) = match &self.origin {
+            Origin::Written { chain, key, ocsp_file } => (Some(chain), Some(key), ocsp_file.as_deref()),
+            Origin::Ordered(_) => (None, None, None),
+        };
+        [chain, key, client].into_iter().flatten().filter_map(Pem::file).chain(ocsp_file)
     }
 }
 
@@ -179,6 +185,40 @@ impl ListenerTls {
     }
 }
 
+fn written(spec: &CertificateSpec, problems: &mut Problems<'_>) -> Option<Origin> {
+    let chain = pem(problems, "cert", spec.cert.as_deref(), spec.cert_file.as_deref());
+    let key = spec.key.as_ref().map(SecretText::reveal);
+    let key = pem(problems, "key", key, spec.key_file.as_deref());
+    let ocsp_file = spec.ocsp_file.as_deref().map_or(Some(None), |path| {
+        let path = problems.at("ocsp_file").ok(file(path));
+        path.map(Some)
+    });
+    Some(Origin::Written { chain: chain?, key: key?, ocsp_file: ocsp_file? })
+}
+
+fn ordered(
+    spec: &CertificateSpec,
+    order: &CertificateAcmeSpec,
+    hosts: Option<&[HostPattern]>,
+    problems: &mut Problems<'_>,
+) -> Option<Origin> {
+    let written = [
+        ("cert", spec.cert.is_some()),
+        ("cert_file", spec.cert_file.is_some()),
+        ("key", spec.key.is_some()),
+        ("key_file", spec.key_file.is_some()),
+        ("ocsp_file", spec.ocsp_file.is_some()),
+    ];
+    let before = problems.count();
+    for (field, _) in written.into_iter().filter(|(_, is_written)| *is_written) {
+        problems
+            .at(field)
+            .report("a certificate that is ordered (`acme`) has none that is written; one of the two must go");
+    }
+    let order = AcmeOrder::new(order, hosts, problems.at("acme"));
+    order.filter(|_| problems.count() == before).map(Origin::Ordered)
+}
+
 fn host(text: &str) -> Result<HostPattern, String> {
     let pattern = HostPattern::new(text)?;
     let is_address = |name: &str| name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
@@ -207,7 +247,7 @@ pub(super) fn pem(problems: &mut Problems<'_>, field: &str, text: Option<&str>, 
     }
 }
 
-fn file(path: &str) -> Result<Box<str>, &'static str> {
+pub(super) fn file(path: &str) -> Result<Box<str>, &'static str> {
     match path {
         "" => Err("is empty"),
         path => Ok(path.into()),

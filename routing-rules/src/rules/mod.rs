@@ -5,6 +5,7 @@
 //! [`RuleSet::insert`]. The maps are persistent: a changed set shares everything that did not change with the
 //! old one, which is what lets [`crate::table`] compile changes only.
 
+mod acme;
 mod address;
 mod balance;
 mod breaker;
@@ -39,10 +40,11 @@ use crate::RuleError;
 use crate::spec::{RouteSpec, Spec, UpstreamSpec};
 
 pub use crate::spec::InFlight;
+pub use acme::{AcmeAccount, AcmeChallenge, AcmeOrder, ExternalAccount, ExternalKey};
 pub use address::AddressSet;
 pub use balance::{Balance, ConsistentHash, Dwrr, HashKey, Measure};
 pub use breaker::{Breaker, GroupBreaker};
-pub use certificate::{CIPHER_SUITES, Certificate, ClientCertificates, ListenerTls, Pem, TlsProtocol};
+pub use certificate::{CIPHER_SUITES, Certificate, ClientCertificates, ListenerTls, Origin, Pem, TlsProtocol};
 pub use connections::Connections;
 pub use discovery::{Discovery, Dns, Records, Registry};
 pub use filter::{
@@ -85,6 +87,8 @@ pub enum Object {
     Release(Arc<Release>),
     /// A certificate.
     Certificate(Arc<Certificate>),
+    /// An account at an authority.
+    AcmeAccount(Arc<AcmeAccount>),
     /// A route that each environment has one like.
     RouteTemplate(Arc<RouteTemplate>),
     /// An upstream that each environment has one like.
@@ -104,11 +108,14 @@ pub enum Kind {
     Release,
     /// `certificates`
     Certificate,
+    /// `acme_accounts`
+    AcmeAccount,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Listener, Self::Route, Self::Upstream, Self::Release, Self::Certificate];
+    pub const ALL: [Self; 6] =
+        [Self::Listener, Self::Route, Self::Upstream, Self::Release, Self::Certificate, Self::AcmeAccount];
 
     /// The name of the kind's map in a spec, for example `routes`.
     pub fn map_name(self) -> &'static str {
@@ -118,6 +125,7 @@ impl Kind {
             Self::Upstream => "upstreams",
             Self::Release => "releases",
             Self::Certificate => "certificates",
+            Self::AcmeAccount => "acme_accounts",
         }
     }
 }
@@ -147,6 +155,7 @@ impl Object {
             Self::Upstream(_) | Self::UpstreamTemplate(_) => Kind::Upstream,
             Self::Release(_) => Kind::Release,
             Self::Certificate(_) => Kind::Certificate,
+            Self::AcmeAccount(_) => Kind::AcmeAccount,
         }
     }
 
@@ -163,6 +172,7 @@ impl Object {
             Self::Upstream(upstream) => upstream.name(),
             Self::Release(release) => release.name(),
             Self::Certificate(certificate) => certificate.name(),
+            Self::AcmeAccount(account) => account.name(),
             Self::RouteTemplate(template) => template.name(),
             Self::UpstreamTemplate(template) => template.name(),
         }
@@ -176,6 +186,7 @@ impl Object {
             (Self::Upstream(one), Self::Upstream(other)) => Arc::ptr_eq(one, other),
             (Self::Release(one), Self::Release(other)) => Arc::ptr_eq(one, other),
             (Self::Certificate(one), Self::Certificate(other)) => Arc::ptr_eq(one, other),
+            (Self::AcmeAccount(one), Self::AcmeAccount(other)) => Arc::ptr_eq(one, other),
             (Self::RouteTemplate(one), Self::RouteTemplate(other)) => Arc::ptr_eq(one, other),
             (Self::UpstreamTemplate(one), Self::UpstreamTemplate(other)) => Arc::ptr_eq(one, other),
             _ => false,
@@ -241,6 +252,7 @@ pub struct RuleSet {
     pub(crate) upstreams: OrdMap<Name, Arc<Upstream>>,
     pub(crate) releases: OrdMap<Name, Arc<Release>>,
     certificates: OrdMap<Name, Arc<Certificate>>,
+    acme_accounts: OrdMap<Name, Arc<AcmeAccount>>,
     /// Names are unique among routes and their templates, and among upstreams and theirs.
     route_templates: OrdMap<Name, Arc<RouteTemplate>>,
     upstream_templates: OrdMap<Name, Arc<UpstreamTemplate>>,
@@ -269,6 +281,10 @@ impl RuleSet {
             let certificate = Certificate::new(name, spec, &mut problems);
             set.insert_some(certificate.map(|certificate| Object::Certificate(certificate.into())));
         }
+        for (name, spec) in &spec.acme_accounts {
+            let account = AcmeAccount::new(name, spec, &mut problems);
+            set.insert_some(account.map(|account| Object::AcmeAccount(account.into())));
+        }
         problems.extend(set.dangling().iter().map(Dangling::error));
         (set, problems)
     }
@@ -292,6 +308,7 @@ impl RuleSet {
             }
             Object::Release(release) => self.releases.insert(name, release).map(Object::Release),
             Object::Certificate(certificate) => self.certificates.insert(name, certificate).map(Object::Certificate),
+            Object::AcmeAccount(account) => self.acme_accounts.insert(name, account).map(Object::AcmeAccount),
             Object::RouteTemplate(template) => {
                 let old = self.route_templates.insert(name.clone(), template).map(Object::RouteTemplate);
                 old.or_else(|| self.routes.remove(&name).map(Object::Route))
@@ -337,6 +354,7 @@ impl RuleSet {
             }
             Kind::Release => self.releases.remove(name).map(Object::Release),
             Kind::Certificate => self.certificates.remove(name).map(Object::Certificate),
+            Kind::AcmeAccount => self.acme_accounts.remove(name).map(Object::AcmeAccount),
         };
         self.uses.change(old.as_ref(), None);
     }
@@ -355,6 +373,7 @@ impl RuleSet {
             }
             Kind::Release => self.releases.get(name).cloned().map(Object::Release),
             Kind::Certificate => self.certificates.get(name).cloned().map(Object::Certificate),
+            Kind::AcmeAccount => self.acme_accounts.get(name).cloned().map(Object::AcmeAccount),
         }
     }
 
@@ -368,14 +387,16 @@ impl RuleSet {
         let upstream_templates =
             self.upstream_templates.values().flat_map(|upstream| self.references_of_upstream(upstream.example()));
         let references = routes.chain(upstreams).chain(releases).chain(route_templates).chain(upstream_templates);
-        let references = references.chain(listeners);
+        let certificates = self.certificates.values().flat_map(|certificate| references_of_certificate(certificate));
+        let references = references.chain(listeners).chain(certificates);
         references.filter_map(|reference| self.lacking(reference)).collect()
     }
 
     /// The references of one object that lead nowhere; none if the object is not in the set.
     pub fn dangling_of(&self, kind: Kind, name: &str) -> Vec<Dangling> {
         let references: Vec<Dangling> = match self.object(kind, name) {
-            None | Some(Object::Certificate(_)) => Vec::new(),
+            None | Some(Object::AcmeAccount(_)) => Vec::new(),
+            Some(Object::Certificate(certificate)) => references_of_certificate(&certificate).collect(),
             Some(Object::Listener(listener)) => references_of_listener(&listener).collect(),
             Some(Object::Route(route)) => self.references_of_route(&route).collect(),
             Some(Object::Upstream(upstream)) => self.references_of_upstream(&upstream).collect(),
@@ -440,6 +461,7 @@ impl RuleSet {
             Kind::Upstream => self.upstreams.contains_key(name),
             Kind::Release => self.releases.contains_key(name),
             Kind::Certificate => self.certificates.contains_key(name),
+            Kind::AcmeAccount => self.acme_accounts.contains_key(name),
         }
     }
 
@@ -531,6 +553,16 @@ impl RuleSet {
         self.certificates.get(name)
     }
 
+    /// An account at an authority, by name.
+    pub fn acme_account(&self, name: &Name) -> Option<&Arc<AcmeAccount>> {
+        self.acme_accounts.get(name)
+    }
+
+    /// The accounts at authorities, by name.
+    pub fn acme_accounts(&self) -> impl ExactSizeIterator<Item = &Arc<AcmeAccount>> {
+        self.acme_accounts.values()
+    }
+
     /// Whether another set has the very same listeners and certificates, and speaks the same TLS with endpoints.
     pub fn has_same_tls(&self, other: &Self) -> bool {
         let (mut listeners, mut certificates) =
@@ -582,6 +614,19 @@ fn references_of_listener(listener: &Listener) -> impl Iterator<Item = Dangling>
         from_name: from.clone(),
         field: "tls.default_certificate".into(),
         to: Kind::Certificate,
+        to_name: name,
+        lack: Lack::Missing,
+    })
+}
+
+fn references_of_certificate(certificate: &Certificate) -> impl Iterator<Item = Dangling> + use<> {
+    let account = certificate.order().map(|order| order.account.clone());
+    let from = certificate.name().clone();
+    account.into_iter().map(move |name| Dangling {
+        from: Kind::Certificate,
+        from_name: from.clone(),
+        field: "acme.account".into(),
+        to: Kind::AcmeAccount,
         to_name: name,
         lack: Lack::Missing,
     })

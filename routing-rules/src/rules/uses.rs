@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use imbl::OrdSet;
 
-use super::{Kind, Listener, ListenerTls, Name, Object, Release, Route, Target, Upstream};
+use super::{Certificate, Kind, Listener, ListenerTls, Name, Object, Release, Route, Target, Upstream};
 
 /// An object by kind and name.
 pub type Id = (Kind, Name);
@@ -49,7 +49,8 @@ impl Uses {
 pub(super) fn uses_of(object: &Object) -> Vec<Id> {
     match object {
         Object::Listener(listener) => uses_of_listener(listener),
-        Object::Certificate(_) => Vec::new(),
+        Object::Certificate(certificate) => uses_of_certificate(certificate),
+        Object::AcmeAccount(_) => Vec::new(),
         Object::Route(route) => uses_of_route(route),
         Object::Upstream(upstream) => uses_of_upstream(upstream),
         Object::RouteTemplate(template) => uses_of_route(template.example()),
@@ -61,6 +62,10 @@ pub(super) fn uses_of(object: &Object) -> Vec<Id> {
 fn uses_of_listener(listener: &Listener) -> Vec<Id> {
     let default = listener.tls().and_then(ListenerTls::default_certificate);
     default.map(|name| (Kind::Certificate, name.clone())).into_iter().collect()
+}
+
+fn uses_of_certificate(certificate: &Certificate) -> Vec<Id> {
+    certificate.order().map(|order| (Kind::AcmeAccount, order.account.clone())).into_iter().collect()
 }
 
 fn uses_of_upstream(upstream: &Upstream) -> Vec<Id> {

@@ -4,9 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::CertificateAcmeSpec;
+
 /// What Serin shows clients who ask for one of some hosts over TLS, and what it asks of them.
 ///
-/// Of `cert_file` and `cert` there is exactly one, and of `key_file` and `key`. Files are watched: what changes in them is used
+/// Of `cert_file` and `cert` there is exactly one, and of `key_file` and `key`; or there is `acme` instead. Files are watched: what changes in them is used
 /// for the next handshake. While they cannot be used, what they said last stays.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -23,6 +25,8 @@ pub struct CertificateSpec {
     pub cert: Option<String>,
     /// The key itself (PEM). It is shown nowhere.
     pub key: Option<SecretText>,
+    /// It is ordered, and renewed in time, by ACME, for the `hosts`, of which none begins with `*.`. Default: it is what is written.
+    pub acme: Option<CertificateAcmeSpec>,
     /// A file with the authority's word that the certificate is not revoked (an OCSP response, DER), which is sent along.
     /// Serin does not ask for it; whoever does replaces the file. Default: none.
     pub ocsp_file: Option<String>,

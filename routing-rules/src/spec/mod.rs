@@ -4,6 +4,7 @@
 //! Unknown fields are refused everywhere, because a misspelt limit that is silently ignored is a limit
 //! that does not exist. The doc comments here are the reference that users read.
 
+mod acme;
 mod balance;
 mod breaker;
 mod certificate;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use acme::{AcmeAccountSpec, AcmeChallengeSpec, CertificateAcmeSpec, ExternalAccountSpec};
 pub use balance::{BalanceSpec, ConsistentHashSpec, DwrrBySpec, DwrrSpec, HashKeySpec, StickySessionsSpec};
 pub use breaker::{BreakerSpec, GroupBreakerSpec};
 pub use certificate::{
@@ -62,6 +64,8 @@ pub struct Spec {
     pub releases: BTreeMap<String, ReleaseSpec>,
     /// Certificates for listeners that speak TLS, by name.
     pub certificates: BTreeMap<String, CertificateSpec>,
+    /// Accounts at authorities that sign certificates by ACME, by name.
+    pub acme_accounts: BTreeMap<String, AcmeAccountSpec>,
 }
 
 /// An address that accepts connections from clients.

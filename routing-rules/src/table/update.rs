@@ -144,7 +144,7 @@ impl<'a> Update<'a> {
             match kind {
                 Kind::Release => drop(self.releases.insert(name.clone())),
                 Kind::Route => drop(self.routes.insert(name.clone())),
-                Kind::Listener | Kind::Upstream | Kind::Certificate => {}
+                Kind::Listener | Kind::Upstream | Kind::Certificate | Kind::AcmeAccount => {}
             }
         }
     }

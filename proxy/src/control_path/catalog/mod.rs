@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use routing_rules::RuleError;
-use routing_rules::rules::{Certificate, Kind, Listener, Object, Release, RuleSet};
-use routing_rules::spec::{CertificateSpec, ListenerSpec, ReleaseSpec, RouteSpec, Spec, UpstreamSpec};
+use routing_rules::rules::{AcmeAccount, Certificate, Kind, Listener, Object, Release, RuleSet};
+use routing_rules::spec::{AcmeAccountSpec, CertificateSpec, ListenerSpec, ReleaseSpec, RouteSpec, Spec, UpstreamSpec};
 
 use super::decode::{self, Node, Problem};
 use super::release::Records;
@@ -126,6 +126,7 @@ enum ObjectSpec {
     Upstream(Box<UpstreamSpec>),
     Release(Box<ReleaseSpec>),
     Certificate(Box<CertificateSpec>),
+    AcmeAccount(Box<AcmeAccountSpec>),
 }
 
 /// An object as it was written.
@@ -163,6 +164,9 @@ impl Named {
             ObjectSpec::Certificate(spec) => {
                 (serde_json::to_value(spec), serde_json::to_value(CertificateSpec::default()).ok())
             }
+            ObjectSpec::AcmeAccount(spec) => {
+                (serde_json::to_value(spec), serde_json::to_value(AcmeAccountSpec::default()).ok())
+            }
         };
         let mut value = value.unwrap_or_default();
         if let (Some(fields), Some(usual)) = (value.as_object_mut(), &usual) {
@@ -194,6 +198,8 @@ impl Catalog {
         specs.extend(spec.releases.iter().map(|(name, spec)| (name, ObjectSpec::Release(Box::new(spec.clone())))));
         let certificates = spec.certificates.iter();
         specs.extend(certificates.map(|(name, spec)| (name, ObjectSpec::Certificate(Box::new(spec.clone())))));
+        let accounts = spec.acme_accounts.iter();
+        specs.extend(accounts.map(|(name, spec)| (name, ObjectSpec::AcmeAccount(Box::new(spec.clone())))));
         let (mut changes, mut findings) = (Vec::new(), Findings::default());
         for (name, spec) in specs {
             let mut errors = Vec::new();
@@ -396,6 +402,7 @@ impl Written {
                 ObjectSpec::Certificate(certificate) => {
                     drop(spec.certificates.insert(name, (**certificate).clone()));
                 }
+                ObjectSpec::AcmeAccount(account) => drop(spec.acme_accounts.insert(name, (**account).clone())),
             }
         }
         spec
@@ -410,6 +417,7 @@ impl ObjectSpec {
             Self::Upstream(_) => Kind::Upstream,
             Self::Release(_) => Kind::Release,
             Self::Certificate(_) => Kind::Certificate,
+            Self::AcmeAccount(_) => Kind::AcmeAccount,
         }
     }
 
@@ -420,6 +428,7 @@ impl ObjectSpec {
             Self::Upstream(spec) => Object::upstream(name, spec, errors),
             Self::Release(spec) => Release::new(name, spec, errors).map(Arc::new).map(Object::Release),
             Self::Certificate(spec) => Certificate::new(name, spec, errors).map(Arc::new).map(Object::Certificate),
+            Self::AcmeAccount(spec) => AcmeAccount::new(name, spec, errors).map(Arc::new).map(Object::AcmeAccount),
         }
     }
 }

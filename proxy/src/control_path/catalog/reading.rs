@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use routing_rules::rules::Kind;
-use routing_rules::spec::{CertificateSpec, ListenerSpec, ReleaseSpec, RouteSpec, UpstreamSpec};
+use routing_rules::spec::{AcmeAccountSpec, CertificateSpec, ListenerSpec, ReleaseSpec, RouteSpec, UpstreamSpec};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -27,6 +27,8 @@ struct RuleMaps {
     _releases: IgnoredAny,
     #[serde(rename = "certificates")]
     _certificates: IgnoredAny,
+    #[serde(rename = "acme_accounts")]
+    _acme_accounts: IgnoredAny,
 }
 
 /// A text and what it says.
@@ -116,6 +118,8 @@ impl Reading {
         self.read_map::<ReleaseSpec>(root, Kind::Release, in_force, |spec| ObjectSpec::Release(Box::new(spec)));
         let certificate = |spec| ObjectSpec::Certificate(Box::new(spec));
         self.read_map::<CertificateSpec>(root, Kind::Certificate, in_force, certificate);
+        let account = |spec| ObjectSpec::AcmeAccount(Box::new(spec));
+        self.read_map::<AcmeAccountSpec>(root, Kind::AcmeAccount, in_force, account);
     }
 
     fn read_map<S: DeserializeOwned>(

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use routing_rules::rules::{self, ClientCertificates, HostPattern, Pem};
+use routing_rules::rules::{self, ClientCertificates, HostPattern, Name, Origin, Pem};
 use tokio_rustls::rustls::crypto::CryptoProvider;
 
+use super::Issued;
 use super::load::{self, Field};
 use super::policies::Policies;
 use crate::control_path::source::file;
@@ -31,6 +32,8 @@ pub(super) struct Held {
 /// What the texts of a certificate say.
 #[derive(PartialEq)]
 struct Contents {
+    /// It is ordered, and nobody has it yet.
+    is_awaited: bool,
     chain: Content,
     key: Content,
     ocsp: Option<Content>,
@@ -46,12 +49,18 @@ pub(super) struct Good {
 
 impl Held {
     /// The hosts, and what each is shown: nothing, if it was named when what serves was in use already.
+    ///
+    /// One that is ordered is good for what the authority has signed, until it has signed for the others.
     pub(super) fn hosts(&self) -> impl Iterator<Item = (&HostPattern, Option<&Good>)> {
+        let is_ordered = self.rules.order().is_some();
         let kept = self.good.as_ref().filter(|good| !Arc::ptr_eq(&good.rules, &self.rules));
         let known: Option<HashSet<&HostPattern>> = kept.map(|good| good.rules.hosts().iter().collect());
         self.rules.hosts().iter().map(move |host| {
-            let is_shown = known.as_ref().is_none_or(|known| known.contains(host));
-            (host, self.good.as_ref().filter(|_| is_shown))
+            let is_shown = |good: &&Good| match is_ordered {
+                true => good.certificate.covers_pattern(host),
+                false => known.as_ref().is_none_or(|known| known.contains(host)),
+            };
+            (host, self.good.as_ref().filter(is_shown))
         })
     }
 }
@@ -76,8 +85,9 @@ pub(super) struct HeldClients {
     pub(super) problem: Option<String>,
 }
 
-/// What rules name, read once.
+/// What rules name, read once, and what was issued.
 pub(super) struct Files<'f> {
+    pub(super) issued: &'f OrdMap<Name, Issued>,
     pub(super) folder: &'f Path,
     pub(super) before: OrdMap<PathBuf, Content>,
     pub(super) now: OrdMap<PathBuf, Content>,
@@ -88,6 +98,14 @@ impl Files<'_> {
         match pem {
             Pem::File(path) => self.content(path),
             Pem::Text(text) => Ok((&**text).into()),
+        }
+    }
+
+    /// What an authority has issued: chain, key, and nothing more.
+    fn issued(&self, name: &Name) -> (Content, Content, Option<Content>) {
+        match self.issued.get(name) {
+            Some(Issued { chain, key }) => (Ok(Arc::clone(chain)), Ok(Arc::clone(key)), None),
+            None => (Err(NOT_ISSUED.into()), Err(NOT_ISSUED.into()), None),
         }
     }
 
@@ -109,10 +127,17 @@ pub(super) fn hold(
     files: &mut Files<'_>,
     policies: &mut Policies,
 ) -> Arc<Held> {
+    let (chain, key, ocsp) = match rules.origin() {
+        Origin::Written { chain, key, ocsp_file } => {
+            (files.text(chain), files.text(key), ocsp_file.as_deref().map(|path| files.content(path)))
+        }
+        Origin::Ordered(_) => files.issued(rules.name()),
+    };
     let contents = Contents {
-        chain: files.text(rules.chain()),
-        key: files.text(rules.key()),
-        ocsp: rules.ocsp_file().map(|path| files.content(path)),
+        is_awaited: rules.order().is_some() && chain.is_err(),
+        chain,
+        key,
+        ocsp,
         clients: rules.client_certificates().map(|client| files.text(&client.authorities)),
     };
     if let Some(before) = before.filter(|before| before.rules == *rules && before.contents == contents) {
@@ -129,11 +154,13 @@ pub(super) fn hold(
     });
     let loaded = match load(rules, &contents, policies.provider()) {
         Ok(load::Loaded { certificate, uncovered }) => {
-            let rules = Arc::clone(rules);
-            Some(Good { rules, certificate: Arc::new(certificate), uncovered: uncovered.into() })
+            // An order for the hosts that are missing is under way.
+            let uncovered = if rules.order().is_some() { Arc::default() } else { uncovered.into() };
+            Some(Good { rules: Arc::clone(rules), certificate: Arc::new(certificate), uncovered })
         }
         Err(problem) => {
-            problems.push(problem);
+            // That it has not come yet is no mistake in the rules; who orders says how far that is.
+            problems.extend(Some(problem).filter(|_| !contents.is_awaited));
             kept.cloned()
         }
     };
@@ -191,3 +218,5 @@ pub(super) fn hold_clients(
     let (good, problem) = ask(rules, &content, before.and_then(|before| before.good), policies);
     HeldClients { rules: rules.clone(), content, good, problem }
 }
+
+const NOT_ISSUED: &str = "it has not been issued yet";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use routing_rules::rules::{HostPattern, Name};
 use sha2::{Digest, Sha256};
-use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -16,6 +16,7 @@ use tokio_rustls::rustls::{Error, InconsistentKeys, RootCertStore};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::Issued;
 use crate::control_path::source::file;
 use crate::snapshot::Certificate;
 
@@ -35,8 +36,6 @@ pub(super) fn certificate(
 ) -> Result<Loaded, (Field, String)> {
     let (mut key, facts) = certified(chain, key, provider)?;
     key.ocsp = ocsp.map(file::bytes_of);
-    let is_covered = |host: &&HostPattern| facts.names.iter().any(|name| covers(name, host));
-    let uncovered = hosts.iter().filter(|host| !is_covered(host)).map(ToString::to_string).collect();
     let Facts { names, not_before, not_after } = facts;
     let certificate = Certificate {
         name: name.clone(),
@@ -46,6 +45,7 @@ pub(super) fn certificate(
         not_after,
         clients: None,
     };
+    let uncovered = hosts.iter().filter(|host| !certificate.covers_pattern(host)).map(ToString::to_string).collect();
     Ok(Loaded { certificate, uncovered })
 }
 
@@ -75,6 +75,20 @@ fn certified(chain: &str, key: &str, provider: &CryptoProvider) -> Result<(Certi
         _ => (Field::Key, "is a key of a kind that cannot be used".to_owned()),
     })?;
     Ok((key, facts))
+}
+
+/// What was issued for these hosts, if it can be used for all of them.
+///
+/// # Errors
+/// Says why it cannot.
+pub fn examine(name: &Name, hosts: &[HostPattern], issued: &Issued) -> Result<Certificate, String> {
+    let texts = (&*issued.chain, &*issued.key, None);
+    let loaded = certificate(name, hosts, texts, &aws_lc_rs::default_provider());
+    let Loaded { certificate, uncovered } = loaded.map_err(|(_, reason)| reason)?;
+    match uncovered.first() {
+        Some(host) => Err(format!("the certificate is not good for `{host}`")),
+        None => Ok(certificate),
+    }
 }
 
 /// Which part of a certificate is wrong.
@@ -115,14 +129,6 @@ fn address(bytes: &[u8]) -> Option<String> {
         4 => Some(std::net::Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).to_string()),
         16 => Some(format!("[{}]", std::net::Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?))),
         _ => None,
-    }
-}
-
-/// Whether a name of a certificate is good for all hosts of a pattern.
-fn covers(name: &HostPattern, host: &HostPattern) -> bool {
-    match host {
-        HostPattern::Exact(host) => name.matches(host),
-        HostPattern::Wildcard(_) => name == host,
     }
 }
 

@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use routing_rules::rules::{self, ClientCertificates, HostPattern, Kind, Listener, Name, Pem, RuleSet, UpstreamTls};
+use routing_rules::rules::{
+    self, ClientCertificates, HostPattern, Kind, Listener, Name, Origin, Pem, RuleSet, UpstreamTls,
+};
 
 use super::source::Text;
 use super::tickets::TicketKeys;
@@ -28,6 +30,7 @@ use crate::snapshot::{Certificate, ClientPolicy, HostCertificates, ListenerTls, 
 use endpoints::HeldEndpoints;
 use held::{Content, Files, Held, HeldClients, hold, hold_clients};
 use load::Field;
+pub use load::examine;
 use policies::Policies;
 pub use watch::CertificateWatch;
 
@@ -40,6 +43,10 @@ pub struct Certificates {
     files: OrdMap<PathBuf, Content>,
     paths: Arc<BTreeSet<PathBuf>>,
     held: OrdMap<Name, Arc<Held>>,
+    /// What authorities have issued, by certificate.
+    issued: OrdMap<Name, Issued>,
+    /// Whether what they issue can be kept.
+    keeps: bool,
     /// What listeners ask of clients.
     clients: OrdMap<Place, HeldClients>,
     /// TLS with the endpoints of upstreams.
@@ -59,6 +66,15 @@ pub struct Certificates {
 /// How connections to the endpoints of those upstreams begin that have TLS, and for which rules that was made.
 pub type Transports = OrdMap<Name, (Arc<UpstreamTls>, Transport)>;
 
+/// A certificate that was issued, and its key, as PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// The certificate, and behind it those that lead to the authority.
+    pub chain: Arc<str>,
+    /// Its key.
+    pub key: Arc<str>,
+}
+
 /// A listener at an address as it is written.
 type Place = (Name, SocketAddr);
 
@@ -70,6 +86,12 @@ impl Certificates {
     pub fn beside(main: &Path) -> Self {
         let folder = main.parent().unwrap_or(Path::new("")).to_owned();
         Self { folder: Arc::new(folder), ..Self::default() }
+    }
+
+    /// The same, which may be ordered, because there is somewhere to keep them.
+    #[must_use]
+    pub fn keeping(self, keeps: bool) -> Self {
+        Self { keeps, ..self }
     }
 
     /// What tickets are sealed with.
@@ -98,7 +120,7 @@ impl Certificates {
         let expiry = self.table.certificates.values().filter_map(move |certificate| {
             let reason = match certificate.not_after - now {
                 left if left < 0 => format!("has expired {} days ago, and clients refuse it", -left / DAY),
-                left if left < SOON => format!("expires in {} days", left / DAY),
+                left if left < self.soon(certificate) => format!("expires in {} days", left / DAY),
                 _ if certificate.not_before > now => "is not valid yet, and clients refuse it".to_owned(),
                 _ => return None,
             };
@@ -115,6 +137,14 @@ impl Certificates {
             Some((Kind::Upstream, name.clone(), "tls", reason))
         });
         self.warnings.iter().cloned().chain(expiry).chain(shown)
+    }
+
+    /// How near its end a certificate is warned of. One that is ordered may live for days only, and is renewed when a third of its life
+    /// is left: then that has not worked for a while.
+    fn soon(&self, certificate: &Certificate) -> i64 {
+        let is_ordered = self.rules.certificate(certificate.name.as_str()).is_some_and(|rules| rules.order().is_some());
+        let life = certificate.not_after.saturating_sub(certificate.not_before);
+        if is_ordered { SOON.min(life / 6) } else { SOON }
     }
 
     /// The files that matter.
@@ -136,6 +166,16 @@ impl Certificates {
         is_news && self.renew(&rules, apart)
     }
 
+    /// Takes what authorities have issued. Returns whether handshakes change.
+    pub fn take_issued(&mut self, issued: OrdMap<Name, Issued>) -> bool {
+        if self.issued == issued {
+            return false;
+        }
+        self.issued = issued;
+        let (rules, apart) = (self.rules.clone(), Arc::clone(&self.apart));
+        self.renew(&rules, apart)
+    }
+
     /// Follows the rules. Returns whether handshakes change.
     pub fn follow(&mut self, rules: &RuleSet) -> bool {
         if self.rules.has_same_tls(rules) {
@@ -153,7 +193,7 @@ impl Certificates {
 
     fn renew(&mut self, rules: &RuleSet, apart: Arc<[Arc<Listener>]>) -> bool {
         let before = std::mem::take(&mut self.files);
-        let mut files = Files { folder: &self.folder, before, now: OrdMap::new() };
+        let mut files = Files { issued: &self.issued, folder: &self.folder, before, now: OrdMap::new() };
         let mut policies = self.policies.renewed();
         let mut held = OrdMap::new();
         for certificate in rules.certificates() {
@@ -201,7 +241,8 @@ impl Certificates {
         if *self.paths != paths {
             self.paths = Arc::new(paths);
         }
-        (self.files, self.held, self.clients, self.rules) = (files.now, held, clients, rules.clone());
+        let now = files.now;
+        (self.files, self.held, self.clients, self.rules) = (now, held, clients, rules.clone());
         self.endpoints = endpoints;
         self.apart = apart;
         if is_changed {
@@ -222,6 +263,9 @@ impl Certificates {
             for (field, reason) in &held.problems {
                 let kept = if held.good.is_some() { "what was used before stays" } else { "its hosts get an alert" };
                 findings.push(object(field_of(*field, &held.rules), format!("{reason}; {kept}")));
+            }
+            if held.rules.order().is_some() && !self.keeps {
+                findings.push(object("acme", NOWHERE.to_owned()));
             }
             let good = held.good.as_ref();
             if let Some(good) = good {
@@ -337,10 +381,16 @@ fn clients_of(listener: &Listener) -> Option<&ClientCertificates> {
 
 fn field_of(field: Field, rules: &rules::Certificate) -> &'static str {
     let is_file = |pem: &Pem| pem.file().is_some();
+    let Origin::Written { chain, key, .. } = rules.origin() else {
+        return match field {
+            Field::Clients => rules.client_certificates().map_or("", |client| field_of_clients(client, false)),
+            Field::Chain | Field::Key | Field::Ocsp => "acme",
+        };
+    };
     match field {
-        Field::Chain if is_file(rules.chain()) => "cert_file",
+        Field::Chain if is_file(chain) => "cert_file",
         Field::Chain => "cert",
-        Field::Key if is_file(rules.key()) => "key_file",
+        Field::Key if is_file(key) => "key_file",
         Field::Key => "key",
         Field::Ocsp => "ocsp_file",
         Field::Clients => rules.client_certificates().map_or("", |client| field_of_clients(client, false)),
@@ -355,6 +405,10 @@ fn field_of_clients(client: &ClientCertificates, is_of_listener: bool) -> &'stat
         (false, false) => "client_certificates.ca",
     }
 }
+
+/// Without it each start would open another account, and order everything again.
+const NOWHERE: &str = "there is nowhere to keep accounts and certificates: set `state_dir`, or keep the rules in etcd (`sources.etcd`); \
+                       nothing is ordered";
 
 const DAY: i64 = 86_400;
 

@@ -249,3 +249,47 @@ fn rules_that_say_nothing_else_of_tls_leave_connections_alone() {
     assert!(of("app") == first && is_open(&of("b")) && of("b") != first, "each has sessions of its own");
     assert!(!certificates.follow(&rules));
 }
+
+#[test]
+fn one_that_is_ordered_is_shown_for_what_was_signed() {
+    let ordered = |hosts: &[&str]| json!({"hosts": hosts, "acme": {"account": "le"}});
+    let account = json!({"le": {"directory": "https://acme.test/", "agree_to_terms": true}});
+    let follow = |certificates: &mut Certificates, objects: Value| {
+        let spec = json!({
+            "listeners": {"secure": {"address": "127.0.0.1:0", "tls": {"default_certificate": "other"}}},
+            "acme_accounts": account,
+            "certificates": objects,
+        });
+        let (rules, problems) = RuleSet::from_spec(&serde_json::from_value(spec).expect("a spec"));
+        assert!(problems.is_empty(), "{problems:?}");
+        certificates.follow(&rules);
+    };
+    let issued = |pair: &Pair| Issued { chain: pair.certificate.as_str().into(), key: pair.key.as_str().into() };
+    let take = |certificates: &mut Certificates, issued: Issued| {
+        let name = routing_rules::rules::Name::new("a").expect("a name");
+        certificates.take_issued([(name, issued)].into_iter().collect())
+    };
+    let other = pair(&["other.test"]).for_hosts(&["other.test"]);
+    let mut certificates = Certificates::default().keeping(true);
+    follow(&mut certificates, json!({"a": ordered(&["a.test"]), "other": other}));
+    // Nobody else's, and no reason to complain.
+    assert_eq!((shown(&certificates.table(), "a.test"), reasons(&certificates)), (None, vec![]));
+    let first = issued(&pair(&["a.test"]));
+    assert!(take(&mut certificates, first.clone()) && !take(&mut certificates, first));
+    assert_eq!(shown(&certificates.table(), "a.test"), Some(("a", None)));
+    follow(&mut certificates, json!({"a": ordered(&["a.test", "b.test"]), "other": other}));
+    assert_eq!(shown(&certificates.table(), "a.test"), Some(("a", None)));
+    assert_eq!((shown(&certificates.table(), "b.test"), certificates.warnings().count()), (None, 0));
+    assert!(take(&mut certificates, issued(&pair(&["a.test", "b.test"]))));
+    assert_eq!(shown(&certificates.table(), "b.test"), Some(("a", None)));
+    // What cannot be used leaves what served before.
+    let mut damaged = issued(&pair(&["a.test", "b.test"]));
+    damaged.key = "none".into();
+    take(&mut certificates, damaged);
+    assert_eq!(shown(&certificates.table(), "a.test"), Some(("a", None)));
+    assert_eq!(reasons(&certificates), ["there is no private key in it that can be read; what was used before stays"]);
+
+    let mut nowhere = Certificates::default();
+    follow(&mut nowhere, json!({"a": ordered(&["a.test"]), "other": other}));
+    assert!(reasons(&nowhere)[0].starts_with("there is nowhere to keep"), "{:?}", reasons(&nowhere));
+}

@@ -81,7 +81,7 @@ pub fn check(main: &Path) -> Checked {
     let mut catalog = Catalog::default();
     catalog.update_texts(&texts, document);
     problems.extend_from_slice(catalog.problems());
-    let mut certificates = Certificates::beside(main);
+    let mut certificates = Certificates::beside(main).keeping(settings.keeps_orders());
     certificates.follow(catalog.rules());
     let findings = certificates.findings().iter().cloned();
     problems.extend(findings.map(|(kind, name, field, reason)| catalog.problem(kind, name.as_str(), field, reason)));

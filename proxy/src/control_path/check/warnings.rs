@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use routing_rules::rules::{Kind, Listener, Name, Route, RuleSet, Upstream};
+use routing_rules::rules::{AcmeChallenge, Certificate, Kind, Listener, Name, Route, RuleSet, Upstream};
 use routing_rules::table::{Example, Neighbours, Pair, RouteTable};
 
 use super::places;
@@ -116,6 +116,14 @@ fn tls(rules: &RuleSet, found: &mut Found) {
             _ => continue,
         };
         found.push((Some((Kind::Certificate, certificate.name().clone())), "", reason.into()));
+    }
+    let is_clear = rules.listeners().any(|listener| listener.tls().is_none());
+    let by_request = |certificate: &&Arc<Certificate>| {
+        certificate.order().is_some_and(|order| order.challenge == AcmeChallenge::Http01)
+    };
+    for certificate in rules.certificates().filter(by_request).filter(|_| !is_clear) {
+        let reason = "no listener is in clear text, and `http_01` takes one at port 80; or take `tls_alpn_01`";
+        found.push((Some((Kind::Certificate, certificate.name().clone())), "acme.challenge", reason.into()));
     }
 }
 

@@ -3,12 +3,13 @@
 //! Cheap to clone, because whatever is large in it is persistent: an update works on a copy, which takes the place of the
 //! original when all went well.
 
-use routing_rules::rules::Kind;
+use imbl::OrdMap;
+use routing_rules::rules::{Kind, Name};
 
 use super::ended;
 use crate::control_path::assemble::Assembler;
 use crate::control_path::catalog::{Catalog, Document, Witness};
-use crate::control_path::certificates::{Certificates, Finding};
+use crate::control_path::certificates::{Certificates, Finding, Issued};
 use crate::control_path::decode::Problem;
 use crate::control_path::release::Records;
 use crate::control_path::source::{Text, Texts};
@@ -109,6 +110,16 @@ impl Inputs {
         let changed = self.certificates.take_files(files);
         self.assembler.secure(self.certificates.transports());
         changed
+    }
+
+    /// Takes what authorities have issued. Returns whether it takes a new snapshot.
+    pub(super) fn take_issued(&mut self, issued: OrdMap<Name, Issued>) -> bool {
+        self.certificates.take_issued(issued)
+    }
+
+    /// Whether there is somewhere to keep what authorities issue.
+    pub(super) fn keeps_orders(&self) -> bool {
+        self.settings.keeps_orders()
     }
 
     /// What is wrong with certificates that are right as written.

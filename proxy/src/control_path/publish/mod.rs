@@ -17,13 +17,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use imbl::OrdMap;
 use routing_rules::rules::{Kind, Name};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::assemble::Assembler;
 use super::catalog::{Catalog, Document, Witness};
-use super::certificates::{Certificates, Finding};
+use super::certificates::{Certificates, Finding, Issued};
 use super::decode::Problem;
 use super::release::{Records, taken_back};
 use super::saver::Saver;
@@ -117,7 +118,7 @@ impl Publisher {
     /// Paths of certificates begin beside this file.
     #[must_use]
     pub fn beside(mut self, main: &Path) -> Self {
-        self.inputs.certificates = Certificates::beside(main);
+        self.inputs.certificates = Certificates::beside(main).keeping(self.inputs.keeps_orders());
         self
     }
 
@@ -188,6 +189,13 @@ impl Publisher {
     pub fn take_certificate_files(&mut self, files: Vec<Text>) {
         let changed = self.take_inputs(|inputs| inputs.read_certificates(files));
         self.report(changed);
+    }
+
+    /// Takes what authorities have issued.
+    pub fn take_issued(&mut self, issued: OrdMap<Name, Issued>) {
+        if self.take_inputs(|inputs| inputs.take_issued(issued)) {
+            self.report(true);
+        }
     }
 
     fn save_endpoints(&self) {

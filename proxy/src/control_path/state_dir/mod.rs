@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use routing_rules::spec::Spec;
 use serde::{Deserialize, Serialize};
 
+use super::acme::StoredOrders;
 use super::release::webhooks::StoredCursors;
 use super::release::{StoredAnalysis, StoredHistories, StoredRecords};
 use crate::moment;
@@ -162,6 +163,22 @@ impl StateDir {
         WEBHOOKS.restore(&self.folder).unwrap_or_default()
     }
 
+    /// Stores accounts at authorities, and what was issued there. Only Serin's user can read it: there are keys in it.
+    ///
+    /// # Errors
+    /// As with rules.
+    pub fn save_orders(&self, orders: &StoredOrders) -> io::Result<()> {
+        ORDERS.save(&self.folder, orders)
+    }
+
+    /// What was stored of them; what was stored before if that is damaged.
+    ///
+    /// # Errors
+    /// Neither can be used; says why for the newer one.
+    pub fn restore_orders(&self) -> Result<StoredOrders, RestoreError> {
+        ORDERS.restore(&self.folder)
+    }
+
     /// Takes damaged files out of the way, so that they do not replace the good ones before them with the next save.
     pub(super) fn set_damaged_aside(&self) {
         RULES.set_damaged_aside::<Stored>(&self.folder);
@@ -169,6 +186,7 @@ impl StateDir {
         ROLLBACKS.set_damaged_aside::<StoredRecords>(&self.folder);
         ANALYSES.set_damaged_aside::<BTreeMap<String, StoredAnalysis>>(&self.folder);
         WEBHOOKS.set_damaged_aside::<StoredCursors>(&self.folder);
+        ORDERS.set_damaged_aside::<StoredOrders>(&self.folder);
     }
 
     /// The secret of a folder, if there is one: for whoever only looks.
@@ -218,6 +236,8 @@ const ROLLBACKS: Generations =
     Generations { current: "rollbacks.json", previous: "rollbacks.previous.json", damaged: "rollbacks.damaged.json" };
 const WEBHOOKS: Generations =
     Generations { current: "webhooks.json", previous: "webhooks.previous.json", damaged: "webhooks.damaged.json" };
+const ORDERS: Generations =
+    Generations { current: "acme.json", previous: "acme.previous.json", damaged: "acme.damaged.json" };
 const SECRET: &str = "secret";
 
 #[cfg(test)]

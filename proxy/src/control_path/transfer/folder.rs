@@ -63,7 +63,7 @@ pub fn pull(folder: &Path, keys: &Keys, prefix: &str, force: bool) -> io::Result
     fs::create_dir_all(folder)?;
     for (path, kind, content, count) in files.into_iter().filter(|(.., count)| *count > 0) {
         match kind {
-            Kind::Certificate => write_privately(&path, &content)?,
+            Kind::Certificate | Kind::AcmeAccount => write_privately(&path, &content)?,
             // Some show endpoints a certificate of their own.
             _ if content.contains("PRIVATE KEY") => write_privately(&path, &content)?,
             _ => fs::write(&path, content)?,

@@ -120,11 +120,12 @@ fn object(text: &Text) -> Option<((Kind, Arc<str>), i64)> {
 /// What is referred to comes first and goes last.
 fn rank(change: &Change) -> u8 {
     let rank = match change.kind {
-        Kind::Certificate => 0,
-        Kind::Listener => 1,
-        Kind::Upstream => 2,
-        Kind::Release => 3,
-        Kind::Route => 4,
+        Kind::AcmeAccount => 0,
+        Kind::Certificate => 1,
+        Kind::Listener => 2,
+        Kind::Upstream => 3,
+        Kind::Release => 4,
+        Kind::Route => 5,
     };
-    if change.what == What::Delete { 10 - rank } else { rank }
+    if change.what == What::Delete { 12 - rank } else { rank }
 }

@@ -25,6 +25,7 @@ use routing_rules::request::RequestView;
 use routing_rules::retry::{self, Failed};
 use routing_rules::rules::{Filter, Protocol, Route, Target};
 
+use super::challenge;
 use super::decide::{self, Decision, Destination};
 use super::edge;
 use super::error::RequestError;
@@ -250,6 +251,12 @@ fn plan(
     }
     if trusted && let Some(id) = given_request_id(parts) {
         exchange.set_request_id(id);
+    }
+    if !is_checked
+        && connection.secured().is_none()
+        && let Some(answered) = challenge::answer(worker, &parts.method, &head.path)
+    {
+        return Ok(Plan::Answer(answered));
     }
     let view = RequestView {
         method: &parts.method,

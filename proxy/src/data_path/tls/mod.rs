@@ -23,6 +23,7 @@ use tokio_rustls::rustls::{Error, HandshakeKind, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
+use super::challenge;
 use super::deadline::Registered;
 use super::http::http2::Place;
 use super::http::{self, ClientStream, ConnectionState, Order, Phase};
@@ -40,6 +41,8 @@ pub(crate) enum HandshakeEnd {
     Completed,
     /// The client is served, and goes on with a session of before.
     Resumed,
+    /// The client is an authority, and has seen that a host leads here.
+    Challenge,
     /// There is no certificate for the host that was asked for.
     NoCertificate,
     /// What the client speaks on top is nothing that is spoken here.
@@ -62,9 +65,10 @@ pub(crate) enum HandshakeEnd {
 
 impl HandshakeEnd {
     /// All of them.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Completed,
         Self::Resumed,
+        Self::Challenge,
         Self::NoCertificate,
         Self::NoProtocol,
         Self::Incompatible,
@@ -81,6 +85,7 @@ impl HandshakeEnd {
         match self {
             Self::Completed => "completed",
             Self::Resumed => "resumed",
+            Self::Challenge => "challenge",
             Self::NoCertificate => "no_certificate",
             Self::NoProtocol => "no_protocol",
             Self::Incompatible => "incompatible",
@@ -142,11 +147,36 @@ pub(crate) fn begin(
 
 /// A client that may speak HTTP/2 goes to the worker that has the fewest of these, before there are keys.
 fn go_on_where_it_belongs(worker: &Rc<Worker>, hello: StartHandshake<TcpStream>, connection: Connection) {
+    if let Some(config) = challenge::handshake(worker, &hello) {
+        return answer_challenge(worker, hello, config, connection);
+    }
     let speaks_http2 = hello.client_hello().alpn().is_some_and(|mut offers| offers.any(|offer| offer == b"h2"));
     match speaks_http2 {
         true => http::http2::begin_handshake(worker, hello, connection),
         false => go_on(worker, hello, connection, None),
     }
+}
+
+/// Lets an authority see what it was told to look for. On whatever terms others come in, this one does not come in.
+fn answer_challenge(
+    worker: &Rc<Worker>,
+    hello: StartHandshake<TcpStream>,
+    config: Arc<ServerConfig>,
+    connection: Connection,
+) {
+    let Connection { state, registered, under_way } = connection;
+    state.said_hello();
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        // It has its place, and can be told to go, until it is over.
+        let _held = (registered, under_way);
+        let shaken = unless_ordered(&state, challenge::shake(&worker, hello, config)).await;
+        worker.counters.handshake(match shaken {
+            Ok(Ok(())) => HandshakeEnd::Challenge,
+            Ok(Err(error)) => HandshakeEnd::of(&error),
+            Err(end) => end,
+        });
+    });
 }
 
 /// Goes on with a client that has said what it wants. The place is that of the HTTP/2 connection it may become.

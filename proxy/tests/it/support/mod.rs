@@ -11,6 +11,7 @@ pub(crate) mod link;
 pub(crate) mod mmdb;
 pub(crate) mod names;
 pub(crate) mod origin;
+pub(crate) mod pebble;
 pub(crate) mod wire;
 pub(crate) mod witness;
 

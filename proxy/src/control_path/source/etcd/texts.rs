@@ -9,6 +9,7 @@ use imbl::OrdMap;
 use routing_rules::rules::{Kind, Name};
 
 use super::super::{Text, TextKind, Texts};
+use crate::control_path::acme::KEPT_ORDERS;
 use crate::control_path::etcd::{Keys, Value};
 use crate::control_path::fleet::{CONFIRMED, LEADER};
 use crate::control_path::release::{APART, Entry, RECORDS, Records};
@@ -24,6 +25,8 @@ pub struct KeyTexts {
     routes: usize,
     /// Where releases are. What has gone stays: a release that is rolled back must not begin anew with its key.
     records: Records,
+    /// What is kept of orders of certificates, by what is behind their part of the keys.
+    orders: OrdMap<Box<str>, Value>,
     /// What is there and cannot be read; what was read before stays.
     unreadable: OrdMap<Arc<str>, Text>,
     /// What is in force: also what is held though it has gone.
@@ -65,6 +68,8 @@ enum Part<'k> {
     Confirmed,
     /// Where a release is.
     Record(&'k str),
+    /// What is kept of orders of certificates.
+    Order(&'k str),
     /// Serin's own, or registrations, which others read.
     Other,
     Unknown(&'static str),
@@ -97,6 +102,11 @@ impl KeyTexts {
     /// Where releases are.
     pub fn records(&self) -> &Records {
         &self.records
+    }
+
+    /// What is kept of orders of certificates.
+    pub fn orders(&self) -> &OrdMap<Box<str>, Value> {
+        &self.orders
     }
 
     /// Where releases were when they were stored, as long as etcd says nothing of them.
@@ -156,6 +166,14 @@ impl KeyTexts {
                 Part::Record(release) => {
                     is_of_concern = true;
                     self.take_record(release, name, value);
+                    continue;
+                }
+                Part::Order(rest) => {
+                    is_of_concern = true;
+                    match value {
+                        Some(value) => drop(self.orders.insert(rest.into(), value.clone())),
+                        None => drop(self.orders.remove(rest)),
+                    }
                     continue;
                 }
                 Part::Object(kind, object) => value.map(|value| object_text(kind, object, &name, value)),
@@ -322,6 +340,9 @@ fn part(rest: &str) -> Part<'_> {
     if let Some(release) = rest.strip_prefix(RECORDS) {
         return Part::Record(release);
     }
+    if let Some(order) = rest.strip_prefix(KEPT_ORDERS) {
+        return Part::Order(order);
+    }
     if ["endpoints", "state", "history", "instances", "leader"].contains(&folder) || folder.starts_with(APART) {
         return Part::Other;
     }
@@ -336,7 +357,8 @@ fn part(rest: &str) -> Part<'_> {
 /// everything does it in many.
 const WINDOW_MS: u64 = 10_000;
 
-const NO_KIND: &str = "the key is none of `routes/NAME`, `upstreams/NAME`, `releases/NAME`, `listeners/NAME`";
+const NO_KIND: &str = "the key is none of `routes/NAME`, `upstreams/NAME`, `releases/NAME`, `listeners/NAME`, `certificates/NAME`, \
+                       `acme_accounts/NAME`";
 
 #[cfg(test)]
 mod tests {
@@ -436,6 +458,7 @@ mod tests {
             assert_eq!(part(other), Part::Other, "{other}");
         }
         assert_eq!(part("state/releases/x"), Part::Record("x"));
+        assert_eq!(part("state/acme/accounts/x"), Part::Order("accounts/x"));
         for unknown in ["", "routes", "routes/", "rotues/shop", "/routes/shop", "leaders"] {
             assert!(matches!(part(unknown), Part::Unknown(_)), "{unknown}");
         }

@@ -1,0 +1,82 @@
+//! How far orders are, for whoever wants to know.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, UNIX_EPOCH};
+
+use routing_rules::rules::{AcmeChallenge, Name, RuleSet};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Acme, Wanted};
+use crate::moment;
+
+/// How far an order is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Standing {
+    /// At which account.
+    pub account: String,
+    /// `http_01` or `tls_alpn_01`.
+    pub challenge: &'static str,
+    /// `issued`; `ordering` while an order is under way here; `failing` after one that has failed; or `waiting` for one to begin.
+    pub state: &'static str,
+    /// How often in a row it has failed.
+    pub failures: u32,
+    /// Why it failed last, in the words of the authority.
+    pub problem: Option<String>,
+    /// When it is ordered next (RFC 3339).
+    pub next: String,
+}
+
+/// What became of orders of this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OrderTotals {
+    /// Those with a certificate.
+    pub issued: u64,
+    /// Those without.
+    pub failed: u64,
+}
+
+impl Acme {
+    /// How far the orders are that rules want, by certificate.
+    pub fn standings(&self, rules: &RuleSet) -> Vec<(Name, Standing)> {
+        let now_ms = moment::unix_ms();
+        Wanted::all(rules).map(|wanted| (wanted.name().clone(), self.standing(&wanted, now_ms))).collect()
+    }
+
+    fn standing(&self, wanted: &Wanted, now_ms: u64) -> Standing {
+        let failures = self.failures(wanted);
+        let due_ms = self.due_ms(wanted, now_ms);
+        let state = match &failures {
+            _ if self.under_way().names.contains(wanted.name()) => "ordering",
+            Some(_) => "failing",
+            None if due_ms > now_ms => "issued",
+            None => "waiting",
+        };
+        Standing {
+            account: wanted.account.name().to_string(),
+            challenge: match wanted.order.challenge {
+                AcmeChallenge::Http01 => "http_01",
+                AcmeChallenge::TlsAlpn01 => "tls_alpn_01",
+            },
+            state,
+            failures: failures.as_ref().map_or(0, |failures| failures.count),
+            problem: failures.map(|failures| failures.problem),
+            next: date(i64::try_from(due_ms.max(now_ms) / 1_000).unwrap_or(i64::MAX)),
+        }
+    }
+
+    /// What became of orders so far.
+    pub fn totals(&self) -> OrderTotals {
+        OrderTotals { issued: self.issued.load(Relaxed), failed: self.failed.load(Relaxed) }
+    }
+}
+
+/// A moment in seconds since 1970 (RFC 3339).
+pub fn date(seconds: i64) -> String {
+    // As far as dates are written.
+    let seconds = u64::try_from(seconds).unwrap_or(0).min(LAST_DATE);
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+}
+
+/// The end of the year 9999.
+const LAST_DATE: u64 = 253_402_300_799;
