@@ -119,6 +119,9 @@ impl Case {
                 client.comes(PATIENCE, |seen| is_over(seen, ANOTHER));
             }
         }
+        if !client.seen.goaways.is_empty() {
+            client.comes(PATIENCE, |seen| seen.is_over);
+        }
         let lives = has_left || client.stream(ANOTHER).status == Some(200);
         let is_as_expected = lives && self.expected.iter().any(|signs| !may_end(signs) && shows(signs, &client.seen))
             || self.expected.iter().any(|signs| may_end(signs) && shows(signs, &client.seen));
