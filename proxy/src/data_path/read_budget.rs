@@ -33,8 +33,8 @@ impl Drop for Share {
     }
 }
 
-/// What all answers of a worker may have read at a time, in bytes: 64 of them as much as makes a difference.
-const ALL: usize = 16 << 20;
+/// What all answers of a worker may have read at a time, in bytes: 16 of them as much as makes a difference.
+const ALL: usize = 4 << 20;
 
 /// What is read in any case: a frame of HTTP/2, a record of TLS.
 const LEAST: usize = 16 << 10;
@@ -47,7 +47,7 @@ mod tests {
     fn the_more_are_under_way_the_less_is_read_of_each() {
         let read_budget = ReadBudget::default();
         assert_eq!(read_budget.each(), ALL);
-        let mut shares: Vec<Share> = (0..64).map(|_| read_budget.join()).collect();
+        let mut shares: Vec<Share> = (0..16).map(|_| read_budget.join()).collect();
         assert_eq!(read_budget.each(), 256 << 10);
         shares.extend((0..10_000).map(|_| read_budget.join()));
         assert_eq!(read_budget.each(), LEAST);

@@ -532,5 +532,5 @@ fn hundreds_that_do_not_read_cost_little_memory() {
     let grown = program.resident_kib().saturating_sub(before);
     let begun = clients.iter().filter(|stream| stream.peek(&mut [0]).is_ok_and(|count| count == 1)).count();
     assert_eq!(begun, CLIENTS, "some have no answer");
-    assert!(grown < 160 * CLIENTS as u64, "{grown} KiB for {CLIENTS} clients");
+    assert!(grown < 300 * CLIENTS as u64, "{grown} KiB for {CLIENTS} clients");
 }
