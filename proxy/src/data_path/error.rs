@@ -62,7 +62,7 @@ pub(crate) enum RequestError {
     Unavailable,
     /// The client asks more often than the route allows; it may ask again after so many seconds.
     RateLimited(u64),
-    /// The client has as many requests in flight as the route allows.
+    /// The client has as many requests in flight as the route allows, or as any client may have.
     ClientFull,
     /// The route has as many requests in flight as it may have.
     RouteFull,

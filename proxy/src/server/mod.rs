@@ -208,7 +208,10 @@ impl Server {
             max_connections: connections.max(worker_count) / worker_count,
             max_in_flight: start::in_flight_per_upstream(descriptors, worker_count),
             reserved_from: RawFd::try_from(descriptors).unwrap_or(RawFd::MAX),
-            clients: Arc::new(PerClient::new(start::connections_per_client(&settings, connections))),
+            clients: Arc::new(PerClient::new(
+                start::connections_per_client(&settings, connections),
+                start::requests_per_client(descriptors),
+            )),
             answers: acme.answers(),
             passwords: Arc::new(start::passwords(worker_count)?),
             http2: Arc::new(Share::new(worker_count)),

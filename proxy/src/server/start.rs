@@ -214,8 +214,17 @@ pub(super) fn connections(descriptors: u64) -> usize {
 /// How many requests one worker may have in flight at one upstream: what is for connections to endpoints, less a quarter, so that
 /// one upstream that hangs leaves room for the others.
 pub(super) fn in_flight_per_upstream(descriptors: u64, workers: usize) -> u32 {
-    let all = descriptors / 4 * 3 / 4;
-    u32::try_from(all / workers as u64).unwrap_or(u32::MAX).max(1)
+    u32::try_from(in_flight(descriptors) / workers as u64).unwrap_or(u32::MAX).max(1)
+}
+
+fn in_flight(descriptors: u64) -> u64 {
+    descriptors / 4 * 3 / 4
+}
+
+/// How many requests a client may have under way and still send more to an upstream that is half full. Whoever takes all he may, and
+/// leaves the answers lying, leaves half of its places to the others.
+pub(super) fn requests_per_client(descriptors: u64) -> u32 {
+    u32::try_from(in_flight(descriptors) / 2).unwrap_or(u32::MAX).max(1)
 }
 
 /// Whoever takes all he may leaves a quarter to the others.

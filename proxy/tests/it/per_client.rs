@@ -1,5 +1,7 @@
 //! One client cannot take the connections of all.
 
+use crate::support::control::Program;
+use crate::support::http2::{Frames, Seen};
 use crate::support::{Client, Origin, PATIENCE, Serin, eventually};
 
 fn rules(origin: &Origin, more: &str) -> String {
@@ -61,4 +63,27 @@ fn a_trusted_proxy_may_have_more() {
     let _others: Vec<Client> = (0..3).map(|_| Client::from("127.0.0.2", serin.address())).collect();
     eventually(PATIENCE, "all are there", || serin.metric("serin_connections_open") == 13.0);
     assert!(Client::from("127.0.0.2", serin.address()).ends_within(PATIENCE));
+}
+
+#[test]
+fn a_client_that_leaves_its_answers_lying_leaves_half_of_the_places_to_others() {
+    let origin = Origin::start(|visit| match &*visit.request.target {
+        "/hang" => visit.wait_for_end(),
+        _ => visit.answer(200, &[], b"app"),
+    });
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("serin.yaml");
+    let rules = rules(&origin, "").replace("connections_per_client: 3", "").replace("workers: 4", "workers: 1");
+    std::fs::write(&config, rules).expect("room");
+    // Of these 384 are for clients and endpoints, and 72 for requests at an upstream.
+    let program = Program::start_with_descriptors(&config, 512);
+    let address = program.address("web");
+    let mut greedy = Frames::connect(address);
+    (0..50).for_each(|place| greedy.get(2 * place + 1, "/hang"));
+    let refused = |seen: &Seen| seen.streams.values().filter(|stream| stream.status == Some(429)).count();
+    greedy.until("all above 36", |seen| refused(seen) == 14);
+    assert_eq!(Client::from("127.0.0.2", address).get("/").status, 200, "another client");
+    assert_eq!(Client::from("127.0.0.1", address).get("/").status, 429, "the same on another connection");
+    drop(greedy);
+    eventually(PATIENCE, "it has left", || Client::from("127.0.0.1", address).get("/").status == 200);
 }

@@ -88,7 +88,7 @@ pub(crate) struct ConnectionState {
     tunnel: RefCell<Option<PendingTunnel>>,
     counters: Arc<WorkerCounters>,
     /// Nothing once the connection is served elsewhere, where it is counted, too.
-    place: Cell<Option<ClientPlace>>,
+    place: RefCell<Option<ClientPlace>>,
 }
 
 impl ConnectionState {
@@ -128,7 +128,7 @@ impl ConnectionState {
             waker: RefCell::new(None),
             tunnel: RefCell::new(None),
             counters: Arc::clone(counters),
-            place: Cell::new(Some(place)),
+            place: RefCell::new(Some(place)),
         }
     }
 
@@ -218,6 +218,7 @@ impl ConnectionState {
     pub(crate) fn serves(&self, exchange: &Rc<Exchange>, version: Version, now_ms: u64) {
         self.enter(Phase::Busy, now_ms);
         self.exchanges.set(self.exchanges.get() + 1);
+        self.with_place(ClientPlace::begins_request);
         if self.is_http2() {
             *self.newest.borrow_mut() = Rc::downgrade(exchange);
         }
@@ -229,11 +230,21 @@ impl ConnectionState {
     /// A request is over, and read to its end or not.
     pub(crate) fn has_answered(&self, is_request_complete: bool, now_ms: u64) {
         self.exchanges.set(self.exchanges.get().saturating_sub(1));
+        self.with_place(ClientPlace::ends_request);
         // Behind an unfinished body of HTTP/1 there is no next request to wait for: the connection is about to end.
         let goes_on = is_request_complete || self.is_http2();
         if self.phase() == Phase::Busy && self.exchanges.get() == 0 && goes_on {
             self.enter(Phase::Idle, now_ms);
         }
+    }
+
+    /// Whether the client has more than its share of requests under way.
+    pub(crate) fn is_client_full(&self) -> bool {
+        self.with_place(ClientPlace::is_full).unwrap_or(false)
+    }
+
+    fn with_place<T>(&self, act: impl FnOnce(&ClientPlace) -> T) -> Option<T> {
+        self.place.borrow().as_ref().map(act)
     }
 
     /// The request that began last, for whoever gives it its task.

@@ -92,11 +92,26 @@ impl ClientPlace {
         let key = if is_trusted { None } else { Some(clients.enter(peer)?) };
         Some(Self { clients: Arc::clone(clients), key })
     }
+
+    /// One more request of the client is under way.
+    pub(crate) fn begins_request(&self) {
+        self.key.iter().for_each(ClientKey::begins_request);
+    }
+
+    /// It is over.
+    pub(crate) fn ends_request(&self) {
+        self.key.iter().for_each(ClientKey::ends_request);
+    }
+
+    /// Whether the client has more than its share of requests under way, this one included.
+    pub(crate) fn is_full(&self) -> bool {
+        self.key.as_ref().is_some_and(|key| self.clients.is_full(key))
+    }
 }
 
 impl Drop for ClientPlace {
     fn drop(&mut self) {
-        if let Some(key) = self.key {
+        if let Some(key) = &self.key {
             self.clients.leave(key);
         }
     }

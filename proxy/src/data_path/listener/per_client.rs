@@ -1,19 +1,23 @@
-//! How many connections each client has, over all workers, so that one client cannot take everybody's.
+//! How many connections each client has, and how many requests under way on them, over all workers, so that one client cannot take
+//! everybody's.
 //!
 //! A client is an address; of IPv6 a /64, because that is what one customer gets and can draw addresses from at will.
 //! The count is exact: workers share it behind locks, which are taken when a connection begins and ends and never for
-//! a request. What is in the table is bounded by the connections there are.
+//! a request, whose count is a number that all connections of the client share. What is in the table is bounded by the connections there are.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::snapshot::client_network;
 
 /// The connections of all clients.
 pub(crate) struct PerClient {
     limit: usize,
+    most_requests: u32,
     hashing: RandomState,
     /// Several, so that workers seldom wait for one another.
     shards: [Mutex<HashMap<IpAddr, Open>>; SHARDS],
@@ -25,15 +29,21 @@ struct Open {
     count: usize,
     /// Whether the log has been told that this client is at its limit. Told again only after all were closed.
     is_told: bool,
+    requests: Arc<AtomicU32>,
 }
 
 /// A client's place in the count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ClientKey(IpAddr);
+#[derive(Debug)]
+pub(crate) struct ClientKey {
+    network: IpAddr,
+    /// Of all its connections.
+    requests: Arc<AtomicU32>,
+}
 
 impl PerClient {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, hashing: RandomState::new(), shards: Default::default() }
+    /// A client has at most so many connections, and with so many requests under way it is full.
+    pub(crate) fn new(limit: usize, most_requests: u32) -> Self {
+        Self { limit, most_requests, hashing: RandomState::new(), shards: Default::default() }
     }
 
     /// Counts one more connection, unless the client has its maximum already.
@@ -51,16 +61,21 @@ impl PerClient {
             return None;
         }
         open.count += 1;
-        Some(ClientKey(key))
+        Some(ClientKey { network: key, requests: Arc::clone(&open.requests) })
+    }
+
+    /// Whether a client, whose requests were counted, has more than its share of them.
+    pub(crate) fn is_full(&self, key: &ClientKey) -> bool {
+        key.requests.load(Relaxed) > self.most_requests
     }
 
     /// Counts one connection less.
-    pub(crate) fn leave(&self, ClientKey(key): ClientKey) {
-        let mut shard = self.shard(key);
-        let Some(open) = shard.get_mut(&key) else { return };
+    pub(crate) fn leave(&self, key: &ClientKey) {
+        let mut shard = self.shard(key.network);
+        let Some(open) = shard.get_mut(&key.network) else { return };
         open.count -= 1;
         if open.count == 0 {
-            shard.remove(&key);
+            shard.remove(&key.network);
             // A crowd that has gone must not leave its memory behind.
             if shard.capacity() > 4 * shard.len().max(SMALL) {
                 let room = 2 * shard.len();
@@ -73,6 +88,18 @@ impl PerClient {
         let place = self.hashing.hash_one(key) as usize % SHARDS;
         // A panic while holding the lock cannot leave a half-made change.
         self.shards[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientKey {
+    /// One more request is under way.
+    pub(crate) fn begins_request(&self) {
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    /// It is over.
+    pub(crate) fn ends_request(&self) {
+        self.requests.fetch_sub(1, Relaxed);
     }
 }
 
@@ -91,21 +118,21 @@ mod tests {
 
     #[test]
     fn each_client_has_its_own_maximum() {
-        let clients = PerClient::new(2);
+        let clients = PerClient::new(2, 1);
         let one = address("192.0.2.1");
         let first = clients.enter(one).expect("there is room");
         assert!(clients.enter(one).is_some());
         assert!(clients.enter(one).is_none());
         assert!(clients.enter(address("::ffff:192.0.2.1")).is_none(), "the same address in another spelling");
         assert!(clients.enter(address("192.0.2.2")).is_some());
-        clients.leave(first);
+        clients.leave(&first);
         assert!(clients.enter(one).is_some());
         assert!(clients.enter(one).is_none());
     }
 
     #[test]
     fn an_ipv6_client_is_a_whole_64() {
-        let clients = PerClient::new(1);
+        let clients = PerClient::new(1, 1);
         assert!(clients.enter(address("2001:db8:1:2::3")).is_some());
         assert!(clients.enter(address("2001:db8:1:2:ffff::4")).is_none());
         assert!(clients.enter(address("2001:db8:1:3::3")).is_some());
@@ -113,11 +140,11 @@ mod tests {
 
     #[test]
     fn those_who_have_left_take_no_memory() {
-        let clients = PerClient::new(1);
+        let clients = PerClient::new(1, 1);
         let keys: Vec<_> = (0..200_000u32)
             .map(|bits| clients.enter(std::net::Ipv4Addr::from_bits(bits).into()).expect("a client of its own"))
             .collect();
-        keys.into_iter().for_each(|key| clients.leave(key));
+        keys.into_iter().for_each(|key| clients.leave(&key));
         let capacity = |shard: &Mutex<HashMap<IpAddr, Open>>| shard.lock().unwrap().capacity();
         assert!(clients.shards.iter().all(|shard| capacity(shard) <= 4 * SMALL));
     }

@@ -312,6 +312,9 @@ fn plan(
         }
         Destination::choose(worker, &snapshot, &placement, &view, exchange.let_in_us(), stay)
     })?;
+    if destination.upstream().is_half_full() && connection.is_client_full() {
+        return Err(RequestError::ClientFull);
+    }
     if destination.upstream().shared().rules.protocol() == Protocol::Http2 {
         if upgrade.is_some() {
             return Err(RequestError::SharedUpgrade);

@@ -362,6 +362,11 @@ impl LocalUpstream {
         self.in_flight.get() >= self.max_in_flight
     }
 
+    /// Whether it has more than half of that, so that the rest is for those who have less.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.in_flight.get() > self.max_in_flight / 2
+    }
+
     /// A request has gone to an endpoint.
     pub(super) fn entered(&self) {
         self.in_flight.set(self.in_flight.get() + 1);

@@ -178,7 +178,7 @@ mod tests {
     fn what_is_taken_and_does_not_leave_is_blocked() {
         let peer = IpAddr::from(Ipv4Addr::LOCALHOST);
         let listener = Rc::new(ListenerContext::closed("web".into(), (peer, 443).into(), Arc::default()));
-        let place = ClientPlace::take(&Arc::new(PerClient::new(1)), peer, true).expect("there is room");
+        let place = ClientPlace::take(&Arc::new(PerClient::new(1, 1)), peer, true).expect("there is room");
         let forwarding = ForwardingFacts::new(peer, 443, "https");
         let counters = Arc::new(WorkerCounters::default());
         let state = Rc::new(ConnectionState::new(peer, forwarding, &listener, place, &counters, 0));
