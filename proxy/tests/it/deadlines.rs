@@ -234,13 +234,13 @@ fn an_answer_that_keeps_coming_is_not_cut() {
     let origin = Origin::start(|visit| {
         visit.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
         for _ in 0..12 {
-            std::thread::sleep(Duration::from_millis(70));
+            std::thread::sleep(Duration::from_millis(110));
             visit.write("1\r\nx\r\n")?;
         }
         visit.write("0\r\n\r\n")?;
         Ok(Then::Keep)
     });
-    let serin = Serin::in_front_of(&origin, "timeouts: {idle: 400ms, request: 400ms}");
+    let serin = Serin::in_front_of(&origin, "timeouts: {idle: 1s, request: 1s}");
     assert_eq!(serin.client().get("/").body.len(), 12);
 }
 

@@ -69,8 +69,8 @@ fn what_must_not_be_repeated_is_not() {
 #[test]
 fn one_that_fails_leaves_it_to_the_other() {
     for (first_answers, second_answers) in [(false, true), (true, false)] {
-        let first = endpoint("first", 80, first_answers);
-        let second = endpoint("second", 40, second_answers);
+        let first = endpoint("first", 600, first_answers);
+        let second = endpoint("second", 300, second_answers);
         let serin = serving(&[&first, &second], "hedge: {after: 20ms}");
         let mut client = serin.client();
         let replies = [(); 2].map(|()| client.get("/"));
