@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::StartHandshake;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::http::ConnectionState;
 use super::response::ResponseBody;
 use crate::snapshot::{CHALLENGE_PATH, CHALLENGE_PROTOCOL};
 use crate::worker::Worker;
@@ -41,11 +42,15 @@ pub(super) fn handshake(worker: &Worker, hello: &StartHandshake<TcpStream>) -> O
 /// Shakes hands, and that is all.
 pub(super) async fn shake(
     worker: &Rc<Worker>,
+    state: &Rc<ConnectionState>,
     hello: StartHandshake<TcpStream>,
     config: Arc<ServerConfig>,
 ) -> std::io::Result<()> {
     let turn = worker.handshakes.turn().await;
     let shaking = hello.into_stream(config);
+    // As for all others: those who are served already have their turn first.
+    tokio::task::yield_now().await;
     drop(turn);
+    worker.handshakes.answered(state, worker.clock.now_ms());
     shaking.await?.shutdown().await
 }

@@ -170,7 +170,7 @@ fn answer_challenge(
     tokio::task::spawn_local(async move {
         // It has its place, and can be told to go, until it is over.
         let _held = (registered, under_way);
-        let shaken = unless_ordered(&state, challenge::shake(&worker, hello, config)).await;
+        let shaken = unless_ordered(&state, challenge::shake(&worker, &state, hello, config)).await;
         worker.counters.handshake(match shaken {
             Ok(Ok(())) => HandshakeEnd::Challenge,
             Ok(Err(error)) => HandshakeEnd::of(&error),
