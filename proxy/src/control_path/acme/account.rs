@@ -31,7 +31,12 @@ impl Acme {
         let told: Vec<&str> = contact.iter().map(String::as_str).collect();
         let key_id = rules.external().map(|external| external.key_id.to_string());
         let name = rules.name().as_str();
-        let known = self.vault.account(name).filter(|it| it.directory == rules.directory() && it.key_id == key_id);
+        // What is kept may be damaged, and is for the protocol's client as it says.
+        let is_of_it = |it: &Account| {
+            let directory = it.credentials.get("directory").and_then(|directory| directory.as_str());
+            it.directory == rules.directory() && directory == Some(rules.directory()) && it.key_id == key_id
+        };
+        let known = self.vault.account(name).filter(is_of_it);
         if let Some(known) = known
             && let Ok(credentials) = serde_json::from_value::<AccountCredentials>(known.credentials.clone())
         {
@@ -54,6 +59,17 @@ impl Acme {
         self.vault.keep_account(name, Some(kept)).await.map_err(Failed::new)?;
         tracing::info!(account = name, directory = rules.directory(), "opened an account at an authority");
         Ok(account)
+    }
+
+    /// Forgets an account that its authority does not know, unless another one was opened meanwhile.
+    pub(super) async fn forget_account(&self, name: &str, used: Option<&Account>) -> Result<(), String> {
+        let _opening = self.opening.lock().await;
+        let kept = self.vault.account(name);
+        if kept.is_some() && kept.map(|it| it.credentials) == used.map(|it| it.credentials.clone()) {
+            tracing::warn!(account = name, "the authority does not know the account; opening another");
+            self.vault.keep_account(name, None).await?;
+        }
+        Ok(())
     }
 
     fn external_key(&self, external: &ExternalAccount) -> Result<ExternalAccountKey, String> {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderMap, RETRY_AFTER};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::schedule::LONGEST_ASKED;
 use crate::connect;
 use crate::control_path::https;
 
@@ -24,8 +25,25 @@ use crate::control_path::https;
 #[derive(Clone)]
 pub(super) struct Caller {
     connector: TlsConnector,
-    /// How long it wants to be left alone, if it has said so with its last refusal.
-    wait: Arc<Mutex<Option<Duration>>>,
+    said: Arc<Mutex<Said>>,
+}
+
+/// What an authority has said with its refusals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// How long it wants to be left alone at most.
+    pub(super) wait: Option<Duration>,
+    /// It has too much to do, or had too much of us.
+    pub(super) is_busy: bool,
+}
+
+impl Said {
+    fn hear(&mut self, status: StatusCode, wait: Option<Duration>) {
+        if status.is_client_error() || status.is_server_error() {
+            self.wait = self.wait.max(wait);
+        }
+        self.is_busy |= matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    }
 }
 
 impl Caller {
@@ -34,12 +52,12 @@ impl Caller {
     /// # Errors
     /// None today.
     pub(super) fn new(roots: RootCertStore) -> Result<Self, String> {
-        Ok(Self { connector: https::connector(roots)?, wait: Arc::default() })
+        Ok(Self { connector: https::connector(roots)?, said: Arc::default() })
     }
 
-    /// How long the authority wants to be left alone.
-    pub(super) fn wait(&self) -> Option<Duration> {
-        *self.wait.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the authority has said so far.
+    pub(super) fn said(&self) -> Said {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn call(self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, String> {
@@ -50,10 +68,9 @@ impl Caller {
             stream.map_err(|error| format!("cannot connect to {host}:{port}: {}", connect::in_words(&error)))?;
         let encrypted = self.connector.connect(name, stream).await;
         let encrypted = encrypted.map_err(|error| format!("no TLS with {host}:{port}: {error}"))?;
-        let answer = connect::exchange(encrypted, request, read).await?;
-        let is_refusal = answer.status().is_client_error() || answer.status().is_server_error();
-        let asked = is_refusal.then(|| retry_after(answer.headers(), SystemTime::now())).flatten();
-        *self.wait.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+        let mut answer = connect::exchange(encrypted, request, read).await?;
+        let wait = clip_wait(answer.headers_mut(), SystemTime::now());
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).hear(answer.status(), wait);
         Ok(answer.into())
     }
 }
@@ -92,6 +109,16 @@ async fn read(response: Response<Incoming>) -> Result<Response<Full<Bytes>>, Str
     Ok(Response::from_parts(head, Full::new(body.to_bytes())))
 }
 
+/// Leaves of a wait what the protocol's client can reckon with, and returns that.
+fn clip_wait(fields: &mut HeaderMap, now: SystemTime) -> Option<Duration> {
+    let wait = retry_after(fields, now).map(|wait| wait.min(LONGEST_ASKED));
+    match wait {
+        Some(wait) => drop(fields.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()))),
+        None => drop(fields.remove(RETRY_AFTER)),
+    }
+    wait
+}
+
 /// Seconds, or a date (RFC 9110 §10.2.3).
 fn retry_after(fields: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = fields.get(RETRY_AFTER)?.to_str().ok()?.trim();
@@ -123,6 +150,35 @@ mod tests {
             let fields = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
             assert_eq!(retry_after(&fields, now), wanted.map(Duration::from_secs), "{text}");
         }
+    }
+
+    #[test]
+    fn waits_are_clipped_before_anybody_reckons_with_them() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 10);
+        for (text, wanted) in [
+            ("18446744073709551615", Some("172800")),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some("172800")),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some("10")),
+            ("7", Some("7")),
+            ("99999999999999999999", None),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", None),
+        ] {
+            let mut fields = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
+            let wait = clip_wait(&mut fields, now);
+            let left = fields.get(RETRY_AFTER).map(|left| left.to_str().expect("digits"));
+            assert_eq!((left, wait.map(|wait| wait.as_secs().to_string()).as_deref()), (wanted, wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_all_waits_the_longest_counts() {
+        let mut said = Said::default();
+        said.hear(StatusCode::OK, Some(Duration::from_secs(99)));
+        assert_eq!(said, Said::default());
+        said.hear(StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_secs(60)));
+        said.hear(StatusCode::FORBIDDEN, Some(Duration::from_secs(5)));
+        said.hear(StatusCode::BAD_REQUEST, None);
+        assert_eq!(said, Said { wait: Some(Duration::from_secs(60)), is_busy: true });
     }
 
     #[test]

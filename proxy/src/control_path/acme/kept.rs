@@ -51,6 +51,16 @@ pub(super) struct Failures {
     pub(super) wait_ms: u64,
     /// What the authority said, or why there was no answer.
     pub(super) problem: String,
+    /// The last of them has begun, and nobody knows yet what became of it.
+    #[serde(default)]
+    pub(super) is_open: bool,
+}
+
+impl Failures {
+    /// Those that are known to be some.
+    pub(super) fn known(&self) -> u32 {
+        self.count.saturating_sub(self.is_open.into())
+    }
 }
 
 /// What an authority is answered.
@@ -87,6 +97,9 @@ impl Part<'_> {
         }
     }
 }
+
+/// Of anything that is kept: far more than a chain and a key have. What is not heard is not kept either.
+pub(super) const MOST_BYTES: usize = 256 << 10;
 
 /// As it is written.
 pub(super) fn text(what: &impl Serialize) -> String {

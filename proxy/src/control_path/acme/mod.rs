@@ -7,6 +7,7 @@
 
 mod account;
 mod answers;
+mod attempt;
 mod caller;
 mod kept;
 mod order;
@@ -17,26 +18,25 @@ mod vault;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use imbl::OrdMap;
-use routing_rules::rules::{self, AcmeAccount, AcmeOrder, ExternalKey, Name, Pem, RuleSet};
+use routing_rules::rules::{self, AcmeAccount, AcmeChallenge, AcmeOrder, ExternalKey, Name, Pem, RuleSet};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::certificates::{Issued, examine};
+use super::certificates::Issued;
 use super::etcd::{Cluster, Value};
 use super::fleet::Fleet;
 use super::state_dir::StateDir;
 use crate::moment;
 use crate::snapshot::{AnswerCell, SnapshotCell};
-use caller::Caller;
+use attempt::Memory;
+use kept::Failures;
 pub use kept::StoredOrders;
-use kept::{Certificate, Failures};
-use order::Failed;
+use schedule::Life;
 pub use standing::{OrderTotals, Standing, date};
 use vault::Vault;
 
@@ -48,6 +48,7 @@ pub struct Acme {
     vault: Vault,
     /// For which certificates orders are under way, and the hosts of these.
     under_way: Mutex<UnderWay>,
+    memory: Mutex<Memory>,
     /// One account is opened at a time, or many orders would open many.
     opening: tokio::sync::Mutex<()>,
     issued: AtomicU64,
@@ -84,6 +85,15 @@ impl Wanted {
         self.certificate.name()
     }
 
+    fn account_key(&self) -> (String, String) {
+        (self.account.name().to_string(), self.account.directory().to_owned())
+    }
+
+    /// Whether a certificate that was ordered for the other is one for this.
+    fn is_same(&self, other: &Self) -> bool {
+        self.hosts == other.hosts && self.account_key() == other.account_key()
+    }
+
     /// What stands for all that is ordered, and where: failures of something else do not count.
     fn what(&self) -> String {
         let (account, mut digest) = (&self.account, Sha256::new());
@@ -93,11 +103,9 @@ impl Wanted {
         let external = account.external().map(|external| match &external.key {
             ExternalKey::File(text) | ExternalKey::Text(text) => [&*external.key_id, &**text],
         });
-        let challenge = format!("{:?}", self.order.challenge);
-        let all =
-            [account.directory(), &*challenge].into_iter().chain(authorities).chain(external.into_iter().flatten());
-        let contact = account.contact().iter().map(|address| &**address);
-        for text in all.chain(contact).chain(self.hosts.iter().map(String::as_str)) {
+        let first = [account.directory(), challenge_word(self.order.challenge)];
+        let all = first.into_iter().chain(authorities).chain(external.into_iter().flatten());
+        for text in all.chain(self.hosts.iter().map(String::as_str)) {
             digest.update((text.len() as u64).to_be_bytes());
             digest.update(text);
         }
@@ -143,7 +151,13 @@ impl Acme {
         loop {
             self.vault.save().await;
             let rest = match self.vault.may_order() {
-                true => self.begin_due(&snapshots, &tell, &mut orders),
+                true => {
+                    self.pull(&snapshots).await;
+                    if self.keep_unwritten(&snapshots).await {
+                        tell();
+                    }
+                    self.begin_due(&snapshots, &tell, &mut orders)
+                }
                 false => {
                     orders.abort_all();
                     self.vault.end_term();
@@ -155,11 +169,15 @@ impl Acme {
                 told = swaps.changed() => match told {
                     // There may be very many of both, and nothing here is in a hurry.
                     Ok(()) => tokio::time::sleep(AFTER_SWAP).await,
-                    Err(_) => return,
+                    Err(_) => {
+                        orders.shutdown().await;
+                        return self.vault.save().await;
+                    }
                 },
                 Some(ended) = orders.join_next() => {
+                    // It is noted that it has begun, so it comes again after a pause.
                     if let Err(error) = ended && error.is_panic() {
-                        std::panic::resume_unwind(error.into_panic());
+                        tracing::error!(%error, "an order has ended with a panic");
                     }
                 }
                 () = tokio::time::sleep(rest) => {}
@@ -170,14 +188,17 @@ impl Acme {
     /// Begins the orders that are due, as many as may be under way. Returns when to look again.
     fn begin_due(
         self: &Arc<Self>,
-        snapshots: &SnapshotCell,
+        snapshots: &Arc<SnapshotCell>,
         tell: &Arc<impl Fn() + Send + Sync + 'static>,
         orders: &mut JoinSet<()>,
     ) -> Duration {
+        if self.vault.trouble().is_some() {
+            return LOOK_AGAIN;
+        }
         let now_ms = moment::unix_ms();
         let snapshot = snapshots.load();
         let mut all: Vec<(u64, Wanted)> = Wanted::all(snapshot.table.rules())
-            .filter(|wanted| !self.under_way().names.contains(wanted.name()))
+            .filter(|wanted| !self.is_under_way(wanted.name()) && !self.is_unwritten(wanted.name()))
             .map(|wanted| (self.due_ms(&wanted, now_ms), wanted))
             .collect();
         all.sort_by_key(|(due_ms, _)| *due_ms);
@@ -191,9 +212,9 @@ impl Acme {
                 break;
             }
             let Some(place) = Place::take(self, &wanted) else { continue };
-            let (acme, tell) = (Arc::clone(self), Arc::clone(tell));
+            let (acme, tell, snapshots) = (Arc::clone(self), Arc::clone(tell), Arc::clone(snapshots));
             orders.spawn(async move {
-                acme.carry_out(&wanted).await;
+                acme.carry_out(&wanted, &snapshots).await;
                 drop(place);
                 tell();
             });
@@ -201,91 +222,45 @@ impl Acme {
         rest
     }
 
+    /// Failures that a clock which was ahead has noted are of now.
+    async fn pull(&self, snapshots: &SnapshotCell) {
+        let (now_ms, snapshot) = (moment::unix_ms(), snapshots.load_full());
+        for wanted in Wanted::all(snapshot.table.rules()).filter(|wanted| !self.is_under_way(wanted.name())) {
+            let pulled = self.failures(&wanted).and_then(|failures| schedule::pulled(&failures, now_ms));
+            if let Some(pulled) = pulled
+                && let Err(reason) = self.vault.keep_failures(wanted.name().as_str(), pulled).await
+            {
+                tracing::warn!(certificate = wanted.name().as_str(), reason, "when it has failed is known here only");
+            }
+        }
+    }
+
     fn due_ms(&self, wanted: &Wanted, now_ms: u64) -> u64 {
+        let paused_ms = self.pause_of(wanted).as_millis() as u64;
+        let due_ms = schedule::due_ms(self.life(wanted), self.failures(wanted).as_ref(), now_ms);
+        if paused_ms > 0 { due_ms.max(now_ms.saturating_add(paused_ms)) } else { due_ms }
+    }
+
+    /// When it would be ordered if nothing had failed.
+    fn renewal_ms(&self, wanted: &Wanted, now_ms: u64) -> u64 {
+        schedule::due_ms(self.life(wanted), None, now_ms)
+    }
+
+    /// That of what is in hand, if it is what is wanted.
+    fn life(&self, wanted: &Wanted) -> Option<(Life, f64)> {
         let name = wanted.name().as_str();
         let in_hand = self.vault.in_hand(name).filter(|in_hand| {
             in_hand.directory == wanted.account.directory() && wanted.hosts.iter().all(|host| in_hand.covers(host))
         });
-        let failures = self.failures(wanted);
-        schedule::due_ms(in_hand.map(|it| (it.life, it.share)), failures.as_ref(), now_ms)
+        in_hand.map(|it| (it.life, it.share))
     }
 
     fn failures(&self, wanted: &Wanted) -> Option<Failures> {
         self.vault.failures(wanted.name().as_str()).filter(|failures| failures.what == wanted.what())
     }
 
-    /// Orders a certificate, and keeps what comes of it.
-    async fn carry_out(&self, wanted: &Wanted) {
-        let name = wanted.name().as_str();
-        match self.vault.is_newest(name, wanted.account.name().as_str()).await {
-            Ok(true) => {}
-            // It is about to be heard of.
-            Ok(false) => return tokio::time::sleep(LOOK_AGAIN).await,
-            Err(reason) => {
-                tracing::warn!(certificate = name, reason, "nobody knows whether it was ordered already");
-                return tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        }
-        tracing::info!(certificate = name, account = wanted.account.name().as_str(), "ordering a certificate");
-        let mut wait = None;
-        let ordered = tokio::time::timeout(LONGEST_ORDER, self.order(wanted, &mut wait)).await;
-        let ordered = ordered.unwrap_or_else(|_| Err(Failed::new(format!("it took longer than {LONGEST_ORDER:?}"))));
-        self.vault.close_answers(name).await;
-        match ordered {
-            Ok(()) => _ = self.issued.fetch_add(1, Relaxed),
-            Err(failed) => {
-                self.failed.fetch_add(1, Relaxed);
-                self.note(wanted, failed, wait).await;
-            }
-        }
-    }
-
-    async fn order(&self, wanted: &Wanted, wait: &mut Option<Duration>) -> Result<(), Failed> {
-        let name = wanted.name();
-        let caller = self.caller(&wanted.account).map_err(Failed::new)?;
-        let mut ordered = self.order_once(wanted, &caller).await;
-        if ordered.as_ref().is_err_and(|failed| failed.has_no_account) {
-            tracing::warn!(
-                account = wanted.account.name().as_str(),
-                "the authority does not know the account; opening another"
-            );
-            self.vault.keep_account(wanted.account.name().as_str(), None).await.map_err(Failed::new)?;
-            ordered = self.order_once(wanted, &caller).await;
-        }
-        *wait = caller.wait();
-        let issued = ordered?;
-        let good = examine(name, wanted.certificate.hosts(), &issued);
-        let good = good.map_err(|reason| Failed::new(format!("what was issued cannot be used: {reason}")))?;
-        let directory = wanted.account.directory().to_owned();
-        let kept = Certificate { directory, chain: issued.chain.to_string(), key: issued.key.to_string() };
-        self.vault.keep_certificate(name.as_str(), kept).await.map_err(Failed::new)?;
-        tracing::info!(certificate = name.as_str(), expires = %date(good.not_after), "a certificate was issued");
-        match self.due_ms(wanted, moment::unix_ms()) <= moment::unix_ms() {
-            // Or one would be ordered after the other.
-            true => Err(Failed::new("it was issued, and is to be renewed already: is this machine's clock right?")),
-            false => Ok(()),
-        }
-    }
-
-    async fn order_once(&self, wanted: &Wanted, caller: &Caller) -> Result<Issued, Failed> {
-        let account = self.account(&wanted.account, caller).await?;
-        let (hosts, challenge) = (&wanted.hosts, wanted.order.challenge);
-        order::order(&account, hosts, challenge, &self.vault, wanted.name().as_str()).await
-    }
-
-    /// Keeps that an order has failed.
-    async fn note(&self, wanted: &Wanted, failed: Failed, wait: Option<Duration>) {
-        let name = wanted.name().as_str();
-        let count = self.failures(wanted).map_or(0, |failures| failures.count).saturating_add(1);
-        let draw = crate::random::seed() as f64 / u64::MAX as f64;
-        let wait_ms = schedule::wait_ms(count, wait, draw);
-        let next = humantime::format_duration(Duration::from_secs(wait_ms / 1_000)).to_string();
-        let reason = failed.reason;
-        tracing::warn!(certificate = name, reason, failures = count, next, "a certificate could not be ordered");
-        let failures = Failures { what: wanted.what(), count, at_ms: moment::unix_ms(), wait_ms, problem: reason };
-        if let Err(reason) = self.vault.keep_failures(name, failures).await {
-            tracing::warn!(certificate = name, reason, "that it could not be ordered is known here only");
-        }
+    fn is_under_way(&self, name: &Name) -> bool {
+        self.under_way().names.contains(name)
     }
 
     fn under_way(&self) -> MutexGuard<'_, UnderWay> {
@@ -321,6 +296,14 @@ impl Drop for Place {
     }
 }
 
+/// As rules say it.
+fn challenge_word(challenge: AcmeChallenge) -> &'static str {
+    match challenge {
+        AcmeChallenge::Http01 => "http_01",
+        AcmeChallenge::TlsAlpn01 => "tls_alpn_01",
+    }
+}
+
 fn beside(main: &Path) -> PathBuf {
     main.parent().unwrap_or(Path::new("")).to_owned()
 }
@@ -330,9 +313,6 @@ pub const KEPT_ORDERS: &str = "state/acme/";
 
 /// Orders under way at once.
 const MOST_ORDERS: usize = 4;
-
-/// Far longer than an authority takes that is well.
-const LONGEST_ORDER: Duration = Duration::from_secs(15 * 60);
 
 /// Nothing tells when another instance leads, or a clock is set.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

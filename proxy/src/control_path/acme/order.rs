@@ -23,11 +23,20 @@ pub(super) struct Failed {
     pub(super) reason: String,
     /// The authority does not know the account.
     pub(super) has_no_account: bool,
+    /// It may have cost the authority a certificate.
+    pub(super) is_costly: bool,
+    /// The authority has too much to do, or had too much of the account: that says nothing of the certificate.
+    pub(super) is_busy: bool,
 }
 
 impl Failed {
     pub(super) fn new(reason: impl Into<String>) -> Self {
-        Self { reason: plain(&reason.into()), has_no_account: false }
+        Self { reason: plain(&reason.into()), has_no_account: false, is_costly: false, is_busy: false }
+    }
+
+    /// After the authority was told to sign.
+    pub(super) fn costly(self) -> Self {
+        Self { is_costly: true, ..self }
     }
 }
 
@@ -36,7 +45,8 @@ impl From<Error> for Failed {
         match error {
             Error::Api(problem) => {
                 let has_no_account = problem.r#type.as_deref() == Some(NO_ACCOUNT);
-                Self { has_no_account, ..Self::new(in_words(&problem)) }
+                let is_busy = problem.r#type.as_deref() == Some(RATE_LIMITED);
+                Self { has_no_account, is_busy, ..Self::new(in_words(&problem)) }
             }
             Error::Json(error) => Self::new(format!("the authority's answer is not what the protocol says: {error}")),
             other => Self::new(other.to_string()),
@@ -68,8 +78,8 @@ pub(super) async fn order(
     }
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| Failed::new(error.to_string()))?;
     let request = signing_request(hosts, &key).map_err(|error| Failed::new(error.to_string()))?;
-    order.finalize_csr(&request).await?;
-    let chain = order.poll_certificate(&POLLS).await?;
+    order.finalize_csr(&request).await.map_err(|error| Failed::from(error).costly())?;
+    let chain = order.poll_certificate(&POLLS).await.map_err(|error| Failed::from(error).costly())?;
     Ok(Issued { chain: chain.into(), key: key.serialize_pem().into() })
 }
 
@@ -166,6 +176,9 @@ const POLLS: RetryPolicy =
 
 /// RFC 8555 §6.7.
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
+
+/// The same.
+const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
 
 /// Of a reason.
 const MOST_CHARACTERS: usize = 500;

@@ -2,6 +2,7 @@
 //! that does not work.
 //!
 //! Clocks may be wrong and jump: whatever they say, a failure is followed by the pause that belongs to it, and no longer one.
+//! One from times to come is therefore to be [`pulled`] to the moment at which that is seen.
 
 use std::time::Duration;
 
@@ -25,7 +26,22 @@ pub(super) fn due_ms(life: Option<(Life, f64)>, failures: Option<&Failures>, now
     wanted_ms.max(paused_ms)
 }
 
+/// The same failures as of now, if the clock says that they are from times to come.
+pub(super) fn pulled(failures: &Failures, now_ms: u64) -> Option<Failures> {
+    (failures.at_ms > now_ms).then(|| Failures { at_ms: now_ms, ..failures.clone() })
+}
+
 impl Life {
+    /// Whether it is good at this moment, in seconds since 1970.
+    pub(super) fn has(self, now_s: i64) -> bool {
+        (self.not_before..self.not_after).contains(&now_s)
+    }
+
+    /// A third of it.
+    pub(super) fn third(self) -> Duration {
+        Duration::from_secs(u64::try_from(self.not_after.saturating_sub(self.not_before)).unwrap_or(0) / 3)
+    }
+
     /// When two thirds of it are over, or a little before.
     fn renewal_ms(self, share: f64) -> u64 {
         let milliseconds = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000);
@@ -35,10 +51,10 @@ impl Life {
     }
 }
 
-/// How long to wait after so many failures in a row, in milliseconds, if the authority asks for no longer wait. `draw` is from 0
-/// to 1.
-pub(super) fn wait_ms(failures: u32, asked: Option<Duration>, draw: f64) -> u64 {
-    let doubled = FIRST_MS.saturating_mul(1 << (failures.clamp(1, 32) - 1)).min(LONGEST_MS);
+/// How long to wait after so many failures in a row, in milliseconds, if the authority asks for no longer wait. `first` is the
+/// pause after one, `draw` is from 0 to 1.
+pub(super) fn wait_ms(failures: u32, first: Duration, asked: Option<Duration>, draw: f64) -> u64 {
+    let doubled = (first.as_millis() as u64).saturating_mul(1 << (failures.clamp(1, 32) - 1)).min(LONGEST_MS);
     // A quarter more or less, so that those who failed together come back apart.
     let drawn = doubled as f64 * (0.75 + draw / 2.0);
     let asked = asked.unwrap_or_default().min(LONGEST_ASKED).as_millis() as u64;
@@ -49,13 +65,19 @@ pub(super) fn wait_ms(failures: u32, asked: Option<Duration>, draw: f64) -> u64 
 const SPREAD: f64 = 30.0;
 
 /// After the first failure.
-const FIRST_MS: u64 = 60_000;
+pub(super) const FIRST: Duration = Duration::from_secs(60);
+
+/// After an order that was cut short, as when its instance was killed: nobody has said no yet.
+pub(super) const FIRST_CUT_SHORT: Duration = Duration::from_secs(15);
+
+/// After one that has cost the authority a certificate, of which it signs few.
+pub(super) const FIRST_COSTLY: Duration = Duration::from_secs(3_600);
 
 /// Authorities forget failures within hours, and count those of a week.
 const LONGEST_MS: u64 = 24 * 3_600_000;
 
 /// Nobody is waited for longer than that, whatever he says: a certificate has to be renewed at some time.
-const LONGEST_ASKED: Duration = Duration::from_secs(2 * 24 * 3_600);
+pub(super) const LONGEST_ASKED: Duration = Duration::from_secs(2 * 24 * 3_600);
 
 #[cfg(test)]
 mod tests {
@@ -64,7 +86,7 @@ mod tests {
     const DAY_MS: u64 = 24 * 3_600_000;
 
     fn failed(at_ms: u64, wait_ms: u64) -> Failures {
-        Failures { what: String::new(), count: 1, at_ms, wait_ms, problem: String::new() }
+        Failures { what: String::new(), count: 1, at_ms, wait_ms, problem: String::new(), is_open: false }
     }
 
     #[test]
@@ -82,10 +104,11 @@ mod tests {
 
     #[test]
     fn failures_are_further_and_further_apart() {
-        let most: Vec<u64> = [1, 2, 3, 11, 12, u32::MAX].map(|count| wait_ms(count, None, 0.5) / 1_000).into();
+        let most: Vec<u64> = [1, 2, 3, 11, 12, u32::MAX].map(|count| wait_ms(count, FIRST, None, 0.5) / 1_000).into();
         assert_eq!(most, [60, 120, 240, 61_440, 86_400, 86_400]);
-        assert_eq!((wait_ms(1, None, 0.0), wait_ms(1, None, 1.0)), (45_000, 75_000));
-        let asked = |seconds| wait_ms(1, Some(Duration::from_secs(seconds)), 0.0);
+        assert_eq!((wait_ms(1, FIRST, None, 0.0), wait_ms(1, FIRST, None, 1.0)), (45_000, 75_000));
+        assert_eq!((wait_ms(2, FIRST_COSTLY, None, 0.5), wait_ms(9, FIRST_COSTLY, None, 0.5)), (7_200_000, DAY_MS));
+        let asked = |seconds| wait_ms(1, FIRST, Some(Duration::from_secs(seconds)), 0.0);
         assert_eq!((asked(10), asked(7_200), asked(u64::MAX / 2_000)), (45_000, 7_200_000, 2 * DAY_MS));
     }
 
@@ -100,10 +123,18 @@ mod tests {
         for at_ms in moments() {
             for wait_ms in [0, 1, 60_000, DAY_MS] {
                 for now_ms in moments() {
-                    let due = due_ms(None, Some(&failed(at_ms, wait_ms)), now_ms);
+                    let noted = failed(at_ms, wait_ms);
+                    let noted = pulled(&noted, now_ms).unwrap_or(noted);
+                    let due = due_ms(None, Some(&noted), now_ms);
                     assert!(due <= now_ms.saturating_add(wait_ms), "{at_ms} {wait_ms} {now_ms}");
-                    let has_rested = now_ms >= at_ms.saturating_add(wait_ms);
-                    assert_eq!(due <= now_ms, has_rested || wait_ms == 0, "{at_ms} {wait_ms} {now_ms}");
+                    // Time goes on, and what is noted stays.
+                    for (later_ms, has_come) in [(due.saturating_sub(1), false), (due, true)] {
+                        if later_ms >= now_ms && due > now_ms {
+                            assert!(pulled(&noted, later_ms).is_none());
+                            let is_due = due_ms(None, Some(&noted), later_ms) <= later_ms;
+                            assert_eq!(is_due, has_come, "{at_ms} {wait_ms} {now_ms} {later_ms}");
+                        }
+                    }
                 }
             }
         }

@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, UNIX_EPOCH};
 
-use routing_rules::rules::{AcmeChallenge, Name, RuleSet};
+use routing_rules::rules::{Name, RuleSet};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Acme, Wanted};
+use super::kept::Failures;
+use super::{Acme, Wanted, challenge_word};
 use crate::moment;
 
 /// How far an order is.
@@ -21,7 +22,7 @@ pub struct Standing {
     pub state: &'static str,
     /// How often in a row it has failed.
     pub failures: u32,
-    /// Why it failed last, in the words of the authority.
+    /// Why it failed last, in the words of the authority; or why it is not ordered at all.
     pub problem: Option<String>,
     /// When it is ordered next (RFC 3339).
     pub next: String,
@@ -43,24 +44,23 @@ impl Acme {
         Wanted::all(rules).map(|wanted| (wanted.name().clone(), self.standing(&wanted, now_ms))).collect()
     }
 
-    fn standing(&self, wanted: &Wanted, now_ms: u64) -> Standing {
+    pub(super) fn standing(&self, wanted: &Wanted, now_ms: u64) -> Standing {
         let failures = self.failures(wanted);
         let due_ms = self.due_ms(wanted, now_ms);
-        let state = match &failures {
-            _ if self.under_way().names.contains(wanted.name()) => "ordering",
-            Some(_) => "failing",
-            None if due_ms > now_ms => "issued",
-            None => "waiting",
+        let known = failures.as_ref().map_or(0, Failures::known);
+        let state = match known {
+            _ if self.is_under_way(wanted.name()) => "ordering",
+            1.. => "failing",
+            0 if self.renewal_ms(wanted, now_ms) > now_ms => "issued",
+            0 => "waiting",
         };
+        let problem = failures.map(|failures| failures.problem).filter(|problem| !problem.is_empty());
         Standing {
             account: wanted.account.name().to_string(),
-            challenge: match wanted.order.challenge {
-                AcmeChallenge::Http01 => "http_01",
-                AcmeChallenge::TlsAlpn01 => "tls_alpn_01",
-            },
+            challenge: challenge_word(wanted.order.challenge),
             state,
-            failures: failures.as_ref().map_or(0, |failures| failures.count),
-            problem: failures.map(|failures| failures.problem),
+            failures: known,
+            problem: self.vault.trouble().or(problem),
             next: date(i64::try_from(due_ms.max(now_ms) / 1_000).unwrap_or(i64::MAX)),
         }
     }

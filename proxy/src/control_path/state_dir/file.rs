@@ -62,6 +62,16 @@ impl Generations {
         newest.map(|name| read(&folder.join(name))).transpose()
     }
 
+    /// Why a file cannot be read that is there, or may be. Such a one is not to be written over.
+    pub(super) fn why_unknown(&self, folder: &Path) -> Option<String> {
+        [self.current, self.previous].into_iter().find_map(|name| match fs::read(folder.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Some(format!("{}: {error}", folder.join(name).display()))
+            }
+            _ => None,
+        })
+    }
+
     /// Takes a damaged file out of the way, so that it does not replace the good one before it with the next save.
     pub(super) fn set_damaged_aside<T: DeserializeOwned>(&self, folder: &Path) {
         let current = folder.join(self.current);

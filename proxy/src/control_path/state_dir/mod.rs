@@ -179,6 +179,11 @@ impl StateDir {
         ORDERS.restore(&self.folder)
     }
 
+    /// Why it cannot be known what was stored of them, although there may be something.
+    pub fn why_orders_are_unknown(&self) -> Option<String> {
+        ORDERS.why_unknown(&self.folder)
+    }
+
     /// Takes damaged files out of the way, so that they do not replace the good ones before them with the next save.
     pub(super) fn set_damaged_aside(&self) {
         RULES.set_damaged_aside::<Stored>(&self.folder);

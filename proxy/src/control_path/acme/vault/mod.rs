@@ -27,6 +27,9 @@ use state::{InHand, State, put};
 #[derive(Default)]
 pub(super) struct Vault {
     place: Place,
+    /// Why nobody knows what the folder has. Then it is not written over.
+    unknown: Option<Trouble>,
+    saving: tokio::sync::Mutex<()>,
     state: Mutex<State>,
     answers: Arc<AnswerCell>,
 }
@@ -51,17 +54,17 @@ type Trouble = String;
 impl Vault {
     /// In a folder.
     pub(super) fn in_folder(state_dir: StateDir) -> Self {
-        let stored = restore(&state_dir);
-        Self { place: Place::Folder(state_dir), state: Mutex::new(State::begin(stored)), ..Self::default() }
+        let (stored, unknown) = restore(&state_dir);
+        Self { place: Place::Folder(state_dir), unknown, state: Mutex::new(State::begin(stored)), ..Self::default() }
     }
 
     /// In etcd.
     pub(super) fn of_fleet(cluster: Cluster, fleet: Arc<Fleet>, copy: Option<StateDir>) -> Self {
-        let stored = copy.as_ref().map(restore).unwrap_or_default();
+        let (stored, unknown) = copy.as_ref().map(restore).unwrap_or_default();
         // Accounts are told by etcd alone.
         let stored = StoredOrders { certificates: stored.certificates, ..StoredOrders::default() };
         let place = Place::Fleet { cluster, fleet, copy };
-        Self { place, state: Mutex::new(State::begin(stored)), ..Self::default() }
+        Self { place, unknown, state: Mutex::new(State::begin(stored)), ..Self::default() }
     }
 
     /// What authorities are answered.
@@ -73,9 +76,21 @@ impl Vault {
     pub(super) fn may_order(&self) -> bool {
         match &self.place {
             Place::Nowhere => false,
-            Place::Folder(_) => true,
+            Place::Folder(_) => self.unknown.is_none(),
             Place::Fleet { fleet, .. } => fleet.leads() && self.lock().is_heard,
         }
+    }
+
+    /// Why nothing may be ordered here that could otherwise be: it could not be kept.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        if !matches!(self.place, Place::Folder(_)) {
+            return None;
+        }
+        if let Some(reason) = &self.unknown {
+            return Some(format!("nothing is ordered: what is stored cannot be read: {reason}"));
+        }
+        let complaint = self.lock().complaint.clone();
+        (!complaint.is_empty()).then(|| format!("nothing is ordered: it could not be stored: {complaint}"))
     }
 
     /// What can be shown to clients, by certificate.
@@ -180,6 +195,23 @@ impl Vault {
         Ok(())
     }
 
+    /// Keeps that an order begins.
+    ///
+    /// # Errors
+    /// It could not be kept, and is not to begin.
+    pub(super) async fn keep_attempt(&self, name: &str, attempt: Failures) -> Result<(), Trouble> {
+        self.write(&[(failures_key(name), Some(text(&attempt)))]).await?;
+        let before = {
+            let mut state = self.lock();
+            state.is_unsaved = true;
+            state.stored.failures.insert(name.to_owned(), attempt)
+        };
+        self.save().await;
+        let Some(reason) = self.trouble() else { return Ok(()) };
+        put(&mut self.lock().stored.failures, name, before);
+        Err(reason)
+    }
+
     /// Keeps how often it has failed.
     pub(super) async fn keep_failures(&self, name: &str, failures: Failures) -> Result<(), Trouble> {
         let kept = self.write(&[(failures_key(name), Some(text(&failures)))]).await;
@@ -247,6 +279,10 @@ impl Vault {
             Place::Folder(state_dir) | Place::Fleet { copy: Some(state_dir), .. } => state_dir.clone(),
             Place::Fleet { copy: None, .. } | Place::Nowhere => return,
         };
+        if self.unknown.is_some() {
+            return;
+        }
+        let _saving = self.saving.lock().await;
         let stored = {
             let mut state = self.lock();
             if !std::mem::take(&mut state.is_unsaved) {
@@ -263,7 +299,7 @@ impl Vault {
         let mut state = self.lock();
         state.is_unsaved = true;
         if state.complaint != reason {
-            tracing::error!(reason, "certificates that were issued cannot be stored; a restart would order them again");
+            tracing::error!(reason, "accounts and certificates cannot be stored; a restart would forget them");
             state.complaint = reason;
         }
     }
@@ -315,15 +351,21 @@ impl Vault {
     }
 }
 
-fn restore(state_dir: &StateDir) -> StoredOrders {
-    match state_dir.restore_orders() {
+/// What is stored, and why it may be more than that.
+fn restore(state_dir: &StateDir) -> (StoredOrders, Option<Trouble>) {
+    let unknown = state_dir.why_orders_are_unknown();
+    if let Some(reason) = &unknown {
+        tracing::error!(reason, "what is stored of certificates cannot be read; it stays as it is until a restart");
+    }
+    let stored = match state_dir.restore_orders() {
         Ok(stored) => stored,
         Err(RestoreError::Io(..)) => StoredOrders::default(),
         Err(error) => {
             tracing::error!(%error, "what is stored of certificates is damaged; they are ordered again");
             StoredOrders::default()
         }
-    }
+    };
+    (stored, unknown)
 }
 
 fn account_key(name: &str) -> String {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::control_path::acme::answers::Handshakes;
-use crate::control_path::acme::kept::{Answer, Certificate, Part, StoredOrders};
+use crate::control_path::acme::kept::{Answer, Certificate, MOST_BYTES, Part, StoredOrders};
 use crate::control_path::acme::schedule::Life;
 use crate::control_path::certificates::{Issued, examine};
 use crate::control_path::etcd::Value;
@@ -134,6 +134,3 @@ fn parsed<T: DeserializeOwned>(key: &str, value: Option<&Value>) -> Option<T> {
         .map_err(|error| tracing::error!(key, %error, "what etcd keeps of an order cannot be read"))
         .ok()
 }
-
-/// Far more than a chain and a key have.
-const MOST_BYTES: usize = 256 << 10;

@@ -12,7 +12,7 @@ fn kept(host: &str) -> Certificate {
 }
 
 fn failed(count: u32) -> Failures {
-    Failures { what: "w".into(), count, at_ms: 1, wait_ms: 2, problem: "p".into() }
+    Failures { what: "w".into(), count, at_ms: 1, wait_ms: 2, problem: "p".into(), is_open: false }
 }
 
 fn value(text: &str, mod_revision: i64) -> Value {
