@@ -126,6 +126,14 @@ fn hosts_are_proven_by_requests_and_by_handshakes() {
     assert_eq!(orders.is_shown("a.test"), shown);
     assert_eq!(orders.serin.metric("serin_acme_failures"), 0.0);
     assert_eq!(orders.serin.metric("serin_acme_orders_total"), 0.0);
+    let standing = orders.standing("a");
+    assert_eq!(standing["state"], "issued", "{standing}");
+    assert!(next(&standing) > SystemTime::now() + Duration::from_secs(24 * 3_600), "{standing}");
+}
+
+/// When it is ordered next.
+fn next(standing: &serde_json::Value) -> SystemTime {
+    humantime::parse_rfc3339(standing["next"].as_str().expect("a date")).expect("a date")
 }
 
 #[test]
@@ -168,13 +176,16 @@ fn failures_are_told_and_kept_and_further_apart() {
     let standing = orders.fails("a");
     assert!(standing["problem"].as_str().is_some_and(|reason| reason.contains("away.test: ")), "{standing}");
     assert_eq!(standing["failures"], 1);
-    let next = humantime::parse_rfc3339(standing["next"].as_str().expect("a date")).expect("a date");
-    assert!(next > SystemTime::now() + Duration::from_secs(20), "{standing}");
+    assert!(next(&standing) > SystemTime::now() + Duration::from_secs(20), "{standing}");
     assert_eq!(orders.serin.metric_of("serin_acme_failures", "\"a\""), 1.0);
     // What there was goes on for what it is good for, and for nothing else.
     assert_eq!((orders.is_shown("a.test"), orders.is_shown("away.test")), (first.clone(), None));
     let orders = orders.restart();
-    assert_eq!((orders.is_shown("a.test"), orders.standing("a")["failures"].clone()), (first.clone(), 1.into()));
+    let again = orders.standing("a");
+    assert_eq!(
+        (orders.is_shown("a.test"), &again["failures"], &again["next"]),
+        (first.clone(), &1.into(), &standing["next"])
+    );
     // Something else is tried at once: by handshakes, for which the port is another one since then.
     let mut orders = orders;
     let habits = Habits { tls_port: address(&orders.serin, "secure").port(), ..orders.habits.clone() };
