@@ -126,11 +126,13 @@ impl Acme {
             return Err(costly(format!("what was issued is longer than {MOST_BYTES} bytes")));
         }
         let is_soon = self.is_soon(wanted, life, Instant::now());
-        if let Err(reason) = self.vault.keep_certificate(name.as_str(), kept.clone()).await {
+        // First, since this may end with the term.
+        self.memory().unwritten.insert(name.clone(), (wanted.clone(), kept.clone()));
+        if let Err(reason) = self.vault.keep_certificate(name.as_str(), kept).await {
             tracing::warn!(certificate = name.as_str(), reason, "what was issued could not be kept yet");
-            self.memory().unwritten.insert(name.clone(), (wanted.clone(), kept));
             return Ok(());
         }
+        self.memory().unwritten.remove(name);
         tracing::info!(certificate = name.as_str(), expires = %date(good.not_after), "a certificate was issued");
         let now_ms = moment::unix_ms();
         match is_soon || self.renewal_ms(wanted, now_ms) <= now_ms {
@@ -151,6 +153,9 @@ impl Acme {
         let (unwritten, now_ms) = (self.memory().unwritten.clone(), moment::unix_ms());
         let mut has_kept = false;
         for (name, (wanted, certificate)) in unwritten {
+            if self.is_under_way(&name) {
+                continue;
+            }
             let is_wanted = wanted_now(snapshots, &name).is_some_and(|now| now.is_same(&wanted));
             // Another instance may have ordered it, or what was written is heard now.
             let is_there = self.renewal_ms(&wanted, now_ms) > now_ms;

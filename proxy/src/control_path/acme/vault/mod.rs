@@ -29,7 +29,7 @@ pub(super) struct Vault {
     place: Place,
     /// Why nobody knows what the folder has. Then it is not written over.
     unknown: Option<Trouble>,
-    saving: tokio::sync::Mutex<()>,
+    saving: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
     answers: Arc<AnswerCell>,
 }
@@ -282,7 +282,7 @@ impl Vault {
         if self.unknown.is_some() {
             return;
         }
-        let _saving = self.saving.lock().await;
+        let saving = Arc::clone(&self.saving).lock_owned().await;
         let stored = {
             let mut state = self.lock();
             if !std::mem::take(&mut state.is_unsaved) {
@@ -290,7 +290,12 @@ impl Vault {
             }
             state.stored.clone()
         };
-        let saved = tokio::task::spawn_blocking(move || state_dir.save_orders(&stored)).await;
+        let saved = tokio::task::spawn_blocking(move || {
+            // Until it is over, also if nobody waits for it any more.
+            let _saving = saving;
+            state_dir.save_orders(&stored)
+        })
+        .await;
         let reason = match saved {
             Ok(Ok(())) => return self.lock().complaint.clear(),
             Ok(Err(error)) => error.to_string(),
