@@ -2,8 +2,8 @@
 //!
 //! Both together take no longer than the time for a connection. What is to be secured and cannot be is no connection, and a handshake
 //! that fails is as a connection that could not be opened: nothing was sent, and another endpoint may do.
-
-use std::time::Duration;
+//!
+//! Rules may change while it is being opened. Whoever sends something over it looks first whether its terms are those of now.
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -23,18 +23,29 @@ pub(super) struct Dialed {
 }
 
 /// Opens a connection to an endpoint.
-pub(super) async fn dial(endpoint: &LocalEndpoint, worker: &Worker, timeout: Duration) -> Result<Dialed, NotOpened> {
+pub(super) async fn dial(endpoint: &LocalEndpoint, worker: &Worker, deadline: Instant) -> Result<Dialed, NotOpened> {
+    // Before the socket, so that none is open that says nothing.
+    let turn = match endpoint.pool.transport() {
+        Transport::Tls(_) => match timeout_at(deadline, endpoint.pool.handshakes.acquire()).await {
+            Ok(turn) => turn.ok(),
+            Err(_) => return Err(NotOpened::Endpoint(RequestError::ConnectTimeout)),
+        },
+        Transport::Clear | Transport::Closed => None,
+    };
+    // Only now: the turn may have been long in coming.
     let terms = endpoint.pool.terms();
     let stream = match endpoint.pool.transport() {
-        Transport::Clear => EndpointStream::Plain(socket(endpoint, worker, timeout).await?),
+        Transport::Clear => EndpointStream::Plain(socket(endpoint, worker, deadline).await?),
         // Boxed so that clear text needs no room for it.
-        Transport::Tls(tls) => Box::pin(secured(endpoint, worker, &tls, timeout)).await?,
+        Transport::Tls(tls) => Box::pin(secured(endpoint, worker, &tls, deadline)).await?,
         Transport::Closed => return Err(NotOpened::Closed),
     };
+    drop(turn);
     Ok(Dialed { stream, terms })
 }
 
-async fn socket(endpoint: &LocalEndpoint, worker: &Worker, timeout: Duration) -> Result<TcpStream, NotOpened> {
+async fn socket(endpoint: &LocalEndpoint, worker: &Worker, deadline: Instant) -> Result<TcpStream, NotOpened> {
+    let timeout = deadline.saturating_duration_since(Instant::now());
     match EndpointConnection::dial(endpoint, timeout).await {
         Ok(stream) if worker.has_room_for(&stream) => Ok(stream),
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
@@ -50,16 +61,10 @@ async fn secured(
     endpoint: &LocalEndpoint,
     worker: &Worker,
     tls: &EndpointTls,
-    timeout: Duration,
+    deadline: Instant,
 ) -> Result<EndpointStream, NotOpened> {
-    let deadline = Instant::now() + timeout;
-    // Before the socket, so that none is open that says nothing.
-    let Ok(turn) = timeout_at(deadline, endpoint.pool.handshakes.acquire()).await else {
-        return Err(NotOpened::Endpoint(RequestError::ConnectTimeout));
-    };
-    let socket = socket(endpoint, worker, deadline.saturating_duration_since(Instant::now())).await?;
+    let socket = socket(endpoint, worker, deadline).await?;
     let shaken = timeout_at(deadline, connect::secure(socket, tls, endpoint.shared().address())).await;
-    drop(turn);
     match shaken.unwrap_or_else(|_| Err(connect::timed_out())) {
         Ok((stream, end)) => {
             endpoint.counters().connections().secured(end);

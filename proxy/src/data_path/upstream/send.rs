@@ -13,12 +13,14 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use routing_rules::retry::Failed;
 use routing_rules::rules::Protocol;
+use tokio::time::Instant;
 
 use super::dial::dial;
 use super::http2::Streams;
 use super::{EndpointConnection, Lease, LocalEndpoint};
 use crate::data_path::error::RequestError;
 use crate::data_path::request::{Exchange, RequestBody};
+use crate::snapshot::ConnectionEnd;
 use crate::worker::Worker;
 
 /// A request that got no response head.
@@ -159,13 +161,21 @@ pub(crate) async fn open(
     worker: &Rc<Worker>,
     timeout: Duration,
 ) -> Result<Lease, NotOpened> {
-    if endpoint.pool.protocol() == Protocol::Http2 {
-        return Ok(Lease::on(Streams::wait(endpoint, worker, timeout).await?));
+    let deadline = Instant::now() + timeout;
+    loop {
+        if endpoint.pool.protocol() == Protocol::Http2 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            return Ok(Lease::on(Streams::wait(endpoint, worker, left).await?));
+        }
+        let dialed = dial(endpoint, worker, deadline).await?;
+        let connection = EndpointConnection::start(worker, endpoint, dialed).await;
+        let mut connection = connection.map_err(|_| NotOpened::Endpoint(RequestError::Connect))?;
+        if connection.lifetime.terms() == endpoint.pool.terms() {
+            return Ok(Lease::fresh(connection, Rc::clone(endpoint)));
+        }
+        // By rules that came meanwhile it has to be secured, or be somebody else.
+        connection.lifetime.ends(ConnectionEnd::Removed);
     }
-    let dialed = dial(endpoint, worker, timeout).await?;
-    let connection = EndpointConnection::start(worker, endpoint, dialed).await;
-    let connection = connection.map_err(|_| NotOpened::Endpoint(RequestError::Connect))?;
-    Ok(Lease::fresh(connection, Rc::clone(endpoint)))
 }
 
 /// Whether sending the request twice is harmless and possible: without a body, which could not be read a second time.

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use routing_rules::rules::{Protocol, Timeouts};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::dial::dial;
 use super::http2::Streams;
@@ -84,7 +85,7 @@ async fn open(worker: &Worker, endpoint: &Rc<LocalEndpoint>) -> Result<(), NotOp
         return Streams::open(endpoint, worker, timeout).await;
     }
     let broken = |_| NotOpened::Endpoint(RequestError::Connect);
-    let dialed = dial(endpoint, worker, timeout).await?;
+    let dialed = dial(endpoint, worker, Instant::now() + timeout).await?;
     let mut connection = EndpointConnection::start(worker, endpoint, dialed).await.map_err(broken)?;
     if let Err(error) = connection.sender.ready().await {
         connection.lifetime.ends(ConnectionEnd::Endpoint);

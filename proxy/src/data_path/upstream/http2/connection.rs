@@ -11,6 +11,7 @@ use hyper::client::conn::http2::{self, Builder, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use routing_rules::rules::Connections;
+use tokio::time::{Instant, timeout_at};
 
 use crate::data_path::error::RequestError;
 use crate::data_path::request::{NewestLent, RequestBody};
@@ -52,11 +53,10 @@ impl Connection {
     /// Opens a connection. It stands when the endpoint has said what it allows, which only one that speaks HTTP/2 does: until
     /// then no request is lost on it.
     pub(super) async fn open(worker: &Worker, endpoint: &LocalEndpoint, timeout: Duration) -> Result<Self, NotOpened> {
-        let opening = async {
-            let dialed = dial(endpoint, worker, timeout).await?;
-            Self::start(worker, endpoint, dialed).await
-        };
-        let opened = tokio::time::timeout(timeout, opening).await;
+        let deadline = Instant::now() + timeout;
+        // It looks at the deadline itself, and says what took too long.
+        let dialed = dial(endpoint, worker, deadline).await?;
+        let opened = timeout_at(deadline, Self::start(worker, endpoint, dialed)).await;
         opened.unwrap_or(Err(NotOpened::Endpoint(RequestError::ConnectTimeout)))
     }
 
