@@ -134,12 +134,14 @@ fn what_cannot_be_answered_is_refused_in_words_and_in_json() {
 /// An instance says what its file says, in the same words, and what was before.
 #[test]
 fn an_instance_explains_as_its_file_does() {
+    // As it has TLS with its endpoints, so it has in what was before.
+    let ca = serde_json::to_string(&crate::tls::Authority::new("ours").pem()).unwrap();
     let text = "listeners: {web: {address: \"127.0.0.1:0\"}, a: {address: \"127.0.0.1:0\"}}\nadmin: {address: \"127.0.0.1:0\"}\nstate_dir: state\n\
         routes: {all: {upstream: old, release: next, listeners: [web], mirror: {upstream: new, percent: 1}}}\n\
-        upstreams: {old: {endpoints: [\"127.0.0.1:1\"]}, new: {endpoints: [\"127.0.0.1:2\"]}}\n\
+        upstreams: {old: {endpoints: [\"127.0.0.1:1\"], tls: {ca: CA}}, new: {endpoints: [\"127.0.0.1:2\"], tls: {ca: CA}}}\n\
         releases: {next: {stable: old, canary: new, audience: [{name: all, percent: 50}], override: {header: x-group}, \
         sticky: {key: [{header: x-user}]}}}\n";
-    let (_folder, path) = write(text);
+    let (_folder, path) = write(&text.replace("CA", &ca));
     let program = Program::start(&path);
     let admin = format!("http://{}", program.address("admin"));
     let ask = |arguments: &[&str]| serin(&[&["explain"], arguments].concat());
@@ -164,6 +166,7 @@ fn an_instance_explains_as_its_file_does() {
         |at: &str| said(&["--admin", &admin, "--at", at, "-H", "x-user: 7", "--listener", "web", "http://a.test/"]);
     eventually(PATIENCE, "it has begun", || asked("-0s").1 == Some(0));
     assert!(asked("-0s").0.contains("\nat        20"), "{:?}", asked("-0s"));
+    assert!(asked("-0s").0.contains("\nendpoint  127.0.0.1:") && !asked("-0s").0.contains("502"), "{:?}", asked("-0s"));
     let (text, code) = asked("-1000h");
     assert!(text.contains("the history of release `next` begins at") && code == Some(1), "{code:?} {text}");
     assert_eq!(asked("tomorrow").1, Some(2));

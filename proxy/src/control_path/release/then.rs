@@ -7,6 +7,7 @@ use routing_rules::rules::{AddressSet, Name, Object, Release, Route, RuleSet};
 
 use super::{Entry, time};
 use crate::control_path::assemble::Assembler;
+use crate::control_path::certificates::Transports;
 use crate::snapshot::Snapshot;
 
 /// The history of one release.
@@ -33,7 +34,8 @@ pub fn then(now: &Snapshot, route: &Arc<Route>, histories: &[History], at_ms: u6
     rules.insert_with(Object::Route(Arc::clone(route)), now.table.rules());
     // Through which of them a request came is asked of all there are.
     now.table.rules().listeners().for_each(|listener| rules.insert(Object::Listener(Arc::clone(listener))));
-    let assembler = Assembler::new(1, context, AddressSet::default(), now.geo.clone());
+    let mut assembler = Assembler::new(1, context, AddressSet::default(), now.geo.clone());
+    assembler.secure(&transports(now));
     let mut then = assembler.without_lookups().next(&Snapshot::empty(), &rules);
     if let Some(reason) = then.table.skipped().first() {
         return Err(format!("it cannot be told any more: {reason}"));
@@ -48,6 +50,13 @@ pub fn then(now: &Snapshot, route: &Arc<Route>, histories: &[History], at_ms: u6
     then.trusted_proxies = Arc::clone(&now.trusted_proxies);
     then.listeners = Arc::clone(&now.listeners);
     Ok(then)
+}
+
+/// How connections to endpoints begin now.
+fn transports(now: &Snapshot) -> Transports {
+    let upstreams = now.upstreams.iter().flatten();
+    let secured = upstreams.filter_map(|upstream| Some((upstream, Arc::clone(upstream.rules.tls()?))));
+    secured.map(|(upstream, tls)| (upstream.name().clone(), (tls, upstream.transport.clone()))).collect()
 }
 
 /// What was written of a release, and how far it was.
