@@ -98,11 +98,11 @@ impl Visit {
         match lease.send(request).await {
             Ok(response) => self.look(response, lease),
             Err(refused) => {
-                // Where a request would be sent again, nobody is to blame.
-                if refused.again.is_some() {
+                // As with a request that is sent again.
+                if refused.again.as_ref().is_some_and(|(_, failed)| failed.is_excused()) {
                     self.stay.excuse();
                 }
-                Err(RequestError::BadResponse)
+                Err(refused.error.unwrap_or(RequestError::BadResponse))
             }
         }
     }

@@ -52,8 +52,8 @@ impl From<RequestError> for Unanswered {
 pub(crate) struct Refused {
     /// The request as it was, if it can be sent again, and what failed.
     pub(crate) again: Option<(Request<RequestBody>, Failed)>,
-    /// What it was, if not the endpoint.
-    pub(super) error: Option<RequestError>,
+    /// What it was, if not a wrong answer.
+    pub(crate) error: Option<RequestError>,
     /// The endpoint had said that the connection takes no more of them, before any of it was sent.
     pub(super) was_leaving: bool,
     /// No request had been answered over it.
