@@ -410,7 +410,7 @@ fn shares(upstream: &Upstream, percent: f64) -> Vec<EndpointShare> {
         address: member.endpoint.address(),
         weight: member.weight,
         percent: if total > 0.0 { percent * weight / total } else { 0.0 },
-        tls_failure: member.endpoint.handshake_failure(),
+        tls_failure: upstream.tls_failure(member),
     };
     upstream.endpoints.iter().zip(&weights).map(share).collect()
 }

@@ -193,7 +193,7 @@ pub(super) fn upstreams(snapshot: &Snapshot) -> Vec<UpstreamView> {
                     learned: learned(upstream, &member.endpoint),
                     breaker: breaker(member),
                     health: health(&member.endpoint),
-                    tls_failure: member.endpoint.handshake_failure(),
+                    tls_failure: upstream.tls_failure(member),
                     draining: member.is_draining(),
                     in_flight: totals.in_flight,
                     requests: totals.requests,

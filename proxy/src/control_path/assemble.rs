@@ -276,12 +276,16 @@ impl Assembler {
         if balancer.learning().is_some() && old.is_some_and(|old| old.balancer.learning().is_none()) {
             members.iter().for_each(|member| weights::start_learning(&member.endpoint));
         }
+        let transport = self.transport(rules, old);
+        if old.is_some_and(|old| old.transport != transport) {
+            members.iter().for_each(|member| member.endpoint.forget_handshakes());
+        }
         let upstream = Upstream {
             balancer,
             weighing: Weighing::new(&members),
             group: breakers::group(rules, old, workers),
             door: limits::door(rules, old, workers),
-            transport: self.transport(rules, old),
+            transport,
             endpoints: members,
             is_assumed: !self.looks_up && discovered.is_some(),
             discovered,

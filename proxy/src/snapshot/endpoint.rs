@@ -176,6 +176,11 @@ impl Endpoint {
         self.trouble.is_over()
     }
 
+    /// The next handshakes are of other terms.
+    pub fn forget_handshakes(&self) {
+        self.trouble.is_over();
+    }
+
     /// Why the last handshake failed, if it did.
     pub fn handshake_failure(&self) -> Option<String> {
         self.trouble.reason()

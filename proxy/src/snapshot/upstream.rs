@@ -108,6 +108,12 @@ impl Upstream {
         self.rules.name()
     }
 
+    /// Why the last handshake with one of its endpoints failed, if there are handshakes and it did.
+    pub fn tls_failure(&self, member: &Member) -> Option<String> {
+        let is_secured = matches!(self.transport, Transport::Tls(_));
+        is_secured.then(|| member.endpoint.handshake_failure()).flatten()
+    }
+
     /// Whether its breaker as a whole might let a request pass that is `repeatable` or not, of a user at this place from 0 to
     /// 9,999.
     pub fn lets_in(&self, place: u16, repeatable: bool) -> bool {
