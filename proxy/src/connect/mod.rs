@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 pub(crate) use exchange::{exchange, exchange_http2, name_authority, scheme};
 pub(crate) use liveness::Liveness;
 pub(crate) use stream::Stream;
-pub(crate) use tls::{EndpointStream, refusal, secure, timed_out};
+pub(crate) use tls::{EndpointStream, secure, timed_out};
 pub(crate) use write::poll_write_gathered;
 
 /// Opens a TCP connection.

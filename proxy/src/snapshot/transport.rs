@@ -7,8 +7,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::client::Resumption;
+use tokio_rustls::rustls::client::danger::ServerCertVerifier;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
 /// How connections to endpoints are secured.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +28,9 @@ pub enum Transport {
 /// The terms of TLS with the endpoints of one upstream. Other terms are another one of these.
 pub struct EndpointTls {
     /// Whom to trust, what to show, what to agree on, and sessions to go on with.
-    config: Arc<ClientConfig>,
+    config: ArcSwap<ClientConfig>,
+    /// Whom to trust, for sessions that go on.
+    verifier: Arc<dyn ServerCertVerifier>,
     /// What certificates must be for; none stands for the address of each endpoint.
     name: Option<ServerName<'static>>,
     /// Whether HTTP/2 is to be agreed on.
@@ -44,16 +49,38 @@ impl PartialEq for Transport {
 }
 
 impl EndpointTls {
-    /// The terms of a configuration. It offers one protocol: HTTP/2 if `is_http2`.
-    pub fn new(mut config: ClientConfig, name: Option<ServerName<'static>>, is_http2: bool) -> Self {
+    /// The terms of a configuration, which has the same `verifier`. It offers one protocol: HTTP/2 if `is_http2`.
+    pub fn new(
+        mut config: ClientConfig,
+        verifier: Arc<dyn ServerCertVerifier>,
+        name: Option<ServerName<'static>>,
+        is_http2: bool,
+    ) -> Self {
         let offer: &[u8] = if is_http2 { b"h2" } else { b"http/1.1" };
         config.alpn_protocols = vec![offer.to_vec()];
-        Self { config: Arc::new(config), name, is_http2 }
+        Self { config: ArcSwap::from_pointee(config), verifier, name, is_http2 }
     }
 
     /// For one handshake.
     pub fn config(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.config)
+        self.config.load_full()
+    }
+
+    /// Whether an endpoint that goes on with a session is still who it has to be: rustls looks at what it showed only when the session
+    /// begins, and each that goes on can be gone on with in its turn.
+    pub fn trusts_still(&self, shown: &[CertificateDer<'_>], address: SocketAddr) -> bool {
+        let [certificate, others @ ..] = shown else { return false };
+        let name = self.name_at(address);
+        self.verifier.verify_server_cert(certificate, others, &name, &[], UnixTime::now()).is_ok()
+    }
+
+    /// No session of a configuration goes on from now on, and handshakes begin anew.
+    pub fn forget_sessions(&self, config: &Arc<ClientConfig>) {
+        if Arc::ptr_eq(&self.config.load(), config) {
+            let mut another = ClientConfig::clone(config);
+            another.resumption = Resumption::default();
+            self.config.store(Arc::new(another));
+        }
     }
 
     /// What the certificate of the endpoint at an address must be for.

@@ -152,7 +152,9 @@ impl Making<'_> {
     /// What to show, if anything is to be. What was shown before stays; no value if that was nothing.
     fn shown(&mut self) -> Option<Option<Shown>> {
         let Some(identity) = &self.rules.identity else { return Some(None) };
-        let is_same = |before: &&HeldEndpoints| before.problems.is_empty() && before.contents.shows_as(self.contents);
+        // What is wrong elsewhere says nothing of it.
+        let was_right = |before: &HeldEndpoints| !before.problems.iter().any(|(field, _)| is_of_identity(field));
+        let is_same = |before: &&HeldEndpoints| was_right(before) && before.contents.shows_as(self.contents);
         if let Some(known) = self.before.filter(is_same).and_then(|before| before.shown.clone()) {
             return Some(Some(known));
         }
@@ -186,7 +188,7 @@ impl Making<'_> {
         }
         let is_http2 = self.rules.protocol == Protocol::Http2;
         match config(trusted, shown, self.policies) {
-            Ok(config) => Transport::Tls(Arc::new(EndpointTls::new(config, name, is_http2))),
+            Ok((config, verifier)) => Transport::Tls(Arc::new(EndpointTls::new(config, verifier, name, is_http2))),
             Err(reason) => {
                 self.problems.push(("tls", reason));
                 Transport::Closed
@@ -195,17 +197,22 @@ impl Making<'_> {
     }
 }
 
-fn config(trusted: &Trusted, shown: Option<&Shown>, policies: &Policies) -> Result<ClientConfig, String> {
+fn config(
+    trusted: &Trusted,
+    shown: Option<&Shown>,
+    policies: &Policies,
+) -> Result<(ClientConfig, Arc<WebPkiServerVerifier>), String> {
     let provider = policies.provider();
     let verifier =
         WebPkiServerVerifier::builder_with_provider(Arc::clone(&trusted.roots), Arc::clone(provider)).build();
     let verifier = verifier.map_err(|error| error.to_string())?;
     let builder = ClientConfig::builder_with_provider(Arc::clone(provider)).with_protocol_versions(&[&TLS13, &TLS12]);
-    let builder = builder.map_err(|error| error.to_string())?.with_webpki_verifier(verifier);
-    Ok(match shown {
+    let builder = builder.map_err(|error| error.to_string())?.with_webpki_verifier(Arc::clone(&verifier));
+    let config = match shown {
         Some(shown) => builder.with_client_cert_resolver(Arc::clone(&shown.key) as _),
         None => builder.with_no_client_auth(),
-    })
+    };
+    Ok((config, verifier))
 }
 
 fn field_of(wrong: Field, identity: &Identity) -> &'static str {
@@ -214,6 +221,11 @@ fn field_of(wrong: Field, identity: &Identity) -> &'static str {
         Field::Chain | Field::Ocsp | Field::Clients => field(Some(&identity.chain), ["tls.cert_file", "tls.cert"]),
     };
     field.unwrap_or("tls")
+}
+
+/// Whether a field says what is shown.
+fn is_of_identity(field: &str) -> bool {
+    matches!(field, "tls.key_file" | "tls.key" | "tls.cert_file" | "tls.cert")
 }
 
 fn field(pem: Option<&Pem>, [file, text]: [&'static str; 2]) -> Option<&'static str> {

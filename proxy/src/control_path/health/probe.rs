@@ -34,14 +34,18 @@ async fn ask(rules: &HealthCheck, transport: &Transport, address: SocketAddr) ->
     if matches!(transport, Transport::Closed) {
         return Outcome::NotAsked("what TLS with the endpoint takes cannot be used".to_owned());
     }
-    let socket = match connect::tcp(address, rules.timeout).await {
-        Ok(stream) => stream,
-        Err(error) if connect::is_our_own(&error) => return Outcome::NotAsked(error.to_string()),
-        Err(error) => return Outcome::Failed(format!("cannot connect: {}", connect::in_words(&error))),
-    };
-    let stream = match secured(socket, transport, address).await {
-        Ok(stream) => stream,
-        Err(reason) => return Outcome::Failed(format!("no TLS: {reason}")),
+    let stream = loop {
+        let socket = match connect::tcp(address, rules.timeout).await {
+            Ok(stream) => stream,
+            Err(error) if connect::is_our_own(&error) => return Outcome::NotAsked(error.to_string()),
+            Err(error) => return Outcome::Failed(format!("cannot connect: {}", connect::in_words(&error))),
+        };
+        match secured(socket, transport, address).await {
+            Ok(Some(stream)) => break stream,
+            // A session was gone on with that is not good any more, and has been forgotten.
+            Ok(None) => {}
+            Err(reason) => return Outcome::Failed(format!("no TLS: {reason}")),
+        }
     };
     match &rules.probe {
         Probe::Tcp => Outcome::Passed("connected".to_owned()),
@@ -51,12 +55,16 @@ async fn ask(rules: &HealthCheck, transport: &Transport, address: SocketAddr) ->
 }
 
 /// As requests do it.
-async fn secured(socket: TcpStream, transport: &Transport, address: SocketAddr) -> Result<EndpointStream, String> {
+async fn secured(
+    socket: TcpStream,
+    transport: &Transport,
+    address: SocketAddr,
+) -> Result<Option<EndpointStream>, String> {
     match transport {
-        Transport::Clear => Ok(EndpointStream::Plain(socket)),
+        Transport::Clear => Ok(Some(EndpointStream::Plain(socket))),
         Transport::Tls(tls) => {
             let shaken = connect::secure(socket, tls, address).await;
-            shaken.map(|(stream, _)| stream).map_err(|failure| failure.reason)
+            shaken.map(|shaken| shaken.map(|(stream, _)| stream)).map_err(|failure| failure.reason)
         }
         Transport::Closed => Err("what it takes cannot be used".to_owned()),
     }

@@ -21,7 +21,7 @@ use crate::connect::{self, Liveness};
 use crate::data_path::error::RequestError;
 use crate::data_path::request::RequestBody;
 use crate::data_path::tunnel::{self, Driver, Handover};
-use crate::snapshot::{ConnectionEnd, Endpoint, TlsFailure};
+use crate::snapshot::{ConnectionEnd, Endpoint, TlsEnd, TlsFailure};
 use crate::worker::Worker;
 
 /// Our end of a connection that a task of its own drives.
@@ -47,6 +47,8 @@ pub(crate) struct Lifetime {
     served: u32,
     /// The number of the terms under which it was begun.
     terms: u32,
+    /// How the handshake ended, until the endpoint has said something behind it: with TLS 1.3 it may yet refuse.
+    shaken: Option<TlsEnd>,
     /// Says at which age it ends.
     draw: u8,
     end: ConnectionEnd,
@@ -69,8 +71,8 @@ impl EndpointConnection {
     /// # Errors
     /// hyper finds something wrong with it, which it does not before the first byte.
     pub(super) async fn start(worker: &Worker, endpoint: &LocalEndpoint, dialed: Dialed) -> hyper::Result<Self> {
-        let Dialed { stream, terms } = dialed;
-        let lifetime = Box::new(Lifetime::begin(worker, endpoint, terms));
+        let Dialed { stream, terms, shaken } = dialed;
+        let lifetime = Box::new(Lifetime::begin(worker, endpoint, terms, shaken));
         let is_secure = stream.is_secure();
         let io = EndpointIo::new(stream, &worker.read_budget);
         let wire = io.wire();
@@ -96,16 +98,16 @@ impl EndpointConnection {
         let mut failed = match self.sender.try_send_request(request).await {
             Ok(response) => {
                 self.wire.answered();
+                self.lifetime.proved();
                 return Ok(response);
             }
             Err(failed) => failed,
         };
-        if let Some(refusal) = self.wire.refusal() {
-            let error = Some(self.lifetime.refused(&refusal));
+        if let Some(error) = self.refused() {
             let unsent = failed.take_message().or_else(|| reread(&self.wire.sent()).filter(|_| is_repeatable));
             return Err(Refused {
                 again: unsent.map(|request| (request, Failed::Connect)),
-                error,
+                error: Some(error),
                 ..Refused::default()
             });
         }
@@ -123,10 +125,24 @@ impl EndpointConnection {
         let error = failed.error().is_user().then_some(RequestError::ClientGone);
         Err(Refused { again, error, ..Refused::default() })
     }
+
+    /// Whether the endpoint did not like the handshake after all, of a connection that was opened ahead and carried nothing.
+    pub(super) fn was_refused(&mut self) -> bool {
+        let is_refused = self.refused().is_some();
+        if is_refused && let Some(counters) = self.lifetime.endpoint.counters(self.lifetime.worker) {
+            counters.connections().warmed(false);
+        }
+        is_refused
+    }
+
+    /// What the client is told, if so.
+    fn refused(&mut self) -> Option<RequestError> {
+        self.wire.refusal().map(|refusal| self.lifetime.refused(&refusal))
+    }
 }
 
 impl Lifetime {
-    pub(super) fn begin(worker: &Worker, endpoint: &LocalEndpoint, terms: u32) -> Self {
+    pub(super) fn begin(worker: &Worker, endpoint: &LocalEndpoint, terms: u32, shaken: Option<TlsEnd>) -> Self {
         endpoint.counters().connections().opened();
         Self {
             endpoint: endpoint.share(),
@@ -134,6 +150,7 @@ impl Lifetime {
             opened_ms: worker.clock.now_ms(),
             served: 0,
             terms,
+            shaken,
             draw: worker.draw() as u8,
             end: ConnectionEnd::Broken,
         }
@@ -149,8 +166,21 @@ impl Lifetime {
         self.terms
     }
 
+    /// Whether the endpoint may yet refuse the handshake.
+    pub(super) fn is_unproved(&self) -> bool {
+        self.shaken.is_some()
+    }
+
+    /// The endpoint has said something.
+    pub(super) fn proved(&mut self) {
+        if let Some(end) = self.shaken.take() {
+            dial::proved(&self.endpoint, self.worker, end);
+        }
+    }
+
     /// The endpoint does not like the handshake after all. Says what the client is told.
-    pub(super) fn refused(&self, failure: &TlsFailure) -> RequestError {
+    pub(super) fn refused(&mut self, failure: &TlsFailure) -> RequestError {
+        self.shaken = None;
         dial::failed(&self.endpoint, self.worker, failure)
     }
 
@@ -178,6 +208,8 @@ impl Drop for Lifetime {
     fn drop(&mut self) {
         if let Some(counters) = self.endpoint.counters(self.worker) {
             counters.connections().ended(self.end);
+            // Nothing was asked over it, or nothing answered.
+            self.shaken.into_iter().for_each(|end| counters.connections().secured(end));
         }
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Dialed {
     pub(super) stream: EndpointStream,
     /// The number of the terms under which it was begun.
     pub(super) terms: u32,
+    /// How the handshake ended, if there was one. The endpoint may yet refuse it.
+    pub(super) shaken: Option<TlsEnd>,
 }
 
 /// Opens a connection to an endpoint.
@@ -34,14 +36,17 @@ pub(super) async fn dial(endpoint: &LocalEndpoint, worker: &Worker, deadline: In
     };
     // Only now: the turn may have been long in coming.
     let terms = endpoint.pool.terms();
-    let stream = match endpoint.pool.transport() {
-        Transport::Clear => EndpointStream::Plain(socket(endpoint, worker, deadline).await?),
+    let (stream, shaken) = match endpoint.pool.transport() {
+        Transport::Clear => (EndpointStream::Plain(socket(endpoint, worker, deadline).await?), None),
         // Boxed so that clear text needs no room for it.
-        Transport::Tls(tls) => Box::pin(secured(endpoint, worker, &tls, deadline)).await?,
+        Transport::Tls(tls) => {
+            let (stream, end) = Box::pin(secured(endpoint, worker, &tls, deadline)).await?;
+            (stream, Some(end))
+        }
         Transport::Closed => return Err(NotOpened::Closed),
     };
     drop(turn);
-    Ok(Dialed { stream, terms })
+    Ok(Dialed { stream, terms, shaken })
 }
 
 async fn socket(endpoint: &LocalEndpoint, worker: &Worker, deadline: Instant) -> Result<TcpStream, NotOpened> {
@@ -62,19 +67,26 @@ async fn secured(
     worker: &Worker,
     tls: &EndpointTls,
     deadline: Instant,
-) -> Result<EndpointStream, NotOpened> {
-    let socket = socket(endpoint, worker, deadline).await?;
-    let shaken = timeout_at(deadline, connect::secure(socket, tls, endpoint.shared().address())).await;
-    match shaken.unwrap_or_else(|_| Err(connect::timed_out())) {
-        Ok((stream, end)) => {
-            endpoint.counters().connections().secured(end);
-            if endpoint.shared().handshake_completed() {
-                let (upstream, endpoint) = (endpoint.shared().upstream(), endpoint.shared().address());
-                tracing::info!(%upstream, %endpoint, "TLS with an endpoint is in order again");
-            }
-            Ok(stream)
+) -> Result<(EndpointStream, TlsEnd), NotOpened> {
+    loop {
+        let socket = socket(endpoint, worker, deadline).await?;
+        let shaken = timeout_at(deadline, connect::secure(socket, tls, endpoint.shared().address())).await;
+        match shaken.unwrap_or_else(|_| Err(connect::timed_out())) {
+            Ok(Some(secured)) => return Ok(secured),
+            Ok(None) => {}
+            Err(failure) => return Err(NotOpened::Endpoint(failed(endpoint.shared(), worker.index, &failure))),
         }
-        Err(failure) => Err(NotOpened::Endpoint(failed(endpoint.shared(), worker.index, &failure))),
+    }
+}
+
+/// The endpoint has said something behind a handshake, so that it has taken it.
+pub(super) fn proved(endpoint: &Endpoint, worker: usize, end: TlsEnd) {
+    if let Some(counters) = endpoint.counters(worker) {
+        counters.connections().secured(end);
+    }
+    if endpoint.handshake_completed() {
+        let (upstream, endpoint) = (endpoint.upstream(), endpoint.address());
+        tracing::info!(%upstream, %endpoint, "TLS with an endpoint is in order again");
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::interim::{Interim, TooMany};
-use crate::connect::{self, EndpointStream};
+use crate::connect::EndpointStream;
 use crate::data_path::read_budget::ReadBudget;
 use crate::snapshot::TlsFailure;
 
@@ -80,9 +80,9 @@ impl Wire {
         self.waker.set(Some(waker.clone()));
     }
 
-    fn failed(&self, read: &Poll<io::Result<()>>) {
+    fn failed(&self, read: &Poll<io::Result<()>>, stream: &EndpointStream) {
         if let Poll::Ready(Err(error)) = read
-            && let Some(refusal) = connect::refusal(error)
+            && let Some(refusal) = stream.refusal(error)
         {
             self.refusal.set(Some(Box::new(refusal)));
         }
@@ -150,7 +150,7 @@ impl AsyncRead for EndpointIo {
         let before = buf.filled().len();
         let most = self.read_budget.each() as u64;
         let poll = Pin::new(&mut (&mut self.stream).take(most)).poll_read(cx, buf);
-        self.wire.failed(&poll);
+        self.wire.failed(&poll, &self.stream);
         self.wire.came(&buf.filled()[before..])?;
         poll
     }

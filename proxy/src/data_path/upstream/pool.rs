@@ -104,7 +104,7 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut kept) = idle.pop() {
             match kept.over(&self.rules.get(), now_ms) {
-                Some(end) => kept.connection.lifetime.ends(end),
+                Some(end) => self.is_over(&mut kept.connection, end, now_ms),
                 None => return Some(Lease::kept(kept.connection, Rc::clone(endpoint))),
             }
         }
@@ -122,10 +122,18 @@ impl Pool {
         self.streams.tidy(&rules, now_ms);
         idle.retain_mut(|kept| {
             let end = kept.over(&rules, now_ms);
-            end.inspect(|end| kept.connection.lifetime.ends(*end)).is_none()
+            end.inspect(|end| self.is_over(&mut kept.connection, *end, now_ms)).is_none()
         });
         if idle.is_empty() {
             idle.shrink_to_fit();
+        }
+    }
+
+    /// A connection cannot be used any more. An endpoint that has refused the handshake behind it is as one that takes no connection.
+    fn is_over(&self, connection: &mut EndpointConnection, end: ConnectionEnd, now_ms: u64) {
+        connection.lifetime.ends(end);
+        if connection.was_refused() {
+            self.warmth.failed(now_ms);
         }
     }
 
@@ -201,7 +209,14 @@ impl Lease {
     /// There is none. The request comes back if it may be sent again.
     pub(crate) async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Refused> {
         match &mut self.0 {
-            Leased::Own { connection, was_kept, .. } => connection.send(request, *was_kept).await,
+            Leased::Own { connection, endpoint, was_kept } => {
+                let was_unproved = connection.lifetime.is_unproved();
+                let answer = connection.send(request, *was_kept).await;
+                if was_unproved && answer.is_ok() {
+                    endpoint.pool.warmth.is_well();
+                }
+                answer
+            }
             // Boxed so that requests on connections of their own need no room for it.
             Leased::Shared(stream) => Box::pin(stream.send(request)).await,
         }

@@ -68,21 +68,37 @@ async fn warm(worker: Rc<Worker>, endpoint: Rc<LocalEndpoint>) {
     while misses(&endpoint) {
         let opened = open(&worker, &endpoint).await;
         endpoint.counters().connections().warmed(opened.is_ok());
-        if opened.is_err() {
-            let failures = warmth.failures.get();
-            warmth.failures.set(failures + 1);
-            warmth.rests_until_ms.set(worker.clock.now_ms() + (FIRST_REST_MS << failures.min(5)));
-            break;
+        match opened {
+            Ok(true) => warmth.is_well(),
+            Ok(false) => {}
+            Err(_) => {
+                warmth.failed(worker.clock.now_ms());
+                break;
+            }
         }
-        warmth.failures.set(0);
     }
     warmth.is_opening.set(false);
 }
 
-async fn open(worker: &Worker, endpoint: &Rc<LocalEndpoint>) -> Result<(), NotOpened> {
+impl Warmth {
+    /// The endpoint takes connections.
+    pub(super) fn is_well(&self) {
+        self.failures.set(0);
+    }
+
+    /// It took none, or did not want it after all.
+    pub(super) fn failed(&self, now_ms: u64) {
+        let failures = self.failures.get();
+        self.failures.set(failures.saturating_add(1));
+        self.rests_until_ms.set(now_ms + (FIRST_REST_MS << failures.min(5)));
+    }
+}
+
+/// Opens a connection. Returns whether it is certain that the endpoint takes it.
+async fn open(worker: &Worker, endpoint: &Rc<LocalEndpoint>) -> Result<bool, NotOpened> {
     let timeout = Timeouts::default().connect;
     if endpoint.pool.protocol() == Protocol::Http2 {
-        return Streams::open(endpoint, worker, timeout).await;
+        return Streams::open(endpoint, worker, timeout).await.map(|()| true);
     }
     let broken = |_| NotOpened::Endpoint(RequestError::Connect);
     let dialed = dial(endpoint, worker, Instant::now() + timeout).await?;
@@ -91,8 +107,9 @@ async fn open(worker: &Worker, endpoint: &Rc<LocalEndpoint>) -> Result<(), NotOp
         connection.lifetime.ends(ConnectionEnd::Endpoint);
         return Err(broken(error));
     }
+    let is_certain = !connection.lifetime.is_unproved();
     endpoint.pool.put(connection, worker.clock.now_ms());
-    Ok(())
+    Ok(is_certain)
 }
 
 /// Endpoints that one worker warms up at once.

@@ -127,6 +127,50 @@ fn connections_of_other_terms_are_not_used_again() {
         serin.reload_serving(&upstream("other.internal"));
         assert_eq!(serin.client().get("/").status, 502);
         assert_eq!(handshakes(&serin, "wrong_name"), 1.0, "{protocol}");
+        let told = || serin.admin_json("/api/v1/upstreams")[0]["endpoints"][0]["tls_failure"].clone();
+        assert!(told().is_string(), "{protocol}");
+        // Of other terms nothing is known yet.
+        serin.reload_serving(&upstream("app.internal"));
+        assert!(told().is_null(), "{protocol}: {}", told());
+    }
+}
+
+#[test]
+fn nothing_is_sent_over_a_connection_that_was_begun_under_other_terms() {
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let (before, after) = (old.sign(&["127.0.0.1"]), new.sign(&["127.0.0.1"]));
+    let (http1, http2) = (Origin::named("app"), Http2Origin::named("app"));
+    for (protocol, endpoint) in [("http1", http1.address()), ("h2", http2.address())] {
+        let front = Front::of(endpoint, &Shows::new(&before));
+        let upstream = format!("protocol: {protocol}, tls: {{ca_file: ca.pem}}");
+        let serin = serving(&[("ca.pem", &old.pem())], &rules(front.address(), &upstream));
+        let address = serin.address();
+        let get = move || crate::support::Client::connect(address).get("/").text().to_string();
+        front.hold(true);
+        std::thread::scope(|scope| {
+            let first = scope.spawn(get);
+            front.wait_for_taken(1);
+            let terms = || serin.server().snapshot().upstreams[0].as_ref().map(|upstream| upstream.transport.clone());
+            let known = terms();
+            write(&serin, "ca.pem", &new.pem());
+            eventually(PATIENCE, "other terms", || terms() != known);
+            front.turn_to(&Shows::new(&after));
+            // The worker knows by now, as another request has come by the new terms.
+            let second = scope.spawn(get);
+            if protocol == "http1" {
+                front.wait_for_taken(2);
+            } else {
+                eventually(PATIENCE, "the second request", || serin.metric("serin_endpoint_requests_in_flight") == 2.0);
+            }
+            front.hold(false);
+            for client in [first, second] {
+                assert_eq!(client.join().expect("it has no complaints"), "app", "{protocol}");
+            }
+        });
+        assert_eq!(handshakes(&serin, "unknown_issuer"), 0.0, "{protocol}");
+        // The connection of the old terms carried nothing.
+        let removed = serin.metric_of("serin_endpoint_connections_closed_total", "\"removed\"");
+        assert_eq!(removed, 1.0, "{protocol}");
     }
 }
 
@@ -147,6 +191,13 @@ fn endpoints_are_shown_a_certificate_and_the_next_connection_shows_the_next_one(
     get();
     get();
     assert_eq!((shown(), front.handshakes().len()), (Some(first.der()), 1));
+    // What is wrong with who is trusted changes nothing about it.
+    write(&serin, "ca.pem", "no PEM");
+    eventually(PATIENCE, "a problem", || problems(&serin).contains("tls.ca_file"));
+    write(&serin, "ca.pem", &authority.pem());
+    eventually(PATIENCE, "none", || problems(&serin).is_empty());
+    get();
+    assert_eq!(front.handshakes().len(), 1, "the connection was good all along");
     // The key comes last, and for a moment belongs to the certificate before.
     write(&serin, "own.crt", &second.certificate);
     eventually(PATIENCE, "a problem", || problems(&serin).contains("tls.key_file: is not the key of the certificate"));
@@ -175,13 +226,24 @@ fn an_endpoint_that_wants_a_certificate_says_so() {
         for protocol in ["http1", "h2"] {
             let upstream = format!("protocol: {protocol}, tls: {{ca_file: ca.pem}}");
             let serin = serving(&[("ca.pem", &authority.pem())], &rules(front.address(), &upstream));
-            let reply = serin.client().get("/");
-            assert_eq!(reply.status, 502, "{version:?} {protocol}");
-            assert!(reply.text().starts_with("502 no secure connection"), "{version:?} {protocol}: {}", reply.text());
-            let told = serin.admin_text("/api/v1/upstreams");
-            assert!(told.contains("the endpoint refuses it"), "{told}");
-            assert_eq!(handshakes(&serin, "refused_by_endpoint"), 1.0, "{version:?} {protocol}");
+            for count in [1.0, 2.0] {
+                let reply = serin.client().get("/");
+                assert_eq!(reply.status, 502, "{version:?} {protocol}");
+                let text = reply.text();
+                assert!(text.starts_with("502 no secure connection"), "{version:?} {protocol}: {text}");
+                let told = serin.admin_text("/api/v1/upstreams");
+                assert!(told.contains("the endpoint refuses it"), "{told}");
+                assert_eq!(handshakes(&serin, "refused_by_endpoint"), count, "{version:?} {protocol}");
+                assert_eq!(handshakes(&serin, "completed"), 0.0, "{version:?} {protocol}");
+            }
         }
+        // One that was opened ahead is as one that could not be.
+        let upstream = "tls: {ca_file: ca.pem}, connections: {warm: 1}";
+        let serin = serving(&[("ca.pem", &authority.pem())], &rules(front.address(), upstream));
+        assert_eq!(serin.client().get("/").status, 502, "{version:?}");
+        let failed = || serin.metric_of("serin_endpoint_warm_connections_total", "\"failed\"");
+        eventually(PATIENCE, "it has failed", || failed() >= 1.0);
+        assert_eq!(handshakes(&serin, "completed"), 0.0, "{version:?}");
     }
     assert!(origin.requests().is_empty());
 }

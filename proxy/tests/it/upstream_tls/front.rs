@@ -3,12 +3,12 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -50,6 +50,10 @@ struct Shared {
     handshakes: Mutex<Vec<Handshake>>,
     /// Whether connections end without a word.
     cuts: AtomicBool,
+    /// Connections that were taken, whatever became of them.
+    taken: AtomicUsize,
+    /// Whether handshakes wait.
+    holds: watch::Sender<bool>,
 }
 
 impl<'a> Shows<'a> {
@@ -84,7 +88,13 @@ impl Front {
         socket.set_nonblocking(true).expect("it can wait elsewhere");
         let address = socket.local_addr().expect("it is bound");
         let config = Mutex::new(shows.config());
-        let shared = Arc::new(Shared { config, handshakes: Mutex::default(), cuts: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            config,
+            handshakes: Mutex::default(),
+            cuts: AtomicBool::new(false),
+            taken: AtomicUsize::new(0),
+            holds: watch::Sender::new(false),
+        });
         let (end, ended) = oneshot::channel();
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -116,6 +126,16 @@ impl Front {
         *lock(&self.shared.config) = shows.config();
     }
 
+    /// Handshakes are not answered from now on, or are again, in the way in which they would have been.
+    pub(super) fn hold(&self, holds: bool) {
+        self.shared.holds.send_replace(holds);
+    }
+
+    /// Waits until so many connections have been taken in all.
+    pub(super) fn wait_for_taken(&self, count: usize) {
+        eventually(PATIENCE, "another connection", || self.shared.taken.load(Ordering::SeqCst) >= count);
+    }
+
     /// Connections end without a word from now on.
     pub(super) fn cut(&self) {
         self.shared.cuts.store(true, Ordering::SeqCst);
@@ -132,6 +152,10 @@ impl Front {
 
 async fn pass(client: TcpStream, endpoint: SocketAddr, shared: Arc<Shared>) {
     let config = Arc::clone(&*lock(&shared.config));
+    shared.taken.fetch_add(1, Ordering::SeqCst);
+    if shared.holds.subscribe().wait_for(|holds| !holds).await.is_err() {
+        return;
+    }
     let Ok(client) = TlsAcceptor::from(config).accept(client).await else { return };
     let session = client.get_ref().1;
     lock(&shared.handshakes).push(Handshake {

@@ -61,14 +61,14 @@ impl Connection {
     }
 
     async fn start(worker: &Worker, endpoint: &LocalEndpoint, dialed: Dialed) -> Result<Self, NotOpened> {
-        let Dialed { stream, terms } = dialed;
-        let lifetime = RefCell::new(Box::new(Lifetime::begin(worker, endpoint, terms)));
+        let Dialed { stream, terms, shaken } = dialed;
+        let lifetime = RefCell::new(Box::new(Lifetime::begin(worker, endpoint, terms, shaken)));
         let is_secure = stream.is_secure();
         let io = EndpointIo::shared(stream, &worker.read_budget);
         let (wire, newest) = (io.wire(), NewestLent::default());
         let refused = |lifetime: &RefCell<Box<Lifetime>>, wire: &Wire| {
             let refusal = wire.refusal();
-            let error = refusal.map_or(RequestError::Connect, |failure| lifetime.borrow().refused(&failure));
+            let error = refusal.map_or(RequestError::Connect, |failure| lifetime.borrow_mut().refused(&failure));
             NotOpened::Endpoint(error)
         };
         let begun = builder(&endpoint.pool.rules(), &newest).handshake(TokioIo::new(io)).await;
@@ -106,7 +106,10 @@ impl Connection {
         })
         .await;
         match said {
-            Some(()) => Ok(connection),
+            Some(()) => {
+                connection.lifetime.borrow_mut().proved();
+                Ok(connection)
+            }
             None => Err(refused(&connection.lifetime, &connection.wire)),
         }
     }
