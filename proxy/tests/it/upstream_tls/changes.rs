@@ -168,7 +168,9 @@ fn nothing_is_sent_over_a_connection_that_was_begun_under_other_terms() {
             }
         });
         assert_eq!(handshakes(&serin, "unknown_issuer"), 0.0, "{protocol}");
-        // The connection of the old terms carried nothing.
+        // The connection of the old terms carried nothing: each request that waited for it got another one, or a place on that.
+        let least = if protocol == "http1" { 3 } else { 2 };
+        assert!(front.handshakes().len() >= least, "{protocol}: {:?}", front.handshakes());
         let removed = serin.metric_of("serin_endpoint_connections_closed_total", "\"removed\"");
         assert_eq!(removed, 1.0, "{protocol}");
     }
