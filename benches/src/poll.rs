@@ -118,6 +118,12 @@ impl<T> Places<T> {
         value
     }
 
+    /// How many are taken.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
     /// The places of those that `is` says.
     pub fn which(&self, is: impl Fn(&T) -> bool) -> Vec<usize> {
         let places = self.places.iter().enumerate();

@@ -70,9 +70,17 @@ impl Running {
         }
     }
 
+    /// What it has printed so far.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn printed(&self) -> io::Result<String> {
+        fs::read_to_string(&self.output)
+    }
+
     #[must_use]
     pub fn has_printed(&self, text: &str) -> bool {
-        fs::read_to_string(&self.output).is_ok_and(|output| output.contains(text))
+        self.printed().is_ok_and(|output| output.contains(text))
     }
 
     /// The end of what the process wrote, for an error message.

@@ -86,18 +86,19 @@ pub struct Tls(Arc<ClientConfig>);
 impl Tls {
     /// The first that a client says, in a record.
     pub(crate) fn hello(&self) -> io::Result<Vec<u8>> {
-        let host = ServerName::try_from(HOST).map_err(io::Error::other)?;
-        let mut connection = ClientConnection::new(Arc::clone(&self.0), host).map_err(io::Error::other)?;
         let mut hello = Vec::new();
-        connection.write_tls(&mut hello)?;
+        self.connection()?.write_tls(&mut hello)?;
         Ok(hello)
     }
 
     /// A connection that begins its handshake with the first read or write.
     pub(crate) fn over(&self, stream: TcpStream) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        Ok(StreamOwned::new(self.connection()?, stream))
+    }
+
+    fn connection(&self) -> io::Result<ClientConnection> {
         let host = ServerName::try_from(HOST).map_err(io::Error::other)?;
-        let connection = ClientConnection::new(Arc::clone(&self.0), host).map_err(io::Error::other)?;
-        Ok(StreamOwned::new(connection, stream))
+        ClientConnection::new(Arc::clone(&self.0), host).map_err(io::Error::other)
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::net::{SocketFlags, sockopt};
 
 use crate::load::connection::connect_from;
 use crate::load::wire::Wire;
-use crate::poll::{Moved, Poller};
+use crate::poll::{Moved, Places, Poller};
 use crate::tls::Tls;
 
 /// Where it comes in.
@@ -28,7 +28,7 @@ pub(super) enum Door {
 }
 
 /// What each of its connections does.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Habit {
     pub(super) door: Door,
     /// So many are open at a time.
@@ -100,8 +100,7 @@ struct Crowd<'h> {
     habit: &'h Habit,
     target: SocketAddrV4,
     tls: Option<&'h Tls>,
-    members: Vec<Option<Member>>,
-    empty: Vec<usize>,
+    members: Places<Member>,
     /// When which connection has its next burst, the earliest first.
     turns: VecDeque<(Instant, usize, u64)>,
     next_open: Instant,
@@ -118,8 +117,7 @@ impl<'h> Crowd<'h> {
             habit,
             target,
             tls: (habit.door == Door::Tls).then_some(tls),
-            members: (0..habit.connections).map(|_| None).collect(),
-            empty: (0..habit.connections).collect(),
+            members: Places::default(),
             turns: VecDeque::new(),
             next_open: Instant::now(),
             did: Did::default(),
@@ -132,9 +130,7 @@ impl<'h> Crowd<'h> {
         let now = Instant::now();
         // A crowd that was full does not come with all at once that it could have opened meanwhile.
         self.next_open = self.next_open.max(now - MOST_PAUSE);
-        while self.next_open <= now
-            && let Some(place) = self.empty.pop()
-        {
+        while self.next_open <= now && self.has_room() {
             self.next_open += Duration::from_secs_f64(1.0 / self.habit.opens_per_s);
             let stream = connect_from(SOURCES, self.target, SocketFlags::NONBLOCK)?;
             stream.set_nodelay(true)?;
@@ -143,10 +139,12 @@ impl<'h> Crowd<'h> {
                 sockopt::set_socket_recv_buffer_size(&stream, 4 << 10)?;
             }
             let wire = Wire::over(stream, self.tls)?;
-            poller.add(&wire, place as u64)?;
             self.did.opened += 1;
             let number = self.did.opened;
-            self.members[place] = Some(Member { wire, number, bursts: 0, unsent: self.habit.opening.clone() });
+            let place = self.members.insert(Member { wire, number, bursts: 0, unsent: self.habit.opening.clone() });
+            if let Some(member) = self.members.find(place) {
+                poller.add(&member.wire, place as u64)?;
+            }
             if self.habit.burst.is_some() {
                 self.turns.push_back((now + self.habit.every, place, number));
             }
@@ -159,7 +157,7 @@ impl<'h> Crowd<'h> {
         let now = Instant::now();
         while let Some(&(due, place, number)) = self.turns.front().filter(|(due, ..)| *due <= now) {
             self.turns.pop_front();
-            let member = self.members[place].as_mut().filter(|member| member.number == number);
+            let member = self.members.find(place).filter(|member| member.number == number);
             if let (Some(member), Some(burst)) = (member, self.habit.burst) {
                 if member.unsent.is_empty() {
                     member.unsent = burst(member.bursts);
@@ -172,8 +170,12 @@ impl<'h> Crowd<'h> {
         }
     }
 
+    fn has_room(&self) -> bool {
+        self.members.count() < self.habit.connections
+    }
+
     fn pause(&self) -> Duration {
-        let open = (!self.empty.is_empty()).then_some(self.next_open);
+        let open = self.has_room().then_some(self.next_open);
         let next = open.into_iter().chain(self.turns.front().map(|(due, ..)| *due)).min();
         next.map_or(MOST_PAUSE, |next| next.saturating_duration_since(Instant::now()).min(MOST_PAUSE))
     }
@@ -181,7 +183,7 @@ impl<'h> Crowd<'h> {
     /// Reads, which also makes a handshake go on, and sends.
     fn proceed(&mut self, place: usize) {
         while self.habit.reads
-            && let Some(member) = self.members.get_mut(place).and_then(Option::as_mut)
+            && let Some(member) = self.members.find(place)
         {
             match Moved::from(member.wire.read(&mut self.scratch)) {
                 Moved::Bytes(_) if self.habit.leaves => self.leave(place),
@@ -194,7 +196,7 @@ impl<'h> Crowd<'h> {
     }
 
     fn send(&mut self, place: usize) {
-        while let Some(member) = self.members.get_mut(place).and_then(Option::as_mut)
+        while let Some(member) = self.members.find(place)
             && !member.unsent.is_empty()
         {
             match Moved::from(member.wire.write(&member.unsent)) {
@@ -214,8 +216,7 @@ impl<'h> Crowd<'h> {
     }
 
     fn leave(&mut self, place: usize) {
-        self.members[place] = None;
-        self.empty.push(place);
+        self.members.remove(place);
     }
 }
 

@@ -54,14 +54,13 @@ impl Attack {
     }
 
     pub(super) fn habit(self, hello: &[u8]) -> Habit {
-        let clear = Habit { door: Door::Clear, ..Habit::default() };
         let http2 = |opening: &[u8], burst: fn(u32) -> Vec<u8>| Habit {
             connections: 8,
             opens_per_s: 100.0,
             opening: [PREFACE, opening].concat(),
             burst: Some(burst),
             every: Duration::from_millis(2),
-            ..clear.clone()
+            ..Habit::default()
         };
         match self {
             Self::SlowHeads => Habit {
@@ -70,7 +69,7 @@ impl Attack {
                 burst: Some(|_| b"x-more: of it\r\n".to_vec()),
                 every: Duration::from_secs(1),
                 reads: true,
-                ..clear
+                ..Habit::default()
             },
             Self::SlowBodies => Habit {
                 connections: 1_000,
@@ -78,17 +77,17 @@ impl Attack {
                 burst: Some(|_| b"x".to_vec()),
                 every: Duration::from_secs(1),
                 reads: true,
-                ..clear
+                ..Habit::default()
             },
             Self::SlowReaders => Habit {
                 connections: 200,
                 opens_per_s: CALM,
                 // The kernel takes the first answer whole: on loopback the sender's buffer has room for it.
                 opening: b"GET /1m HTTP/1.1\r\nHost: bench.test\r\n\r\n".repeat(3),
-                ..clear
+                ..Habit::default()
             },
             Self::WindowZero => {
-                Habit { connections: 50, opens_per_s: CALM, opening: window_zero(), reads: true, ..clear }
+                Habit { connections: 50, opens_per_s: CALM, opening: window_zero(), reads: true, ..Habit::default() }
             }
             Self::StalledHandshakes => Habit {
                 door: Door::Secure,
@@ -121,7 +120,7 @@ impl Attack {
                 opening: header_bomb(),
                 reads: true,
                 leaves: true,
-                ..clear
+                ..Habit::default()
             },
             Self::HpackBombs => Habit {
                 every: Duration::from_millis(10),

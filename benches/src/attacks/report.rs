@@ -1,6 +1,5 @@
 //! The report: a Markdown page with what the users noticed, and what Serin made of the attackers.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -85,10 +84,8 @@ fn noticed(attack: Attack, measured: &Measured) -> String {
 }
 
 fn counted(attack: Attack, measured: &Measured) -> String {
-    let mut counters = String::new();
-    for (name, count) in measured.counters.iter().filter(|(name, _)| tells(name)) {
-        let _ = write!(counters, "{}`{name}` {count}", if counters.is_empty() { "" } else { ", " });
-    }
+    let told = measured.counters.iter().filter(|(name, _)| tells(name));
+    let counters: Vec<String> = told.map(|(name, count)| format!("`{name}` {count}")).collect();
     let did = measured.did;
     let sent = mib(did.sent >> 10);
     format!(
@@ -97,7 +94,7 @@ fn counted(attack: Attack, measured: &Measured) -> String {
         attack.what(),
         did.opened,
         did.ended,
-        cell(&counters)
+        cell(&counters.join(", "))
     )
 }
 

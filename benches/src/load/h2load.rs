@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddrV4;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -84,23 +84,14 @@ impl Plan<'_> {
         let scheme = if self.is_tls { "https" } else { "http" };
         command.arg(format!("{scheme}://{}{}", tls::HOST, self.path)).current_dir(self.folder);
         let running = Running::start(command, self.core, self.folder, "h2load")?;
-        Ok(Program {
-            running,
-            output: self.folder.join("h2load.out"),
-            began: Instant::now(),
-            patience: self.patience(),
-        })
-    }
-
-    /// A window's worth of requests takes longer than the window where the machine has become slower since.
-    fn patience(&self) -> Duration {
-        self.window * 10 + Duration::from_secs(10)
+        // A window's worth of requests takes longer than the window where the machine has become slower since.
+        let patience = self.window * 10 + Duration::from_secs(10);
+        Ok(Program { running, began: Instant::now(), patience })
     }
 }
 
 struct Program {
     running: Running,
-    output: PathBuf,
     began: Instant,
     patience: Duration,
 }
@@ -115,7 +106,7 @@ impl Program {
             meanwhile(self.began.elapsed());
             interrupt.sleep(Duration::from_millis(5))?;
         }
-        fs::read_to_string(&self.output)
+        self.running.printed()
     }
 }
 
