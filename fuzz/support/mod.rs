@@ -2,6 +2,7 @@
 //! right.
 //!
 //! Both live in the fuzzer's process, so that it sees which code an input reaches, and end with it.
+#![allow(dead_code, reason = "no target needs all of it")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -15,8 +16,9 @@ use serin_proxy::server::{Server, StartOptions};
 use socket2::{Domain, Socket, Type};
 
 #[path = "../../proxy/tests/it/support/witness/grammar.rs"]
-#[allow(dead_code, reason = "its other users need more of it")]
 pub mod grammar;
+#[path = "../../proxy/tests/it/support/http2.rs"]
+pub mod http2;
 
 use grammar::{Progress, SeenRequest};
 

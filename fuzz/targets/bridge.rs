@@ -11,6 +11,9 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../support/mod.rs"]
 mod support;
 
+use support::http2::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RESET, SETTINGS, field, frame, status,
+};
 use support::{HOUSE, Name, Value};
 
 #[derive(Arbitrary, Debug)]
@@ -72,12 +75,10 @@ fn request(input: &Input, run: &str) -> Vec<u8> {
     pseudo.extend(field(b":path", path.as_deref().unwrap_or(b"/")));
     pseudo.extend(field(b":scheme", &scheme.as_ref().map_or(b"http".to_vec(), Value::bytes)));
     pseudo.extend(field(b":authority", &authority.as_ref().map_or(b"a.example".to_vec(), Value::bytes)));
-    let fields: Vec<u8> = input.fields.iter().flat_map(|(name, value)| field(&name.bytes(), &value.bytes())).collect();
+    let fields = block_of(&input.fields);
     pseudo.extend(field(b"x-run", run.as_bytes()));
     let block = if *comes_last { [fields, pseudo].concat() } else { [pseudo, fields].concat() };
-    let trailers: Vec<u8> =
-        input.trailers.iter().flat_map(|(name, value)| field(&name.bytes(), &value.bytes())).collect();
-    let mut bytes = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, &[])].concat();
+    let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     let ends = |is_last: bool| u8::from(is_last) * END_STREAM;
     let is_alone = input.data.is_empty() && input.trailers.is_empty();
     // Frames have at most 16 KiB.
@@ -94,26 +95,25 @@ fn request(input: &Input, run: &str) -> Vec<u8> {
         bytes.extend(frame(DATA, ends(is_last), 1, data));
     }
     if !input.trailers.is_empty() {
-        bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers));
+        bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, 1, &block_of(&input.trailers)));
     }
     bytes
 }
 
-/// The status of the first answer; nothing if there was a reset or the end of the connection.
+fn block_of(fields: &[(Name, Value)]) -> Vec<u8> {
+    fields.iter().flat_map(|(name, value)| field(&name.bytes(), &value.bytes())).collect()
+}
+
+/// The status of the answer; nothing if there was a reset or the end of the connection.
 fn answer(stream: &mut TcpStream) -> Option<u16> {
-    let mut status = None;
     loop {
         let head: [u8; 9] = read(stream)?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         let mut payload = vec![0; length];
         stream.read_exact(&mut payload).ok()?;
         match head[3] {
-            HEADERS if status.is_none_or(|status| status < 200) => {
-                status = Some(self::status(&payload));
-                if status.is_some_and(|status| status >= 200) {
-                    return status;
-                }
-            }
+            // Others are on their way to it.
+            HEADERS if status(&payload) >= 200 => return Some(status(&payload)),
             RESET | GOAWAY => return None,
             _ => {}
         }
@@ -128,48 +128,3 @@ fn read<const N: usize>(stream: &mut TcpStream) -> Option<[u8; N]> {
         Err(_) => None,
     }
 }
-
-/// What the first field of a block says (RFC 7541 §6.1, and §6.2 with its Huffman code where it is not in the table). Only
-/// whether it is 200 matters.
-fn status(block: &[u8]) -> u16 {
-    // A change of the table's size may come before it.
-    match block.iter().find(|byte| **byte & 0xe0 != 0x20) {
-        Some(0x88) => 200,
-        _ => 400,
-    }
-}
-
-fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0];
-    for text in [name, value] {
-        // RFC 7541 §5.1.
-        match text.len() {
-            short @ ..127 => bytes.push(short as u8),
-            long => {
-                bytes.push(127);
-                let mut rest = long - 127;
-                while rest >= 128 {
-                    bytes.push((rest % 128) as u8 | 128);
-                    rest /= 128;
-                }
-                bytes.push(rest as u8);
-            }
-        }
-        bytes.extend_from_slice(text);
-    }
-    bytes
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u32).to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;

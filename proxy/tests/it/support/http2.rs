@@ -363,7 +363,7 @@ pub(crate) fn request<'a>(method: &'a str, path: &'a str) -> [(&'a str, &'a str)
 }
 
 /// The status, which comes first in a head: by its place in the static table, or written out with its digits compressed.
-fn status(block: &[u8]) -> u16 {
+pub(crate) fn status(block: &[u8]) -> u16 {
     // A change of the table's size may come before.
     let block = &block[block.iter().position(|byte| byte & 0xe0 != 0x20).expect("a head is not empty")..];
     if block[0] & 0x80 != 0 {
