@@ -39,6 +39,8 @@ pub(crate) fn probe(args: &[String]) -> Outcome {
             target().join("release/serin")
         }
     };
+    // It is started in a folder of its own, where a relative path would lead elsewhere.
+    let program = std::path::absolute(&program).map_err(|error| format!("{}: {error}", program.display()))?;
     let folder = std::env::temp_dir().join(format!("serin-probe-{}", std::process::id()));
     let probed = fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()));
     let probed = probed.and_then(|()| all(&program, &folder));
@@ -148,17 +150,7 @@ impl Drop for Serin {
 fn testssl(serin: &Serin, folder: &Path) -> Outcome {
     let (_, port) = serin.secure.rsplit_once(':').ok_or("an address without a port")?;
     let mut command = Command::new("testssl");
-    command.current_dir(folder).args([
-        "--quiet",
-        "--color",
-        "0",
-        "--warnings",
-        "off",
-        "--add-ca",
-        "ca.pem",
-        "--csvfile",
-        "found.csv",
-    ]);
+    command.current_dir(folder).args("--quiet --color 0 --warnings off --add-ca ca.pem --csvfile found.csv".split(' '));
     say("testssl.sh takes two minutes");
     // Its exit code counts what it found.
     let _ = run(command.arg(format!("https://localhost:{port}")).stdin(Stdio::null()).stdout(Stdio::null()));
@@ -190,19 +182,7 @@ fn slow(serin: &Serin, folder: &Path) -> Outcome {
         let before = serin.memory();
         let _ = fs::remove_file(folder.join("slow.csv"));
         let mut command = Command::new("slowhttptest");
-        command.current_dir(folder).args([
-            "-c",
-            CONNECTIONS,
-            "-r",
-            "200",
-            "-l",
-            SECONDS,
-            "-p",
-            "3",
-            "-g",
-            "-o",
-            "slow",
-        ]);
+        command.current_dir(folder).args(format!("-c {CONNECTIONS} -r 200 -l {SECONDS} -p 3 -g -o slow").split(' '));
         command.args(arguments.split(' ')).args(["-u", &format!("http://{}{target}", serin.web)]);
         say(&format!("$ {}", crate::shell::line(&command)));
         let mut probing = command.stdout(Stdio::null()).spawn().map_err(|error| error.to_string())?;
