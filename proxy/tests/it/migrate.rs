@@ -2,7 +2,7 @@
 //! files, and instances that come and go. Clients ask all the time, and lose nothing.
 
 mod crowd;
-mod nginx;
+pub(crate) mod nginx;
 mod script;
 
 use std::collections::BTreeSet;

@@ -2,15 +2,14 @@
 //! say it.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serin_proxy::server::ConnectionLimits;
 
 use crate::support::client::request;
 use crate::support::http2::Frames;
-use crate::support::{Client, Origin, PATIENCE, Serin, Then, eventually};
+use crate::support::{Client, Origin, PATIENCE, Running, Serin, Then, eventually, free_address};
 
 /// From 127.0.0.2 on load balancers are, in these tests; 127.0.0.1 is a client of its own.
 const BALANCERS: &str = "proxy_protocol: {from: [127.0.0.2, \"127.0.1.0/24\"]}";
@@ -187,20 +186,6 @@ fn rules_that_change_count_for_new_connections() {
     after.send(version_two([192, 0, 2, 7]));
     assert_eq!(after.get("/").text(), "192.0.2.7 443 http");
     assert_eq!(before.get("/").text(), format!("127.0.0.2 {port} http"));
-}
-
-/// A program that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 #[test]

@@ -62,11 +62,6 @@ impl Fixture {
         Some(Self { _service: service, serin })
     }
 
-    fn address(&self, listener: &str) -> SocketAddr {
-        let listeners = self.serin.server().listeners();
-        listeners.iter().find(|(name, _)| name == listener).expect("it is open").1
-    }
-
     /// What the client of the script says of its visit.
     fn call(&self, script: &str, arguments: &[&str]) -> Value {
         let program = python().expect("it was there before");
@@ -84,8 +79,8 @@ impl Fixture {
 #[test]
 fn grpcio_makes_calls_of_all_kinds() {
     let Some(fixture) = Fixture::start("grpc_echo.py", "protocol: h2c, ") else { return };
-    let plain = fixture.address("plain").to_string();
-    let secure = fixture.address("secure").to_string();
+    let plain = fixture.serin.address_of("plain").to_string();
+    let secure = fixture.serin.address_of("secure").to_string();
     let expected = json!({
         "unary": "hello for ada",
         "first": "1",
@@ -115,8 +110,8 @@ fn websockets_talk_in_both_directions() {
         "ping": true,
         "closed": [4001, "as asked"],
     });
-    let plain = fixture.address("plain").to_string();
-    let secure = fixture.address("secure").to_string();
+    let plain = fixture.serin.address_of("plain").to_string();
+    let secure = fixture.serin.address_of("secure").to_string();
     assert_eq!(fixture.call("websocket_echo.py", &[&plain]), expected);
     assert_eq!(fixture.call("websocket_echo.py", &[&secure, &fixture.authority(), "echo.test"]), expected);
 }

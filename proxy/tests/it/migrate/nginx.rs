@@ -97,7 +97,7 @@ impl Drop for Nginx {
 }
 
 /// Debian keeps it where an ordinary user's path does not look.
-fn program(first: &str) -> Command {
+pub(crate) fn program(first: &str) -> Command {
     let is_there = std::path::Path::new("/usr/sbin/nginx").exists();
     let mut command = Command::new(if is_there { "/usr/sbin/nginx" } else { "nginx" });
     command.args(["-e", "stderr", first]);

@@ -161,6 +161,12 @@ impl Serin {
         self.server.listeners().first().expect("a listener is open").1
     }
 
+    /// The address of a listener.
+    pub(crate) fn address_of(&self, listener: &str) -> SocketAddr {
+        let open = self.server().listeners();
+        open.iter().find(|(name, _)| name == listener).expect("it is open").1
+    }
+
     pub(crate) fn server(&self) -> &Server {
         &self.server
     }
@@ -191,6 +197,21 @@ fn has_other_rules(before: &Snapshot, now: &Snapshot) -> bool {
         || old.changed_releases(new).next().is_some()
         || !old.listeners().eq(new.listeners());
     is_other_object || !Arc::ptr_eq(&before.trusted_proxies, &now.trusted_proxies)
+}
+
+/// A program that ends with the test.
+pub(crate) struct Running(pub(crate) std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// For a program that is told where to listen.
+pub(crate) fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 /// Waits until something holds; fails when it does not in time.

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
 use super::etcd::own_address;
 use super::names::NameServer;
 use super::{PATIENCE, eventually};
+use crate::tls::Authority;
 
 /// An authority.
 pub(crate) struct Pebble {
@@ -122,14 +122,9 @@ impl Drop for Pebble {
 
 /// Its own certificate, by an authority that nobody knows.
 fn certify(address: Ipv4Addr, folder: &TempDir) -> String {
-    let mut params = CertificateParams::new(Vec::new()).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
-    let key = KeyPair::generate().expect("a key");
-    let own = CertificateParams::new(vec![address.to_string()]).expect("an address");
-    let own = own.signed_by(&key, &ca).expect("a certificate");
-    for (name, text) in [("pebble.crt", own.pem()), ("pebble.key", key.serialize_pem())] {
+    let authority = Authority::new("pebble");
+    for (name, text) in authority.sign(&[&address.to_string()]).files("pebble") {
         std::fs::write(folder.path().join(name), text).expect("room");
     }
-    ca.pem()
+    authority.pem()
 }

@@ -3,7 +3,6 @@
 
 mod fleet;
 
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use super::{Authority, Browser};
@@ -31,7 +30,7 @@ impl Orders {
     fn start_with(hosts: &[&str], tls: &str, habits: Habits) -> Option<Self> {
         let (origin, state) = (Origin::named("app"), tempfile::tempdir().expect("a temporary folder"));
         let serin = Serin::start(&rules(&origin, &state, tls));
-        let port = |name: &str| address(&serin, name).port();
+        let port = |name: &str| serin.address_of(name).port();
         let habits = Habits { http_port: port("clear"), tls_port: port("secure"), ..habits };
         let pebble = Pebble::start(hosts, &habits)?;
         Some(Self { serin, origin, pebble, habits, state, tls: tls.to_owned() })
@@ -87,13 +86,8 @@ fn rules(origin: &Origin, state: &tempfile::TempDir, tls: &str) -> String {
     )
 }
 
-fn address(serin: &Serin, listener: &str) -> SocketAddr {
-    let open = serin.server().listeners();
-    open.iter().find(|(name, _)| name == listener).expect("it is open").1
-}
-
 fn is_shown(serin: &Serin, host: &str) -> Option<Vec<u8>> {
-    Browser::new().is_shown(address(serin, "secure"), host).ok().map(|it| it.to_vec())
+    Browser::new().is_shown(serin.address_of("secure"), host).ok().map(|it| it.to_vec())
 }
 
 #[test]
@@ -107,10 +101,10 @@ fn hosts_are_proven_by_requests_and_by_handshakes() {
     hosts.iter().for_each(|host| orders.is_issued(host));
     assert_eq!(orders.is_shown("a.test"), orders.is_shown("www.a.test"));
     assert_ne!(orders.is_shown("a.test"), orders.is_shown("b.test"));
-    let page = Browser::new().get(address(&orders.serin, "secure"), "b.test").expect("an answer");
+    let page = Browser::new().get(orders.serin.address_of("secure"), "b.test").expect("an answer");
     assert_eq!((page.status, &*page.body), (200, "app"));
     // What is not asked for now is a request like any other.
-    let unknown = Client::connect(address(&orders.serin, "clear")).get("/.well-known/acme-challenge/unknown");
+    let unknown = Client::connect(orders.serin.address_of("clear")).get("/.well-known/acme-challenge/unknown");
     assert_eq!(unknown.status, 301);
     assert_eq!((orders.pebble.orders(), orders.pebble.accounts()), (2, 1));
     let standing = orders.standing("b");
@@ -144,7 +138,7 @@ fn an_authority_shows_no_certificate_and_gets_no_further() {
     let Some(orders) = Orders::start_with(&["a.test"], &tls, Habits::default()) else { return };
     orders.want("{a: {hosts: [a.test], acme: {account: test, challenge: tls_alpn_01}}}");
     let known = Browser::showing(&clients.sign(&["somebody"]));
-    let secure = address(&orders.serin, "secure");
+    let secure = orders.serin.address_of("secure");
     eventually(3 * PATIENCE, "a certificate", || known.is_shown(secure, "a.test").is_ok());
     assert_eq!(known.get(secure, "a.test").expect("an answer").status, 200);
     assert!(Browser::new().get(secure, "a.test").is_err());
@@ -188,7 +182,7 @@ fn failures_are_told_and_kept_and_further_apart() {
     );
     // Something else is tried at once: by handshakes, for which the port is another one since then.
     let mut orders = orders;
-    let habits = Habits { tls_port: address(&orders.serin, "secure").port(), ..orders.habits.clone() };
+    let habits = Habits { tls_port: orders.serin.address_of("secure").port(), ..orders.habits.clone() };
     orders.pebble.go_on(&habits);
     orders.want("{a: {hosts: [a.test, b.test], acme: {account: test, challenge: tls_alpn_01}}}");
     orders.is_issued("b.test");

@@ -61,7 +61,20 @@ async fn pass(connector: TlsConnector, client: TcpStream, address: SocketAddr) {
     }
 }
 
-async fn copy(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+/// Passes bytes on until there are no more, and then says that it was all.
+pub(crate) async fn copy(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> std::io::Result<()> {
+    forward(from, to).await?;
+    to.shutdown().await
+}
+
+/// Passes bytes on until there are no more.
+pub(crate) async fn forward(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> std::io::Result<()> {
     let mut buffer = vec![0; 16 << 10];
     loop {
         let count = match from.read(&mut buffer).await {
@@ -69,7 +82,7 @@ async fn copy(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + U
             read => read?,
         };
         if count == 0 {
-            return to.shutdown().await;
+            return Ok(());
         }
         to.write_all(&buffer[..count]).await?;
         to.flush().await?;

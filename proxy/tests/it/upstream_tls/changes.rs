@@ -8,19 +8,11 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use super::front::{Front, Shows};
 use super::{handshakes, problems, rules, serving};
+use crate::listeners::Over;
 use crate::support::control::replace;
 use crate::support::http2_origin::Http2Origin;
 use crate::support::{Origin, PATIENCE, Serin, eventually};
 use crate::tls::{Authority, Pair};
-
-/// Says so when it is dropped.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
-}
 
 fn write(serin: &Serin, name: &str, text: &str) {
     replace(&serin.folder.path().join(name), text);

@@ -1,12 +1,11 @@
 //! Takes TLS from the proxy, and passes on what is in it to an endpoint that speaks in clear text. How that ends is passed on, too.
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::io::{AsyncWriteExt, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -18,7 +17,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{DEFAULT_VERSIONS, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use crate::support::{PATIENCE, eventually};
-use crate::tls::Pair;
+use crate::tls::{Pair, bridge};
 
 /// The other end of TLS.
 pub(super) struct Front {
@@ -166,10 +165,10 @@ async fn pass(client: TcpStream, endpoint: SocketAddr, shared: Arc<Shared>) {
     let Ok(endpoint) = TcpStream::connect(endpoint).await else { return };
     let (mut from_client, mut to_client) = split(client);
     let (mut from_endpoint, mut to_endpoint) = endpoint.into_split();
-    let mut up = pin!(copy(&mut from_client, &mut to_endpoint, false));
+    let mut up = pin!(bridge::copy(&mut from_client, &mut to_endpoint));
     let cuts = || shared.cuts.load(Ordering::SeqCst);
     let mut down = pin!(async {
-        copy(&mut from_endpoint, &mut to_client, true).await?;
+        bridge::forward(&mut from_endpoint, &mut to_client).await?;
         match cuts() {
             true => Ok(()),
             false => to_client.shutdown().await,
@@ -178,25 +177,6 @@ async fn pass(client: TcpStream, endpoint: SocketAddr, shared: Arc<Shared>) {
     tokio::select! {
         _ = &mut down => {}
         _ = &mut up => drop(down.await),
-    }
-}
-
-async fn copy(
-    from: &mut (impl AsyncRead + Unpin),
-    to: &mut (impl AsyncWrite + Unpin),
-    stays_open: bool,
-) -> std::io::Result<()> {
-    let mut buffer = vec![0; 16 << 10];
-    loop {
-        let count = match from.read(&mut buffer).await {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
-            read => read?,
-        };
-        if count == 0 {
-            return if stays_open { Ok(()) } else { to.shutdown().await };
-        }
-        to.write_all(&buffer[..count]).await?;
-        to.flush().await?;
     }
 }
 

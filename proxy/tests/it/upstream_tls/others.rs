@@ -1,33 +1,21 @@
 //! Endpoints that others have written: nginx, which checks a certificate and speaks HTTP/2, and OpenSSL's server.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 
 use super::{handshakes, rules, serving};
-use crate::support::{PATIENCE, eventually};
+use crate::migrate::nginx;
+use crate::support::{PATIENCE, Running, eventually, free_address};
 use crate::tls::Authority;
 
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
-}
-
 /// Starts a program that listens. Nothing where it is not installed, unless it has to be.
-fn start(mut command: Command, address: SocketAddr) -> Option<Process> {
+fn start(mut command: Command, address: SocketAddr) -> Option<Running> {
     let Ok(child) = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn() else {
         assert!(std::env::var_os("SERIN_TEST_PROGRAMS_REQUIRED").is_none(), "{command:?} is not installed");
         eprintln!("SKIPPED: {command:?} is not installed");
         return None;
     };
-    let process = Process(child);
+    let process = Running(child);
     eventually(PATIENCE, "it listens", || TcpStream::connect(address).is_ok());
     Some(process)
 }
@@ -41,7 +29,7 @@ fn nginx_checks_who_comes_and_speaks_both_protocols() {
     for (name, text) in [("a.crt", &pair.certificate), ("a.key", &pair.key), ("ca.pem", &ours.pem())] {
         std::fs::write(at(name), text).expect("room");
     }
-    let (address, shown) = (free_port(), folder.path().display());
+    let (address, shown) = (free_address(), folder.path().display());
     let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {shown}/{name};\n"))
         .concat();
@@ -51,9 +39,8 @@ fn nginx_checks_who_comes_and_speaks_both_protocols() {
          ssl_client_certificate {shown}/ca.pem;\nssl_verify_client on;\nlocation / {{ return 200 \"$server_protocol $ssl_client_verify $scheme $ssl_server_name\"; }}\n}}\n}}\n"
     );
     std::fs::write(at("nginx.conf"), text).expect("room");
-    let is_there = std::path::Path::new("/usr/sbin/nginx").exists();
-    let mut command = Command::new(if is_there { "/usr/sbin/nginx" } else { "nginx" });
-    command.args(["-e", "stderr", "-c"]).arg(at("nginx.conf"));
+    let mut command = nginx::program("-c");
+    command.arg(at("nginx.conf"));
     let Some(_nginx) = start(command, address) else { return };
     let files = [("ca.pem", &*authority.pem()), ("own.crt", &own.certificate), ("own.key", &own.key)];
     for (protocol, wanted) in [("http1", "HTTP/1.1"), ("h2", "HTTP/2.0")] {
@@ -78,7 +65,7 @@ fn openssl_is_spoken_to_in_the_version_that_it_has() {
         std::fs::write(at(&name), text).expect("room");
     }
     for (version, result) in [("-tls1_3", "completed"), ("-tls1_2", "completed"), ("-tls1_1", "refused_by_endpoint")] {
-        let address = free_port();
+        let address = free_address();
         let mut command = Command::new("openssl");
         command.args(["s_server", "-quiet", "-www", "-accept", &address.to_string(), version]);
         command.arg("-cert").arg(at("a.crt")).arg("-key").arg(at("a.key"));

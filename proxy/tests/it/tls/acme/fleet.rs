@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{address, is_shown};
+use super::is_shown;
 use crate::support::control::Program;
 use crate::support::etcd::Etcd;
 use crate::support::link::{Link, Weather};
@@ -36,7 +36,7 @@ fn one_orders_for_all_and_all_answer() {
     let other = Serin::start(&rules(&etcd));
     eventually(PATIENCE, "both are there", || leader.metric("serin_etcd_instances") == 2.0);
     // The authority comes to the one that does not order.
-    let port = |name: &str| address(&other, name).port();
+    let port = |name: &str| other.address_of(name).port();
     let habits = Habits { http_port: port("clear"), tls_port: port("secure"), ..Habits::default() };
     let Some(pebble) = Pebble::start(&["a.test", "b.test"], &habits) else { return };
     let by_handshake = "{hosts: [b.test], acme: {account: test, challenge: tls_alpn_01}}";
@@ -75,7 +75,7 @@ fn an_order_whose_instance_is_killed_is_carried_out_by_another() {
     eventually(PATIENCE, "it leads", || leader.metric("serin_etcd_leader") == 1);
     let other = Serin::start(&rules(&etcd));
     eventually(PATIENCE, "both are there", || leader.metric("serin_etcd_instances") == 2);
-    let link = Link::to(&address(&other, "clear").to_string());
+    let link = Link::to(&other.address_of("clear").to_string());
     link.set(Weather::Silent);
     let habits = Habits { http_port: link.address().port(), ..Habits::default() };
     let Some(pebble) = Pebble::start(&["a.test"], &habits) else { return };
