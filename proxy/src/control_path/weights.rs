@@ -51,8 +51,7 @@ pub(super) fn publish(upstream: &Upstream, now_us: u64) {
 
 /// The same for the upstream of an endpoint, if the snapshot still has it.
 pub fn publish_for(snapshot: &Snapshot, endpoint: &Endpoint) {
-    let id = snapshot.table.upstream_id(endpoint.upstream().as_str());
-    let Some((id, upstream)) = id.and_then(|id| Some((id, snapshot.upstream(id)?))) else { return };
+    let Some((id, upstream)) = snapshot.upstream_of(endpoint) else { return };
     // A ramp goes on with the next tick, though nobody asks for anything.
     snapshot.activity.mark(id.index());
     publish(upstream, moment::now_us());

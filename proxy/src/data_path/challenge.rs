@@ -3,16 +3,13 @@
 //! Answered is only what is known at this moment to be asked; anything else is a request or a handshake like all others. A
 //! handshake of this kind lets nobody in: it is over when it is completed.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, Response, header};
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::StartHandshake;
 use tokio_rustls::rustls::ServerConfig;
 
-use super::http::ConnectionState;
 use super::response::ResponseBody;
 use crate::snapshot::{CHALLENGE_PATH, CHALLENGE_PROTOCOL};
 use crate::worker::Worker;
@@ -37,20 +34,4 @@ pub(super) fn handshake(worker: &Worker, hello: &StartHandshake<TcpStream>) -> O
     let is_challenge = hello.alpn()?.eq([CHALLENGE_PROTOCOL]);
     let host = hello.server_name().filter(|_| is_challenge)?.to_ascii_lowercase();
     worker.answers.load().handshakes.get(&*host).cloned()
-}
-
-/// Shakes hands, and that is all.
-pub(super) async fn shake(
-    worker: &Rc<Worker>,
-    state: &Rc<ConnectionState>,
-    hello: StartHandshake<TcpStream>,
-    config: Arc<ServerConfig>,
-) -> std::io::Result<()> {
-    let turn = worker.handshakes.turn().await;
-    let shaking = hello.into_stream(config);
-    // As for all others: those who are served already have their turn first.
-    tokio::task::yield_now().await;
-    drop(turn);
-    worker.handshakes.answered(state, worker.clock.now_ms());
-    shaking.await?.shutdown().await
 }

@@ -121,6 +121,12 @@ impl Snapshot {
         self.upstreams.get(id.index())?.as_ref()
     }
 
+    /// The upstream of an endpoint, if it is still among these.
+    pub fn upstream_of(&self, endpoint: &Endpoint) -> Option<(UpstreamId, &Arc<Upstream>)> {
+        let id = self.table.upstream_id(endpoint.upstream().as_str())?;
+        Some((id, self.upstream(id)?))
+    }
+
     /// The same rules with other names for the open addresses, and what is in force there.
     pub fn with_listeners(&self, listeners: Arc<[(SocketAddr, Name)]>, tls: Arc<Tls>) -> Self {
         Self { listeners, tls, ..self.clone() }

@@ -130,9 +130,7 @@ async fn check_again_and_again(
 /// How connections to an endpoint are secured now. One that is not among the rules any more is about to be left alone.
 fn transport(snapshots: &SnapshotCell, endpoint: &Endpoint) -> Transport {
     let snapshot = snapshots.load();
-    let id = snapshot.table.upstream_id(endpoint.upstream().as_str());
-    let upstream = id.and_then(|id| snapshot.upstream(id));
-    upstream.map_or(Transport::Closed, |upstream| upstream.transport.clone())
+    snapshot.upstream_of(endpoint).map_or(Transport::Closed, |(_, upstream)| upstream.transport.clone())
 }
 
 /// Takes a result, and lets the weights in force follow if it changes anything.

@@ -10,7 +10,6 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use routing_rules::rules::{HealthCheck, HttpProbe, Probe, Protocol};
 use routing_rules::spec::Span;
-use tokio::net::TcpStream;
 
 use super::grpc;
 use crate::connect::{self, EndpointStream};
@@ -31,42 +30,32 @@ pub(super) async fn probe(rules: &HealthCheck, transport: &Transport, address: S
 }
 
 async fn ask(rules: &HealthCheck, transport: &Transport, address: SocketAddr) -> Outcome {
-    if matches!(transport, Transport::Closed) {
-        return Outcome::NotAsked("what TLS with the endpoint takes cannot be used".to_owned());
-    }
+    let tls = match transport {
+        Transport::Clear => None,
+        Transport::Tls(tls) => Some(tls),
+        Transport::Closed => {
+            return Outcome::NotAsked("what TLS with the endpoint takes cannot be used".to_owned());
+        }
+    };
     let stream = loop {
         let socket = match connect::tcp(address, rules.timeout).await {
             Ok(stream) => stream,
             Err(error) if connect::is_our_own(&error) => return Outcome::NotAsked(error.to_string()),
             Err(error) => return Outcome::Failed(format!("cannot connect: {}", connect::in_words(&error))),
         };
-        match secured(socket, transport, address).await {
-            Ok(Some(stream)) => break stream,
+        let Some(tls) = tls else { break EndpointStream::Plain(socket) };
+        // As requests do it.
+        match connect::secure(socket, tls, address).await {
+            Ok(Some((stream, _))) => break stream,
             // A session was gone on with that is not good any more, and has been forgotten.
             Ok(None) => {}
-            Err(reason) => return Outcome::Failed(format!("no TLS: {reason}")),
+            Err(failure) => return Outcome::Failed(format!("no TLS: {}", failure.reason)),
         }
     };
     match &rules.probe {
         Probe::Tcp => Outcome::Passed("connected".to_owned()),
         Probe::Http(http) => outcome(get(stream, http, rules.protocol, address).await),
         Probe::Grpc(service) => outcome(grpc::check(stream, service, address).await),
-    }
-}
-
-/// As requests do it.
-async fn secured(
-    socket: TcpStream,
-    transport: &Transport,
-    address: SocketAddr,
-) -> Result<Option<EndpointStream>, String> {
-    match transport {
-        Transport::Clear => Ok(Some(EndpointStream::Plain(socket))),
-        Transport::Tls(tls) => {
-            let shaken = connect::secure(socket, tls, address).await;
-            shaken.map(|shaken| shaken.map(|(stream, _)| stream)).map_err(|failure| failure.reason)
-        }
-        Transport::Closed => Err("what it takes cannot be used".to_owned()),
     }
 }
 

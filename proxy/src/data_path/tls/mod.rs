@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::rustls::server::{Accepted, Acceptor};
 use tokio_rustls::rustls::{Error, HandshakeKind, ServerConfig};
 use tokio_rustls::server::TlsStream;
-use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
+use tokio_rustls::{Accept, LazyConfigAcceptor, StartHandshake};
 
 use super::challenge;
 use super::deadline::Registered;
@@ -170,8 +170,11 @@ fn answer_challenge(
     tokio::task::spawn_local(async move {
         // It has its place, and can be told to go, until it is over.
         let _held = (registered, under_way);
-        let shaken = unless_ordered(&state, challenge::shake(&worker, &state, hello, config)).await;
-        worker.counters.handshake(match shaken {
+        let shaken = async {
+            let shaking = sign(&worker, &state, hello, config).await?;
+            unless_ordered(&state, async { shaking.await?.shutdown().await }).await
+        };
+        worker.counters.handshake(match shaken.await {
             Ok(Ok(())) => HandshakeEnd::Challenge,
             Ok(Err(error)) => HandshakeEnd::of(&error),
             Err(end) => end,
@@ -194,8 +197,7 @@ pub(crate) fn go_on(
         match shaken {
             Ok((stream, secured)) => {
                 drop(under_way);
-                let kind = stream.get_ref().1.handshake_kind();
-                let is_resumed = kind.is_some_and(|kind| matches!(kind, HandshakeKind::Resumed));
+                let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
                 worker.counters.handshake(if is_resumed { HandshakeEnd::Resumed } else { HandshakeEnd::Completed });
                 serve(&worker, stream, secured, state, registered, place);
             }
@@ -254,13 +256,7 @@ async fn shake_hands(
         return Err(Failed { end: HandshakeEnd::NoCertificate, socket: told.is_ok().then_some(hello.io) });
     };
     let Chosen { config, secured } = chosen;
-    let turn = unless_ordered(state, worker.handshakes.turn()).await?;
-    // This is where signing takes place.
-    let shaking = hello.into_stream(config).into_fallible();
-    // Those who are served already have their turn before the next one who is not.
-    tokio::task::yield_now().await;
-    drop(turn);
-    worker.handshakes.answered(state, worker.clock.now_ms());
+    let shaking = sign(worker, state, hello, config).await?.into_fallible();
     let stream = unless_ordered(state, shaking).await?.map_err(|(error, socket)| {
         let end = HandshakeEnd::of(&error);
         Failed { end, socket: Some(socket).filter(|_| end != HandshakeEnd::Left) }
@@ -268,6 +264,23 @@ async fn shake_hands(
     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let secured = secured.with_client_certificate(shown.map(|certificate| &**certificate));
     Ok((stream, secured))
+}
+
+/// Signs when it is its turn. From then on the client is waited for.
+async fn sign(
+    worker: &Worker,
+    state: &Rc<ConnectionState>,
+    hello: StartHandshake<TcpStream>,
+    config: Arc<ServerConfig>,
+) -> Result<Accept<TcpStream>, HandshakeEnd> {
+    let turn = unless_ordered(state, worker.handshakes.turn()).await?;
+    // This is where signing takes place.
+    let shaking = hello.into_stream(config);
+    // Those who are served already have their turn before the next one who is not.
+    tokio::task::yield_now().await;
+    drop(turn);
+    worker.handshakes.answered(state, worker.clock.now_ms());
+    Ok(shaking)
 }
 
 struct Chosen {

@@ -29,7 +29,6 @@ pub(crate) struct EndpointConnection {
     pub(super) sender: SendRequest<RequestBody>,
     /// What went over it.
     wire: Rc<Wire>,
-    is_secure: bool,
     /// Where the socket arrives after an upgrade.
     pub(crate) handover: Handover,
     /// A connection that is given up ends at once: what is left of a request body must not go on to an endpoint whose
@@ -73,12 +72,11 @@ impl EndpointConnection {
     pub(super) async fn start(worker: &Worker, endpoint: &LocalEndpoint, dialed: Dialed) -> hyper::Result<Self> {
         let Dialed { stream, terms, shaken } = dialed;
         let lifetime = Box::new(Lifetime::begin(worker, endpoint, terms, shaken));
-        let is_secure = stream.is_secure();
         let io = EndpointIo::new(stream, &worker.read_budget);
         let wire = io.wire();
         let (sender, connection) = worker.http1_client.handshake(TokioIo::new(io)).await?;
         let (handover, driver) = tunnel::drive(connection);
-        Ok(Self { sender, wire, is_secure, handover, _driver: driver, lifetime })
+        Ok(Self { sender, wire, handover, _driver: driver, lifetime })
     }
 
     /// Sends a request and waits for the head of its answer. A connection that `was_kept` may have been closed meanwhile.
@@ -93,7 +91,7 @@ impl EndpointConnection {
         let is_repeatable = is_repeatable(&request);
         let may_repeat = was_kept && is_repeatable;
         // The endpoint may still refuse the handshake.
-        self.wire.expect_answer(is_repeatable && (was_kept || self.is_secure));
+        self.wire.expect_answer(is_repeatable && (was_kept || self.lifetime.is_unproved()));
         let received_before = self.wire.received();
         let mut failed = match self.sender.try_send_request(request).await {
             Ok(response) => {
