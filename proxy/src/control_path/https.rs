@@ -37,7 +37,7 @@ pub(super) fn roots_of_text(text: &[u8]) -> Result<RootCertStore, String> {
 }
 
 /// Those that cannot be read are left out; without any of them, no certificate is good, and each call says so.
-fn roots_of_system() -> RootCertStore {
+pub(super) fn roots_of_system() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     roots

@@ -32,8 +32,6 @@ pub(super) struct Held {
 /// What the texts of a certificate say.
 #[derive(PartialEq)]
 struct Contents {
-    /// It is ordered, and nobody has it yet.
-    is_awaited: bool,
     chain: Content,
     key: Content,
     ocsp: Option<Content>,
@@ -134,7 +132,6 @@ pub(super) fn hold(
         Origin::Ordered(_) => files.issued(rules.name()),
     };
     let contents = Contents {
-        is_awaited: rules.order().is_some() && chain.is_err(),
         chain,
         key,
         ocsp,
@@ -160,7 +157,8 @@ pub(super) fn hold(
         }
         Err(problem) => {
             // That it has not come yet is no mistake in the rules; who orders says how far that is.
-            problems.extend(Some(problem).filter(|_| !contents.is_awaited));
+            let is_awaited = rules.order().is_some() && contents.chain.is_err();
+            problems.extend(Some(problem).filter(|_| !is_awaited));
             kept.cloned()
         }
     };

@@ -19,10 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use routing_rules::rules::{
-    self, ClientCertificates, HostPattern, Kind, Listener, Name, Origin, Pem, RuleSet, UpstreamTls,
-};
+use routing_rules::rules::{self, ClientCertificates, HostPattern, Kind, Listener, Name, Origin, RuleSet, UpstreamTls};
 
+use super::folder_of;
 use super::source::Text;
 use super::tickets::TicketKeys;
 use crate::moment;
@@ -84,8 +83,7 @@ pub type Finding = (Kind, Name, &'static str, String);
 impl Certificates {
     /// None yet. Paths in the rules begin at this folder.
     pub fn beside(main: &Path) -> Self {
-        let folder = main.parent().unwrap_or(Path::new("")).to_owned();
-        Self { folder: Arc::new(folder), ..Self::default() }
+        Self { folder: Arc::new(folder_of(main)), ..Self::default() }
     }
 
     /// The same, which may be ordered, because there is somewhere to keep them.
@@ -380,20 +378,14 @@ fn clients_of(listener: &Listener) -> Option<&ClientCertificates> {
 }
 
 fn field_of(field: Field, rules: &rules::Certificate) -> &'static str {
-    let is_file = |pem: &Pem| pem.file().is_some();
-    let Origin::Written { chain, key, .. } = rules.origin() else {
-        return match field {
-            Field::Clients => rules.client_certificates().map_or("", |client| field_of_clients(client, false)),
-            Field::Chain | Field::Key | Field::Ocsp => "acme",
-        };
-    };
-    match field {
-        Field::Chain if is_file(chain) => "cert_file",
-        Field::Chain => "cert",
-        Field::Key if is_file(key) => "key_file",
-        Field::Key => "key",
-        Field::Ocsp => "ocsp_file",
-        Field::Clients => rules.client_certificates().map_or("", |client| field_of_clients(client, false)),
+    match (field, rules.origin()) {
+        (Field::Clients, _) => rules.client_certificates().map_or("", |client| field_of_clients(client, false)),
+        (_, Origin::Ordered(_)) => "acme",
+        (Field::Chain, Origin::Written { chain, .. }) if chain.file().is_some() => "cert_file",
+        (Field::Chain, Origin::Written { .. }) => "cert",
+        (Field::Key, Origin::Written { key, .. }) if key.file().is_some() => "key_file",
+        (Field::Key, Origin::Written { .. }) => "key",
+        (Field::Ocsp, Origin::Written { .. }) => "ocsp_file",
     }
 }
 

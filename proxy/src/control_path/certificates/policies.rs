@@ -14,6 +14,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::load;
+use crate::control_path::https;
 use crate::control_path::tickets::{TicketKeys, Tickets};
 use crate::snapshot::ClientPolicy;
 
@@ -66,8 +67,7 @@ impl Policies {
         if let Some(known) = self.system.get() {
             return Ok(Arc::clone(known));
         }
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let roots = https::roots_of_system();
         match roots.is_empty() {
             true => Err("the system has no certificates of authorities; `ca_file` names some".to_owned()),
             false => Ok(Arc::clone(self.system.get_or_init(|| Arc::new(roots)))),

@@ -13,4 +13,4 @@ pub use cluster::{Cluster, Connection, Trouble};
 pub use keys::{Keys, Value};
 pub use lease::{Held, LeasedKey};
 pub use mirror::{Heard, Mirror, Pace};
-pub(in crate::control_path) use pause::pause;
+pub(in crate::control_path) use pause::{pause, unit};

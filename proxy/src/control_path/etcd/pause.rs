@@ -10,7 +10,7 @@ pub(in crate::control_path) fn pause(failures: u32, longest: Duration, draw: u64
 }
 
 /// A draw as a number from 0 to 1.
-pub(super) fn unit(draw: u64) -> f64 {
+pub(in crate::control_path) fn unit(draw: u64) -> f64 {
     draw as f64 / u64::MAX as f64
 }
 

@@ -11,6 +11,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcd_client::{Compare, CompareOp};
 use imbl::OrdMap;
 use tokio::sync::watch;
 
@@ -297,6 +298,11 @@ impl Fleet {
             tracing::info!(id = self.id(), "{}", if leads { "leads the fleet" } else { "no longer leads the fleet" });
         }
     }
+}
+
+/// Holds in a transaction for as long as the instance of this id leads.
+pub(super) fn leads(cluster: &Cluster, id: &str) -> Compare {
+    Compare::value(format!("{}{LEADER}", cluster.prefix()), CompareOp::Equal, id)
 }
 
 /// What keys of instances begin with, behind the prefix.

@@ -8,7 +8,7 @@ use super::store::{Answer, MOST_ENTRIES};
 use super::webhooks::{CursorStore, Cursors};
 use super::{Entry, Store, StoreError};
 use crate::control_path::etcd::{Cluster, Trouble};
-use crate::control_path::fleet::LEADER;
+use crate::control_path::fleet::{self, LEADER};
 
 /// Keeps records in etcd.
 pub struct EtcdStore {
@@ -63,7 +63,7 @@ impl EtcdStore {
         // A key that is not there has the revision 0.
         let mut when = vec![Compare::mod_revision(key, CompareOp::Equal, behind)];
         if let Some(id) = &self.leader {
-            when.push(Compare::value(format!("{}{LEADER}", self.cluster.prefix()), CompareOp::Equal, &**id));
+            when.push(fleet::leads(&self.cluster, id));
         }
         let transaction = Txn::new().when(when).and_then(writes);
         match self.cluster.transact(transaction).await.map_err(unreachable)? {

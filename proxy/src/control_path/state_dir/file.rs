@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::RestoreError;
+use crate::control_path::hex;
 
 /// Where a document is in its folder, by generation.
 pub(super) struct Generations {
@@ -128,7 +129,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
 }
 
 fn checksum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
 const FORMAT: u32 = 1;

@@ -54,7 +54,7 @@ impl TicketKeys {
         if rings.fleet.is_kept_up(now) {
             return rings.fleet.seal(terms, session, now);
         }
-        if let Some(renewed) = rings.own.renewed(now)? {
+        if let Some(renewed) = rings.own.renewed(now).ok()? {
             // Two at a time make two rings, of which one is lost, and with it a handful of sessions.
             self.0.rcu(|rings| Rings { fleet: rings.fleet.clone(), own: renewed.clone() });
             return renewed.seal(terms, session, now);

@@ -1,6 +1,7 @@
 //! Keys in the order of their time: one that seals, the one before it, which still opens, and the next, so that everybody has
 //! it before anybody uses it.
 
+use std::io;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
@@ -35,11 +36,14 @@ struct WrittenKey {
 }
 
 impl Ring {
-    /// The keys of later, if they are others than these. Nothing at all if there is no randomness.
-    pub(super) fn renewed(&self, now: u64) -> Option<Option<Self>> {
+    /// The keys of later, if they are others than these.
+    ///
+    /// # Errors
+    /// The operating system gives no randomness.
+    pub(super) fn renewed(&self, now: u64) -> io::Result<Option<Self>> {
         let has_next = self.0.last().is_some_and(|last| now < last.from);
         if has_next && (0..self.0.len()).all(|place| self.lasts(place, now)) {
-            return Some(None);
+            return Ok(None);
         }
         let mut keys = self.lasting(now).0.to_vec();
         keys.drain(..keys.len().saturating_sub(MOST_KEYS / 2));
@@ -49,7 +53,7 @@ impl Ring {
         while let Some(from) = keys.last().map(|last| last.from).filter(|&from| from <= now) {
             keys.push(Key::new((from + PERIOD).max(now + SPREADING))?);
         }
-        Some(Some(Self(keys.into())))
+        Ok(Some(Self(keys.into())))
     }
 
     /// Those that still open what they have sealed.
@@ -120,20 +124,21 @@ impl Ring {
 }
 
 impl Key {
-    fn new(from: u64) -> Option<Arc<Self>> {
-        let [bytes, name] = [crate::random::secret().ok()?, crate::random::secret().ok()?];
-        Self::of(from, *name.first_chunk()?, bytes)
+    fn new(from: u64) -> io::Result<Arc<Self>> {
+        let [bytes, name] = [crate::random::secret()?, crate::random::secret()?];
+        Ok(Self::of(from, *name.first_chunk().expect("32 bytes are more than an id has"), bytes))
     }
 
-    fn of(from: u64, id: [u8; ID_LEN], bytes: [u8; 32]) -> Option<Arc<Self>> {
-        Some(Arc::new(Self { from, id, bytes, key: RandomizedNonceKey::new(&AES_256_GCM, &bytes).ok()? }))
+    fn of(from: u64, id: [u8; ID_LEN], bytes: [u8; 32]) -> Arc<Self> {
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).expect("32 bytes are a key of AES-256");
+        Arc::new(Self { from, id, bytes, key })
     }
 
     fn read(written: &WrittenKey) -> Option<Arc<Self>> {
         let id = BASE64_STANDARD.decode(&written.id).ok()?.try_into().ok()?;
         let bytes = BASE64_STANDARD.decode(&written.key).ok()?.try_into().ok()?;
         // A time beyond all clocks must not reach sums.
-        Self::of(written.from.min(u64::from(u32::MAX) * 1_000), id, bytes)
+        Some(Self::of(written.from.min(u64::from(u32::MAX) * 1_000), id, bytes))
     }
 
     fn aad(&self, terms: &[u8]) -> Aad<Vec<u8>> {

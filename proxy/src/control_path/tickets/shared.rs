@@ -9,7 +9,7 @@ use etcd_client::{Compare, CompareOp, Txn, TxnOp};
 use super::TicketKeys;
 use super::ring::Ring;
 use crate::control_path::etcd::{Cluster, Trouble};
-use crate::control_path::fleet::{Fleet, LEADER};
+use crate::control_path::fleet::{self, Fleet};
 use crate::moment;
 
 /// Takes part in the keys of a fleet. New ones are made as long as they are `wanted`.
@@ -36,7 +36,7 @@ pub async fn share(
         }
         if *leading.borrow_and_update()
             && wanted()
-            && let Some(Some(renewed)) = ring.renewed(now)
+            && let Ok(Some(renewed)) = ring.renewed(now)
         {
             let written = write(&cluster, fleet.id(), &renewed, behind).await;
             if let (Err(trouble), true) = (&written, is_well) {
@@ -54,12 +54,9 @@ pub async fn share(
 
 /// Writes them, unless somebody else has, or leads.
 async fn write(cluster: &Cluster, id: &str, ring: &Ring, behind: i64) -> Result<(), Trouble> {
-    let key = |name: &str| format!("{}{name}", cluster.prefix());
-    let when = [
-        Compare::mod_revision(key(TICKET_KEYS), CompareOp::Equal, behind),
-        Compare::value(key(LEADER), CompareOp::Equal, id),
-    ];
-    let transaction = Txn::new().when(when).and_then([TxnOp::put(key(TICKET_KEYS), ring.text(), None)]);
+    let key = format!("{}{TICKET_KEYS}", cluster.prefix());
+    let when = [Compare::mod_revision(&*key, CompareOp::Equal, behind), fleet::leads(cluster, id)];
+    let transaction = Txn::new().when(when).and_then([TxnOp::put(key, ring.text(), None)]);
     cluster.transact(transaction).await.map(drop)
 }
 

@@ -8,6 +8,7 @@ use routing_rules::rules::Name;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::control_path::hex;
 use crate::control_path::release::{ToldChange, time};
 
 /// A message.
@@ -45,7 +46,5 @@ impl Message {
 /// A name may have a `.`, which separates what is signed; and numbers begin anew with a history that was lost.
 fn id(release: &Name, record: &ReleaseRecord) -> String {
     let what = format!("{release}/{}/{}", record.number, record.last.at_ms);
-    let digest = Sha256::digest(what);
-    let digits = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
-    format!("msg_{}", digits.collect::<String>())
+    format!("msg_{}", hex(&Sha256::digest(what)[..16]))
 }

@@ -18,7 +18,7 @@ use super::bench::{Bench, Closed};
 use super::gathering::{Closable, Gathering};
 use super::{BLOCKS, REPORTS, wire};
 use crate::control_path::etcd::{Cluster, Heard, Keys, Mirror, Pace, Trouble, Value};
-use crate::control_path::fleet::{Fleet, KEPT_ANALYSES, LEADER};
+use crate::control_path::fleet::{self, Fleet, KEPT_ANALYSES};
 use crate::moment;
 use crate::snapshot::SnapshotCell;
 
@@ -188,7 +188,7 @@ impl Term<'_> {
             writes.push(TxnOp::put(format!("{}/{number}", key(BLOCKS)), text, Some(options.clone())));
         }
         let when = [
-            Compare::value(format!("{}{LEADER}", cluster.prefix()), CompareOp::Equal, fleet.id()),
+            fleet::leads(cluster, fleet.id()),
             Compare::mod_revision(key(KEPT_ANALYSES), CompareOp::Equal, closed.behind),
         ];
         let transaction = Txn::new().when(when).and_then(writes);
