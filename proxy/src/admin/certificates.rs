@@ -59,7 +59,7 @@ fn certificates(shared: &Shared) -> CertificatesView {
 /// What metrics tell of orders.
 pub(super) fn facts(shared: &Shared) -> OrderFacts {
     let totals = shared.acme.totals();
-    let standings = shared.acme.standings(shared.snapshots.load().table.rules());
-    let failures = standings.into_iter().map(|(name, standing)| (name.to_string(), standing.failures));
+    let failures = shared.acme.failing(shared.snapshots.load().table.rules());
+    let failures = failures.into_iter().map(|(name, count)| (name.to_string(), count));
     OrderFacts { issued: totals.issued, failed: totals.failed, failures: failures.collect() }
 }

@@ -4,11 +4,11 @@ use std::fmt;
 
 use http::Uri;
 
-use super::certificate::{Pem, file, pem};
+use super::certificate::{Pem, pem};
 use super::{HostPattern, Name};
 use crate::RuleError;
 use crate::error::Problems;
-use crate::spec::{AcmeAccountSpec, AcmeChallengeSpec, CertificateAcmeSpec, ExternalAccountSpec};
+use crate::spec::{AcmeAccountSpec, AcmeChallengeSpec, CertificateAcmeSpec, ExternalAccountSpec, SecretText};
 
 /// An account at an authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,16 +26,7 @@ pub struct ExternalAccount {
     /// What the authority calls the key.
     pub key_id: Box<str>,
     /// The key, in base64url.
-    pub key: ExternalKey,
-}
-
-/// Where a key is.
-#[derive(Clone, PartialEq, Eq)]
-pub enum ExternalKey {
-    /// In a file, relative to the main file's folder.
-    File(Box<str>),
-    /// Here.
-    Text(Box<str>),
+    pub key: Pem,
 }
 
 /// Says nothing of its key.
@@ -129,18 +120,7 @@ impl ExternalAccount {
         if key_id.is_empty() {
             problems.at("key_id").report("is empty");
         }
-        let key = match (key, key_file) {
-            (Some(text), None) => Some(ExternalKey::Text(text.reveal().into())),
-            (None, Some(path)) => problems.at("key_file").ok(file(path)).map(ExternalKey::File),
-            (None, None) => {
-                problems.report("`key_file` or `key` is missing");
-                None
-            }
-            (Some(_), Some(_)) => {
-                problems.at("key").report("`key_file` says it already; one of the two must go");
-                None
-            }
-        };
+        let key = pem(&mut problems, "key", key.as_ref().map(SecretText::reveal), key_file.as_deref());
         Some(Self { key_id: key_id.as_str().into(), key: key? }).filter(|it| !it.key_id.is_empty())
     }
 }

@@ -40,7 +40,7 @@ use crate::RuleError;
 use crate::spec::{RouteSpec, Spec, UpstreamSpec};
 
 pub use crate::spec::InFlight;
-pub use acme::{AcmeAccount, AcmeChallenge, AcmeOrder, ExternalAccount, ExternalKey};
+pub use acme::{AcmeAccount, AcmeChallenge, AcmeOrder, ExternalAccount};
 pub use address::AddressSet;
 pub use balance::{Balance, ConsistentHash, Dwrr, HashKey, Measure};
 pub use breaker::{Breaker, GroupBreaker};

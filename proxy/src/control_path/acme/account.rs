@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use instant_acme::{AccountCredentials, ExternalAccountKey, NewAccount};
-use routing_rules::rules::{AcmeAccount, ExternalAccount, ExternalKey, Pem};
+use routing_rules::rules::{AcmeAccount, ExternalAccount, Pem};
 
 use super::Acme;
 use super::caller::Caller;
@@ -74,8 +74,8 @@ impl Acme {
 
     fn external_key(&self, external: &ExternalAccount) -> Result<ExternalAccountKey, String> {
         let text = match &external.key {
-            ExternalKey::Text(text) => text.to_string(),
-            ExternalKey::File(path) => std::fs::read_to_string(self.folder.join(&**path))
+            Pem::Text(text) => text.to_string(),
+            Pem::File(path) => std::fs::read_to_string(self.folder.join(&**path))
                 .map_err(|error| format!("key_file: {}: {error}", self.folder.join(&**path).display()))?,
         };
         let digits = text.trim().trim_end_matches('=').replace('+', "-").replace('/', "_");

@@ -21,6 +21,7 @@ use super::order::{self, Failed};
 use super::schedule::{self, Life};
 use super::{Acme, LOOK_AGAIN, Wanted, date};
 use crate::control_path::certificates::{Issued, examine};
+use crate::control_path::etcd::unit;
 use crate::snapshot::SnapshotCell;
 use crate::{moment, thread};
 
@@ -108,7 +109,7 @@ impl Acme {
 
     async fn order_once(&self, wanted: &Wanted, caller: &Caller) -> Result<Issued, Failed> {
         let account = self.account(&wanted.account, caller).await?;
-        let (hosts, challenge) = (&wanted.hosts, wanted.order.challenge);
+        let (hosts, challenge) = (&wanted.hosts, wanted.challenge);
         order::order(&account, hosts, challenge, &self.vault, wanted.name().as_str()).await
     }
 
@@ -222,7 +223,8 @@ impl Acme {
 
 fn wanted_now(snapshots: &SnapshotCell, name: &Name) -> Option<Wanted> {
     let snapshot = snapshots.load();
-    Wanted::all(snapshot.table.rules()).find(|wanted| wanted.name() == name)
+    let rules = snapshot.table.rules();
+    Wanted::of(rules, rules.certificate(name.as_str())?)
 }
 
 /// Whether what was ordered and issued is what is wanted now, and good at this moment.
@@ -251,7 +253,7 @@ async fn unless_it_panics<T>(order: impl Future<Output = Result<T, Failed>>) -> 
 
 /// From 0 to 1.
 fn draw() -> f64 {
-    crate::random::seed() as f64 / u64::MAX as f64
+    unit(crate::random::seed())
 }
 
 /// Far longer than an authority takes that is well.

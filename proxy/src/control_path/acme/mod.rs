@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use imbl::OrdMap;
-use routing_rules::rules::{self, AcmeAccount, AcmeChallenge, AcmeOrder, ExternalKey, Name, Pem, RuleSet};
+use routing_rules::rules::{self, AcmeAccount, AcmeChallenge, Name, Pem, RuleSet};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -31,6 +31,7 @@ use super::certificates::Issued;
 use super::etcd::{Cluster, Value};
 use super::fleet::Fleet;
 use super::state_dir::StateDir;
+use super::{folder_of, hex};
 use crate::moment;
 use crate::snapshot::{AnswerCell, SnapshotCell};
 use attempt::Memory;
@@ -66,19 +67,22 @@ struct UnderWay {
 struct Wanted {
     certificate: Arc<rules::Certificate>,
     account: Arc<AcmeAccount>,
-    order: AcmeOrder,
+    challenge: AcmeChallenge,
     hosts: Vec<String>,
 }
 
 impl Wanted {
     /// All that rules want.
     fn all(rules: &RuleSet) -> impl Iterator<Item = Self> {
-        rules.certificates().filter_map(|certificate| {
-            let order = certificate.order()?.clone();
-            let account = Arc::clone(rules.acme_account(&order.account)?);
-            let hosts = certificate.hosts().iter().map(ToString::to_string).collect();
-            Some(Self { certificate: Arc::clone(certificate), account, order, hosts })
-        })
+        rules.certificates().filter_map(|certificate| Self::of(rules, certificate))
+    }
+
+    /// Nothing if it is not ordered.
+    fn of(rules: &RuleSet, certificate: &Arc<rules::Certificate>) -> Option<Self> {
+        let order = certificate.order()?;
+        let account = Arc::clone(rules.acme_account(&order.account)?);
+        let hosts = certificate.hosts().iter().map(ToString::to_string).collect();
+        Some(Self { certificate: Arc::clone(certificate), account, challenge: order.challenge, hosts })
     }
 
     fn name(&self) -> &Name {
@@ -97,19 +101,15 @@ impl Wanted {
     /// What stands for all that is ordered, and where: failures of something else do not count.
     fn what(&self) -> String {
         let (account, mut digest) = (&self.account, Sha256::new());
-        let authorities = account.authorities().map(|pem| match pem {
-            Pem::File(text) | Pem::Text(text) => &**text,
-        });
-        let external = account.external().map(|external| match &external.key {
-            ExternalKey::File(text) | ExternalKey::Text(text) => [&*external.key_id, &**text],
-        });
-        let first = [account.directory(), challenge_word(self.order.challenge)];
+        let authorities = account.authorities().map(written);
+        let external = account.external().map(|external| [&*external.key_id, written(&external.key)]);
+        let first = [account.directory(), challenge_word(self.challenge)];
         let all = first.into_iter().chain(authorities).chain(external.into_iter().flatten());
         for text in all.chain(self.hosts.iter().map(String::as_str)) {
             digest.update((text.len() as u64).to_be_bytes());
             digest.update(text);
         }
-        digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        hex(&digest.finalize()[..16])
     }
 }
 
@@ -117,12 +117,12 @@ impl Acme {
     /// Of one instance that follows no others. Paths in the rules begin beside this file.
     pub fn alone(main: &Path, state_dir: Option<StateDir>) -> Self {
         let vault = state_dir.map(Vault::in_folder).unwrap_or_default();
-        Self { folder: beside(main), vault, ..Self::default() }
+        Self { folder: folder_of(main), vault, ..Self::default() }
     }
 
     /// Of an instance of a fleet. The folder has a copy of what was issued, for a start without etcd.
     pub fn of_fleet(main: &Path, cluster: Cluster, fleet: Arc<Fleet>, copy: Option<StateDir>) -> Self {
-        Self { folder: beside(main), vault: Vault::of_fleet(cluster, fleet, copy), ..Self::default() }
+        Self { folder: folder_of(main), vault: Vault::of_fleet(cluster, fleet, copy), ..Self::default() }
     }
 
     /// What authorities are answered.
@@ -164,7 +164,6 @@ impl Acme {
                     LOOK_AGAIN
                 }
             };
-            let rest = if self.vault.is_unsaved() { rest.min(SAVE_AGAIN) } else { rest };
             tokio::select! {
                 told = swaps.changed() => match told {
                     // There may be very many of both, and nothing here is in a hurry.
@@ -224,7 +223,11 @@ impl Acme {
 
     /// Failures that a clock which was ahead has noted are of now.
     async fn pull(&self, snapshots: &SnapshotCell) {
-        let (now_ms, snapshot) = (moment::unix_ms(), snapshots.load_full());
+        let now_ms = moment::unix_ms();
+        if !self.vault.has_failures_after(now_ms) {
+            return;
+        }
+        let snapshot = snapshots.load_full();
         for wanted in Wanted::all(snapshot.table.rules()).filter(|wanted| !self.is_under_way(wanted.name())) {
             let pulled = self.failures(&wanted).and_then(|failures| schedule::pulled(&failures, now_ms));
             if let Some(pulled) = pulled
@@ -296,6 +299,12 @@ impl Drop for Place {
     }
 }
 
+/// What rules say of it: the text, or where it is.
+fn written(pem: &Pem) -> &str {
+    let (Pem::File(text) | Pem::Text(text)) = pem;
+    text
+}
+
 /// As rules say it.
 fn challenge_word(challenge: AcmeChallenge) -> &'static str {
     match challenge {
@@ -304,21 +313,14 @@ fn challenge_word(challenge: AcmeChallenge) -> &'static str {
     }
 }
 
-fn beside(main: &Path) -> PathBuf {
-    main.parent().unwrap_or(Path::new("")).to_owned()
-}
-
 /// What keys begin with in which orders are kept, behind the prefix.
 pub const KEPT_ORDERS: &str = "state/acme/";
 
 /// Orders under way at once.
 const MOST_ORDERS: usize = 4;
 
-/// Nothing tells when another instance leads, or a clock is set.
+/// Nothing tells when another instance leads, a clock is set, or a disk takes again what it did not.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Many swaps are looked at together.
 const AFTER_SWAP: Duration = Duration::from_millis(200);
-
-/// When a disk that was full is asked again.
-const SAVE_AGAIN: Duration = Duration::from_secs(10);

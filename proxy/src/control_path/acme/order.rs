@@ -15,6 +15,7 @@ use super::answers::is_token;
 use super::kept::Answer;
 use super::vault::Vault;
 use crate::control_path::certificates::Issued;
+use crate::control_path::hex;
 
 /// Why there is no certificate.
 #[derive(Debug)]
@@ -109,7 +110,7 @@ fn answer(kind: AcmeChallenge, host: String, challenge: &ChallengeHandle<'_>) ->
             Ok(Answer::Http01 { token: challenge.token.clone(), text: authorization.as_str().to_owned() })
         }
         AcmeChallenge::TlsAlpn01 => {
-            let digest = authorization.digest().as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+            let digest = hex(authorization.digest().as_ref());
             Ok(Answer::TlsAlpn01 { host, digest })
         }
     }

@@ -44,6 +44,12 @@ impl Acme {
         Wanted::all(rules).map(|wanted| (wanted.name().clone(), self.standing(&wanted, now_ms))).collect()
     }
 
+    /// How often in a row each order has failed that rules want.
+    pub fn failing(&self, rules: &RuleSet) -> Vec<(Name, u32)> {
+        let known = |wanted: &Wanted| self.failures(wanted).map_or(0, |failures| failures.known());
+        Wanted::all(rules).map(|wanted| (wanted.name().clone(), known(&wanted))).collect()
+    }
+
     pub(super) fn standing(&self, wanted: &Wanted, now_ms: u64) -> Standing {
         let failures = self.failures(wanted);
         let due_ms = self.due_ms(wanted, now_ms);
@@ -57,7 +63,7 @@ impl Acme {
         let problem = failures.map(|failures| failures.problem).filter(|problem| !problem.is_empty());
         Standing {
             account: wanted.account.name().to_string(),
-            challenge: challenge_word(wanted.order.challenge),
+            challenge: challenge_word(wanted.challenge),
             state,
             failures: known,
             problem: self.vault.trouble().or(problem),

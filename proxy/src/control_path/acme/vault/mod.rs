@@ -18,7 +18,8 @@ use super::KEPT_ORDERS;
 use super::kept::{Account, Answer, Certificate, Failures, Part, StoredOrders, text};
 use crate::control_path::certificates::Issued;
 use crate::control_path::etcd::{Cluster, Value};
-use crate::control_path::fleet::{Fleet, LEADER};
+use crate::control_path::fleet::{self, Fleet};
+use crate::control_path::hex;
 use crate::control_path::state_dir::{RestoreError, StateDir};
 use crate::snapshot::AnswerCell;
 use state::{InHand, State, put};
@@ -239,7 +240,7 @@ impl Vault {
             TxnOp::put(key, text(answer), Some(PutOptions::new().with_lease(lease)))
         };
         let puts: Vec<TxnOp> = answers.iter().map(put).collect();
-        let written = cluster.transact(Txn::new().when([self.leads(cluster, fleet)]).and_then(puts)).await;
+        let written = cluster.transact(Txn::new().when([fleet::leads(cluster, fleet.id())]).and_then(puts)).await;
         let revision = written.map_err(in_words)?.ok_or(NOT_LEADING)?;
         let keys = answers.iter().map(answer_key);
         self.lock().answers_of.insert(name.to_owned(), keys.collect());
@@ -309,16 +310,16 @@ impl Vault {
         }
     }
 
-    /// Whether something is to be saved yet.
-    pub(super) fn is_unsaved(&self) -> bool {
-        self.lock().is_unsaved
+    /// Whether a failure is noted as one of times to come.
+    pub(super) fn has_failures_after(&self, now_ms: u64) -> bool {
+        self.lock().stored.failures.values().any(|failures| failures.at_ms > now_ms)
     }
 
     /// Writes keys, or takes them away, over what is known of them, while this instance leads.
     async fn write(&self, writes: &[(String, Option<String>)]) -> Result<(), Trouble> {
         let Place::Fleet { cluster, fleet, .. } = &self.place else { return Ok(()) };
         let full = |key: &String| format!("{}{KEPT_ORDERS}{key}", cluster.prefix());
-        let mut when = vec![self.leads(cluster, fleet)];
+        let mut when = vec![fleet::leads(cluster, fleet.id())];
         when.extend(writes.iter().map(|(key, _)| {
             let known = self.lock().revisions.get(key).copied().unwrap_or(0);
             Compare::mod_revision(full(key), CompareOp::Equal, known)
@@ -339,10 +340,6 @@ impl Vault {
             }
         }
         Ok(())
-    }
-
-    fn leads(&self, cluster: &Cluster, fleet: &Fleet) -> Compare {
-        Compare::value(format!("{}{LEADER}", cluster.prefix()), CompareOp::Equal, fleet.id())
     }
 
     fn put_answers_in_force(&self, state: &mut State) {
@@ -387,8 +384,7 @@ fn failures_key(name: &str) -> String {
 
 /// What it is called matters to nobody.
 fn answer_key(answer: &Answer) -> String {
-    let digest = Sha256::digest(text(answer));
-    format!("answers/{}", digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>())
+    format!("answers/{}", hex(&Sha256::digest(text(answer))[..16]))
 }
 
 /// How long an answer is open at most.

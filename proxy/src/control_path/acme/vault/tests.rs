@@ -29,9 +29,9 @@ async fn a_folder_keeps_what_was_issued_and_no_less_when_it_is_damaged() {
     vault.keep_failures("a", failed(3)).await.expect("a folder");
     vault.save().await;
     vault.keep_certificate("a", kept("a.test")).await.expect("a folder");
-    assert!(vault.is_unsaved() && vault.failures("a").is_none());
+    assert!(vault.lock().is_unsaved && vault.failures("a").is_none());
     vault.save().await;
-    assert!(!vault.is_unsaved());
+    assert!(!vault.lock().is_unsaved);
     let again = Vault::in_folder(state_dir.clone());
     assert!(again.in_hand("a").is_some_and(|it| it.covers("a.test") && !it.covers("b.test")));
     assert!(again.account("le").is_some() && again.failures("a").is_none() && again.issued() == vault.issued());
