@@ -9,7 +9,7 @@ use crate::install::{self, FromPypi, Needed};
 use crate::shell::{cargo, line, say};
 
 /// Programs that tests start. `cargo test` alone does without them where it can, and says so.
-const PROGRAMS: [Needed; 11] = [
+const PROGRAMS: [Needed; 12] = [
     ("wrk", "wrk"),
     ("bash", "bash"),
     ("kill", "procps"),
@@ -21,6 +21,7 @@ const PROGRAMS: [Needed; 11] = [
     ("curl", "curl"),
     ("nghttp", "nghttp2-client"),
     ("h2load", "nghttp2-client"),
+    ("varnishtest", "varnish"),
 ];
 
 /// What makes up requests to the admin API from its description; and clients and services of gRPC and WebSocket.

@@ -30,6 +30,7 @@ mod tls;
 mod upgrade;
 mod upstream_http2;
 mod upstream_tls;
+mod varnishtest;
 mod wire_cases;
 
 mod tidy;
