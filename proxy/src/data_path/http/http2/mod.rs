@@ -4,6 +4,7 @@
 //! What the bytes come through is not looked at here: TLS does as well as clear text. A connection is never parked:
 //! its windows and tables are part of what both sides have agreed on.
 
+mod gathered;
 mod handing;
 mod head;
 mod meter;
@@ -84,7 +85,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             Some(Order::Look | Order::Park) | None => {}
         }
         let polled = Pin::new(&mut connection).poll(cx);
+        let is_broken = matches!(wire.poll_end_turn(cx), Poll::Ready(Err(_)));
         match state.excess() {
+            None | Some(Excess::Other) if is_broken => Poll::Ready(Ended::Done),
             // hyper has said so itself.
             None | Some(Excess::Other) => polled.map(|_| Ended::Done),
             Some(_) => Poll::Ready(Ended::Away(ENHANCE_YOUR_CALM)),
