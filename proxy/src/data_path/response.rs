@@ -118,6 +118,9 @@ pub(crate) fn relay(
     let secure = exchange.connection().is_secure();
     let session = |attempt: &mut _| decision.destination.session_cookie(attempt, exchange.worker(), secure);
     rewrite(&mut parts.headers, seen, &decision, exchange.with_attempt(session).flatten());
+    if exchange.speaks_http2() {
+        headers::detach_values(&mut parts.headers);
+    }
     // The version of this connection, whatever the endpoint's was (RFC 9110 §2.5).
     parts.version = Version::HTTP_11;
     // RFC 9110 §7.8 leaves open what follows an answer other than 101 to an upgrade; so nothing does.

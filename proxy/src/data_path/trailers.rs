@@ -22,6 +22,7 @@ impl Trailers {
             Self::OfCall(names) => names.contains(name) || may_be_trailer(name) && headers::passes(name),
         };
         headers::keep(&mut trailers, passes);
+        headers::detach_values(&mut trailers);
         trailers
     }
 }

@@ -28,6 +28,17 @@ pub(crate) const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwa
 pub(crate) const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 pub(crate) const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
+/// Gives each value memory of its own. Values that were read share what their connection read at a time, and the table of a
+/// connection of HTTP/2 keeps the last ones it has sent for as long as it lasts (RFC 7541 §2.3.2).
+pub(crate) fn detach_values(fields: &mut HeaderMap) {
+    for value in fields.values_mut() {
+        if let Ok(mut own) = HeaderValue::from_bytes(value.as_bytes()) {
+            own.set_sensitive(value.is_sensitive());
+            *value = own;
+        }
+    }
+}
+
 /// What is to be done with a request field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {

@@ -256,3 +256,18 @@ fn whatever_claims_to_be_forwarded_needs_trust() {
     check_request(&claims, false, &[]);
     check_request(&claims, true, &[("x-forwarded-user", "admin"), ("x-forwarded-uri", "/")]);
 }
+
+#[test]
+fn values_of_their_own_keep_nothing_that_was_read_with_them() {
+    let read = bytes::Bytes::from(b"a: one\r\nb: two\r\nand more".to_vec());
+    let mut fields = HeaderMap::new();
+    for (name, range) in [("a", 3..6), ("b", 11..14)] {
+        fields.insert(name, HeaderValue::from_maybe_shared(read.slice(range)).expect("visible"));
+    }
+    fields["b"].set_sensitive(true);
+    assert!(!read.is_unique());
+    detach_values(&mut fields);
+    assert!(read.is_unique());
+    assert_eq!(fields, headers(&[("a", "one"), ("b", "two")]));
+    assert!(fields["b"].is_sensitive() && !fields["a"].is_sensitive());
+}

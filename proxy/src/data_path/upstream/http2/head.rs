@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::uri::Scheme;
 
 use crate::connect;
-use crate::data_path::grpc;
+use crate::data_path::{grpc, headers};
 
 /// Rewrites a head.
 ///
@@ -23,6 +23,7 @@ pub(super) fn in_terms_of_http2(head: &mut Parts, scheme: Scheme) -> Result<(), 
         // Its servers refuse who does not say so.
         head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+    headers::detach_values(&mut head.headers);
     connect::name_authority(head, scheme)
 }
 
