@@ -15,8 +15,9 @@ pub(crate) mod pebble;
 pub(crate) mod wire;
 pub(crate) mod witness;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -201,6 +202,20 @@ fn has_other_rules(before: &Snapshot, now: &Snapshot) -> bool {
 
 /// A program that ends with the test.
 pub(crate) struct Running(pub(crate) std::process::Child);
+
+impl Running {
+    /// Starts a program that listens, and waits until it does. Nothing where it is not installed, unless it has to be.
+    pub(crate) fn listening(mut command: Command, address: SocketAddr) -> Option<Self> {
+        let Ok(child) = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn() else {
+            assert!(std::env::var_os("SERIN_TEST_PROGRAMS_REQUIRED").is_none(), "{command:?} is not installed");
+            eprintln!("SKIPPED: {command:?} is not installed");
+            return None;
+        };
+        let process = Self(child);
+        eventually(PATIENCE, "it listens", || TcpStream::connect(address).is_ok());
+        Some(process)
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {

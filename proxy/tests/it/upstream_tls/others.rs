@@ -1,24 +1,11 @@
 //! Endpoints that others have written: nginx, which checks a certificate and speaks HTTP/2, and OpenSSL's server.
 
-use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 
 use super::{handshakes, rules, serving};
 use crate::migrate::nginx;
-use crate::support::{PATIENCE, Running, eventually, free_address};
+use crate::support::{Running, free_address};
 use crate::tls::Authority;
-
-/// Starts a program that listens. Nothing where it is not installed, unless it has to be.
-fn start(mut command: Command, address: SocketAddr) -> Option<Running> {
-    let Ok(child) = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn() else {
-        assert!(std::env::var_os("SERIN_TEST_PROGRAMS_REQUIRED").is_none(), "{command:?} is not installed");
-        eprintln!("SKIPPED: {command:?} is not installed");
-        return None;
-    };
-    let process = Running(child);
-    eventually(PATIENCE, "it listens", || TcpStream::connect(address).is_ok());
-    Some(process)
-}
 
 #[test]
 fn nginx_checks_who_comes_and_speaks_both_protocols() {
@@ -41,7 +28,7 @@ fn nginx_checks_who_comes_and_speaks_both_protocols() {
     std::fs::write(at("nginx.conf"), text).expect("room");
     let mut command = nginx::program("-c");
     command.arg(at("nginx.conf"));
-    let Some(_nginx) = start(command, address) else { return };
+    let Some(_nginx) = Running::listening(command, address) else { return };
     let files = [("ca.pem", &*authority.pem()), ("own.crt", &own.certificate), ("own.key", &own.key)];
     for (protocol, wanted) in [("http1", "HTTP/1.1"), ("h2", "HTTP/2.0")] {
         let tls = "ca_file: ca.pem, server_name: app.internal, cert_file: own.crt, key_file: own.key";
@@ -70,7 +57,7 @@ fn openssl_is_spoken_to_in_the_version_that_it_has() {
         command.args(["s_server", "-quiet", "-www", "-accept", &address.to_string(), version]);
         command.arg("-cert").arg(at("a.crt")).arg("-key").arg(at("a.key"));
         command.args(["-cipher", "DEFAULT@SECLEVEL=0"]).stderr(Stdio::null());
-        let Some(_server) = start(command, address) else { return };
+        let Some(_server) = Running::listening(command, address) else { return };
         let serin = serving(&[("ca.pem", &authority.pem())], &rules(address, "tls: {ca_file: ca.pem}"));
         let status = serin.client().get("/").status;
         assert_eq!(status, if result == "completed" { 200 } else { 502 }, "{version}");
