@@ -256,6 +256,13 @@ const CASES: &[&str] = &[
     upstreams.c.connections.idle_timeout: 3660s is not between 100ms and 1h
     upstreams.c.connections.tcp_keepalive: 2h is not between 1s and 1h
     upstreams.c.connections.tcp_user_timeout: 2h is not between 1s and 1h"#,
+    // endpoints that are told whose a connection is
+    r#"{"upstreams": {"a": {"proxy_protocol": "v2", "tls": {}, "connections": {"warm": 0}}, "b": {"proxy_protocol": "v2", "protocol": "h2c"},
+                      "c": {"proxy_protocol": "v2", "protocol": "h2", "tls": {}, "connections": {"warm": 1}}}}
+    ---
+    upstreams.b.proxy_protocol: a connection of HTTP/2 carries requests of many clients, and this names one of them: `protocol` has to be `http1`
+    upstreams.c.proxy_protocol: a connection of HTTP/2 carries requests of many clients, and this names one of them: `protocol` has to be `http1`
+    upstreams.c.connections.warm: with `proxy_protocol` each connection is a client's, so none can be opened before it comes"#,
     // health checks
     r#"{"upstreams": {"a": {"health": {"path": "/healthz"}}, "b": {"health": {"tcp": true, "interval": "100ms", "timeout": "100ms", "rise": 1, "fall": 100}},
                       "c": {"health": {"path": "/x?deep=1", "host": "shop.test:81", "status": [204, "300-399"], "body": "fine"}},
@@ -501,6 +508,7 @@ const UNREADABLE: &[(&str, &str)] = &[
         "unknown field `keepalive`, expected one of `max_age`, `max_requests`, `max_streams`, `ping`, `idle_timeout`, `warm`, `tcp_keepalive`, `tcp_user_timeout`",
     ),
     (r#""protocol": "http2""#, "unknown variant `http2`, expected one of `http1`, `h2`, `h2c`"),
+    (r#""proxy_protocol": "v1""#, "unknown variant `v1`, expected `v2`"),
     (r#""retry": {"attempts": 2}"#, "unknown field `attempts`, expected `tries` or `budget`"),
     (r#""limits": {"in_flight": 0}"#, "`0` is neither a number from 1 to 1000000 nor `auto`"),
     (r#""limits": {"in_flight": "Auto"}"#, "`Auto` is neither a number from 1 to 1000000 nor `auto`"),
@@ -550,7 +558,7 @@ fn the_name_that_endpoints_must_have_is_never_one_that_an_answer_said() {
 
 #[test]
 fn breakers_retries_and_limits_have_defaults() {
-    let json = r#"{"upstreams": {"u": {}, "w": {"protocol": "h2c"}, "v": {"breaker": false}, "x": {"breaker": {"condition": "RequestThreshold() > 1 ", "open": "2m", "streak": 7}},
+    let json = r#"{"upstreams": {"u": {}, "w": {"protocol": "h2c"}, "v": {"breaker": false, "proxy_protocol": "v2"}, "x": {"breaker": {"condition": "RequestThreshold() > 1 ", "open": "2m", "streak": 7}},
                                  "y": {"group_breaker": {"condition": "RequestThreshold() > 1", "fallback": "u"}, "limits": {"in_flight": 7, "queue": {"length": 3}}}},
                    "routes": {"r": {"upstream": "u", "limits": {"rate_limit": {"rate": " 300 / m "}}}, "s": {"upstream": "u", "limits": {"rate_limit": {"rate": "5/h"}}}}}"#;
     let spec: Spec = serde_json::from_str(json).unwrap();
@@ -565,6 +573,7 @@ fn breakers_retries_and_limits_have_defaults() {
     assert_eq!(upstream("u").limits(), &UpstreamLimits::default());
     assert_eq!(upstream("u").connections(), &Connections::default());
     assert_eq!((upstream("u").protocol(), upstream("w").protocol()), (Protocol::Http1, Protocol::Http2));
+    assert!(upstream("v").announces_clients() && !upstream("u").announces_clients());
     assert!(upstream("u").group_breaker().is_none() && upstream("v").breaker().is_none());
     let breaker = upstream("x").breaker().unwrap();
     assert_eq!(breaker.condition.as_ref().unwrap().to_string(), "RequestThreshold() > 1");

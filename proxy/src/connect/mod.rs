@@ -1,6 +1,7 @@
 //! Dials, which the data path, health probes and webhooks do, shakes hands with endpoints, which the former two do, asks once, which the
-//! latter two do, and says how a silent other end is noticed.
+//! latter two do, says how a silent other end is noticed, and tells endpoints whose a connection is.
 
+mod announce;
 mod exchange;
 mod liveness;
 mod stream;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+pub(crate) use announce::{Ends, PROXY_SIGNATURE, announce};
 pub(crate) use exchange::{exchange, exchange_http2, name_authority, scheme};
 pub(crate) use liveness::Liveness;
 pub(crate) use stream::Stream;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::ordmap::DiffItem;
-use imbl::{HashMap, Vector};
+use imbl::{HashMap, OrdSet, Vector};
 use routing_rules::balance::newcomers_ramp;
 use routing_rules::release::ReleaseContext;
 use routing_rules::request::GeoDatabase;
 use routing_rules::rules::{self, AddressSet, Name, Object, RuleSet};
+use routing_rules::table::UpstreamId;
 use tokio::time::Instant;
 
 use super::certificates::Transports;
@@ -143,7 +144,8 @@ impl Assembler {
     /// The snapshot that follows `before` when the rules become these.
     pub fn next(&mut self, before: &Snapshot, rules: &RuleSet) -> Snapshot {
         let table = before.table.update(rules, &self.context);
-        let (mut upstreams, mut warm) = (before.upstreams.clone(), before.warm.clone());
+        let (mut upstreams, mut warm, mut announcing) =
+            (before.upstreams.clone(), before.warm.clone(), before.announcing.clone());
         let activity = before.activity.with_room(table.upstream_slots());
         while upstreams.len() < table.upstream_slots() {
             upstreams.push_back(None);
@@ -154,16 +156,15 @@ impl Assembler {
             let Some(id) = before.table.upstream_id(name.as_str()) else { continue };
             self.replace(upstreams.get_mut(id.index()), None);
             warm.remove(&id);
+            announcing.remove(&id);
         }
         for rules in changed.iter().filter_map(|name| rules.upstream(name.as_str())) {
             let Some(id) = table.upstream_id(rules.name().as_str()) else { continue };
             let place = upstreams.get_mut(id.index());
             let is_known = place.as_deref().is_some_and(Option::is_some);
             self.replace(place, Some((rules, activity.mark_of(id.index()))));
-            match rules.connections().warm {
-                0 => warm.remove(&id),
-                1.. => warm.insert(id),
-            };
+            put_if(&mut warm, id, rules.connections().warm > 0);
+            put_if(&mut announcing, id, rules.announces_clients());
             // Among the endpoints that are known there may be new ones, whose weights rise.
             if is_known {
                 activity.mark(id.index());
@@ -187,6 +188,7 @@ impl Assembler {
             table,
             upstreams,
             warm,
+            announcing,
             activity,
             listeners: Arc::clone(&before.listeners),
             tls: Arc::clone(&before.tls),
@@ -327,6 +329,14 @@ impl Assembler {
             }
         }
     }
+}
+
+/// Has an upstream among some, or not.
+fn put_if(set: &mut OrdSet<UpstreamId>, id: UpstreamId, belongs: bool) {
+    match belongs {
+        true => set.insert(id),
+        false => set.remove(&id),
+    };
 }
 
 /// What is discovered under these rules: what was, if the same is asked. Another question begins with the endpoints that

@@ -239,6 +239,7 @@ fn put_in_force(server: &Server, geo: Arc<dyn GeoDatabase>) {
         tls: Arc::clone(&now.tls),
         upstreams: now.upstreams.clone(),
         warm: now.warm.clone(),
+        announcing: now.announcing.clone(),
         activity: now.activity.clone(),
         trusted_proxies: Arc::clone(&now.trusted_proxies),
         geo: Some(geo),

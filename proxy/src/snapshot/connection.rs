@@ -26,6 +26,8 @@ pub enum ConnectionEnd {
     Removed,
     /// It became a tunnel, and that ended.
     Tunnel,
+    /// It was one client's, who has gone.
+    Client,
 }
 
 /// What one worker counted.
@@ -55,7 +57,7 @@ pub struct ConnectionTotals {
 
 impl ConnectionEnd {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Endpoint,
         Self::IdleTimeout,
         Self::MaxAge,
@@ -64,6 +66,7 @@ impl ConnectionEnd {
         Self::Room,
         Self::Removed,
         Self::Tunnel,
+        Self::Client,
     ];
 
     /// The word for it in metrics.
@@ -77,6 +80,7 @@ impl ConnectionEnd {
             Self::Room => "room",
             Self::Removed => "removed",
             Self::Tunnel => "tunnel",
+            Self::Client => "client",
         }
     }
 }

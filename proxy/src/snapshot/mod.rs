@@ -75,6 +75,8 @@ pub struct Snapshot {
     pub upstreams: Vector<Option<Arc<Upstream>>>,
     /// The upstreams to whose endpoints connections are opened ahead of requests.
     pub warm: OrdSet<UpstreamId>,
+    /// The upstreams whose endpoints are told whose a connection is.
+    pub announcing: OrdSet<UpstreamId>,
     /// Which upstreams the ticks have to look at.
     pub activity: Activity,
     /// What went through routes and releases so far.
@@ -104,6 +106,7 @@ impl Snapshot {
             table: RouteTable::default(),
             upstreams: Vector::new(),
             warm: OrdSet::new(),
+            announcing: OrdSet::new(),
             activity: Activity::default(),
             traffic: TrafficIndex::default(),
             route_limits: ByRoute::default(),

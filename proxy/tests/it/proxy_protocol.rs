@@ -1,5 +1,9 @@
 //! Connections that load balancers pass on with the PROXY protocol: whose they are, and what becomes of those that do not
-//! say it.
+//! say it; and endpoints that are told whose connections they get.
+
+mod programs;
+mod to_endpoints;
+mod told;
 
 use std::io::Write;
 use std::process::{Command, Stdio};

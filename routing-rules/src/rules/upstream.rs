@@ -10,7 +10,7 @@ use super::{
 };
 use crate::RuleError;
 use crate::error::Problems;
-use crate::spec::{EndpointSpec, ProtocolSpec, UpstreamSpec};
+use crate::spec::{EndpointSpec, ProtocolSpec, ProxyVersionSpec, UpstreamSpec};
 
 /// A named set of endpoints.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,7 @@ pub struct Upstream {
     discovery: Option<Arc<Discovery>>,
     protocol: Protocol,
     tls: Option<Arc<UpstreamTls>>,
+    announces_clients: bool,
     balance: Balance,
     breaker: Option<Breaker>,
     group_breaker: Option<GroupBreaker>,
@@ -64,6 +65,7 @@ impl Upstream {
             None => Some(None),
         };
         let connections = connections::connections(&spec.connections, problems.at("connections"));
+        let announces_clients = announces_clients(spec, &mut problems);
         let name = problems.ok(Name::new(name));
         Some(Self {
             name: name?,
@@ -71,6 +73,7 @@ impl Upstream {
             discovery: discovery?.map(Arc::new),
             protocol,
             tls: tls?.map(Arc::new),
+            announces_clients: announces_clients?,
             balance: balance?,
             breaker: breaker?,
             group_breaker: group_breaker?,
@@ -104,6 +107,11 @@ impl Upstream {
     /// How it is secured, if it is.
     pub fn tls(&self) -> Option<&Arc<UpstreamTls>> {
         self.tls.as_ref()
+    }
+
+    /// Whether each connection to them begins with whose it is, by the PROXY protocol, and carries nobody else's requests.
+    pub fn announces_clients(&self) -> bool {
+        self.announces_clients
     }
 
     /// How requests are divided over them.
@@ -145,6 +153,21 @@ impl Upstream {
     pub fn connections(&self) -> &Connections {
         &self.connections
     }
+}
+
+/// Whether endpoints are told whose a connection is. Nothing if connections are to be opened for nobody, or for many.
+fn announces_clients(spec: &UpstreamSpec, problems: &mut Problems<'_>) -> Option<bool> {
+    let Some(ProxyVersionSpec::V2) = spec.proxy_protocol else { return Some(false) };
+    let before = problems.count();
+    if spec.protocol != ProtocolSpec::Http1 {
+        let reason = "a connection of HTTP/2 carries requests of many clients, and this names one of them: `protocol` has to be `http1`";
+        problems.at("proxy_protocol").report(reason);
+    }
+    if spec.connections.warm.is_some_and(|warm| warm > 0) {
+        let reason = "with `proxy_protocol` each connection is a client's, so none can be opened before it comes";
+        problems.at("connections").at("warm").report(reason);
+    }
+    (problems.count() == before).then_some(true)
 }
 
 /// What is spoken with endpoints.

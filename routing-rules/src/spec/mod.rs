@@ -48,7 +48,7 @@ pub use route::{
     TextMatchSpec, TimeoutsSpec,
 };
 pub use scalar::{ByteSize, InFlight, Percent, PercentSpec, Rate, Span, StatusRange};
-pub use upstream::{EndpointSpec, ProtocolSpec, UpstreamSpec};
+pub use upstream::{EndpointSpec, ProtocolSpec, ProxyVersionSpec, UpstreamSpec};
 
 /// Everything one source says: the same maps in a file or a folder of files.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

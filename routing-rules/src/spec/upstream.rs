@@ -23,6 +23,9 @@ pub struct UpstreamSpec {
     pub protocol: ProtocolSpec,
     /// TLS with the endpoints; `{}` for what is usual. Default: none.
     pub tls: Option<UpstreamTlsSpec>,
+    /// Whether endpoints are told whose request they get by the PROXY protocol: `v2`. Each connection then carries requests of one connection
+    /// of a client, so `protocol` has to be `http1`. Default: not so.
+    pub proxy_protocol: Option<ProxyVersionSpec>,
     /// How requests are divided over the endpoints: `dwrr` (default), `round_robin`, `least_request`,
     /// `consistent_hash` or `sticky`, or one of them with its options, as in `{dwrr: {window: 10s}}`.
     pub balance: BalanceSpec,
@@ -52,6 +55,14 @@ pub enum ProtocolSpec {
     H2,
     /// HTTP/2 without TLS, known beforehand (RFC 9113 §3.3): many requests at a time on each connection.
     H2c,
+}
+
+/// Which version of the PROXY protocol endpoints are spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyVersionSpec {
+    /// Version 2, the binary one.
+    V2,
 }
 
 /// One endpoint.

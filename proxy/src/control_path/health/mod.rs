@@ -21,7 +21,7 @@ use super::follow::{self, Running};
 use super::weights;
 use crate::moment;
 use crate::snapshot::{Checked, Endpoint, SnapshotCell, Transport, Upstream};
-use probe::Outcome;
+use probe::{Opening, Outcome};
 pub use url::UrlCheck;
 
 /// Checks the endpoints of every snapshot from now on, until nobody is left to tell of swaps.
@@ -119,18 +119,22 @@ async fn check_again_and_again(
     loop {
         let place = places.acquire().await.expect("the semaphore is never closed");
         let began = Instant::now();
-        let transport = transport(&snapshots, &endpoint);
-        let outcome = probe::probe(&rules, &transport, endpoint.address()).await;
+        let opening = opening(&snapshots, &endpoint);
+        let outcome = probe::probe(&rules, &opening, endpoint.address()).await;
         drop(place);
         take(&endpoint, &rules, &outcome, &snapshots);
         sleep_until(began + pause(rules.interval, crate::random::seed())).await;
     }
 }
 
-/// How connections to an endpoint are secured now. One that is not among the rules any more is about to be left alone.
-fn transport(snapshots: &SnapshotCell, endpoint: &Endpoint) -> Transport {
+/// How connections to an endpoint begin now. One that is not among the rules any more is about to be left alone.
+fn opening(snapshots: &SnapshotCell, endpoint: &Endpoint) -> Opening {
     let snapshot = snapshots.load();
-    snapshot.upstream_of(endpoint).map_or(Transport::Closed, |(_, upstream)| upstream.transport.clone())
+    let upstream = snapshot.upstream_of(endpoint).map(|(_, upstream)| upstream);
+    Opening {
+        transport: upstream.map_or(Transport::Closed, |upstream| upstream.transport.clone()),
+        announces: upstream.is_some_and(|upstream| upstream.rules.announces_clients()),
+    }
 }
 
 /// Takes a result, and lets the weights in force follow if it changes anything.

@@ -1,6 +1,7 @@
 //! One check of one endpoint, on a connection of its own: a connection that was kept for requests would only say that it
 //! was well before.
 
+use std::io;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use routing_rules::rules::{HealthCheck, HttpProbe, Probe, Protocol};
 use routing_rules::spec::Span;
+use tokio::net::TcpStream;
 
 use super::grpc;
 use crate::connect::{self, EndpointStream};
@@ -23,14 +25,21 @@ pub(super) enum Outcome {
     NotAsked(String),
 }
 
+/// How connections to an endpoint begin.
+pub(super) struct Opening {
+    pub(super) transport: Transport,
+    /// Whether the endpoint is told whose they are: Serin's own.
+    pub(super) announces: bool,
+}
+
 /// Checks an endpoint once.
-pub(super) async fn probe(rules: &HealthCheck, transport: &Transport, address: SocketAddr) -> Outcome {
-    let asked = tokio::time::timeout(rules.timeout, ask(rules, transport, address)).await;
+pub(super) async fn probe(rules: &HealthCheck, opening: &Opening, address: SocketAddr) -> Outcome {
+    let asked = tokio::time::timeout(rules.timeout, ask(rules, opening, address)).await;
     asked.unwrap_or_else(|_| Outcome::Failed(format!("no answer within {}", Span::from(rules.timeout))))
 }
 
-async fn ask(rules: &HealthCheck, transport: &Transport, address: SocketAddr) -> Outcome {
-    let tls = match transport {
+async fn ask(rules: &HealthCheck, opening: &Opening, address: SocketAddr) -> Outcome {
+    let tls = match &opening.transport {
         Transport::Clear => None,
         Transport::Tls(tls) => Some(tls),
         Transport::Closed => {
@@ -38,8 +47,8 @@ async fn ask(rules: &HealthCheck, transport: &Transport, address: SocketAddr) ->
         }
     };
     let stream = loop {
-        let socket = match connect::tcp(address, rules.timeout).await {
-            Ok(stream) => stream,
+        let socket = match open(rules, opening, address).await {
+            Ok(socket) => socket,
             Err(error) if connect::is_our_own(&error) => return Outcome::NotAsked(error.to_string()),
             Err(error) => return Outcome::Failed(format!("cannot connect: {}", connect::in_words(&error))),
         };
@@ -57,6 +66,14 @@ async fn ask(rules: &HealthCheck, transport: &Transport, address: SocketAddr) ->
         Probe::Http(http) => outcome(get(stream, http, rules.protocol, address).await),
         Probe::Grpc(service) => outcome(grpc::check(stream, service, address).await),
     }
+}
+
+async fn open(rules: &HealthCheck, opening: &Opening, address: SocketAddr) -> io::Result<TcpStream> {
+    let mut socket = connect::tcp(address, rules.timeout).await?;
+    if opening.announces {
+        connect::announce(&mut socket, None).await?;
+    }
+    Ok(socket)
 }
 
 fn outcome(found: Result<String, String>) -> Outcome {

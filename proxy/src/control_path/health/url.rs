@@ -9,7 +9,7 @@ use routing_rules::rules::{HealthCheck, HttpProbe, Probe, Protocol};
 use routing_rules::spec::StatusRange;
 use tokio::time::{Instant, sleep_until};
 
-use super::probe::{Outcome, probe};
+use super::probe::{Opening, Outcome, probe};
 use crate::snapshot::Transport;
 
 /// A request to a URL again and again, whose answer is good if its status is from 200 to 299 and it comes in time.
@@ -44,7 +44,7 @@ impl UrlCheck {
     pub async fn until(&mut self, is_up: bool) {
         while self.health.is_up() != is_up {
             sleep_until(self.next_at).await;
-            let outcome = probe(&self.rules, &Transport::Clear, self.address).await;
+            let outcome = probe(&self.rules, &OPENING, self.address).await;
             self.next_at = Instant::now() + pause(self.rules.interval, crate::random::seed());
             self.take(&outcome);
         }
@@ -64,6 +64,9 @@ impl UrlCheck {
         }
     }
 }
+
+/// Nothing of it is in any rules.
+const OPENING: Opening = Opening { transport: Transport::Clear, announces: false };
 
 #[cfg(test)]
 mod tests {

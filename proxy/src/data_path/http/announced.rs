@@ -4,13 +4,13 @@
 //! other. Then it is served as if the client had connected here.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
 use tokio::net::TcpStream;
 
 use super::{ConnectionState, From, Order, Phase};
+use crate::connect::Ends;
 use crate::data_path::headers::ForwardingFacts;
 use crate::data_path::listener::proxy_protocol::{self, Announced, Refused};
 use crate::data_path::listener::{ClientPlace, ListenerContext};
@@ -21,14 +21,13 @@ pub(super) fn begin(
     worker: &Rc<Worker>,
     listener: &Rc<ListenerContext>,
     mut stream: TcpStream,
-    balancer: IpAddr,
+    balancer: Ends,
     are_secure: bool,
 ) {
     // Many clients are behind its address, each of which gets a place of its own.
-    let Some(place) = ClientPlace::take(&worker.clients, balancer, true) else { return };
-    let port = listener.bound.port();
+    let Some(place) = ClientPlace::take(&worker.clients, balancer.client(), true) else { return };
     worker.counters.connection_opened();
-    let forwarding = ForwardingFacts::new(balancer, port, "http");
+    let forwarding = ForwardingFacts::new(balancer.client(), balancer.port(), "http");
     let now_ms = worker.clock.now_ms();
     let state = Rc::new(ConnectionState::new(balancer, forwarding, listener, place, &worker.counters, now_ms));
     state.enter(Phase::Head, now_ms);
@@ -43,9 +42,9 @@ pub(super) fn begin(
         match read {
             Ok(Some(Announced { client, is_secure })) => {
                 let scheme = if is_secure || are_secure && client.is_some() { "https" } else { "http" };
-                let (client, port) = client.map_or((balancer, port), |(client, turned_to)| (client, turned_to.port()));
+                let ends = client.unwrap_or(balancer);
                 state.leave();
-                super::begin(&worker, &listener, stream, From { client, port, scheme, is_counted: true });
+                super::begin(&worker, &listener, stream, From { ends, scheme, is_counted: true });
             }
             Ok(None) => {}
             Err(refused) => worker.counters.unannounced(refused),

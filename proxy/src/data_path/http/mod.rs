@@ -14,7 +14,7 @@ mod state;
 mod stream;
 
 use std::future::{Future, poll_fn};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -31,6 +31,8 @@ use super::error::RequestError;
 use super::headers::ForwardingFacts;
 use super::listener::{ClientPlace, ListenerContext};
 use super::{request, tls, tunnel};
+use crate::connect::Ends;
+use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
 pub(crate) use io::ClientIo;
@@ -39,9 +41,7 @@ pub(crate) use stream::ClientStream;
 
 /// Where a connection comes from, as far as that is known without its bytes.
 pub(crate) struct From {
-    pub(crate) client: IpAddr,
-    /// Which port the client turned to.
-    pub(crate) port: u16,
+    pub(crate) ends: Ends,
     pub(crate) scheme: &'static str,
     /// It was open before, as its load balancer's.
     pub(crate) is_counted: bool,
@@ -49,19 +49,24 @@ pub(crate) struct From {
 
 /// Serves a fresh connection.
 pub(crate) fn accept(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, stream: TcpStream, peer: SocketAddr) {
-    let peer = peer.ip().to_canonical();
+    let snapshot = worker.snapshot();
+    let ends = Ends::new(peer, turned_to(listener, &snapshot, &stream));
     // Whether those who are announced come by TLS, if whoever comes is to be announced.
-    let announced = listener.in_force(&worker.snapshot(), |_, listening| {
+    let announced = listener.in_force(&snapshot, |_, listening| {
         let rules = &listening.rules;
-        rules.is_announced_by(peer).then(|| rules.announced_are_secure())
+        rules.is_announced_by(ends.client()).then(|| rules.announced_are_secure())
     });
     match announced.flatten() {
-        Some(are_secure) => announced::begin(worker, listener, stream, peer, are_secure),
-        None => {
-            let port = listener.bound.port();
-            begin(worker, listener, stream, From { client: peer, port, scheme: "http", is_counted: false });
-        }
+        Some(are_secure) => announced::begin(worker, listener, stream, ends, are_secure),
+        None => begin(worker, listener, stream, From { ends, scheme: "http", is_counted: false }),
     }
+}
+
+/// Where a client turned to. Of a listener on all addresses only the connection knows, which is asked if somebody will be told.
+fn turned_to(listener: &ListenerContext, snapshot: &Snapshot, stream: &TcpStream) -> SocketAddr {
+    let is_asked = listener.bound.ip().is_unspecified() && !snapshot.announcing.is_empty();
+    let asked = is_asked.then(|| stream.local_addr().ok()).flatten();
+    asked.unwrap_or(listener.bound)
 }
 
 /// Serves a connection of which it is known whose it is, or closes it at once if its client has too many.
@@ -74,7 +79,8 @@ fn begin(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, stream: TcpStream,
         }
         return;
     };
-    let Some(place) = ClientPlace::take(&worker.clients, from.client, snapshot.trusts(from.client)) else {
+    let client = from.ends.client();
+    let Some(place) = ClientPlace::take(&worker.clients, client, snapshot.trusts(client)) else {
         worker.counters.client_limit_reached();
         if from.is_counted {
             worker.counters.connection_closed();
@@ -85,9 +91,9 @@ fn begin(worker: &Rc<Worker>, listener: &Rc<ListenerContext>, stream: TcpStream,
         worker.counters.connection_opened();
     }
     let scheme = if speaks_tls { "https" } else { from.scheme };
-    let forwarding = ForwardingFacts::new(from.client, from.port, scheme);
+    let forwarding = ForwardingFacts::new(client, from.ends.port(), scheme);
     let now_ms = worker.clock.now_ms();
-    let state = Rc::new(ConnectionState::new(from.client, forwarding, listener, place, &worker.counters, now_ms));
+    let state = Rc::new(ConnectionState::new(from.ends, forwarding, listener, place, &worker.counters, now_ms));
     let registered = worker.connections.insert(Rc::clone(&state));
     match speaks_tls {
         true => tls::begin(worker, stream, state, registered),

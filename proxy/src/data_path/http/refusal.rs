@@ -39,7 +39,7 @@ pub(super) async fn refuse(
     worker.counters.request_began();
     worker.counters.request_ended(Ended::new(error.status(), duration_us), Some(error), 0, 0);
     worker.log.write(
-        &Record::without_head(&worker.log, state.peer),
+        &Record::without_head(&worker.log, state.peer()),
         &Outcome {
             grpc_status: None,
             request_id: &request_id,

@@ -14,6 +14,7 @@ use super::super::request::Exchange;
 use super::super::tls::Secured;
 use super::super::tunnel::PendingTunnel;
 use super::http2::Excess;
+use crate::connect::Ends;
 use crate::telemetry::counters::WorkerCounters;
 
 /// What a connection is doing.
@@ -53,7 +54,9 @@ pub(crate) enum Order {
 
 /// One connection of a client.
 pub(crate) struct ConnectionState {
-    pub(crate) peer: IpAddr,
+    ends: Ends,
+    /// The same for those who keep something that ends with the connection; there once somebody does.
+    shared_ends: OnceCell<Rc<Ends>>,
     pub(crate) forwarding: ForwardingFacts,
     pub(crate) listener: Rc<ListenerContext>,
     /// Whether the client speaks TLS with us, and not with a load balancer.
@@ -94,7 +97,7 @@ pub(crate) struct ConnectionState {
 impl ConnectionState {
     /// A connection that was counted as open. Its end is counted, too.
     pub(crate) fn new(
-        peer: IpAddr,
+        ends: Ends,
         forwarding: ForwardingFacts,
         listener: &Rc<ListenerContext>,
         place: ClientPlace,
@@ -102,7 +105,8 @@ impl ConnectionState {
         now_ms: u64,
     ) -> Self {
         Self {
-            peer,
+            ends,
+            shared_ends: OnceCell::new(),
             forwarding,
             listener: Rc::clone(listener),
             is_encrypted: Cell::new(false),
@@ -130,6 +134,21 @@ impl ConnectionState {
             counters: Arc::clone(counters),
             place: RefCell::new(Some(place)),
         }
+    }
+
+    /// Who is connected to us, or to the load balancer that says so.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.ends.client()
+    }
+
+    /// From where to where.
+    pub(crate) fn ends(&self) -> Ends {
+        self.ends
+    }
+
+    /// What there is one of for as long as the connection lasts, or somebody still acts for its client.
+    pub(crate) fn shared_ends(&self) -> &Rc<Ends> {
+        self.shared_ends.get_or_init(|| Rc::new(self.ends))
     }
 
     pub(crate) fn enter(&self, phase: Phase, now_ms: u64) {

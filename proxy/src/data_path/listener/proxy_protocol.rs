@@ -5,17 +5,18 @@
 //! never looked at in this way.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 
 use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use crate::connect::{Ends, PROXY_SIGNATURE as SIGNATURE};
+
 /// What was said.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Announced {
     /// Who connected to whom; nothing if the load balancer speaks for itself, as in its health checks.
-    pub(crate) client: Option<(IpAddr, SocketAddr)>,
+    pub(crate) client: Option<Ends>,
     /// Whether the client spoke TLS, which ended at the load balancer.
     pub(crate) is_secure: bool,
 }
@@ -105,7 +106,7 @@ fn announced(bytes: &[u8]) -> Result<Announced, Refused> {
     }
     let client = match header.proxied_address() {
         Some(address) if address.protocol == Protocol::Datagram => return Err(Refused::Malformed),
-        Some(address) => Some((address.source.ip().to_canonical(), address.destination)),
+        Some(address) => Some(Ends::new(address.source, address.destination)),
         // A client that came by a socket file has no address, and the load balancer's is none that it may have.
         None if bytes[0] == SIGNATURE[0] && bytes[12..14] == [PROXIED, bytes[13] & 0x0f | UNIX] => {
             return Err(Refused::Malformed);
@@ -153,10 +154,7 @@ impl Refused {
     }
 }
 
-/// What version 2 begins with; no request begins so.
-const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-
-/// Its command that speaks of a client, and the family of socket files.
+/// The command of version 2 that speaks of a client, and the family of socket files.
 const PROXIED: u8 = 0x21;
 const UNIX: u8 = 0x30;
 

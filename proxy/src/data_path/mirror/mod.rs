@@ -9,7 +9,6 @@
 
 mod visit;
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ use super::decide::Decision;
 use super::error::RequestError;
 use super::headers;
 use super::request::{Exchange, RequestBody, copy_of};
+use crate::connect::Ends;
 use crate::snapshot::{Mirrored, Traffic};
 use crate::worker::Worker;
 
@@ -62,8 +62,8 @@ struct RequestCopy {
     timeouts: Timeouts,
     /// Whether the time it takes says something of its endpoint.
     samples: bool,
-    /// Who is connected to us.
-    peer: IpAddr,
+    /// The connection that the request came on.
+    client: Rc<Ends>,
     head: Request<()>,
 }
 
@@ -97,7 +97,7 @@ impl RequestCopy {
             upstream: mirror.upstream.clone(),
             timeouts: *decision.route().timeouts(),
             samples: decision.route().samples(),
-            peer: exchange.connection().peer,
+            client: Rc::clone(exchange.connection().shared_ends()),
             head: copied(head),
         })
     }

@@ -15,6 +15,7 @@ use routing_rules::rules::Timeouts;
 use tokio::time::{Instant, timeout_at};
 
 use super::RequestCopy;
+use crate::connect::Ends;
 use crate::data_path::error::RequestError;
 use crate::data_path::headers::{self, Seen};
 use crate::data_path::request::RequestBody;
@@ -28,6 +29,8 @@ use crate::worker::Worker;
 pub(super) struct Visit {
     endpoint: Rc<LocalEndpoint>,
     stay: Stay,
+    /// Whose request was copied.
+    client: Rc<Ends>,
 }
 
 /// The head of an answer has been looked at; here is the rest.
@@ -56,7 +59,7 @@ impl Visit {
                 .ok()?,
         );
         let fields = copy.head.headers();
-        let client = headers::client_address(fields, copy.peer, |address| snapshot.trusts(address));
+        let client = headers::client_address(fields, copy.client.client(), |address| snapshot.trusts(address));
         let view = RequestView::new(copy.head.method(), "", copy.head.uri().path(), fields, client);
         let wants = upstream.wants(&view, worker.unix_secs());
         let (choice, place) = match upstream.admit(wants, now_us, || worker.draw()) {
@@ -72,7 +75,7 @@ impl Visit {
         attempt.start_clock(now_us);
         let endpoint = Rc::clone(attempt.endpoint());
         stay.enter(attempt, place);
-        Some(Self { endpoint, stay })
+        Some(Self { endpoint, stay, client: Rc::clone(&copy.client) })
     }
 
     /// Sends, and waits for the head of the answer.
@@ -83,18 +86,20 @@ impl Visit {
         timeouts: &Timeouts,
     ) -> Result<Answer, RequestError> {
         let endpoint = &self.endpoint;
-        let kept = endpoint.pool.take(endpoint, worker.clock.now_ms());
-        let mut lease = match kept {
-            Some(lease) => lease,
-            // What a client's request would make room for, a copy does without.
-            None => {
-                upstream::open(endpoint, worker, timeouts.connect).await.map_err(|not_opened| match not_opened {
-                    NotOpened::Endpoint(error) | NotOpened::Told(error) => error,
-                    NotOpened::NoPort | NotOpened::NoRoom | NotOpened::Full => RequestError::Unavailable,
-                    NotOpened::Closed => RequestError::TlsUnusable,
-                })?
-            }
-        };
+        let client = || Rc::clone(&self.client);
+        let kept = endpoint.pool.take(endpoint, client, worker.clock.now_ms());
+        let mut lease =
+            match kept {
+                Some(lease) => lease,
+                // What a client's request would make room for, a copy does without.
+                None => upstream::open(endpoint, worker, client, timeouts.connect).await.map_err(|not_opened| {
+                    match not_opened {
+                        NotOpened::Endpoint(error) | NotOpened::Told(error) => error,
+                        NotOpened::NoPort | NotOpened::NoRoom | NotOpened::Full => RequestError::Unavailable,
+                        NotOpened::Closed => RequestError::TlsUnusable,
+                    }
+                })?,
+            };
         match lease.send(request).await {
             Ok(response) => self.look(response, lease),
             Err(refused) => {

@@ -241,10 +241,10 @@ fn plan(
         Some((snapshot, route)) => (snapshot, Some(route)),
         None => (worker.snapshot(), None),
     };
-    let trusted = snapshot.trusts(connection.peer);
+    let trusted = snapshot.trusts(connection.peer());
     let client = match trusted {
-        true => headers::client_address(&parts.headers, connection.peer, |address| snapshot.trusts(address)),
-        false => connection.peer,
+        true => headers::client_address(&parts.headers, connection.peer(), |address| snapshot.trusts(address)),
+        false => connection.peer(),
     };
     if !is_checked {
         exchange.record().target(client, &head);

@@ -1,7 +1,7 @@
 //! One connection of HTTP/1 to an endpoint: opened, driven by a task of its own, and counted when it ends, with the reason.
 
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use routing_rules::retry::Failed;
 use routing_rules::rules::Connections;
 use tokio::net::TcpStream;
 
-use super::dial::{self, Dialed};
+use super::dial::{self, Begun, Dialed};
 use super::io::Wire;
 use super::{EndpointIo, LocalEndpoint, Refused, is_repeatable};
-use crate::connect::{self, Liveness};
+use crate::connect::{self, Ends, Liveness};
 use crate::data_path::error::RequestError;
 use crate::data_path::request::RequestBody;
 use crate::data_path::tunnel::{self, Driver, Handover};
@@ -48,6 +48,8 @@ pub(crate) struct Lifetime {
     terms: u32,
     /// How the handshake ended, until the endpoint has said something behind it: with TLS 1.3 it may yet refuse.
     shaken: Option<TlsEnd>,
+    /// Whose it is, if the endpoint was told that it is a client's.
+    client: Option<Weak<Ends>>,
     /// Says at which age it ends.
     draw: u8,
     end: ConnectionEnd,
@@ -70,8 +72,8 @@ impl EndpointConnection {
     /// # Errors
     /// hyper finds something wrong with it, which it does not before the first byte.
     pub(super) async fn start(worker: &Worker, endpoint: &LocalEndpoint, dialed: Dialed) -> hyper::Result<Self> {
-        let Dialed { stream, terms, shaken } = dialed;
-        let lifetime = Box::new(Lifetime::begin(worker, endpoint, terms, shaken));
+        let Dialed { stream, begun } = dialed;
+        let lifetime = Box::new(Lifetime::begin(worker, endpoint, begun));
         let io = EndpointIo::new(stream, &worker.read_budget);
         let wire = io.wire();
         let (sender, connection) = worker.http1_client.handshake(TokioIo::new(io)).await?;
@@ -140,7 +142,8 @@ impl EndpointConnection {
 }
 
 impl Lifetime {
-    pub(super) fn begin(worker: &Worker, endpoint: &LocalEndpoint, terms: u32, shaken: Option<TlsEnd>) -> Self {
+    pub(super) fn begin(worker: &Worker, endpoint: &LocalEndpoint, begun: Begun) -> Self {
+        let Begun { terms, shaken, client } = begun;
         endpoint.counters().connections().opened();
         Self {
             endpoint: endpoint.share(),
@@ -149,6 +152,7 @@ impl Lifetime {
             served: 0,
             terms,
             shaken,
+            client,
             draw: worker.draw() as u8,
             end: ConnectionEnd::Broken,
         }
@@ -162,6 +166,11 @@ impl Lifetime {
     /// See [`super::pool::Pool::terms`].
     pub(super) fn terms(&self) -> u32 {
         self.terms
+    }
+
+    /// Whose it is, if the endpoint was told that it is a client's.
+    pub(super) fn client(&self) -> Option<&Weak<Ends>> {
+        self.client.as_ref()
     }
 
     /// Whether the endpoint may yet refuse the handshake.
@@ -187,8 +196,11 @@ impl Lifetime {
         self.served
     }
 
-    /// The limit that it has reached, if any.
+    /// The limit that it has reached, if any. One of a client ends with the client's.
     pub(crate) fn spent(&self, rules: &Connections, now_ms: u64) -> Option<ConnectionEnd> {
+        if self.client.as_ref().is_some_and(|client| client.strong_count() == 0) {
+            return Some(ConnectionEnd::Client);
+        }
         if rules.max_requests.is_some_and(|most| self.served >= most) {
             return Some(ConnectionEnd::MaxRequests);
         }

@@ -8,6 +8,7 @@ mod group_pass;
 mod http2;
 mod interim;
 mod io;
+mod kept;
 mod loads;
 mod local;
 mod places;

@@ -1,7 +1,8 @@
 //! Connections kept to one endpoint by one worker.
 //!
 //! Last in, first out: the connection used last is the least likely to have been closed meanwhile, and the others
-//! can age and go. Limits are looked at between requests only, so none ends a response.
+//! can age and go. Limits are looked at between requests only, so none ends a response. Where the endpoint is told whose a
+//! connection is, each is kept for its client.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,29 +14,30 @@ use tokio::sync::Semaphore;
 
 use super::dial::MAX_HANDSHAKES;
 use super::http2::{Stream, Streams};
+use super::kept::{Kept, KeptForClients};
 use super::warm::Warmth;
 use super::{EndpointConnection, Lifetime, LocalEndpoint, Refused};
+use crate::connect::Ends;
 use crate::data_path::request::RequestBody;
 use crate::data_path::tunnel::Handover;
 use crate::snapshot::{ConnectionEnd, Transport, Upstream};
 
-/// Idle connections, oldest first.
+/// Idle connections.
 pub(crate) struct Pool {
+    /// Those that any request may go over, oldest first.
     idle: RefCell<Vec<Kept>>,
+    /// Those of clients, where the endpoint is told whose they are; there are none of one kind or the other.
+    of_clients: RefCell<KeptForClients>,
     /// Those that requests share; there are none of one kind or the other.
     pub(super) streams: Streams,
     protocol: Cell<Protocol>,
     transport: RefCell<Transport>,
-    /// Counts the changes of the two: connections that were begun under others get no further requests.
+    announces: Cell<bool>,
+    /// Counts the changes of the three: connections that were begun under others get no further requests.
     terms: Cell<u32>,
     pub(super) handshakes: Semaphore,
     rules: Cell<Connections>,
     pub(super) warmth: Warmth,
-}
-
-struct Kept {
-    connection: EndpointConnection,
-    since_ms: u64,
 }
 
 /// What one request has of a connection.
@@ -52,9 +54,11 @@ impl Default for Pool {
     fn default() -> Self {
         Self {
             idle: RefCell::default(),
+            of_clients: RefCell::default(),
             streams: Streams::default(),
             protocol: Cell::default(),
             transport: RefCell::default(),
+            announces: Cell::default(),
             terms: Cell::default(),
             handshakes: Semaphore::new(MAX_HANDSHAKES),
             rules: Cell::default(),
@@ -67,10 +71,13 @@ impl Pool {
     /// How connections are to be opened and kept from now on, those that are here with them.
     pub(super) fn follow(&self, upstream: &Upstream) {
         self.rules.set(*upstream.rules.connections());
-        let protocol = upstream.rules.protocol();
-        let is_same = self.protocol.get() == protocol && *self.transport.borrow() == upstream.transport;
+        let (protocol, announces) = (upstream.rules.protocol(), upstream.rules.announces_clients());
+        let is_same = self.protocol.get() == protocol
+            && self.announces.get() == announces
+            && *self.transport.borrow() == upstream.transport;
         if !is_same {
             self.protocol.set(protocol);
+            self.announces.set(announces);
             self.transport.replace(upstream.transport.clone());
             self.terms.set(self.terms.get().wrapping_add(1));
             self.close(ConnectionEnd::Removed);
@@ -80,6 +87,11 @@ impl Pool {
     /// How it is secured.
     pub(super) fn transport(&self) -> Transport {
         self.transport.borrow().clone()
+    }
+
+    /// Whether the endpoint is told whose a connection is.
+    pub(super) fn announces(&self) -> bool {
+        self.announces.get()
     }
 
     /// The number of the terms under which connections are begun now.
@@ -96,13 +108,21 @@ impl Pool {
         self.rules.get()
     }
 
-    /// A kept connection that looks alive, or a place on one that is shared.
-    pub(crate) fn take(&self, endpoint: &Rc<LocalEndpoint>, now_ms: u64) -> Option<Lease> {
+    /// A kept connection that looks alive, or a place on one that is shared. The client is asked for where it matters.
+    pub(crate) fn take(
+        &self,
+        endpoint: &Rc<LocalEndpoint>,
+        client: impl Fn() -> Rc<Ends>,
+        now_ms: u64,
+    ) -> Option<Lease> {
         if self.protocol.get() == Protocol::Http2 {
             return self.streams.take(endpoint, now_ms).map(Lease::on);
         }
-        let mut idle = self.idle.borrow_mut();
-        while let Some(mut kept) = idle.pop() {
+        let pop = || match self.announces.get() {
+            false => self.idle.borrow_mut().pop(),
+            true => self.of_clients.borrow_mut().take(&client()),
+        };
+        while let Some(mut kept) = pop() {
             match kept.over(&self.rules.get(), now_ms) {
                 Some(end) => self.is_over(&mut kept.connection, end, now_ms),
                 None => return Some(Lease::kept(kept.connection, Rc::clone(endpoint))),
@@ -113,17 +133,19 @@ impl Pool {
 
     /// Whether no connection is kept.
     pub(crate) fn is_empty(&self) -> bool {
-        self.idle.borrow().is_empty() && self.streams.is_empty()
+        self.idle.borrow().is_empty() && self.of_clients.borrow().len() == 0 && self.streams.is_empty()
     }
 
     /// Closes connections that were idle for too long, or are too old.
     pub(crate) fn close_idle(&self, now_ms: u64) {
         let (mut idle, rules) = (self.idle.borrow_mut(), self.rules.get());
         self.streams.tidy(&rules, now_ms);
-        idle.retain_mut(|kept| {
+        let stays = |kept: &mut Kept| {
             let end = kept.over(&rules, now_ms);
             end.inspect(|end| self.is_over(&mut kept.connection, *end, now_ms)).is_none()
-        });
+        };
+        idle.retain_mut(stays);
+        self.of_clients.borrow_mut().retain(stays);
         if idle.is_empty() {
             idle.shrink_to_fit();
         }
@@ -143,6 +165,9 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let half = idle.len().div_ceil(2);
         idle.drain(..half).for_each(|mut kept| kept.connection.lifetime.ends(ConnectionEnd::Room));
+        let mut of_clients = self.of_clients.borrow_mut();
+        let half = of_clients.len().div_ceil(2);
+        of_clients.end_oldest(half, ConnectionEnd::Room);
     }
 
     /// Keeps a connection that is ready for a request, unless it has reached a limit.
@@ -152,14 +177,29 @@ impl Pool {
         match connection.lifetime.spent(&self.rules.get(), now_ms) {
             Some(end) => connection.lifetime.ends(end),
             None if connection.lifetime.terms() != self.terms() => connection.lifetime.ends(ConnectionEnd::Removed),
+            None if self.announces.get() => self.put_of_client(connection, now_ms),
             None if has_room => idle.push(Kept { connection, since_ms: now_ms }),
             None => connection.lifetime.ends(ConnectionEnd::Room),
         }
     }
 
+    /// The same for one of a client. Of those of others the oldest make room: without that, who came first would be the only ones to
+    /// have any.
+    fn put_of_client(&self, mut connection: EndpointConnection, now_ms: u64) {
+        let Some(client) = connection.lifetime.client().cloned() else {
+            return connection.lifetime.ends(ConnectionEnd::Removed);
+        };
+        let mut of_clients = self.of_clients.borrow_mut();
+        if of_clients.len() >= MAX_KEPT {
+            of_clients.end_oldest(ROOM_MADE, ConnectionEnd::Room);
+        }
+        of_clients.put(&client, Kept { connection, since_ms: now_ms });
+    }
+
     /// Lets go of all connections.
     fn close(&self, end: ConnectionEnd) {
         self.idle.borrow_mut().drain(..).for_each(|mut kept| kept.connection.lifetime.ends(end));
+        self.of_clients.borrow_mut().end_oldest(usize::MAX, end);
         self.streams.close(end);
     }
 }
@@ -167,19 +207,6 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.close(ConnectionEnd::Removed);
-    }
-}
-
-impl Kept {
-    /// Why it cannot be used any more, if so.
-    fn over(&self, rules: &Connections, now_ms: u64) -> Option<ConnectionEnd> {
-        if !self.connection.sender.is_ready() {
-            return Some(ConnectionEnd::Endpoint);
-        }
-        if now_ms.saturating_sub(self.since_ms) >= rules.idle_timeout_ms {
-            return Some(ConnectionEnd::IdleTimeout);
-        }
-        self.connection.lifetime.spent(rules, now_ms)
     }
 }
 
@@ -265,6 +292,9 @@ impl Lease {
 
 /// Kept connections per worker and endpoint.
 const MAX_KEPT: usize = 1_024;
+
+/// How many make room at a time: to find the oldest, all are looked at.
+const ROOM_MADE: usize = MAX_KEPT / 16;
 
 /// How long a connection may take to be ready again after the end of a response.
 const SETTLE: std::time::Duration = std::time::Duration::from_secs(1);

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::dial::dial;
 use super::http2::Streams;
 use super::{EndpointConnection, Lease, LocalEndpoint};
+use crate::connect::Ends;
 use crate::data_path::error::RequestError;
 use crate::data_path::request::{Exchange, RequestBody};
 use crate::snapshot::ConnectionEnd;
@@ -70,19 +71,20 @@ pub(crate) async fn send(
     connect_timeout: Duration,
 ) -> Result<(Response<Incoming>, Lease), Unanswered> {
     let mut request = request;
+    let client = || Rc::clone(exchange.connection().shared_ends());
     let mut met_an_unused_one_leaving = false;
     // Each round but the last ends a connection, and all but one of these had served somebody.
     loop {
         let kept = match fresh {
             true => None,
-            false if is_repeatable(&request) => endpoint.pool.take(endpoint, exchange.now_ms()),
-            false => take_open(endpoint, exchange).await,
+            false if is_repeatable(&request) => endpoint.pool.take(endpoint, client, exchange.now_ms()),
+            false => take_open(endpoint, exchange, client).await,
         };
         let mut lease = match kept {
             Some(lease) => lease,
             None => {
                 // Boxed because it is rare, and would make the future of every request larger.
-                let mut opening = Box::pin(open(endpoint, exchange.worker(), connect_timeout));
+                let mut opening = Box::pin(open(endpoint, exchange.worker(), client, connect_timeout));
                 let opened = exchange.unless_expired(opening.as_mut()).await?;
                 match opened {
                     Ok(lease) => lease,
@@ -110,12 +112,12 @@ pub(crate) async fn send(
 
 /// A kept connection for a request that could not be sent again. The connections' own tasks are let in first, so that one
 /// that the endpoint has closed by now, at the moment at which the request came, is not taken.
-async fn take_open(endpoint: &Rc<LocalEndpoint>, exchange: &Exchange) -> Option<Lease> {
+async fn take_open(endpoint: &Rc<LocalEndpoint>, exchange: &Exchange, client: impl Fn() -> Rc<Ends>) -> Option<Lease> {
     if endpoint.pool.is_empty() {
         return None;
     }
     tokio::task::yield_now().await;
-    endpoint.pool.take(endpoint, exchange.now_ms())
+    endpoint.pool.take(endpoint, client, exchange.now_ms())
 }
 
 /// Why there is no connection.
@@ -152,13 +154,14 @@ impl NotOpened {
     }
 }
 
-/// A place for a request on a connection: one of its own, or one that it shares.
+/// A place for a request of a client on a connection: one of its own, or one that it shares.
 ///
 /// # Errors
 /// There is no connection, and none could be opened.
 pub(crate) async fn open(
     endpoint: &Rc<LocalEndpoint>,
     worker: &Rc<Worker>,
+    client: impl Fn() -> Rc<Ends>,
     timeout: Duration,
 ) -> Result<Lease, NotOpened> {
     let deadline = Instant::now() + timeout;
@@ -167,7 +170,7 @@ pub(crate) async fn open(
             let left = deadline.saturating_duration_since(Instant::now());
             return Ok(Lease::on(Streams::wait(endpoint, worker, left).await?));
         }
-        let dialed = dial(endpoint, worker, deadline).await?;
+        let dialed = dial(endpoint, worker, || Some(client()), deadline).await?;
         let connection = EndpointConnection::start(worker, endpoint, dialed).await;
         let mut connection = connection.map_err(|_| NotOpened::Endpoint(RequestError::Connect))?;
         if connection.lifetime.terms() == endpoint.pool.terms() {

@@ -101,7 +101,7 @@ async fn open(worker: &Worker, endpoint: &Rc<LocalEndpoint>) -> Result<bool, Not
         return Streams::open(endpoint, worker, timeout).await.map(|()| true);
     }
     let broken = |_| NotOpened::Endpoint(RequestError::Connect);
-    let dialed = dial(endpoint, worker, Instant::now() + timeout).await?;
+    let dialed = dial(endpoint, worker, || None, Instant::now() + timeout).await?;
     let mut connection = EndpointConnection::start(worker, endpoint, dialed).await.map_err(broken)?;
     if let Err(error) = connection.sender.ready().await {
         connection.lifetime.ends(ConnectionEnd::Endpoint);

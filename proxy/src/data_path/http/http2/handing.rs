@@ -18,6 +18,7 @@ use tokio_rustls::StartHandshake;
 use super::super::{ClientStream, ConnectionState, Order, Phase};
 use super::resets::{Resets, Source};
 use super::serve;
+use crate::connect::Ends;
 use crate::data_path::deadline::Registered;
 use crate::data_path::headers::ForwardingFacts;
 use crate::data_path::listener::ClientPlace;
@@ -43,7 +44,7 @@ pub(crate) struct Place {
 pub(crate) struct Handed {
     stream: StdStream,
     carries: Carries,
-    peer: IpAddr,
+    ends: Ends,
     forwarding: ForwardingFacts,
     listener: (Arc<str>, SocketAddr, Arc<Tls>),
     client: ClientPlace,
@@ -156,7 +157,7 @@ fn hand(
     let Ok(stream) = stream.into_std() else { return };
     let Some(client) = state.leave() else { return };
     let forwarding = state.forwarding.clone();
-    let handed = Handed { stream, carries, peer: state.peer, forwarding, listener, client, place };
+    let handed = Handed { stream, carries, ends: state.ends(), forwarding, listener, client, place };
     if let Err(SendError(Command::TakeOver(handed))) = elsewhere.send(Command::TakeOver(Box::new(handed))) {
         // That worker has ended. Its place stays taken, or all that follow would go there.
         take_over(worker, *handed);
@@ -165,14 +166,14 @@ fn hand(
 
 /// Serves a connection that another worker has accepted.
 pub(crate) fn take_over(worker: &Rc<Worker>, handed: Handed) {
-    let Handed { stream, carries, peer, forwarding, listener: (name, bound, tls), client, place } = handed;
+    let Handed { stream, carries, ends, forwarding, listener: (name, bound, tls), client, place } = handed;
     let listener = worker.listener_at(name, bound, tls);
     let waited_ms = match carries {
         Carries::Preface(_) => 0,
         Carries::Hello(_, waited_ms) => waited_ms,
     };
     let since_ms = worker.clock.now_ms().saturating_sub(waited_ms);
-    let state = ConnectionState::new(peer, forwarding, &listener, client, &worker.counters, since_ms);
+    let state = ConnectionState::new(ends, forwarding, &listener, client, &worker.counters, since_ms);
     let state = Rc::new(state);
     if listener.is_closing() {
         // Those of the listener have been told already.

@@ -58,8 +58,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     _place: Place,
 ) {
     worker.counters.http2_began();
-    let is_one_client = !worker.snapshot().trusts(state.peer);
-    let source = is_one_client.then(|| worker.http2.source(state.peer));
+    let is_one_client = !worker.snapshot().trusts(state.peer());
+    let source = is_one_client.then(|| worker.http2.source(state.peer()));
     let wire = Rc::new(Wire::new(stream, Meter::of(source), &state, &worker.clock));
     let service = service_fn(|request| request::serve(&worker, &state, request));
     let takes_websocket = |_: &_, listening: &Listening| listening.rules.takes_websocket_over_http2();

@@ -200,6 +200,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
+    use crate::connect::Ends;
     use crate::data_path::headers::ForwardingFacts;
     use crate::data_path::listener::{ClientPlace, ListenerContext, PerClient};
     use crate::telemetry::counters::WorkerCounters;
@@ -261,10 +262,11 @@ mod tests {
     fn wire_over<S>(stream: S) -> Wire<S> {
         let peer = IpAddr::from(Ipv4Addr::LOCALHOST);
         let listener = Rc::new(ListenerContext::closed("web".into(), (peer, 443).into(), Arc::default()));
+        let ends = Ends::new((peer, 4711).into(), (peer, 443).into());
         let place = ClientPlace::take(&Arc::new(PerClient::new(1, 1)), peer, true).expect("there is room");
         let forwarding = ForwardingFacts::new(peer, 443, "https");
         let counters = Arc::new(WorkerCounters::default());
-        let state = Rc::new(ConnectionState::new(peer, forwarding, &listener, place, &counters, 0));
+        let state = Rc::new(ConnectionState::new(ends, forwarding, &listener, place, &counters, 0));
         Wire::new(stream, Meter::of(None), &state, &Rc::new(Clock::new()))
     }
 

@@ -108,7 +108,7 @@ impl Life {
             route_place: RefCell::new(None),
             visit: RefCell::new(None),
             let_in_us: Cell::new(started_us),
-            record: RefCell::new(Record::begin(&worker.log, request, connection.peer)),
+            record: RefCell::new(Record::begin(&worker.log, request, connection.peer())),
         });
         connection.serves(&exchange, request.version(), now_ms);
         let registered = worker.exchanges.insert(Rc::clone(&exchange));

@@ -55,14 +55,14 @@ impl Connection {
     pub(super) async fn open(worker: &Worker, endpoint: &LocalEndpoint, timeout: Duration) -> Result<Self, NotOpened> {
         let deadline = Instant::now() + timeout;
         // It looks at the deadline itself, and says what took too long.
-        let dialed = dial(endpoint, worker, deadline).await?;
+        let dialed = dial(endpoint, worker, || None, deadline).await?;
         let opened = timeout_at(deadline, Self::start(worker, endpoint, dialed)).await;
         opened.unwrap_or(Err(NotOpened::Endpoint(RequestError::ConnectTimeout)))
     }
 
     async fn start(worker: &Worker, endpoint: &LocalEndpoint, dialed: Dialed) -> Result<Self, NotOpened> {
-        let Dialed { stream, terms, shaken } = dialed;
-        let lifetime = RefCell::new(Box::new(Lifetime::begin(worker, endpoint, terms, shaken)));
+        let Dialed { stream, begun } = dialed;
+        let lifetime = RefCell::new(Box::new(Lifetime::begin(worker, endpoint, begun)));
         let is_secure = stream.is_secure();
         let io = EndpointIo::shared(stream, &worker.read_budget);
         let (wire, newest) = (io.wire(), NewestLent::default());
