@@ -80,6 +80,7 @@ pub(crate) fn attach(mut response: Response<ResponseBody>, life: Life) -> Respon
         {
             response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         }
+        headers::detach_values(response.headers_mut());
     } else if !life.exchange().is_request_complete() || life.exchange().is_draining() {
         // What is still coming of the body will not be read, so no request can follow it; nor after a drain began.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -118,9 +119,6 @@ pub(crate) fn relay(
     let secure = exchange.connection().is_secure();
     let session = |attempt: &mut _| decision.destination.session_cookie(attempt, exchange.worker(), secure);
     rewrite(&mut parts.headers, seen, &decision, exchange.with_attempt(session).flatten());
-    if exchange.speaks_http2() {
-        headers::detach_values(&mut parts.headers);
-    }
     // The version of this connection, whatever the endpoint's was (RFC 9110 §2.5).
     parts.version = Version::HTTP_11;
     // RFC 9110 §7.8 leaves open what follows an answer other than 101 to an upgrade; so nothing does.

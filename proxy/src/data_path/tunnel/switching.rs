@@ -70,6 +70,7 @@ impl Upgrade {
         parts.status = StatusCode::OK;
         parts.version = Version::HTTP_2;
         parts.headers.remove(header::CONTENT_LENGTH);
+        headers::detach_values(&mut parts.headers);
         Some(Switched::Stream(switching.stream))
     }
 }
