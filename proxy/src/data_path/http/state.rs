@@ -54,9 +54,8 @@ pub(crate) enum Order {
 
 /// One connection of a client.
 pub(crate) struct ConnectionState {
-    ends: Ends,
-    /// The same for those who keep something that ends with the connection; there once somebody does.
-    shared_ends: OnceCell<Rc<Ends>>,
+    /// Lasts as long as the connection, or somebody still acts for its client.
+    ends: Rc<Ends>,
     pub(crate) forwarding: ForwardingFacts,
     pub(crate) listener: Rc<ListenerContext>,
     /// Whether the client speaks TLS with us, and not with a load balancer.
@@ -105,8 +104,7 @@ impl ConnectionState {
         now_ms: u64,
     ) -> Self {
         Self {
-            ends,
-            shared_ends: OnceCell::new(),
+            ends: Rc::new(ends),
             forwarding,
             listener: Rc::clone(listener),
             is_encrypted: Cell::new(false),
@@ -141,14 +139,9 @@ impl ConnectionState {
         self.ends.client()
     }
 
-    /// From where to where.
-    pub(crate) fn ends(&self) -> Ends {
-        self.ends
-    }
-
-    /// What there is one of for as long as the connection lasts, or somebody still acts for its client.
-    pub(crate) fn shared_ends(&self) -> &Rc<Ends> {
-        self.shared_ends.get_or_init(|| Rc::new(self.ends))
+    /// From where to where it is.
+    pub(crate) fn ends(&self) -> &Rc<Ends> {
+        &self.ends
     }
 
     pub(crate) fn enter(&self, phase: Phase, now_ms: u64) {

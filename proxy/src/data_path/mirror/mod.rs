@@ -97,7 +97,7 @@ impl RequestCopy {
             upstream: mirror.upstream.clone(),
             timeouts: *decision.route().timeouts(),
             samples: decision.route().samples(),
-            client: Rc::clone(exchange.connection().shared_ends()),
+            client: Rc::clone(exchange.connection().ends()),
             head: copied(head),
         })
     }

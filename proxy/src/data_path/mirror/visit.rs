@@ -88,18 +88,10 @@ impl Visit {
         let endpoint = &self.endpoint;
         let client = || Rc::clone(&self.client);
         let kept = endpoint.pool.take(endpoint, client, worker.clock.now_ms());
-        let mut lease =
-            match kept {
-                Some(lease) => lease,
-                // What a client's request would make room for, a copy does without.
-                None => upstream::open(endpoint, worker, client, timeouts.connect).await.map_err(|not_opened| {
-                    match not_opened {
-                        NotOpened::Endpoint(error) | NotOpened::Told(error) => error,
-                        NotOpened::NoPort | NotOpened::NoRoom | NotOpened::Full => RequestError::Unavailable,
-                        NotOpened::Closed => RequestError::TlsUnusable,
-                    }
-                })?,
-            };
+        let mut lease = match kept {
+            Some(lease) => lease,
+            None => upstream::open(endpoint, worker, client, timeouts.connect).await.map_err(not_sent)?,
+        };
         match lease.send(request).await {
             Ok(response) => self.look(response, lease),
             Err(refused) => {
@@ -144,6 +136,15 @@ impl Visit {
             RequestError::ConnectTimeout | RequestError::ResponseTimeout => Mirrored::TimedOut,
             _ => Mirrored::Failed,
         }
+    }
+}
+
+/// Why a copy has no connection. What a client's request would make room for, it does without.
+fn not_sent(not_opened: NotOpened) -> RequestError {
+    match not_opened {
+        NotOpened::Endpoint(error) | NotOpened::Told(error) => error,
+        NotOpened::NoPort | NotOpened::NoRoom | NotOpened::Full => RequestError::Unavailable,
+        NotOpened::Closed => RequestError::TlsUnusable,
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) async fn send(
     connect_timeout: Duration,
 ) -> Result<(Response<Incoming>, Lease), Unanswered> {
     let mut request = request;
-    let client = || Rc::clone(exchange.connection().shared_ends());
+    let client = || Rc::clone(exchange.connection().ends());
     let mut met_an_unused_one_leaving = false;
     // Each round but the last ends a connection, and all but one of these had served somebody.
     loop {

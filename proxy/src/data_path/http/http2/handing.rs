@@ -157,7 +157,7 @@ fn hand(
     let Ok(stream) = stream.into_std() else { return };
     let Some(client) = state.leave() else { return };
     let forwarding = state.forwarding.clone();
-    let handed = Handed { stream, carries, ends: state.ends(), forwarding, listener, client, place };
+    let handed = Handed { stream, carries, ends: **state.ends(), forwarding, listener, client, place };
     if let Err(SendError(Command::TakeOver(handed))) = elsewhere.send(Command::TakeOver(Box::new(handed))) {
         // That worker has ended. Its place stays taken, or all that follow would go there.
         take_over(worker, *handed);
