@@ -3,8 +3,8 @@
 #
 #     benches/instructions.sh [SERIN]      # needs valgrind, h2load (nghttp2-client), and the benches built
 #
-# Three times: with a schedule by configured weights and nothing else, as usual (learned weights, the choice of three, a
-# breaker with a condition, the budget of retries), and with limits of the upstream on top.
+# Four times: with a schedule by configured weights and nothing else, as usual (learned weights, the choice of three, a
+# breaker with a condition, the budget of retries), with limits of the upstream on top, and as usual for clients of HTTP/2.
 # Start and end cancel out: two runs of different length are subtracted. The profiles are kept, for callgrind_annotate.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -24,8 +24,11 @@ declare -A upstream=(
     [static]='balance: round_robin, breaker: false, retry: {tries: 1, budget: 0%}'
     [usual]="$usual"
     [limited]="$usual, limits: {in_flight: 10000, in_flight_per_endpoint: 10000}"
+    [http2]="$usual"
 )
+declare -A speak=([static]=--h1 [usual]=--h1 [limited]=--h1 [http2]="-m 32")
 
+# NAME REQUESTS: how many instructions so many requests take. What clients speak is in `speak`.
 instructions() {
     local profile="$folder/callgrind.$1.$2"
     valgrind --tool=callgrind --callgrind-out-file="$profile" \
@@ -35,13 +38,13 @@ instructions() {
         kill -0 "$proxy"
         sleep 0.1
     done
-    h2load --h1 -n "$2" -c 16 -t 1 http://127.0.0.1:17002/1k | grep -q "$2 succeeded"
+    h2load ${speak[$1]} -n "$2" -c 16 -t 1 http://127.0.0.1:17002/1k | grep -q "$2 succeeded"
     kill -TERM "$proxy"
     wait "$proxy"
     awk '/^(summary|totals)/ {count = $2} END {print count}' "$profile"
 }
 
-for name in static usual limited; do
+for name in static usual limited http2; do
     sed -e "s/{{listen}}/127.0.0.1:17002/; s/{address: .*weight: 1}/${addresses[*]}/; s/{{canary}}/127.0.0.1:17001/" \
         -e "s/{{admin_port}}/17003/; s/$usual/${upstream[$name]}/" peers/serin.yaml >"$folder/$name.yaml"
     short=$(instructions "$name" 4000)

@@ -25,11 +25,13 @@ fn serving(origin: &Origin, connections: &str) -> Serin {
     Serin::serving(&rules(&[origin.address()], connections))
 }
 
-fn ended(serin: &Serin, reason: &str) -> f64 {
+/// Connections to endpoints that have ended for this reason.
+pub(crate) fn ended(serin: &Serin, reason: &str) -> f64 {
     serin.metric_of("serin_endpoint_connections_closed_total", &format!("reason=\"{reason}\""))
 }
 
-fn open(serin: &Serin) -> f64 {
+/// Those that are open.
+pub(crate) fn open(serin: &Serin) -> f64 {
     serin.metric("serin_endpoint_connections_open")
 }
 

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serin_proxy::server::ConnectionLimits;
-use sha1::{Digest, Sha1};
 
 use super::echo;
 use crate::support::http2::{CANCEL, Frames, PROTOCOL_ERROR, Stream, request};
-use crate::support::{Origin, PATIENCE, Serin, Then, Visit, eventually};
+use crate::support::{Origin, PATIENCE, Serin, Then, Visit, eventually, websocket_accept};
 use crate::upgrade::echo_tunnel;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -17,11 +14,10 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Accepts a handshake as RFC 6455 says.
 fn accept(visit: &mut Visit<'_>) -> std::io::Result<()> {
     let key = visit.request.header("sec-websocket-key").unwrap_or_default();
-    let digest = Sha1::digest([key.as_bytes(), b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat());
     visit.write(format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: chat\r\n\r\n",
-        STANDARD.encode(digest)
+        websocket_accept(key)
     ))
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
+use super::to_endpoints::both_ends;
 use crate::migrate::nginx;
 use crate::support::{COMMON, Client, PATIENCE, Running, Serin, eventually, free_address};
 use crate::tls::Authority;
@@ -13,8 +14,7 @@ fn each_client_is_known(serin: &Serin) {
     let mut clients = ["127.0.0.5", "127.0.0.6"].map(connect);
     for _ in 0..3 {
         for client in &mut clients {
-            let ends = [client.stream().local_addr(), client.stream().peer_addr()];
-            let [from, to] = ends.map(|end| end.expect("it is connected"));
+            let [from, to] = both_ends(client);
             let expected = format!("{} {} {} {}", from.ip(), from.port(), to.ip(), to.port());
             let reply = client.get("/");
             assert_eq!((reply.status, reply.text().trim_end()), (200, &*expected));

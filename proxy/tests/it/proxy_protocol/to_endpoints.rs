@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::told::{Told, shown};
 use super::version_two;
+use crate::connections::{ended, open};
 use crate::support::client::request;
 use crate::support::control::serin;
 use crate::support::http2::Frames;
@@ -24,17 +25,13 @@ fn listening(listeners: &str, more: &str, endpoint: SocketAddr) -> String {
 }
 
 /// From where to where a client is connected.
+pub(super) fn both_ends(client: &Client) -> [SocketAddr; 2] {
+    [client.stream().local_addr(), client.stream().peer_addr()].map(|end| end.expect("it is connected"))
+}
+
+/// The same in words.
 fn ends(client: &Client) -> String {
-    let stream = client.stream();
-    format!("{} {}", stream.local_addr().expect("it is connected"), stream.peer_addr().expect("it is connected"))
-}
-
-fn ended(serin: &Serin, reason: &str) -> f64 {
-    serin.metric_of("serin_endpoint_connections_closed_total", &format!("\"{reason}\""))
-}
-
-fn open(serin: &Serin) -> f64 {
-    serin.metric("serin_endpoint_connections_open")
+    both_ends(client).map(|end| end.to_string()).join(" ")
 }
 
 #[test]
@@ -45,8 +42,7 @@ fn connections_begin_with_the_ends_of_the_clients_byte_by_byte() {
     for (listener, family) in [("four", &b"\x21\x11\0\x0c"[..]), ("six", b"\x21\x21\0\x24")] {
         let mut client = Client::connect(serin.address_of(listener));
         assert_eq!(client.get("/").text(), format!("{} 0", ends(&client)));
-        let [from, to] =
-            [client.stream().local_addr(), client.stream().peer_addr()].map(|end| end.expect("it is connected"));
+        let [from, to] = both_ends(&client);
         let octets = |end: SocketAddr| match end {
             SocketAddr::V4(end) => end.ip().octets().to_vec(),
             SocketAddr::V6(end) => end.ip().octets().to_vec(),
@@ -259,10 +255,7 @@ fn retries_and_hedges_are_the_clients_too() {
     }
     assert!(serin.metric("serin_endpoint_retries_total") >= 2.0);
 
-    let serin = Serin::serving(&upstream([slow.address(), slow.address()], ", hedge: {after: 50ms}").replace(
-        &format!("\"{0}\", \"{0}\"", slow.address()),
-        &format!("\"{}\", \"{}\"", slow.address(), told.address()),
-    ));
+    let serin = Serin::serving(&upstream([slow.address(), told.address()], ", hedge: {after: 50ms}"));
     let known = told.came().len();
     let mut client = serin.client();
     client.send(request("GET", "/held", &[], b""));

@@ -7,13 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use sha1::{Digest, Sha1};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::support::{PATIENCE, eventually, find};
+use crate::support::{PATIENCE, eventually, find, websocket_accept};
 use crate::tls::Pair;
 
 /// The endpoint.
@@ -172,9 +169,7 @@ impl Shared {
             self.came()[place].asked.push(target.clone());
             let upgrades = field("upgrade").is_some();
             if upgrades {
-                let key = field("sec-websocket-key").unwrap_or_default();
-                let accept = Sha1::digest([key, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat());
-                let accept = STANDARD.encode(accept);
+                let accept = websocket_accept(field("sec-websocket-key").unwrap_or_default());
                 let fields = format!("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}");
                 let said = format!("{} {before}", shown(header));
                 wire.write_all(format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n\r\n{said}").as_bytes())?;

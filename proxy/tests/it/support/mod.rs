@@ -21,8 +21,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serin_proxy::server::{ConnectionLimits, Server, StartOptions};
 use serin_proxy::snapshot::Snapshot;
+use sha1::{Digest, Sha1};
 
 pub(crate) use client::{Client, Cut, Reply, get};
 pub(crate) use origin::{Origin, Then, Visit};
@@ -236,6 +239,11 @@ pub(crate) fn eventually(patience: Duration, what: &str, holds: impl Fn() -> boo
         assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
         std::thread::sleep(POLL);
     }
+}
+
+/// What an endpoint says to the key of a WebSocket's handshake (RFC 6455 §4.2.2).
+pub(crate) fn websocket_accept(key: &str) -> String {
+    STANDARD.encode(Sha1::digest([key, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat()))
 }
 
 pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

@@ -6,6 +6,7 @@ use h2::server::Builder;
 use tokio::sync::Semaphore;
 
 use super::{rules, serving};
+use crate::connections::{ended, open};
 use crate::support::http2::{DATA, Frames, frame};
 use crate::support::http2_origin::{Http2Origin, Log};
 use crate::support::{Client, PATIENCE, Serin, eventually};
@@ -41,14 +42,6 @@ fn at_once(serin: &Serin, count: usize, meanwhile: impl FnOnce()) {
 fn most_on_one(log: &Log) -> usize {
     let on = |number| log.calls.iter().filter(|call| call.connection == number).count();
     (0..log.accepted).map(on).max().unwrap_or(0)
-}
-
-fn open(serin: &Serin) -> f64 {
-    serin.metric("serin_endpoint_connections_open")
-}
-
-fn ended(serin: &Serin, reason: &str) -> f64 {
-    serin.metric_of("serin_endpoint_connections_closed_total", &format!("reason=\"{reason}\""))
 }
 
 #[test]

@@ -10,6 +10,7 @@ use h2::Reason;
 use tokio::sync::Semaphore;
 
 use super::{rules, serving};
+use crate::connections::ended;
 use crate::support::http2::{CANCEL, Frames, NO_ERROR, REFUSED_STREAM};
 use crate::support::http2_origin::{Call, Http2Origin};
 use crate::support::{Client, Cut, PATIENCE, Serin, eventually};
@@ -176,9 +177,7 @@ fn what_an_endpoint_has_not_looked_at_is_sent_again() {
     assert_eq!(serin.metric("serin_endpoint_retries_total"), 2.0);
     assert_eq!(serin.metric("serin_endpoint_errors_total"), 0.0);
     first.farewell();
-    let ended =
-        |reason: &str| serin.metric_of("serin_endpoint_connections_closed_total", &format!("reason=\"{reason}\""));
-    eventually(PATIENCE, "counted", || ended("endpoint") == 1.0);
+    eventually(PATIENCE, "counted", || ended(&serin, "endpoint") == 1.0);
 }
 
 #[test]

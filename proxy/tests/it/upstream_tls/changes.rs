@@ -8,6 +8,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use super::front::{Front, Shows};
 use super::{handshakes, problems, rules, serving};
+use crate::connections::ended;
 use crate::listeners::Over;
 use crate::support::control::replace;
 use crate::support::http2_origin::Http2Origin;
@@ -163,8 +164,7 @@ fn nothing_is_sent_over_a_connection_that_was_begun_under_other_terms() {
         // The connection of the old terms carried nothing: each request that waited for it got another one, or a place on that.
         let least = if protocol == "http1" { 3 } else { 2 };
         assert!(front.handshakes().len() >= least, "{protocol}: {:?}", front.handshakes());
-        let removed = serin.metric_of("serin_endpoint_connections_closed_total", "\"removed\"");
-        assert_eq!(removed, 1.0, "{protocol}");
+        assert_eq!(ended(&serin, "removed"), 1.0, "{protocol}");
     }
 }
 
