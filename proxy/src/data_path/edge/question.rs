@@ -115,7 +115,7 @@ impl Question {
         if let Some(patience) = destination.patience() {
             wait(exchange, &mut destination, stay, deadline.min(Instant::now() + patience)).await?;
         }
-        let (mut request, mut tries) = (self.head.map(|()| RequestBody::empty()), 1);
+        let (mut request, mut tries) = (Box::new(self.head.map(|()| RequestBody::empty())), 1);
         loop {
             let endpoint = stay.endpoint().map(Rc::clone).ok_or(RequestError::NoEndpoint)?;
             stay.attempt().into_iter().for_each(|attempt| attempt.start_clock(moment::now_us()));

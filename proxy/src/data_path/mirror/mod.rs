@@ -15,7 +15,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Request;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::request::Parts;
 use http_body::Frame;
 use routing_rules::release::Bucket;
 use routing_rules::rules::{Mirror, Name, Timeouts};
@@ -32,11 +31,12 @@ use crate::worker::Worker;
 use visit::Visit;
 
 /// Copies a request that has its endpoint and is about to be sent, if its route has a mirror and the draw is for it.
-pub(crate) fn begin(decision: &Decision, exchange: &Exchange, head: &Parts, body: &mut RequestBody) {
+pub(crate) fn begin(decision: &Decision, exchange: &Exchange, request: &mut Request<RequestBody>) {
     if let Some(mirror) = decision.route().mirror()
-        && is_wanted(mirror, decision, exchange.worker(), head)
-        && let Some(copy) = RequestCopy::begin(mirror, decision, exchange, head)
+        && is_wanted(mirror, decision, exchange.worker(), request.headers())
+        && let Some(copy) = RequestCopy::begin(mirror, decision, exchange, request)
     {
+        let body = request.body_mut();
         match body.is_empty() {
             true => copy.send(RequestBody::empty()),
             false => body.copy_to(Copying { copy, limit: mirror.max_body, data: Vec::new(), trailers: None }),
@@ -44,12 +44,12 @@ pub(crate) fn begin(decision: &Decision, exchange: &Exchange, head: &Parts, body
     }
 }
 
-fn is_wanted(mirror: &Mirror, decision: &Decision, worker: &Worker, head: &Parts) -> bool {
+fn is_wanted(mirror: &Mirror, decision: &Decision, worker: &Worker, fields: &HeaderMap) -> bool {
     Bucket::from_hash(worker.draw()).line() < mirror.percent.basis_points()
         // A release, a split or a fallback may have sent it there; nobody wants it twice.
         && *decision.destination.upstream().shared().name() != mirror.upstream
         // What follows an upgrade is no request.
-        && !head.headers.contains_key(header::UPGRADE)
+        && !fields.contains_key(header::UPGRADE)
 }
 
 /// A request to be sent once more, and its place among those under way. Says what became of it when it is dropped.
@@ -78,12 +78,17 @@ pub(crate) struct Copying {
 
 impl RequestCopy {
     /// `None` if the request is not to be copied, which is counted.
-    fn begin(mirror: &Mirror, decision: &Decision, exchange: &Exchange, head: &Parts) -> Option<Self> {
+    fn begin(
+        mirror: &Mirror,
+        decision: &Decision,
+        exchange: &Exchange,
+        request: &Request<RequestBody>,
+    ) -> Option<Self> {
         let worker = exchange.worker();
         let traffic = decision.snapshot.traffic.route(decision.route);
         let refusal = match worker.mirrors.get() {
             MAX_UNDER_WAY.. => Some(Mirrored::TooMany),
-            _ => (announced_length(head) > mirror.max_body).then_some(Mirrored::TooLarge),
+            _ => (announced_length(request.headers()) > mirror.max_body).then_some(Mirrored::TooLarge),
         };
         if let Some(refusal) = refusal {
             traffic.into_iter().for_each(|traffic| traffic.count_mirrored(worker.index, refusal));
@@ -98,7 +103,7 @@ impl RequestCopy {
             timeouts: *decision.route().timeouts(),
             samples: decision.route().samples(),
             client: Rc::clone(exchange.connection().ends()),
-            head: copied(head),
+            head: copied(request),
         })
     }
 
@@ -117,7 +122,7 @@ impl RequestCopy {
 
     async fn run(&mut self, body: RequestBody) -> Mirrored {
         let Some(mut visit) = Visit::choose(self) else { return Mirrored::NoEndpoint };
-        let request = std::mem::take(&mut self.head).map(|()| body);
+        let request = Box::new(std::mem::take(&mut self.head).map(|()| body));
         let deadline = Instant::now() + self.timeouts.request;
         let answer = timeout_at(deadline, visit.ask(&self.worker, request, &self.timeouts)).await;
         match answer.unwrap_or(Err(RequestError::ResponseTimeout)) {
@@ -137,15 +142,15 @@ impl Drop for RequestCopy {
 }
 
 /// The head as it is sent, and a field that says what it is.
-fn copied(head: &Parts) -> Request<()> {
-    let mut copy = copy_of(head);
+fn copied(request: &Request<RequestBody>) -> Request<()> {
+    let mut copy = copy_of(request);
     copy.headers_mut().insert(headers::X_SERIN_MIRROR, HeaderValue::from_static("true"));
     copy
 }
 
 /// What the head says of the body's length; 0 if it says nothing.
-fn announced_length(head: &Parts) -> u64 {
-    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+fn announced_length(fields: &HeaderMap) -> u64 {
+    let length = fields.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     length.unwrap_or(0)
 }
 

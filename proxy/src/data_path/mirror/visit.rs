@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -18,7 +18,7 @@ use super::RequestCopy;
 use crate::connect::Ends;
 use crate::data_path::error::RequestError;
 use crate::data_path::headers::{self, Seen};
-use crate::data_path::request::RequestBody;
+use crate::data_path::request::Outgoing;
 use crate::data_path::response;
 use crate::data_path::upstream::{self, Admission, Attempt, GroupPass, Lease, LocalEndpoint, NotOpened, Stay};
 use crate::moment;
@@ -82,7 +82,7 @@ impl Visit {
     pub(super) async fn ask(
         &mut self,
         worker: &Rc<Worker>,
-        request: Request<RequestBody>,
+        request: Outgoing,
         timeouts: &Timeouts,
     ) -> Result<Answer, RequestError> {
         let endpoint = &self.endpoint;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use routing_rules::rules::Route;
@@ -21,6 +21,10 @@ use crate::data_path::trailers::Trailers;
 
 use lent::Lent;
 pub(crate) use lent::{Loan, NewestLent};
+
+/// A request on its way to an endpoint. Boxed: it goes through a handful of futures, each of which would have room for all of it,
+/// and so large a future for every request is felt in the processor's caches.
+pub(crate) type Outgoing = Box<Request<RequestBody>>;
 
 /// A request body. Dropping it before its end leaves the client's connection unusable for another request.
 pub(crate) struct RequestBody(Source);

@@ -171,11 +171,11 @@ fn content_length(parts: &Parts) -> Result<u64, RequestError> {
 }
 
 /// The head of a request that is sent twice. What hyper and we attached to the first stays there.
-pub(crate) fn copy_of(head: &Parts) -> Request<()> {
+pub(crate) fn copy_of<B>(request: &Request<B>) -> Request<()> {
     let mut copy = Request::new(());
-    *copy.method_mut() = head.method.clone();
-    *copy.uri_mut() = head.uri.clone();
-    *copy.version_mut() = head.version;
-    *copy.headers_mut() = head.headers.clone();
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
     copy
 }

@@ -7,11 +7,11 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Response;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::{Exchange, RequestBody, copy_of};
+use super::{Exchange, Outgoing, RequestBody, copy_of};
 use crate::data_path::decide::Destination;
 use crate::data_path::upstream::{self, Lease, LocalEndpoint, Unanswered};
 use crate::moment;
@@ -21,13 +21,12 @@ pub(super) async fn send(
     endpoint: &Rc<LocalEndpoint>,
     exchange: &Rc<Exchange>,
     destination: &mut Destination,
-    request: Request<RequestBody>,
+    request: Outgoing,
     after: Duration,
     connect: Duration,
 ) -> Result<(Response<Incoming>, Lease), Unanswered> {
-    let (head, body) = request.into_parts();
-    let copy = copy_of(&head).map(|()| RequestBody::empty());
-    let mut first = pin!(upstream::send(endpoint, exchange, Request::from_parts(head, body), false, connect));
+    let copy = Box::new(copy_of(&request).map(|()| RequestBody::empty()));
+    let mut first = pin!(upstream::send(endpoint, exchange, request, false, connect));
     if let Ok(answer) = timeout(after, first.as_mut()).await {
         return answer;
     }

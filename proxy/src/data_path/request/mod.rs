@@ -40,7 +40,7 @@ use crate::snapshot::Snapshot;
 use crate::worker::Worker;
 
 use admission::{Checks, Entry};
-pub(crate) use body::{Loan, NewestLent, RequestBody};
+pub(crate) use body::{Loan, NewestLent, Outgoing, RequestBody};
 pub(crate) use exchange::{Exchange, Life};
 pub(crate) use head::{Head, MAX_FIELDS, MAX_HEAD, copy_of};
 pub(crate) use target::location;
@@ -64,12 +64,13 @@ pub(crate) fn serve(worker: &Rc<Worker>, connection: &Rc<ConnectionState>, reque
 fn carry_out(planned: Result<Plan, RequestError>, life: Life, parts: Parts, body: Incoming) -> Serving {
     match planned {
         Ok(Plan::Send { decision, upgrade }) => {
-            let mut body = RequestBody::new(body, life.exchange(), decision.route());
+            let body = RequestBody::new(body, life.exchange(), decision.route());
+            let mut request = Box::new(Request::from_parts(parts, body));
             // Who waits may be refused yet, and is copied when it goes on.
             if decision.destination.patience().is_none() {
-                mirror::begin(&decision, life.exchange(), &parts, &mut body);
+                mirror::begin(&decision, life.exchange(), &mut request);
             }
-            Box::pin(forward(life, decision, upgrade, Request::from_parts(parts, body)))
+            Box::pin(forward(life, decision, upgrade, request))
         }
         Ok(Plan::Check(checks)) => Box::pin(check(life, *checks, parts, body)),
         Ok(Plan::Answer(response)) => Box::pin(answer(life, Ok(response), body)),
@@ -113,7 +114,7 @@ async fn forward(
     life: Life,
     mut decision: Box<Decision>,
     upgrade: Option<Upgrade>,
-    mut request: Request<RequestBody>,
+    mut request: Outgoing,
 ) -> Result<Response<ResponseBody>, Infallible> {
     if !request.body().is_empty()
         && let Err(error) = Box::pin(request.body_mut().look_ahead()).await
@@ -125,9 +126,7 @@ async fn forward(
         if let Err(error) = Box::pin(admission::of_upstream(life.exchange(), destination, patience)).await {
             return Ok(response::refuse(error, life));
         }
-        let (parts, mut body) = request.into_parts();
-        mirror::begin(&decision, life.exchange(), &parts, &mut body);
-        request = Request::from_parts(parts, body);
+        mirror::begin(&decision, life.exchange(), &mut request);
     }
     let connect = decision.route().timeouts().connect;
     let mut fresh = false;
@@ -162,8 +161,8 @@ fn retry(
     life: &Life,
     decision: &mut Decision,
     error: RequestError,
-    (request, failed): (Request<RequestBody>, Failed),
-) -> Option<Request<RequestBody>> {
+    (request, failed): (Outgoing, Failed),
+) -> Option<Outgoing> {
     let (exchange, destination) = (life.exchange(), &mut decision.destination);
     let tried = retry::Attempt {
         failed,

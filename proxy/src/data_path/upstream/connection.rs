@@ -19,7 +19,7 @@ use super::io::Wire;
 use super::{EndpointIo, LocalEndpoint, Refused, is_repeatable};
 use crate::connect::{self, Ends, Liveness};
 use crate::data_path::error::RequestError;
-use crate::data_path::request::RequestBody;
+use crate::data_path::request::{Outgoing, RequestBody};
 use crate::data_path::tunnel::{self, Driver, Handover};
 use crate::snapshot::{ConnectionEnd, Endpoint, TlsEnd, TlsFailure};
 use crate::worker::Worker;
@@ -85,17 +85,13 @@ impl EndpointConnection {
     ///
     /// # Errors
     /// There is none. The request comes back if it may be sent again.
-    pub(super) async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-        was_kept: bool,
-    ) -> Result<Response<Incoming>, Refused> {
+    pub(super) async fn send(&mut self, request: Outgoing, was_kept: bool) -> Result<Response<Incoming>, Refused> {
         let is_repeatable = is_repeatable(&request);
         let may_repeat = was_kept && is_repeatable;
         // The endpoint may still refuse the handshake.
         self.wire.expect_answer(is_repeatable && (was_kept || self.lifetime.is_unproved()));
         let received_before = self.wire.received();
-        let mut failed = match self.sender.try_send_request(request).await {
+        let mut failed = match self.sender.try_send_request(*request).await {
             Ok(response) => {
                 self.wire.answered();
                 self.lifetime.proved();
@@ -104,14 +100,15 @@ impl EndpointConnection {
             Err(failed) => failed,
         };
         if let Some(error) = self.refused() {
-            let unsent = failed.take_message().or_else(|| reread(&self.wire.sent()).filter(|_| is_repeatable));
+            let unsent =
+                failed.take_message().map(Box::new).or_else(|| reread(&self.wire.sent()).filter(|_| is_repeatable));
             return Err(Refused {
                 again: unsent.map(|request| (request, Failed::Connect)),
                 error: Some(error),
                 ..Refused::default()
             });
         }
-        let again = match failed.take_message() {
+        let again = match failed.take_message().map(Box::new) {
             Some(unsent) => Some((unsent, Failed::NotSent)),
             None if may_repeat && self.wire.received() == received_before => {
                 reread(&self.wire.sent()).map(|request| (request, Failed::ReusedConnectionClosed))
@@ -236,11 +233,11 @@ const MAX_BUFFER: usize = 256 << 10;
 
 /// The request whose head was written. Cheaper than a copy of every request: hyper keeps none of what it has written,
 /// and a connection closes under a request so rarely that reading the head again costs nothing.
-fn reread(head: &[u8]) -> Option<Request<RequestBody>> {
+fn reread(head: &[u8]) -> Option<Outgoing> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut fields);
     parsed.parse(head).ok().filter(httparse::Status::is_complete)?;
-    let mut request = Request::new(RequestBody::empty());
+    let mut request = Box::new(Request::new(RequestBody::empty()));
     *request.method_mut() = parsed.method?.parse().ok()?;
     *request.uri_mut() = parsed.path?.parse().ok()?;
     for field in parsed.headers {

@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use http::{Request, Response};
+use http::Response;
 use hyper::body::Incoming;
 use routing_rules::rules::{Connections, Protocol};
 use tokio::sync::Semaphore;
@@ -18,7 +18,7 @@ use super::kept::{Kept, KeptForClients};
 use super::warm::Warmth;
 use super::{EndpointConnection, Lifetime, LocalEndpoint, Refused};
 use crate::connect::Ends;
-use crate::data_path::request::RequestBody;
+use crate::data_path::request::Outgoing;
 use crate::data_path::tunnel::Handover;
 use crate::snapshot::{ConnectionEnd, Transport, Upstream};
 
@@ -234,7 +234,7 @@ impl Lease {
     ///
     /// # Errors
     /// There is none. The request comes back if it may be sent again.
-    pub(crate) async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Refused> {
+    pub(crate) async fn send(&mut self, request: Outgoing) -> Result<Response<Incoming>, Refused> {
         match &mut self.0 {
             Leased::Own { connection, endpoint, was_kept } => {
                 let was_unproved = connection.lifetime.is_unproved();

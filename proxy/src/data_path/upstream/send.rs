@@ -20,7 +20,7 @@ use super::http2::Streams;
 use super::{EndpointConnection, Lease, LocalEndpoint};
 use crate::connect::Ends;
 use crate::data_path::error::RequestError;
-use crate::data_path::request::{Exchange, RequestBody};
+use crate::data_path::request::{Exchange, Outgoing, RequestBody};
 use crate::snapshot::ConnectionEnd;
 use crate::worker::Worker;
 
@@ -29,7 +29,7 @@ pub(crate) struct Unanswered {
     /// What the client would be told.
     pub(crate) error: RequestError,
     /// The request as it was, if it can be sent again, and what failed.
-    pub(crate) again: Option<(Request<RequestBody>, Failed)>,
+    pub(crate) again: Option<(Outgoing, Failed)>,
     /// The same event has been held against the endpoint, with another request that it kept from being sent.
     pub(crate) is_told: bool,
 }
@@ -52,7 +52,7 @@ impl From<RequestError> for Unanswered {
 #[derive(Default)]
 pub(crate) struct Refused {
     /// The request as it was, if it can be sent again, and what failed.
-    pub(crate) again: Option<(Request<RequestBody>, Failed)>,
+    pub(crate) again: Option<(Outgoing, Failed)>,
     /// What it was, if not a wrong answer.
     pub(crate) error: Option<RequestError>,
     /// The endpoint had said that the connection takes no more of them, before any of it was sent.
@@ -66,7 +66,7 @@ pub(crate) struct Refused {
 pub(crate) async fn send(
     endpoint: &Rc<LocalEndpoint>,
     exchange: &Rc<Exchange>,
-    request: Request<RequestBody>,
+    request: Outgoing,
     fresh: bool,
     connect_timeout: Duration,
 ) -> Result<(Response<Incoming>, Lease), Unanswered> {
@@ -138,7 +138,7 @@ pub(crate) enum NotOpened {
 }
 
 impl NotOpened {
-    fn unanswered(self, request: Request<RequestBody>, exchange: &Exchange) -> Unanswered {
+    fn unanswered(self, request: Outgoing, exchange: &Exchange) -> Unanswered {
         let (error, is_told) = match self {
             Self::Endpoint(error) => (error, false),
             Self::Told(error) => (error, true),

@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::head::in_terms_of_http2;
 use crate::connect;
 use crate::data_path::error::RequestError;
-use crate::data_path::request::{Loan, MAX_FIELDS, RequestBody, copy_of};
+use crate::data_path::request::{Loan, MAX_FIELDS, Outgoing, RequestBody, copy_of};
 use crate::data_path::upstream::{LocalEndpoint, Refused, is_repeatable};
 use crate::moment;
 use crate::snapshot::ConnectionEnd;
@@ -49,11 +49,11 @@ impl Stream {
     /// got nothing of it; or if the connection was lost that had carried others, and it may be repeated.
     pub(in crate::data_path::upstream) async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        request: Outgoing,
     ) -> Result<Response<Incoming>, Refused> {
         let may_repeat = self.connection.has_answered.get() && is_repeatable(&request);
+        let copy = copy_of(&request);
         let (mut head, body) = request.into_parts();
-        let copy = copy_of(&head);
         if in_terms_of_http2(&mut head, connect::scheme(self.connection.is_secure)).is_err() {
             // Whatever a client sends was checked to be one: an operator has set it.
             return Err(Refused { error: Some(RequestError::Unavailable), ..Refused::default() });
@@ -89,7 +89,7 @@ impl Stream {
             Some(loan) => loan.take_back(),
             None => Some(RequestBody::empty()),
         };
-        let again = body.map(|body| (copy.map(|()| body), failed));
+        let again = body.map(|body| (Box::new(copy.map(|()| body)), failed));
         let was_unused = !self.connection.has_answered.get();
         Err(Refused { again, was_leaving, was_unused, error: None })
     }
