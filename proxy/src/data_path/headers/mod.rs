@@ -143,7 +143,13 @@ fn remove(headers: &mut HeaderMap, is_doomed: impl Fn(&HeaderName) -> bool) {
 
 /// Whether a field says nothing of the connection, nor what only a trusted proxy may say.
 pub(crate) fn passes(name: &HeaderName) -> bool {
-    fate(name) == Fate::Pass
+    fate(name) == Fate::Pass && is_token(name)
+}
+
+/// Whether a name is one in every version of HTTP (RFC 9110 §5.1). One that came over HTTP/2 may have a quotation mark, which h2 takes
+/// for a letter and nobody behind HTTP/1 would.
+pub(crate) fn is_token(name: &HeaderName) -> bool {
+    !name.as_str().contains('"')
 }
 
 /// Removes all fields but these.

@@ -271,3 +271,13 @@ fn values_of_their_own_keep_nothing_that_was_read_with_them() {
     assert_eq!(fields, headers(&[("a", "one"), ("b", "two")]));
     assert!(fields["b"].is_sensitive() && !fields["a"].is_sensitive());
 }
+
+#[test]
+fn what_passes_for_a_name_is_one_in_every_version() {
+    let is_name = |byte: &u8| HeaderName::from_lowercase(&[*byte]).is_ok_and(|name| is_token(&name));
+    let marks = *b"!#$%&'*+-.^_`|~";
+    let expected: Vec<u8> = (0..=255)
+        .filter(|byte: &u8| byte.is_ascii_digit() || byte.is_ascii_lowercase() || marks.contains(byte))
+        .collect();
+    assert_eq!((0..=255).filter(is_name).collect::<Vec<u8>>(), expected);
+}

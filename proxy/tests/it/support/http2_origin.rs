@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -198,7 +198,9 @@ impl Call {
     pub(crate) fn begin(&mut self, status: u16, fields: &[(&str, &str)], ends: bool) -> SendStream<Bytes> {
         let mut response = Response::builder().status(status);
         for (name, value) in fields {
-            response = response.header(*name, *value);
+            // As they are written, also those that are none in HTTP/1.
+            let name = HeaderName::from_lowercase(name.as_bytes()).expect("a name of HTTP/2");
+            response = response.header(name, *value);
         }
         let response = response.body(()).expect("the test writes a head");
         self.respond.send_response(response, ends).expect("nobody has answered yet")

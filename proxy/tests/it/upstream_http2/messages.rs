@@ -177,6 +177,17 @@ fn a_head_without_measure_is_a_bad_response() {
 }
 
 #[test]
+fn a_field_that_http1_has_no_name_for_makes_a_bad_response() {
+    let origin = Http2Origin::start(|mut call| async move {
+        let name = if call.path() == "/odd" { "x\"y" } else { "x-y" };
+        call.answer(200, &[(name, "1")], b"");
+    });
+    let serin = serving(origin.address());
+    assert_eq!(serin.client().get("/odd").status, 502);
+    assert_eq!(serin.client().get("/").status, 200);
+}
+
+#[test]
 fn an_upgrade_is_refused_with_a_word() {
     let origin = Http2Origin::named("app");
     let serin = serving(origin.address());

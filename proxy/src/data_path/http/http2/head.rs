@@ -13,6 +13,7 @@ use hyper::upgrade::OnUpgrade;
 use routing_rules::request::canonical;
 
 use crate::data_path::error::RequestError;
+use crate::data_path::headers;
 use crate::data_path::request::{MAX_FIELDS, MAX_HEAD};
 use crate::data_path::tunnel::Switching;
 
@@ -61,6 +62,9 @@ fn check_fields(parts: &Parts) -> Result<(), RequestError> {
     let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
     let mut size = parts.uri.path_and_query().map_or(0, |path| path.as_str().len()) + authority;
     for (name, value) in &parts.headers {
+        if !headers::is_token(name) {
+            return Err(RequestError::Malformed("a field name that is no token"));
+        }
         let value = value.as_bytes();
         size += name.as_str().len() + value.len() + ": \r\n".len();
         // RFC 9113 §8.2.1. HTTP/1 would take it for what stands around the value.

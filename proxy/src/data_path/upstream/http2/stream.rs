@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::head::in_terms_of_http2;
 use crate::connect;
 use crate::data_path::error::RequestError;
+use crate::data_path::headers;
 use crate::data_path::request::{Loan, MAX_FIELDS, Outgoing, RequestBody, copy_of};
 use crate::data_path::upstream::{LocalEndpoint, Refused, is_repeatable};
 use crate::moment;
@@ -68,9 +69,11 @@ impl Stream {
             Ok(response) => {
                 self.connection.has_answered.set(true);
                 self.loan.iter().for_each(Loan::answered);
-                return Some(response)
-                    .filter(|response| response.headers().len() <= MAX_FIELDS)
-                    .ok_or_else(Refused::default);
+                let fields = response.headers();
+                return match fields.len() <= MAX_FIELDS && fields.keys().all(headers::is_token) {
+                    true => Ok(response),
+                    false => Err(Refused::default()),
+                };
             }
             Err(failed) => failed,
         };
