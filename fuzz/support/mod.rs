@@ -92,16 +92,26 @@ impl House {
         let (_, address) = listeners.iter().find(|(name, _)| name == listener).expect("it is open");
         let [_, low, middle, high] = run.to_be_bytes();
         let source = IpAddr::from(Ipv4Addr::new(127, 1 + low % 200, middle, high));
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        // Ports are few; they are not to wait for what might still come.
-        socket.set_linger(Some(Duration::ZERO)).expect("a fresh socket");
-        socket.set_tcp_nodelay(true).expect("a fresh socket");
-        socket.bind(&SocketAddr::new(source, 0).into()).expect("a free port");
-        socket.connect(&(*address).into()).expect("Serin listens");
-        let stream = TcpStream::from(socket);
+        let stream = loop {
+            match connect(source, *address) {
+                // By libFuzzer's clock.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                connected => break connected.expect("Serin listens"),
+            }
+        };
         stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
         Visit { stream, source, run: format!("run-{run}") }
     }
+}
+
+fn connect(source: IpAddr, address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    // Ports are few; they are not to wait for what might still come.
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    socket.connect(&address.into())?;
+    Ok(socket.into())
 }
 
 impl Visit {
