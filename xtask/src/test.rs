@@ -9,7 +9,7 @@ use crate::install::{self, FromPypi, Needed};
 use crate::shell::{cargo, line, say};
 
 /// Programs that tests start. `cargo test` alone does without them where it can, and says so.
-const PROGRAMS: [Needed; 12] = [
+const PROGRAMS: [Needed; 13] = [
     ("wrk", "wrk"),
     ("bash", "bash"),
     ("kill", "procps"),
@@ -22,6 +22,7 @@ const PROGRAMS: [Needed; 12] = [
     ("nghttp", "nghttp2-client"),
     ("h2load", "nghttp2-client"),
     ("varnishtest", "varnish"),
+    ("openssl", "openssl"),
 ];
 
 /// What makes up requests to the admin API from its description; and clients and services of gRPC and WebSocket.

@@ -13,6 +13,7 @@ mod handshakes;
 mod http;
 mod in_etcd;
 mod moving;
+mod stapling;
 
 use std::net::SocketAddr;
 

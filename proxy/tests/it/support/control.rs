@@ -180,10 +180,10 @@ pub(crate) fn order(admin: SocketAddr, endpoint: SocketAddr, word: &str) -> serd
 }
 
 /// Puts a file in the place of another in one step, as careful tools do.
-pub(crate) fn replace(path: &Path, text: &str) {
+pub(crate) fn replace(path: &Path, content: &(impl AsRef<[u8]> + ?Sized)) {
     let mut new: PathBuf = path.to_owned();
     new.set_extension("new");
-    std::fs::write(&new, text).expect("the folder takes files");
+    std::fs::write(&new, content).expect("the folder takes files");
     std::fs::rename(&new, path).expect("the file is replaced");
 }
 

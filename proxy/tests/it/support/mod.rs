@@ -47,14 +47,14 @@ impl Serin {
     }
 
     pub(crate) fn start_with(rules: &str, limits: ConnectionLimits) -> Self {
-        Self::beside(&[], rules, limits)
+        Self::beside::<&str>(&[], rules, limits)
     }
 
     /// Starts a proxy with these rules in a folder with these files, by name.
-    pub(crate) fn beside(files: &[(String, String)], rules: &str, limits: ConnectionLimits) -> Self {
+    pub(crate) fn beside<C: AsRef<[u8]>>(files: &[(String, C)], rules: &str, limits: ConnectionLimits) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        for (name, text) in files {
-            std::fs::write(folder.path().join(name), text).expect("a file is written");
+        for (name, content) in files {
+            std::fs::write(folder.path().join(name), content).expect("a file is written");
         }
         let config = folder.path().join("serin.yaml");
         std::fs::write(&config, rules).expect("the rules are written");

@@ -27,6 +27,11 @@ impl Authority {
         self.0.pem()
     }
 
+    /// Its own certificate and key.
+    pub(crate) fn pair(&self) -> Pair {
+        Pair { certificate: self.pem(), key: self.0.key().serialize_pem() }
+    }
+
     /// A certificate for these names.
     pub(crate) fn sign(&self, names: &[&str]) -> Pair {
         self.sign_until(names, 2_100)
