@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::request;
 use crate::support::{Client, Origin, PATIENCE, Reply, Serin, Then, Visit, eventually};
+use crate::tls;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -44,16 +45,28 @@ fn ask(client: &mut Client) -> Reply {
     client.request("GET", "/socket", &ASK, b"")
 }
 
+/// A client in clear text, and one that speaks TLS.
+fn in_both_ways(origin: &Origin) -> [(Serin, Client); 2] {
+    let plain = Serin::in_front_of(origin, "");
+    let secure = tls::in_front_of(origin.address());
+    let (one, other) = (plain.client(), Client::connect(tls::bridge::to(secure.address())));
+    [(plain, one), (secure, other)]
+}
+
 #[test]
 fn bytes_pass_both_ways_after_the_switch() {
     let origin = echo();
-    let serin = Serin::in_front_of(&origin, "");
-    let mut client = serin.client();
+    for (serin, client) in in_both_ways(&origin) {
+        pass_both_ways(&origin, &serin, client);
+    }
+}
+
+fn pass_both_ways(origin: &Origin, serin: &Serin, mut client: Client) {
     let reply = ask(&mut client);
     assert_eq!((reply.status, reply.header("sec-websocket-accept")), (101, Some("s3")));
     assert!(reply.header("upgrade").unwrap().eq_ignore_ascii_case("websocket"));
     assert!(reply.header("connection").unwrap().eq_ignore_ascii_case("upgrade"));
-    let seen = origin.request();
+    let seen = origin.requests().pop().expect("it came");
     assert_eq!(seen.header("connection").map(str::to_ascii_lowercase).as_deref(), Some("upgrade"));
     assert_eq!(seen.header("upgrade").map(str::to_ascii_lowercase).as_deref(), Some("websocket"));
     assert_eq!(seen.header("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
@@ -71,8 +84,12 @@ fn bytes_pass_both_ways_after_the_switch() {
 #[test]
 fn much_passes_both_ways_at_once() {
     let origin = echo();
-    let serin = Serin::in_front_of(&origin, "");
-    let mut client = serin.client();
+    for (_serin, client) in in_both_ways(&origin) {
+        pass_much(client);
+    }
+}
+
+fn pass_much(mut client: Client) {
     ask(&mut client);
     let sent: Vec<u8> = (0..8_000_000_u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let (mut writing, copy) = (client.stream().try_clone().unwrap(), sent.clone());
@@ -110,14 +127,14 @@ fn the_endpoint_may_end_first() {
         assert_eq!(rest, b"reply");
         Ok(Then::Close)
     });
-    let serin = Serin::in_front_of(&origin, "");
-    let mut client = serin.client();
-    ask(&mut client);
-    assert_eq!(client.rest(), b"last words");
-    client.send("reply");
-    origin.wait_until("read to the end", |log| log.open == 0);
-    drop(client);
-    serin.wait_until_quiet(SECOND);
+    for (serin, mut client) in in_both_ways(&origin) {
+        ask(&mut client);
+        assert_eq!(client.rest(), b"last words");
+        client.send("reply");
+        origin.wait_until("read to the end", |log| log.open == 0);
+        drop(client);
+        serin.wait_until_quiet(SECOND);
+    }
 }
 
 #[test]

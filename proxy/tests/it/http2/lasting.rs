@@ -7,8 +7,9 @@ use serin_proxy::server::{ConnectionLimits, Order};
 
 use super::{echo, large, waiting};
 use crate::support::control::Program;
-use crate::support::http2::{END_STREAM, Frames, HEADERS, NO_ERROR, PING, PREFACE, field};
+use crate::support::http2::{END_STREAM, Frames, HEADERS, NO_ERROR, PING, PREFACE, Seen, field};
 use crate::support::{Client, Origin, PATIENCE, Serin, eventually};
+use crate::tls;
 
 fn short() -> ConnectionLimits {
     ConnectionLimits {
@@ -210,6 +211,26 @@ fn draining_lets_streams_finish_and_says_so_in_two_steps() {
     drop((idle, busy));
     assert_eq!(program.exit_code(), Some(0), "{}", program.log());
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+#[test]
+fn an_answer_that_is_taken_slowly_over_tls_is_whole_though_the_proxy_ends() {
+    const WINDOW: usize = 20_000;
+    let origin = large(10 * WINDOW);
+    let serin = tls::in_front_of(origin.address());
+    let mut client = Frames::that_takes(tls::bridge::speaking(serin.address(), &["h2"]), WINDOW as u32);
+    client.window(0, 1 << 20);
+    client.get(1, "/");
+    let came = |count: usize| move |seen: &Seen| seen.streams.get(&1).is_some_and(|stream| stream.body.len() == count);
+    client.until("a part", came(WINDOW));
+    serin.server().order(Order::Drain);
+    client.until("the farewell", |seen| !seen.goaways.is_empty());
+    for round in 2..=10 {
+        client.window(1, WINDOW as u32);
+        client.until("more of it", came(round * WINDOW));
+    }
+    assert!(client.answer(1).has_ended);
+    assert_eq!(client.farewell(), Some((1, NO_ERROR)));
 }
 
 #[test]
