@@ -48,6 +48,9 @@ pub static HOUSE: LazyLock<House> = LazyLock::new(|| {
     House { server }
 });
 
+/// What the endpoint answers and Serin never does, which tells a call of gRPC with 200 that it is refused.
+pub const SERVED: u16 = 299;
+
 /// Reads requests as strictly as can be, and answers them.
 fn converse(mut stream: TcpStream) {
     let (mut unread, mut piece) = (Vec::new(), [0; 16_384]);
@@ -61,7 +64,7 @@ fn converse(mut stream: TcpStream) {
                     assert!(faults.is_empty(), "{faults:?} in {request:?}");
                     unread.drain(..length);
                     lock(&SEEN).push(request);
-                    if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").is_err() {
+                    if write!(stream, "HTTP/1.1 {SERVED} Served\r\ncontent-length: 0\r\n\r\n").is_err() {
                         return;
                     }
                 }

@@ -14,7 +14,7 @@ mod support;
 use support::http2::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RESET, SETTINGS, field, frame, status,
 };
-use support::{HOUSE, Name, Value};
+use support::{HOUSE, Name, SERVED, Value};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -53,7 +53,7 @@ fuzz_target!(|input: Input| {
     let seen = visit.seen();
     let sent: Vec<u8> = input.data.concat();
     match status {
-        Some(200) => {
+        Some(SERVED) => {
             let [request] = &seen[..] else { panic!("{} requests for one: {seen:?}", seen.len()) };
             assert_eq!(request.body, sent, "{request:?}");
         }
