@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Instructions of one request, counted by callgrind: the same on every machine, busy or not.
+# Instructions of one request, and how often it would miss a cache of 1 MiB: counted by callgrind, the same on every machine,
+# busy or not.
 #
 #     benches/instructions.sh [SERIN]      # needs valgrind, h2load (nghttp2-client), and the benches built
 #
-# Four times: with a schedule by configured weights and nothing else, as usual (learned weights, the choice of three, a
-# breaker with a condition, the budget of retries), with limits of the upstream on top, and as usual for clients of HTTP/2.
+# With a schedule by configured weights and nothing else, as usual (learned weights, the choice of three, a breaker with a
+# condition, the budget of retries), with limits of the upstream on top; and as usual with 512 requests under way instead of 16,
+# and for clients of HTTP/2 with 16 and with 512.
 # Start and end cancel out: two runs of different length are subtracted. The profiles are kept, for callgrind_annotate.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -24,32 +26,43 @@ declare -A upstream=(
     [static]='balance: round_robin, breaker: false, retry: {tries: 1, budget: 0%}'
     [usual]="$usual"
     [limited]="$usual, limits: {in_flight: 10000, in_flight_per_endpoint: 10000}"
+    [many]="$usual"
     [http2]="$usual"
+    [http2_many]="$usual"
 )
-declare -A speak=([static]=--h1 [usual]=--h1 [limited]=--h1 [http2]="-m 32")
+# With HTTP/1.1 a connection has one request under way.
+declare -A speak=(
+    [static]="--h1 -c 16"
+    [usual]="--h1 -c 16"
+    [limited]="--h1 -c 16"
+    [many]="--h1 -c 512"
+    [http2]="-c 1 -m 16"
+    [http2_many]="-c 16 -m 32"
+)
 
-# NAME REQUESTS: how many instructions so many requests take. What clients speak is in `speak`.
-instructions() {
+# NAME REQUESTS: how many instructions and misses so many requests take. What clients speak is in `speak`.
+counts() {
     local profile="$folder/callgrind.$1.$2"
-    valgrind --tool=callgrind --callgrind-out-file="$profile" \
+    valgrind --tool=callgrind --cache-sim=yes --LL=1048576,16,64 --callgrind-out-file="$profile" \
         "$serin" run --config "$folder/$1.yaml" >"$profile.log" 2>&1 &
     local proxy=$!
     until grep -q 'serin ready' "$profile.log"; do
         kill -0 "$proxy"
         sleep 0.1
     done
-    h2load ${speak[$1]} -n "$2" -c 16 -t 1 http://127.0.0.1:17002/1k | grep -q "$2 succeeded"
+    h2load ${speak[$1]} -n "$2" -t 1 http://127.0.0.1:17002/1k | grep -q "$2 succeeded"
     kill -TERM "$proxy"
     wait "$proxy"
-    awk '/^(summary|totals)/ {count = $2} END {print count}' "$profile"
+    awk '/^(summary|totals)/ {count = $2; misses = $9 + $10} END {print count, misses}' "$profile"
 }
 
-for name in static usual limited http2; do
+for name in static usual limited many http2 http2_many; do
     sed -e "s/{{listen}}/127.0.0.1:17002/; s/{address: .*weight: 1}/${addresses[*]}/; s/{{canary}}/127.0.0.1:17001/" \
         -e "s/{{admin_port}}/17003/; s/$usual/${upstream[$name]}/" peers/serin.yaml >"$folder/$name.yaml"
-    short=$(instructions "$name" 4000)
-    long=$(instructions "$name" 12000)
+    read -r short short_misses <<<"$(counts "$name" 4000)"
+    read -r long long_misses <<<"$(counts "$name" 12000)"
     count=$(((long - short) / 8000))
+    misses=$(((long_misses - short_misses) / 8000))
     first=${first:-$count}
-    echo "$name: $count instructions a request, $((count - first)) more than static"
+    echo "$name: $count instructions a request, $((count - first)) more than static; $misses misses"
 done
