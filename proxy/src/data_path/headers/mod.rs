@@ -141,7 +141,7 @@ fn remove(headers: &mut HeaderMap, is_doomed: impl Fn(&HeaderName) -> bool) {
     }
 }
 
-/// Whether a field says nothing of the connection, nor what only a trusted proxy may say.
+/// Whether a field says nothing of the connection, nor what only a trusted proxy may say, and has a name in every version of HTTP.
 pub(crate) fn passes(name: &HeaderName) -> bool {
     fate(name) == Fate::Pass && is_token(name)
 }

@@ -99,16 +99,16 @@ impl EndpointConnection {
             }
             Err(failed) => failed,
         };
+        let unsent = failed.take_message().map(Box::new);
         if let Some(error) = self.refused() {
-            let unsent =
-                failed.take_message().map(Box::new).or_else(|| reread(&self.wire.sent()).filter(|_| is_repeatable));
+            let unsent = unsent.or_else(|| reread(&self.wire.sent()).filter(|_| is_repeatable));
             return Err(Refused {
                 again: unsent.map(|request| (request, Failed::Connect)),
                 error: Some(error),
                 ..Refused::default()
             });
         }
-        let again = match failed.take_message().map(Box::new) {
+        let again = match unsent {
             Some(unsent) => Some((unsent, Failed::NotSent)),
             None if may_repeat && self.wire.received() == received_before => {
                 reread(&self.wire.sent()).map(|request| (request, Failed::ReusedConnectionClosed))

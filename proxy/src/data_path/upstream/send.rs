@@ -66,11 +66,10 @@ pub(crate) struct Refused {
 pub(crate) async fn send(
     endpoint: &Rc<LocalEndpoint>,
     exchange: &Rc<Exchange>,
-    request: Outgoing,
+    mut request: Outgoing,
     fresh: bool,
     connect_timeout: Duration,
 ) -> Result<(Response<Incoming>, Lease), Unanswered> {
-    let mut request = request;
     let client = || Rc::clone(exchange.connection().ends());
     let mut met_an_unused_one_leaving = false;
     // Each round but the last ends a connection, and all but one of these had served somebody.
