@@ -5,12 +5,11 @@
 //! listeners, `${endpoint}` is where the file's server is to listen. For the host `h2.test` that speaks HTTP/2. Of trailers `x-sum`
 //! passes, but not for `plain.test`.
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Serin, free_address};
+use crate::support::{Serin, free_address, output_of};
 
 #[test]
 fn every_promise_is_kept_on_the_wire() {
@@ -40,15 +39,7 @@ fn failure(file: &Path) -> Option<String> {
     }
     // It keeps its own files there.
     varnishtest.args(["-t", SECONDS]).arg(file).env("TMPDIR", serin.folder.path());
-    let said = match varnishtest.output() {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let required = std::env::var_os("SERIN_TEST_PROGRAMS_REQUIRED").is_some();
-            assert!(!required, "varnishtest is not installed (Debian: varnish)");
-            println!("SKIPPED {}: varnishtest is not installed (Debian: varnish)", file.display());
-            return None;
-        }
-        said => said.expect("varnishtest runs"),
-    };
+    let said = output_of(&mut varnishtest)?;
     let log = || [said.stdout.as_slice(), &said.stderr].map(String::from_utf8_lossy).concat();
     // A file that was skipped has shown nothing.
     let has_passed = said.status.code() == Some(0);

@@ -12,22 +12,11 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::echo;
-use crate::support::{Client, Origin, PATIENCE, Serin, Then, eventually};
+use crate::support::{Client, Origin, PATIENCE, Serin, Then, eventually, said_by};
 
 /// What a program prints; nothing if it is not installed and does not have to be.
 fn output(program: &str, args: &[&str]) -> Option<String> {
-    let output = match Command::new(program).args(args).output() {
-        Ok(output) => output,
-        Err(error) => {
-            let required = std::env::var_os("SERIN_TEST_PROGRAMS_REQUIRED").is_some();
-            assert!(!required, "{program} cannot be run ({error}); on Debian: apt-get install curl nghttp2-client");
-            eprintln!("SKIPPED: {program} cannot be run ({error})");
-            return None;
-        }
-    };
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success(), "{program} {args:?}: {text}");
-    Some(text)
+    said_by(Command::new(program).args(args))
 }
 
 #[test]

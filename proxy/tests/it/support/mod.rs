@@ -17,7 +17,7 @@ pub(crate) mod witness;
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -203,6 +203,30 @@ fn has_other_rules(before: &Snapshot, now: &Snapshot) -> bool {
     is_other_object || !Arc::ptr_eq(&before.trusted_proxies, &now.trusted_proxies)
 }
 
+/// Something that a test needs is not there, so it shows less than it could: that is said, and where all of it has to be there it is a
+/// failure.
+pub(crate) fn skip(reason: &str) {
+    assert!(std::env::var_os("SERIN_TEST_PROGRAMS_REQUIRED").is_none(), "{reason}");
+    eprintln!("SKIPPED: {reason}");
+}
+
+/// How a program ends that is run to its end. Nothing where it is not installed, unless it has to be.
+pub(crate) fn output_of(command: &mut Command) -> Option<Output> {
+    let output = command.stdin(Stdio::null()).output();
+    if output.is_err() {
+        skip(&format!("{command:?} is not installed"));
+    }
+    output.ok()
+}
+
+/// What it says, on both of its outputs. It has to succeed.
+pub(crate) fn said_by(command: &mut Command) -> Option<String> {
+    let Output { status, stdout, stderr } = output_of(command)?;
+    let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(status.success(), "{command:?}: {said}");
+    Some(said)
+}
+
 /// A program that ends with the test.
 pub(crate) struct Running(pub(crate) std::process::Child);
 
@@ -210,8 +234,7 @@ impl Running {
     /// Starts a program that listens, and waits until it does. Nothing where it is not installed, unless it has to be.
     pub(crate) fn listening(mut command: Command, address: SocketAddr) -> Option<Self> {
         let Ok(child) = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn() else {
-            assert!(std::env::var_os("SERIN_TEST_PROGRAMS_REQUIRED").is_none(), "{command:?} is not installed");
-            eprintln!("SKIPPED: {command:?} is not installed");
+            skip(&format!("{command:?} is not installed"));
             return None;
         };
         let process = Self(child);

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::etcd::own_address;
 use super::names::NameServer;
-use super::{PATIENCE, eventually};
+use super::{PATIENCE, eventually, skip};
 use crate::tls::Authority;
 
 /// An authority.
@@ -36,9 +36,7 @@ impl Pebble {
     /// One that finds these hosts here. Nothing where pebble is not installed, unless it has to be.
     pub(crate) fn start(hosts: &[&str], habits: &Habits) -> Option<Self> {
         if Command::new("pebble").arg("-h").output().is_err() {
-            let required = std::env::var_os("SERIN_TEST_PROGRAMS_REQUIRED").is_some();
-            assert!(!required, "pebble is not installed (Debian: pebble)");
-            eprintln!("SKIPPED: pebble is not installed (Debian: pebble)");
+            skip("pebble is not installed (Debian: pebble)");
             return None;
         }
         let (address, folder) = (own_address(), tempfile::tempdir().expect("a temporary folder"));

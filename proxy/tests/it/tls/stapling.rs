@@ -1,16 +1,15 @@
 //! The authority's word that a certificate is good, shown with it: made and read by OpenSSL.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serin_proxy::server::ConnectionLimits;
 
 use super::{Authority, rules};
 use crate::support::control::replace;
-use crate::support::{Origin, PATIENCE, Serin, eventually};
+use crate::support::{Origin, PATIENCE, Serin, eventually, said_by};
 
 #[test]
 fn what_the_authority_says_of_a_certificate_is_shown_with_it_and_follows_its_file() {
@@ -23,10 +22,9 @@ fn what_the_authority_says_of_a_certificate_is_shown_with_it_and_follows_its_fil
     let Some(good) = response(folder.path(), "V") else { return };
     let certificates = "{one: {hosts: [a.test], cert_file: one.crt, key_file: one.key, ocsp_file: one.ocsp}, \
         bare: {hosts: [b.test], cert_file: bare.crt, key_file: bare.key}}";
-    let mut files: Vec<(String, Vec<u8>)> = vec![("one.ocsp".to_owned(), good)];
-    for (name, text) in pair.files("one").into_iter().chain(authority.sign(&["b.test"]).files("bare")) {
-        files.push((name, text.into_bytes()));
-    }
+    let texts = pair.files("one").into_iter().chain(authority.sign(&["b.test"]).files("bare"));
+    let mut files: Vec<(String, Vec<u8>)> = texts.map(|(name, text)| (name, text.into_bytes())).collect();
+    files.push(("one.ocsp".to_owned(), good));
     let origin = Origin::named("app");
     let serin = Serin::beside(&files, &rules(origin.address(), "{}", certificates), ConnectionLimits::default());
     let said = |host: &str| staple(folder.path(), serin.address(), host);
@@ -58,14 +56,5 @@ fn staple(folder: &Path, address: SocketAddr, host: &str) -> String {
 }
 
 fn openssl(folder: &Path, words: &str) -> Option<String> {
-    let output = Command::new("openssl").current_dir(folder).args(words.split(' ')).stdin(Stdio::null()).output();
-    if output.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-        assert!(std::env::var_os("SERIN_TEST_PROGRAMS_REQUIRED").is_none(), "openssl is not installed");
-        println!("SKIPPED: openssl is not installed");
-        return None;
-    }
-    let output = output.expect("openssl runs");
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "openssl {words}: {}", said(&output.stderr));
-    Some(said(&output.stdout))
+    said_by(Command::new("openssl").current_dir(folder).args(words.split(' ')))
 }
