@@ -1,13 +1,14 @@
 //! Too few descriptors: who is served, what still works, what it costs, and that it passes.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::support::client::request;
 use crate::support::control::{Program, replace};
+use crate::support::http2::{Frames, SETTINGS};
 use crate::support::{Client, Origin, PATIENCE, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -111,6 +112,57 @@ fn an_upstream_that_hangs_leaves_room_for_the_others() {
     assert!(!short.is_short());
     drop(crowd);
     eventually(PATIENCE, "all have left", || short.metric("serin_requests_in_flight") == 0.0);
+}
+
+/// Six clients have ten requests each, and then neither read nor send. There are 42 places, of which half may stay theirs.
+#[test]
+fn who_does_nothing_makes_room_where_places_are_short() {
+    static LARGE: [u8; 8 << 20] = [0; 8 << 20];
+    let origin = Origin::start(|visit| match visit.request.target.as_str() {
+        "/large" => visit.answer(200, &[], &LARGE),
+        _ => {
+            visit.read_body()?;
+            visit.answer(200, &[], b"app")
+        }
+    });
+    let asks: [fn(&Short, &str) -> Vec<TcpStream>; 3] = [stalls_streams, reads_nothing, sends_nothing];
+    for ask in asks {
+        let short = Short::start(origin.address());
+        let crowd: Vec<_> = (1..=6).map(|nth| ask(&short, &format!("127.9.0.{nth}"))).collect();
+        let given_up = r#"serin_request_errors_total{reason="client_too_slow"}"#;
+        eventually(10 * SECOND, "room", || short.metric(given_up) >= 20.0);
+        for _ in 0..20 {
+            assert_eq!(short.client().get("/").text(), "app");
+        }
+        drop(crowd);
+        eventually(PATIENCE, "all have left", || short.metric("serin_requests_in_flight") == 0.0);
+    }
+}
+
+fn stalls_streams(short: &Short, source: &str) -> Vec<TcpStream> {
+    const INITIAL_WINDOW_0: [u8; 6] = [0, 4, 0, 0, 0, 0];
+    let client = Client::from(source, short.program.address("web")).into_stream();
+    let mut frames = Frames::of(client.try_clone().expect("a descriptor")).that_keeps_windows();
+    frames.frame(SETTINGS, 0, 0, &INITIAL_WINDOW_0);
+    (0..10).for_each(|nth| frames.get(2 * nth + 1, "/large"));
+    vec![client]
+}
+
+fn reads_nothing(short: &Short, source: &str) -> Vec<TcpStream> {
+    ten(short, source, &request("GET", "/large", &[], b""))
+}
+
+fn sends_nothing(short: &Short, source: &str) -> Vec<TcpStream> {
+    ten(short, source, b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000\r\n\r\nno more")
+}
+
+fn ten(short: &Short, source: &str, said: &[u8]) -> Vec<TcpStream> {
+    let ask = |_| {
+        let mut client = Client::from(source, short.program.address("web"));
+        client.send(said);
+        client.into_stream()
+    };
+    (0..10).map(ask).collect()
 }
 
 #[test]

@@ -159,9 +159,8 @@ impl Timing {
         self.answered.get() && !self.is_waiting_for_endpoint()
     }
 
-    /// What the time limit that is over means, if one is. The client may leave a response unread for so long, if that is a matter of
-    /// the request and not of its connection.
-    pub(super) fn late(&self, stall_ms: Option<u64>, now_ms: u64) -> Option<RequestError> {
+    /// What the time limit that is over means, if one is.
+    pub(super) fn late(&self, patience: Patience, now_ms: u64) -> Option<RequestError> {
         if self.is_tunnel.get() {
             return None;
         }
@@ -178,7 +177,7 @@ impl Timing {
             return None;
         }
         let unread_ms = now_ms.saturating_sub(self.response_moved_ms.get());
-        if self.is_waiting_for_reader() && stall_ms.is_some_and(|stall_ms| unread_ms >= stall_ms) {
+        if self.is_waiting_for_reader() && patience.to_read_ms.is_some_and(|most_ms| unread_ms >= most_ms) {
             return Some(RequestError::ClientTooSlow);
         }
         if let since @ 1.. = self.waits_for_client_ms.get() {
@@ -186,7 +185,7 @@ impl Timing {
             let too_slow = waited > SLOW_AFTER_MS && self.request_bytes.get() * 1_000 < waited * MIN_RATE;
             let is_late = match self.is_call.get() {
                 true => over(since.max(self.response_moved_ms.get()), limits.idle),
-                false => over(since, limits.idle.min(MAX_CLIENT_IDLE)) || too_slow,
+                false => over(since, limits.idle.min(patience.to_send)) || too_slow,
             };
             if is_late {
                 return Some(RequestError::ClientTooSlow);
@@ -208,6 +207,25 @@ impl Timing {
         match self.request_complete_ms.get() {
             complete @ 1.. if !answered && over(complete, limits.request) => Some(RequestError::ResponseTimeout),
             _ => None,
+        }
+    }
+}
+
+/// How long a client may do nothing while its request has a place at an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// With a response to read, in milliseconds; nothing where its connection tells whether it reads.
+    to_read_ms: Option<u64>,
+    /// With more of the body to send, whatever the route allows an endpoint.
+    to_send: Duration,
+}
+
+impl Patience {
+    /// As long as it is used to, or so long at most where places are short.
+    pub(super) fn new(to_read_ms: Option<u64>, pressed_ms: Option<u64>) -> Self {
+        Self {
+            to_read_ms: to_read_ms.into_iter().chain(pressed_ms).min(),
+            to_send: pressed_ms.map_or(MAX_CLIENT_IDLE, Duration::from_millis),
         }
     }
 }
@@ -241,7 +259,7 @@ impl Timing {
     }
 }
 
-/// A client's body may pause this long at most, whatever the route allows an endpoint.
+/// A client's body may pause this long at most.
 const MAX_CLIENT_IDLE: Duration = Duration::from_secs(30);
 
 /// How long an endpoint may look at a whole request without any answer before a client's deadline is held against it, in
@@ -261,6 +279,28 @@ const MIN_RATE: u64 = 240;
 mod tests {
     use super::*;
 
+    const USUAL: Patience = Patience { to_read_ms: None, to_send: MAX_CLIENT_IDLE };
+
+    #[test]
+    fn whoever_does_nothing_has_less_time_where_places_are_short() {
+        let too_slow = Some(RequestError::ClientTooSlow);
+        let of = |usual_ms| [Patience::new(usual_ms, None), Patience::new(usual_ms, Some(1_000))];
+        let [calm, pressed] = of(Some(30_000));
+        let sends = patient(None);
+        sends.waits_for_client(1_000);
+        assert_eq!((sends.late(calm, 9_000), sends.late(pressed, 1_900)), (None, None));
+        assert_eq!((sends.late(calm, 31_000), sends.late(pressed, 2_000)), (too_slow, too_slow));
+        let reads = patient(None);
+        reads.response_head_came(1_000);
+        assert_eq!((reads.late(calm, 30_900), reads.late(pressed, 1_900)), (None, None));
+        assert_eq!((reads.late(calm, 31_000), reads.late(pressed, 2_000)), (too_slow, too_slow));
+        // With HTTP/1 it is the connection that tells, as long as nobody else needs the place.
+        let [calm, pressed] = of(None);
+        assert_eq!((reads.late(calm, 99_000), reads.late(pressed, 2_000)), (None, too_slow));
+        reads.waits_for_endpoint(2_000);
+        assert_eq!(reads.late(pressed, 9_000), None, "it is not the client who is slow");
+    }
+
     /// Whoever waits for a password to be looked at does not wait for an endpoint, however short its patience with that is.
     #[test]
     fn no_endpoint_is_blamed_for_the_edge() {
@@ -273,11 +313,11 @@ mod tests {
         };
         timing.set_limits(&limits);
         timing.waits_at_edge(RequestError::PasswordsBusy);
-        assert_eq!(timing.late(None, 19_000), None);
-        assert_eq!(timing.late(None, 20_000), Some(RequestError::PasswordsBusy));
+        assert_eq!(timing.late(USUAL, 19_000), None);
+        assert_eq!(timing.late(USUAL, 20_000), Some(RequestError::PasswordsBusy));
         timing.has_waited(10_000);
-        assert_eq!(timing.late(None, 10_900), None, "the endpoint has its whole time");
-        assert_eq!(timing.late(None, 11_000), Some(RequestError::ResponseTimeout));
+        assert_eq!(timing.late(USUAL, 10_900), None, "the endpoint has its whole time");
+        assert_eq!(timing.late(USUAL, 11_000), Some(RequestError::ResponseTimeout));
     }
 
     /// With 15 minutes for pauses.
@@ -292,12 +332,12 @@ mod tests {
         let timing = patient(None);
         timing.waits_for_client(1);
         assert_eq!(
-            (timing.late(None, 20_000), timing.late(None, 31_000)),
+            (timing.late(USUAL, 20_000), timing.late(USUAL, 31_000)),
             (Some(RequestError::ClientTooSlow), Some(RequestError::ClientTooSlow))
         );
         timing.becomes_call();
-        assert_eq!((timing.late(None, 31_000), timing.late(None, 899_000)), (None, None));
-        assert_eq!(timing.late(None, 901_000), Some(RequestError::ClientTooSlow));
+        assert_eq!((timing.late(USUAL, 31_000), timing.late(USUAL, 899_000)), (None, None));
+        assert_eq!(timing.late(USUAL, 901_000), Some(RequestError::ClientTooSlow));
     }
 
     #[test]
@@ -306,7 +346,7 @@ mod tests {
             let timing = patient(Some(Duration::from_secs(5)));
             complete_ms.into_iter().for_each(|at| timing.request_complete(at));
             head_ms.into_iter().for_each(|at| timing.response_head_came(at));
-            timing.late(None, 5_050)
+            timing.late(USUAL, 5_050)
         };
         assert_eq!(after(Some(4_050), None), Some(RequestError::ResponseTimeout));
         for (complete, head) in [(Some(4_051), None), (None, None), (Some(1), Some(2_000))] {

@@ -65,6 +65,11 @@ impl Attempt {
         Self::new(Rc::clone(&self.upstream), choice)
     }
 
+    /// How long, in milliseconds, its client may do nothing, if that is not as long as usual.
+    pub(crate) fn patience_ms(&self) -> Option<u64> {
+        self.upstream.patience_ms()
+    }
+
     /// Where among the upstream's endpoints it is.
     pub(crate) fn place(&self) -> usize {
         self.choice.place

@@ -367,6 +367,17 @@ impl LocalUpstream {
         self.in_flight.get() > self.max_in_flight / 2
     }
 
+    /// How long, in milliseconds, clients may do nothing, if that is not as long as usual: each has a place, and the fewer are left the
+    /// sooner somebody else needs it.
+    pub(super) fn patience_ms(&self) -> Option<u64> {
+        let most = self.max_in_flight;
+        match self.in_flight.get() {
+            in_flight if in_flight > most - most / 4 => Some(250),
+            in_flight if in_flight > most / 2 => Some(1_000),
+            _ => None,
+        }
+    }
+
     /// A request has gone to an endpoint.
     pub(super) fn entered(&self) {
         self.in_flight.set(self.in_flight.get() + 1);

@@ -22,7 +22,7 @@ use routing_rules::table::{ReleaseId, RouteId};
 use tokio::task::AbortHandle;
 
 use super::comparing::Comparing;
-use super::timing::Timing;
+use super::timing::{Patience, Timing};
 use crate::data_path::deadline::{ConnectionLimits, Registered};
 use crate::data_path::edge::Visit;
 use crate::data_path::error::RequestError;
@@ -390,8 +390,9 @@ impl Exchange {
         if self.expired.get().is_some() {
             return;
         }
-        let stall_ms = self.speaks_http2().then_some(limits.stream_stall_ms);
-        if let Some(error) = self.timing.late(stall_ms, now_ms) {
+        let usual_ms = self.speaks_http2().then_some(limits.stream_stall_ms);
+        let pressed_ms = self.with_attempt(|attempt| attempt.patience_ms()).flatten();
+        if let Some(error) = self.timing.late(Patience::new(usual_ms, pressed_ms), now_ms) {
             self.expired.set(Some(self.fail(error)));
             self.tell_expired();
         }
