@@ -9,7 +9,7 @@ use crate::install::{self, FromPypi, Needed};
 use crate::shell::{cargo, line, say};
 
 /// Programs that tests start. `cargo test` alone does without them where it can, and says so.
-const PROGRAMS: [Needed; 13] = [
+const PROGRAMS: [Needed; 15] = [
     ("wrk", "wrk"),
     ("bash", "bash"),
     ("kill", "procps"),
@@ -23,6 +23,8 @@ const PROGRAMS: [Needed; 13] = [
     ("h2load", "nghttp2-client"),
     ("varnishtest", "varnish"),
     ("openssl", "openssl"),
+    ("chromium", "chromium"),
+    ("certutil", "libnss3-tools"),
 ];
 
 /// What makes up requests to the admin API from its description; and clients and services of gRPC and WebSocket.

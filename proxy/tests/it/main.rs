@@ -10,6 +10,7 @@
 mod support;
 
 mod canary;
+mod chromium;
 mod connections;
 mod deadlines;
 mod edge;
