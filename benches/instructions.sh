@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Instructions of one request, and how often it would miss a cache of 1 MiB: counted by callgrind. Only what is done by the
-# clock falls on fewer requests where they take longer.
+# Instructions of one request, how often it would miss a cache of 32 KiB for code, and how often one of 1 MiB for data: counted by
+# callgrind. Only what is done by the clock falls on fewer requests where they take longer.
 #
 #     benches/instructions.sh [SERIN]      # needs valgrind, h2load (nghttp2-client), and the benches built
 #
@@ -35,7 +35,7 @@ declare -A speak=(
     [http2_many]="-c 16 -m 32"
 )
 
-# NAME REQUESTS: how many instructions and misses so many requests take.
+# NAME REQUESTS: how many instructions, misses for code and misses for data so many requests take.
 counts() {
     # An endpoint that did not start would be passed over in silence.
     for endpoint in "${endpoints[@]}"; do
@@ -52,16 +52,17 @@ counts() {
     h2load ${speak[$1]:---h1 -c 16} -n "$2" -t 1 http://127.0.0.1:17002/1k | grep -q "$2 succeeded"
     kill -TERM "$proxy"
     wait "$proxy"
-    awk '/^(summary|totals)/ {count = $2; misses = $9 + $10} END {print count, misses}' "$profile"
+    awk '/^(summary|totals)/ {count = $2; code = $5; data = $9 + $10} END {print count, code, data}' "$profile"
 }
 
 for name in static usual limited many http2 http2_many; do
     sed -e "s/{{listen}}/127.0.0.1:17002/; s/{address: .*weight: 1}/${addresses[*]}/; s/{{canary}}/127.0.0.1:17001/" \
         -e "s/{{admin_port}}/17003/; s/$usual/${upstream[$name]:-$usual}/" peers/serin.yaml >"$folder/$name.yaml"
-    short=$(counts "$name" 4000)
-    long=$(counts "$name" 12000)
-    count=$(((${long% *} - ${short% *}) / 8000))
-    misses=$(((${long#* } - ${short#* }) / 8000))
+    short=($(counts "$name" 4000))
+    long=($(counts "$name" 12000))
+    count=$(((long[0] - short[0]) / 8000))
+    code=$(((long[1] - short[1]) / 8000))
+    data=$(((long[2] - short[2]) / 8000))
     first=${first:-$count}
-    echo "$name: $count instructions a request, $((count - first)) more than static; $misses misses"
+    echo "$name: $count instructions a request, $((count - first)) more than static; misses: $code for code, $data for data"
 done
