@@ -183,9 +183,10 @@ impl Timing {
         if let since @ 1.. = self.waits_for_client_ms.get() {
             let waited = self.waited_for_client_ms.get() + now_ms.saturating_sub(since);
             let too_slow = waited > SLOW_AFTER_MS && self.request_bytes.get() * 1_000 < waited * MIN_RATE;
+            let to_send = patience.to_send_ms.map_or(MAX_CLIENT_IDLE, Duration::from_millis);
             let is_late = match self.is_call.get() {
                 true => over(since.max(self.response_moved_ms.get()), limits.idle),
-                false => over(since, limits.idle.min(patience.to_send)) || too_slow,
+                false => over(since, limits.idle.min(to_send)) || too_slow,
             };
             if is_late {
                 return Some(RequestError::ClientTooSlow);
@@ -211,23 +212,13 @@ impl Timing {
     }
 }
 
-/// How long a client may do nothing while its request has a place at an endpoint.
+/// How long a client may do nothing while its request has a place at an endpoint, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// With a response to read, in milliseconds; nothing where its connection tells whether it reads.
-    to_read_ms: Option<u64>,
-    /// With more of the body to send, whatever the route allows an endpoint.
-    to_send: Duration,
-}
-
-impl Patience {
-    /// As long as it is used to, or so long at most where places are short.
-    pub(super) fn new(to_read_ms: Option<u64>, pressed_ms: Option<u64>) -> Self {
-        Self {
-            to_read_ms: to_read_ms.into_iter().chain(pressed_ms).min(),
-            to_send: pressed_ms.map_or(MAX_CLIENT_IDLE, Duration::from_millis),
-        }
-    }
+    /// With a response to read; nothing where its connection tells whether it reads.
+    pub(super) to_read_ms: Option<u64>,
+    /// With more of the body to send, if that is less than usual.
+    pub(super) to_send_ms: Option<u64>,
 }
 
 impl Timing {
@@ -259,7 +250,7 @@ impl Timing {
     }
 }
 
-/// A client's body may pause this long at most.
+/// A client's body may pause this long at most, whatever the route allows an endpoint.
 const MAX_CLIENT_IDLE: Duration = Duration::from_secs(30);
 
 /// How long an endpoint may look at a whole request without any answer before a client's deadline is held against it, in
@@ -279,24 +270,20 @@ const MIN_RATE: u64 = 240;
 mod tests {
     use super::*;
 
-    const USUAL: Patience = Patience { to_read_ms: None, to_send: MAX_CLIENT_IDLE };
+    const USUAL: Patience = Patience { to_read_ms: None, to_send_ms: None };
 
     #[test]
-    fn whoever_does_nothing_has_less_time_where_places_are_short() {
+    fn whoever_does_nothing_has_as_long_as_there_is_patience() {
         let too_slow = Some(RequestError::ClientTooSlow);
-        let of = |usual_ms| [Patience::new(usual_ms, None), Patience::new(usual_ms, Some(1_000))];
-        let [calm, pressed] = of(Some(30_000));
+        let pressed = Patience { to_read_ms: Some(1_000), to_send_ms: Some(1_000) };
         let sends = patient(None);
         sends.waits_for_client(1_000);
-        assert_eq!((sends.late(calm, 9_000), sends.late(pressed, 1_900)), (None, None));
-        assert_eq!((sends.late(calm, 31_000), sends.late(pressed, 2_000)), (too_slow, too_slow));
+        assert_eq!((sends.late(USUAL, 9_000), sends.late(pressed, 1_900)), (None, None));
+        assert_eq!((sends.late(USUAL, 31_000), sends.late(pressed, 2_000)), (too_slow, too_slow));
         let reads = patient(None);
         reads.response_head_came(1_000);
-        assert_eq!((reads.late(calm, 30_900), reads.late(pressed, 1_900)), (None, None));
-        assert_eq!((reads.late(calm, 31_000), reads.late(pressed, 2_000)), (too_slow, too_slow));
-        // With HTTP/1 it is the connection that tells, as long as nobody else needs the place.
-        let [calm, pressed] = of(None);
-        assert_eq!((reads.late(calm, 99_000), reads.late(pressed, 2_000)), (None, too_slow));
+        assert_eq!((reads.late(USUAL, 99_000), reads.late(pressed, 1_900)), (None, None));
+        assert_eq!(reads.late(pressed, 2_000), too_slow);
         reads.waits_for_endpoint(2_000);
         assert_eq!(reads.late(pressed, 9_000), None, "it is not the client who is slow");
     }

@@ -390,12 +390,22 @@ impl Exchange {
         if self.expired.get().is_some() {
             return;
         }
-        let usual_ms = self.speaks_http2().then_some(limits.stream_stall_ms);
-        let pressed_ms = self.with_attempt(|attempt| attempt.patience_ms()).flatten();
-        if let Some(error) = self.timing.late(Patience::new(usual_ms, pressed_ms), now_ms) {
+        if let Some(error) = self.timing.late(self.patience(limits, now_ms), now_ms) {
             self.expired.set(Some(self.fail(error)));
             self.tell_expired();
         }
+    }
+
+    /// How long the client may do nothing: less where its place is short. With HTTP/1 the connection knows best whether it reads.
+    fn patience(&self, limits: &ConnectionLimits, now_ms: u64) -> Patience {
+        let pressed_ms = self.with_attempt(|attempt| attempt.patience_ms()).flatten();
+        let usual_ms = limits.stream_stall_ms;
+        let blocked_since_ms = self.connection.write_blocked_since_ms().unwrap_or(now_ms);
+        let to_read_ms = match self.speaks_http2() {
+            true => Some(pressed_ms.map_or(usual_ms, |pressed_ms| pressed_ms.min(usual_ms))),
+            false => pressed_ms.filter(|&pressed_ms| now_ms.saturating_sub(blocked_since_ms) >= pressed_ms),
+        };
+        Patience { to_read_ms, to_send_ms: pressed_ms }
     }
 
     /// Lets whoever polls the request see the limit. While its answer cannot be written, nobody asks for the body and so nobody
