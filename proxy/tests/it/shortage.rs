@@ -129,8 +129,9 @@ fn who_does_nothing_makes_room_where_places_are_short() {
     for ask in asks {
         let short = Short::start(origin.address());
         let crowd: Vec<_> = (1..=6).map(|nth| ask(&short, &format!("127.9.0.{nth}"))).collect();
-        let given_up = r#"serin_request_errors_total{reason="client_too_slow"}"#;
-        eventually(10 * SECOND, "room", || short.metric(given_up) >= 20.0);
+        let come = || short.metric("serin_requests_in_flight") + short.metric("serin_requests_total") >= 60.0;
+        let is_there_room = || short.metric("serin_endpoint_requests_in_flight") <= 20.0;
+        eventually(10 * SECOND, "all have come, and there is room", || come() && is_there_room());
         for _ in 0..20 {
             assert_eq!(short.client().get("/").text(), "app");
         }
