@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use serin_proxy::server::ConnectionLimits;
 use tempfile::TempDir;
 
-use crate::support::{Origin, Running, Serin, Then, Visit, said_by, skip, websocket_accept};
+use crate::support::{Origin, PATIENCE, Running, Serin, Then, Visit, eventually, said_by, skip, websocket_accept};
 use crate::tls::Authority;
 
 /// A browser with a home of its own, in which an authority is trusted.
@@ -91,7 +91,7 @@ fn a_browser_visits_a_page_over_tls() {
     let endpoint = origin.address();
     let rules = format!(
         "listeners: {{secure: {{address: \"127.0.0.1:0\", tls: {{}}, websocket_over_http2: true}}}}\n\
-         admin: {{address: \"127.0.0.1:0\"}}\n\
+         admin: {{address: \"127.0.0.1:0\"}}\naccess_log: {{to: access.log}}\n\
          certificates: {{app: {{hosts: [app.test], cert_file: app.crt, key_file: app.key}}}}\n\
          routes: {{all: {{upstream: app, release: next, filters: [{{compress: {{with_credentials: true}}}}]}}}}\n\
          upstreams: {{app: {{endpoints: [\"{endpoint}\"]}}, next: {{endpoints: [\"{endpoint}\"]}}}}\n\
@@ -100,7 +100,7 @@ fn a_browser_visits_a_page_over_tls() {
     );
     let serin = Serin::beside(&files, &rules, ConnectionLimits::default());
     let page = format!("https://app.test:{}/", serin.address().port());
-    let Some(_chromium) = Chromium::open(&page, &serin.folder.path().join("ca.pem")) else { return };
+    let Some(chromium) = Chromium::open(&page, &serin.folder.path().join("ca.pem")) else { return };
     let said = hears.recv_timeout(Duration::from_secs(60)).expect("the page says how it was");
     let mut said: Value = serde_json::from_slice(&said).expect("JSON");
     let group = said["groups"].take();
@@ -118,6 +118,10 @@ fn a_browser_visits_a_page_over_tls() {
     let groups = requests.iter().filter(|request| request.target != "/favicon.ico");
     let groups: Vec<_> = groups.map(|request| request.header("x-serin-group").unwrap_or("none")).collect();
     assert!(groups.iter().all(|of| json!([of]) == group), "{groups:?}");
-    let connections = [serin.metric("serin_connections_opened_total"), serin.metric("serin_http2_connections_total")];
-    assert_eq!(connections[0], connections[1], "sockets are streams, too");
+    drop(chromium);
+    let log = || std::fs::read_to_string(serin.folder.path().join("access.log")).unwrap_or_default();
+    eventually(PATIENCE, "the socket has ended", || log().contains("/socket"));
+    for line in log().lines().filter(|line| line.ends_with('}')) {
+        assert!(line.contains(r#""protocol":"HTTP/2.0""#), "sockets are streams, too: {line}");
+    }
 }
