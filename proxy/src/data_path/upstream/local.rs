@@ -370,12 +370,8 @@ impl LocalUpstream {
     /// How long, in milliseconds, clients may do nothing, if that is not as long as usual: each has a place, and the fewer are left the
     /// sooner somebody else needs it.
     pub(super) fn patience_ms(&self) -> Option<u64> {
-        let most = self.max_in_flight;
-        match self.in_flight.get() {
-            in_flight if in_flight > most - most / 4 => Some(250),
-            in_flight if in_flight > most / 2 => Some(1_000),
-            _ => None,
-        }
+        let is_nearly_full = self.in_flight.get() > self.max_in_flight - self.max_in_flight / 4;
+        self.is_half_full().then_some(if is_nearly_full { 250 } else { 1_000 })
     }
 
     /// A request has gone to an endpoint.
