@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use serin_proxy::server::ConnectionLimits;
 use tempfile::TempDir;
 
-use crate::support::{Origin, PATIENCE, Running, Serin, Then, Visit, eventually, said_by, skip, websocket_accept};
+use crate::http2::websocket::accept;
+use crate::support::{Origin, PATIENCE, Running, Serin, Then, Visit, eventually, said_by};
 use crate::tls::Authority;
 
 /// A browser with a home of its own, in which an authority is trusted.
@@ -36,11 +37,7 @@ impl Chromium {
         command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
         command.args(["--host-resolver-rules=MAP app.test 127.0.0.1, MAP * ~NOTFOUND", page]);
         // It complains of whatever a machine without a desktop lacks.
-        let Ok(process) = command.stderr(Stdio::null()).spawn() else {
-            skip("chromium is not installed");
-            return None;
-        };
-        Some(Self { _process: Running(process), _home: home })
+        Some(Self { _process: Running::start(command.stderr(Stdio::null()))?, _home: home })
     }
 }
 
@@ -63,11 +60,7 @@ fn serve(visit: &mut Visit<'_>) -> io::Result<Then> {
 
 /// Takes a message and gives it back, in a frame that is not masked (RFC 6455 §5.1).
 fn answer_on_socket(visit: &mut Visit<'_>) -> io::Result<Then> {
-    let key = visit.request.header("sec-websocket-key").unwrap_or_default();
-    let accept = websocket_accept(key);
-    visit.write(format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-    ))?;
+    accept(visit)?;
     let head = visit.read_exactly(6)?;
     let length = head[1] & 0x7F;
     let masked = visit.read_exactly(length.into())?;

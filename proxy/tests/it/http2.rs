@@ -6,7 +6,7 @@ mod floods;
 mod lasting;
 mod sharing;
 mod streams;
-mod websocket;
+pub(crate) mod websocket;
 
 use crate::support::{Origin, Serin, Then};
 

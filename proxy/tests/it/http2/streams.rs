@@ -69,7 +69,7 @@ fn a_request_that_is_too_large_leaves_the_others_and_all_windows_alive() {
         let _ = client.try_send(&frame(DATA, 0, stream, &[0; 16_000]).repeat(4));
         let answer = client.answer(stream);
         assert_eq!((answer.status, answer.has_ended), (Some(413), true));
-        client.until("a reset behind it", |seen| seen.streams[&stream].reset.is_some());
+        client.until("a reset behind it", |seen| seen.stream(stream).reset.is_some());
         assert_eq!(client.stream(stream).reset, Some(NO_ERROR));
     }
     assert_eq!(client.get_body(101, "/"), b"served");
@@ -85,7 +85,7 @@ fn an_answer_that_comes_before_the_end_of_its_request_ends_the_stream() {
     client.data(1, b"part", false);
     let answer = client.answer(1);
     assert_eq!((answer.status, &answer.body[..]), (Some(403), &b"no"[..]));
-    client.until("a reset", |seen| seen.streams[&1].reset.is_some());
+    client.until("a reset", |seen| seen.stream(1).reset.is_some());
     assert_eq!(client.stream(1).reset, Some(NO_ERROR));
     client.get(3, "/");
     assert_eq!(client.answer(3).status, Some(403));

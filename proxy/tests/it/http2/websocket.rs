@@ -11,8 +11,8 @@ use crate::upgrade::echo_tunnel;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Accepts a handshake as RFC 6455 says.
-fn accept(visit: &mut Visit<'_>) -> std::io::Result<()> {
+/// Accepts a handshake as RFC 6455 says, for the protocol `chat`.
+pub(crate) fn accept(visit: &mut Visit<'_>) -> std::io::Result<()> {
     let key = visit.request.header("sec-websocket-key").unwrap_or_default();
     visit.write(format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\
@@ -93,7 +93,7 @@ fn bytes_pass_both_ways_beside_other_requests() {
     for message in [&b"\x81\x05hello"[..], b"GET / HTTP/1.1\r\n\r\n", &[0, 255, 13, 10]] {
         client.data(1, message, false);
         all.extend_from_slice(message);
-        client.until("it comes back", |seen| seen.streams[&1].body.len() == all.len());
+        client.until("it comes back", |seen| seen.stream(1).body.len() == all.len());
         assert_eq!(client.stream(1).body, all);
     }
     assert_eq!(client.get_body(3, "/"), b"no socket");
@@ -118,7 +118,7 @@ fn a_socket_ends_with_its_stream_and_with_its_connection() {
     client.reset(1, CANCEL);
     origin.wait_within(SECOND, "one is free", |log| log.open == 1);
     client.data(3, b"still here", false);
-    client.until("an echo", |seen| seen.streams[&3].body == b"still here");
+    client.until("an echo", |seen| seen.stream(3).body == b"still here");
     drop(client);
     origin.wait_within(SECOND, "both are", |log| log.open == 0);
     eventually(SECOND, "nothing is open", || serin.metric("serin_tunnels_open") == 0.0);
@@ -144,10 +144,10 @@ fn a_stream_that_is_taken_back_frees_an_endpoint_that_does_not_listen() {
     client.reset(1, CANCEL);
     eventually(2 * SECOND, "one is free", || serin.metric("serin_tunnels_open") == 1.0);
     assert_eq!(serin.metric("serin_endpoint_requests_in_flight"), 1.0);
-    assert!(!client.comes(2 * SECOND, |seen| seen.streams[&3].is_over()), "who still listens may wait");
+    assert!(!client.comes(2 * SECOND, |seen| seen.stream(3).is_over()), "who still listens may wait");
     assert_eq!(serin.metric("serin_tunnels_open"), 1.0);
     drop(end);
-    client.until("the other's end", |seen| seen.streams[&3].is_over());
+    client.until("the other's end", |seen| seen.stream(3).is_over());
 }
 
 #[test]
@@ -157,10 +157,10 @@ fn a_quiet_socket_is_not_a_stalled_answer() {
     let serin = taking(&origin, "timeouts: {tunnel_idle: 2s}", limits);
     let mut client = Frames::connect(serin.address());
     assert_eq!(ask(&mut client, 1, "websocket").status, Some(200));
-    assert!(!client.comes(SECOND, |seen| seen.streams[&1].is_over() || seen.is_over));
+    assert!(!client.comes(SECOND, |seen| seen.stream(1).is_over() || seen.is_over));
     client.data(1, b"hello", false);
-    client.until("an echo", |seen| seen.streams[&1].body == b"hello");
-    client.within(PATIENCE, "its own limit", |seen| seen.streams[&1].is_over());
+    client.until("an echo", |seen| seen.stream(1).body == b"hello");
+    client.within(PATIENCE, "its own limit", |seen| seen.stream(1).is_over());
     assert_eq!(serin.metric("serin_tunnels_idle_closed_total"), 1.0);
     assert_eq!(serin.metric("serin_http2_stalled_responses_total"), 0.0);
 }

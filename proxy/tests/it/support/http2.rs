@@ -72,6 +72,14 @@ pub(crate) struct Stream {
     pub(crate) reset: Option<u32>,
 }
 
+impl Seen {
+    /// What came on a stream, if anything has.
+    pub(crate) fn stream(&self, stream: u32) -> &Stream {
+        static NOTHING: Stream = Stream { status: None, body: Vec::new(), heads: 0, has_ended: false, reset: None };
+        self.streams.get(&stream).unwrap_or(&NOTHING)
+    }
+}
+
 impl Stream {
     pub(crate) fn is_over(&self) -> bool {
         self.has_ended || self.reset.is_some()
@@ -193,12 +201,12 @@ impl Frames {
 
     /// What came on a stream so far.
     pub(crate) fn stream(&self, stream: u32) -> Stream {
-        self.seen.streams.get(&stream).cloned().unwrap_or_default()
+        self.seen.stream(stream).clone()
     }
 
     /// Reads until a stream is over, and returns it.
     pub(crate) fn answer(&mut self, stream: u32) -> Stream {
-        self.until("the end of a stream", |seen| seen.streams.get(&stream).is_some_and(Stream::is_over));
+        self.until("the end of a stream", |seen| seen.stream(stream).is_over());
         self.stream(stream)
     }
 

@@ -231,13 +231,18 @@ pub(crate) fn said_by(command: &mut Command) -> Option<String> {
 pub(crate) struct Running(pub(crate) std::process::Child);
 
 impl Running {
-    /// Starts a program that listens, and waits until it does. Nothing where it is not installed, unless it has to be.
-    pub(crate) fn listening(mut command: Command, address: SocketAddr) -> Option<Self> {
-        let Ok(child) = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn() else {
+    /// Starts a program. Nothing where it is not installed, unless it has to be.
+    pub(crate) fn start(command: &mut Command) -> Option<Self> {
+        let child = command.spawn();
+        if child.is_err() {
             skip(&format!("{command:?} is not installed"));
-            return None;
-        };
-        let process = Self(child);
+        }
+        child.ok().map(Self)
+    }
+
+    /// Starts one that listens, and waits until it does.
+    pub(crate) fn listening(mut command: Command, address: SocketAddr) -> Option<Self> {
+        let process = Self::start(command.stdin(Stdio::piped()).stdout(Stdio::null()))?;
         eventually(PATIENCE, "it listens", || TcpStream::connect(address).is_ok());
         Some(process)
     }

@@ -57,7 +57,7 @@ fn a_stream_that_is_reset_is_never_a_clean_end() {
         client.get(1, &format!("/before{query}"));
         client.get(3, &format!("/middle{query}"));
         assert_eq!(client.answer(1).status, Some(502));
-        client.until("the beginning", |seen| !seen.streams[&3].body.is_empty());
+        client.until("the beginning", |seen| !seen.stream(3).body.is_empty());
         gate.add_permits(1);
         let cut = client.answer(3);
         assert!(!cut.has_ended && cut.reset.is_some_and(|code| code != NO_ERROR), "{query}: {cut:?}");

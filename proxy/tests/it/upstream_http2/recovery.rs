@@ -196,7 +196,7 @@ fn a_connection_on_which_most_requests_were_taken_back_gets_no_more() {
         client.get(stream, "/");
         first.until("a request", |seen| seen.streams.contains_key(&(stream + 2)));
         client.reset(stream, CANCEL);
-        first.until("its end", |seen| seen.streams[&(stream + 2)].reset == Some(CANCEL));
+        first.until("its end", |seen| seen.stream(stream + 2).reset == Some(CANCEL));
     }
     let said = ask(&serin, "GET");
     let mut second = Frames::accept(&listener, &[]);

@@ -39,7 +39,7 @@ fn assert_uploads_end(status: &str, is_all: bool, act: impl Fn(Client) -> Option
         endpoint.until("the request", |seen| seen.streams.contains_key(&stream));
         endpoint.head(stream, &[(":status", status)], is_all);
         let _stays = act(client);
-        endpoint.until("its end", |seen| seen.streams[&stream].reset == Some(CANCEL));
+        endpoint.until("its end", |seen| seen.stream(stream).reset == Some(CANCEL));
     }
     let (mut endpoint, said) = (endpoint.expect("it was asked"), get(&serin));
     endpoint.until("a request", |seen| seen.streams.get(&7).is_some_and(|stream| stream.has_ended));
