@@ -302,7 +302,10 @@ impl Explanation {
         let is_down = self.endpoints.iter().all(|endpoint| endpoint.percent == 0.0);
         let is_known = self.discovery.iter().all(|discovery| discovery.looked_up);
         if is_down && is_known {
-            return Some(refusal(RequestError::NoEndpoint));
+            let is_asked = |upstream: &&Arc<Upstream>| self.upstream.as_deref() == Some(upstream.name().as_str());
+            let upstream = snapshot.upstreams.iter().flatten().find(is_asked);
+            let error = upstream.map_or(RequestError::NoEndpoint, |upstream| decide::without_endpoint(upstream));
+            return Some(refusal(error));
         }
         // Who serves the request gets no copy of it.
         let serves = |mirror: &&Mirror| self.upstream.as_deref() == Some(mirror.upstream.as_str());

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -71,6 +72,9 @@ pub(crate) fn start_task(
     })
 }
 
+/// Comes when a task is to end.
+pub(crate) type Ended = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A thread for a task that does not end by itself.
 pub(crate) struct Following {
     /// The task ends when this is dropped.
@@ -79,7 +83,22 @@ pub(crate) struct Following {
 }
 
 impl Following {
-    /// Starts it.
+    /// Starts one that ends by itself when it is told to.
+    ///
+    /// # Errors
+    /// As those of [`start_task`].
+    pub(crate) fn start_until<T: Future<Output = ()> + Send + 'static>(
+        name: &str,
+        failures: Failures,
+        task: impl FnOnce(Ended) -> T,
+    ) -> io::Result<Self> {
+        let (end, ended) = oneshot::channel::<()>();
+        let ended: Ended = Box::pin(async { drop(ended.await) });
+        let thread = start_task(name, failures, task(ended))?;
+        Ok(Self { end, thread })
+    }
+
+    /// Starts one that is dropped when it is to end.
     ///
     /// # Errors
     /// As those of [`start_task`].
@@ -88,14 +107,12 @@ impl Following {
         failures: Failures,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<Self> {
-        let (end, ended) = oneshot::channel::<()>();
-        let thread = start_task(name, failures, async move {
+        Self::start_until(name, failures, |ended| async move {
             tokio::select! {
                 () = task => {}
-                _ = ended => {}
+                () = ended => {}
             }
-        })?;
-        Ok(Self { end, thread })
+        })
     }
 
     /// Ends it. Blocks until it has.

@@ -101,6 +101,25 @@ const CASES: &[&str] = &[
     listeners.b.tls.client_certificates.ca: `ca_file` says it already; one of the two must go
     listeners.c.tls.cipher_suites: without any there is no TLS; leave it out for the usual ones
     listeners.a.tls.default_certificate: there is no certificate `c`"#,
+    // what is put in the place of hosts and paths, and of answers of nobody
+    r#"{"routes": {"a": {"hosts": ["**.a.test"], "upstream": "u", "filters": [{"replace_host": "b.test"}, {"replace_path": "/b"}]},
+                   "b": {"upstream": "u", "filters": [{"replace_host": "**.b.test"}, {"replace_host": "b:1"}, {"replace_path": "b"}]},
+                   "c": {"filters": [{"redirect": {"replace_prefix": {"from": "/a", "to": "/b"}}}]},
+                   "d": {"filters": [{"redirect": {"path": "/", "replace_prefix": {"from": "/a", "to": "/b"}}}]},
+                   "e": {"filters": [{"redirect": {"replace_prefix": {"from": "/a", "to": "b"}}}]},
+                   "f": {"filters": [{"redirect": {"host": "**.f.test"}}]}},
+        "certificates": {"a": {"hosts": ["**.a.test"], "cert": "c", "key": "k"}},
+        "upstreams": {"u": {"empty_status": 500}, "v": {"empty_status": 302}, "w": {"empty_status": 600}}}
+    ---
+    routes.b.filters[0].replace_host: endpoints cannot be told a wildcard
+    routes.b.filters[1].replace_host: `b:1` has a port; routes match host names, listeners have ports
+    routes.b.filters[2].replace_path: path `b` must begin with `/`
+    routes.d.filters[0].redirect: a redirect has only one of `path` and `replace_prefix`
+    routes.e.filters[0].redirect: path `b` must begin with `/`
+    routes.f.filters[0].redirect: the host of a redirect cannot have a wildcard
+    upstreams.v.empty_status: status 302 is none of a failure; use one from 400 to 599
+    upstreams.w.empty_status: status 600 is none of a failure; use one from 400 to 599
+    certificates.a.hosts[0]: `**.a.test` is more than a certificate can be for: `*` is one label"#,
     // endpoints
     r#"{"upstreams": {"u": {"endpoints": ["app:80", "10.0.0.1:0", "0.0.0.0:80", "224.0.0.1:80", "10.0.0.1:80", {"address": "10.0.0.1:80"},
                                           {"address": "10.0.0.2:80", "weight": 1001}]}}}

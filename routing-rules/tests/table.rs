@@ -47,6 +47,22 @@ const CASES: &[&str] = &[
     GET http://x.y.example.com/ => none
     GET http://x.example.com.evil.org/ => none
     ",
+    // two stars are one label or more: the longer domain first, and one label before any number of them
+    "
+    one: *.example.com
+    more: **.example.com
+    deep: **.a.example.com
+    any: /
+
+    GET http://x.example.com/ => one
+    GET http://x.y.example.com/ => more
+    GET http://x.a.example.com/ => deep
+    GET http://x.y.a.example.com/ => deep
+    GET http://a.example.com/ => one
+    GET http://.example.com/ => none
+    GET http://example.com/ => any
+    GET http://xexample.com/ => any
+    ",
     // what the exact host does not take falls through to the wildcard, then to any host
     "
     exact: shop.example.com /cart
@@ -578,6 +594,7 @@ fn scan<'s>(spec: &'s Spec, request: &RequestView<'_>) -> Option<&'s str> {
                     -(route.query.len() as i64),
                     route.client_ip.is_empty(),
                     route.listeners.is_empty(),
+                    route.order,
                 );
                 let candidate = (host, path, counted, name.as_str());
                 best = Some(best.map_or(candidate, |best| candidate.min(best)));
@@ -598,13 +615,17 @@ fn is_whole(route: &RouteSpec, spec: &Spec) -> bool {
 }
 
 fn host_ranks(hosts: &[String], host: &str) -> Vec<i64> {
-    let rank = |pattern: &String| match pattern.to_lowercase().strip_prefix('*') {
-        Some(suffix) => {
+    let rank = |pattern: &String| match pattern.to_lowercase().trim_start_matches('*') {
+        suffix if pattern.starts_with("**") => {
+            let labels = host.strip_suffix(suffix).filter(|labels| !labels.is_empty() && !labels.starts_with('.'));
+            labels.map(|_| 1_000 - suffix.len() as i64)
+        }
+        suffix if pattern.starts_with('*') => {
             host.strip_suffix(suffix).is_some_and(|label| !label.is_empty() && !label.contains('.')).then_some(1)
         }
-        None => (pattern.to_lowercase() == host).then_some(0),
+        name => (name == host).then_some(0),
     };
-    if hosts.is_empty() { vec![2] } else { hosts.iter().filter_map(rank).collect() }
+    if hosts.is_empty() { vec![1_000] } else { hosts.iter().filter_map(rank).collect() }
 }
 
 fn path_ranks(paths: &[PathSpec], path: &str) -> Vec<(i64, i64)> {
@@ -907,8 +928,9 @@ impl Random {
 
     fn route(&mut self) -> RouteSpec {
         let mut route = RouteSpec {
-            hosts: self.some(3, |random| match random.below(3) {
+            hosts: self.some(3, |random| match random.below(4) {
                 0 => format!("*.{}", random.host()),
+                1 => format!("**.{}", random.host()),
                 _ => random.host(),
             }),
             paths: self.some(4, Self::path_spec),
@@ -919,6 +941,7 @@ impl Random {
                 .some(2, |random| random.one(&["10.0.0.0/8", "10.1.0.0/16", "192.0.2.1/32", "2001:db8::/32"])),
             listeners: self.some(1, |random| random.one(&["l1", "l2"])),
             release: self.some(1, |random| random.one(&["r1", "r2"])),
+            order: self.below(2) as u64,
             ..RouteSpec::default()
         };
         match self.below(4) {

@@ -193,6 +193,7 @@ async fn metrics_text(State(state): State<AdminState>) -> Response {
             stale,
             log_lines_dropped: state.shared.log.dropped(),
             etcd: state.shared.etcd_facts(),
+            kubernetes: state.shared.kubernetes_facts(),
             webhooks: webhooks::facts(&state.shared),
             orders: certificates::facts(&state.shared),
             headroom: releases::headroom_facts(&state.shared, &snapshot),

@@ -8,6 +8,7 @@ mod etcd;
 mod etcd_args;
 mod explain;
 mod http_client;
+mod import;
 mod instances;
 mod register;
 mod release;
@@ -48,6 +49,8 @@ enum Command {
     Register(Box<register::RegisterArgs>),
     /// Bring a folder of rule files and the keys of etcd together.
     Etcd(Box<etcd::EtcdCommand>),
+    /// Say what would become of what another proxy serves.
+    Import(import::ImportCommand),
     /// Say which instances follow etcd, what they have applied and which of them leads. Exit code 0: all are well, 1: not.
     Instances(Box<instances::InstancesArgs>),
     /// Move a release, and see how far it is. Asks the admin API of an instance.
@@ -102,6 +105,7 @@ fn run_command(command: Command) -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::Register(args) => register::register(*args),
         Command::Etcd(command) => etcd::etcd(*command),
+        Command::Import(command) => import::import(command),
         Command::Instances(args) => instances::instances(*args),
         Command::Release(command) => release::release(*command),
         Command::Completions { shell } => {

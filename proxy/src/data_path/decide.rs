@@ -214,6 +214,12 @@ impl Placement<'_> {
     }
 }
 
+/// Why an upstream has no endpoint for a request.
+pub(crate) fn without_endpoint(upstream: &Upstream) -> RequestError {
+    let said = upstream.rules.empty_status().filter(|_| upstream.endpoints.is_empty());
+    said.map_or(RequestError::NoEndpoint, RequestError::Empty)
+}
+
 impl Destination {
     /// The upstream. The request's stay there begins: at the endpoint whose turn it is, or in the queue if the upstream has as
     /// much to do as it may.
@@ -249,7 +255,11 @@ impl Destination {
             Ok(Admission::Waits(ticket)) => Some(ticket),
             Err(error) => {
                 stay.refused(error);
-                return Err(error);
+                return Err(if error == RequestError::NoEndpoint {
+                    without_endpoint(upstream.shared())
+                } else {
+                    error
+                });
             }
         };
         Ok(Self { upstream, wants, tried: Vec::new(), ticket })

@@ -41,6 +41,8 @@ pub(crate) enum RequestError {
     NoRoute,
     /// The upstream has no endpoint that takes requests.
     NoEndpoint,
+    /// The upstream has no endpoints at all, and this is what it says of that.
+    Empty(StatusCode),
     /// The breaker of the upstream as a whole is open, and nothing stands in for it; it is worth while to come again after so
     /// many seconds.
     BreakerOpen(u64),
@@ -99,7 +101,7 @@ pub(crate) enum Blame {
 
 impl RequestError {
     /// Every error once, for metrics that exist before the first event.
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::Malformed(""),
         Self::ConnectMethod,
         Self::TransferCoding,
@@ -134,6 +136,7 @@ impl RequestError {
         Self::AuthUnavailable,
         Self::EndpointTls,
         Self::TlsUnusable,
+        Self::Empty(StatusCode::SERVICE_UNAVAILABLE),
     ];
 
     /// The place in [`Self::ALL`], which is also the place of its counter.
@@ -173,6 +176,7 @@ impl RequestError {
             Self::AuthUnavailable => 31,
             Self::EndpointTls => 32,
             Self::TlsUnusable => 33,
+            Self::Empty(_) => 34,
         }
     }
 
@@ -194,6 +198,7 @@ impl RequestError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::RateLimited(_) | Self::ClientFull | Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NoEndpoint | Self::BreakerOpen(_) | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Empty(status) => status,
             Self::PasswordsBusy | Self::AuthUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::RouteFull | Self::UpstreamFull | Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect | Self::BadResponse | Self::ResponseCut => StatusCode::BAD_GATEWAY,
@@ -231,6 +236,7 @@ impl RequestError {
             | Self::ResponseCut
             | Self::AuthUnavailable => Blame::Upstream,
             Self::NoEndpoint
+            | Self::Empty(_)
             | Self::TlsUnusable
             | Self::BreakerOpen(_)
             | Self::Unavailable
@@ -267,6 +273,7 @@ impl RequestError {
             Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::NoEndpoint => "no_endpoint",
+            Self::Empty(_) => "empty_upstream",
             Self::BreakerOpen(_) => "breaker_open",
             Self::Connect => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
@@ -306,7 +313,7 @@ impl RequestError {
             Self::ClientGone => "client closed the connection",
             Self::Misdirected => "this connection is not for that host",
             Self::NoRoute => "no route",
-            Self::NoEndpoint => "no endpoint available",
+            Self::NoEndpoint | Self::Empty(_) => "no endpoint available",
             Self::BreakerOpen(_) => "the upstream fails and is left alone for a while",
             Self::Connect => "no connection to the endpoint",
             Self::ConnectTimeout => "no connection to the endpoint in time",
@@ -350,6 +357,7 @@ impl RequestError {
             Self::Misdirected
             | Self::NoRoute
             | Self::NoEndpoint
+            | Self::Empty(_)
             | Self::BreakerOpen(_)
             | Self::Connect
             | Self::ConnectTimeout

@@ -34,8 +34,8 @@ pub(super) struct Control {
     /// Those that ask endpoints whether they are well, name services where they are, look after releases, tell others of
     /// these, and order certificates. They end when the rules thread no longer tells of swaps.
     pub(super) probing: [JoinHandle<()>; 5],
-    /// Who follows etcd, where there is one.
-    pub(super) etcd: Option<Following>,
+    /// Those who follow etcd and Kubernetes, where there are any.
+    pub(super) sources: Vec<Following>,
     pub(super) fleet: Membership,
     pub(super) sockets: HeldSockets,
     pub(super) admin: Option<TcpListener>,
@@ -112,10 +112,10 @@ impl Control {
         self.shared.command_all(|| Command::Stop);
         self.fleet.leave().await;
         let (shared, rules, weights) = (Arc::clone(&self.shared), self.rules, self.weights);
-        let (probing, etcd) = (self.probing, self.etcd);
+        let (probing, sources) = (self.probing, self.sources);
         let ended = tokio::task::spawn_blocking(move || {
             shared.join_workers();
-            etcd.into_iter().for_each(Following::join);
+            sources.into_iter().for_each(Following::join);
             weights.join();
             rules.join();
             for thread in probing {

@@ -28,12 +28,13 @@ use crate::admin::{AdminToken, Readiness};
 use crate::control_path::acme::Acme;
 use crate::control_path::certificates::CertificateWatch;
 use crate::control_path::decode::Problem;
+use crate::control_path::discovery::{self, Clusters};
 use crate::control_path::publish::{Publisher, Status};
 use crate::control_path::release::webhooks::{self, Webhook};
 use crate::control_path::release::{FolderStore, Unwritten};
 use crate::control_path::source::etcd::Seen;
 use crate::control_path::source::file::{FileSet, FileWatch};
-use crate::control_path::{discovery, environments, health};
+use crate::control_path::{environments, health};
 pub use crate::data_path::deadline::ConnectionLimits;
 use crate::data_path::http::http2::Share;
 use crate::data_path::listener::{self, PerClient};
@@ -42,7 +43,7 @@ use crate::settings::ShutdownSettings;
 use crate::snapshot::{Snapshot, SnapshotCell};
 use crate::telemetry::access_log::LogSink;
 use crate::telemetry::counters::WorkerCounters;
-use crate::telemetry::metrics::EtcdFacts;
+use crate::telemetry::metrics::{EtcdFacts, KubernetesFacts};
 pub use crate::thread::Failure;
 use crate::thread::{self, Failures};
 use crate::worker::{Command, WorkerHandle, WorkerOptions};
@@ -51,7 +52,7 @@ use fleet::{Me, Membership};
 use listeners::{HeldSockets, WorkerListeners};
 use releases::{Books, Releases};
 use rules::{Here, Inbox, RulesThread, Sources};
-use start::{InEtcd, Start};
+use start::{InEtcd, InKubernetes, Start};
 use weights::WeightsThread;
 
 /// How to start.
@@ -103,6 +104,8 @@ pub(crate) struct Shared {
     pub(crate) me: Me,
     /// Rules in etcd, if they are followed.
     pub(crate) etcd: Option<InEtcd>,
+    /// Kubernetes, if it is followed.
+    pub(crate) kubernetes: Option<InKubernetes>,
     pub(crate) releases: Releases,
     /// Who orders certificates.
     pub(crate) acme: Arc<Acme>,
@@ -136,10 +139,12 @@ impl Shared {
         let Readiness { draining, failure } = self.readiness.borrow().clone();
         let status = self.status.load();
         let is_unheard = self.etcd_facts().is_some_and(|etcd| etcd.revision == 0) && !status.stale;
+        let is_incomplete = !status.is_kubernetes_applied && !status.stale;
         let others = [
             (draining, "draining"),
             (status.listeners.is_empty(), "no listener is open"),
             (is_unheard, "etcd was not heard yet"),
+            (is_incomplete, "Kubernetes was not heard yet"),
         ];
         let others = others.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned());
         failure.into_iter().chain(others).collect()
@@ -151,6 +156,21 @@ impl Shared {
         let Seen { is_heard, revision, failures, held, .. } = state.seen();
         let (instances, leads) = (fleet.instances().all.len(), fleet.leads());
         Some(EtcdFacts { is_heard, revision, failures, held, instances, leads, windows: windows.facts() })
+    }
+
+    /// How following Kubernetes goes, if that is done.
+    pub(crate) fn kubernetes_facts(&self) -> Option<KubernetesFacts> {
+        let kubernetes = self.kubernetes.as_ref()?;
+        let ((services, pods), seen) = (kubernetes.pods.count(), kubernetes.state.seen());
+        Some(KubernetesFacts {
+            is_heard: seen.is_complete && seen.lost == 0,
+            failures: seen.failures,
+            write_failures: seen.write_failures,
+            leads: seen.leads,
+            ingresses: seen.ingresses,
+            services,
+            pods,
+        })
     }
 
     /// What the workers count.
@@ -248,6 +268,7 @@ impl Server {
         let mut sources = Sources {
             files: files.read(),
             keys: start::keys(&settings, records.clone()),
+            objects: start::objects(&settings),
             records: folder.records(),
             acme: Arc::clone(&acme),
             here,
@@ -261,11 +282,16 @@ impl Server {
             sources.stored_routes = publisher.stored_routes();
         }
         let etcd = in_etcd.as_ref().map(|etcd| etcd.follow(records, inbox.tell_keys(), &tell_failure)).transpose()?;
+        let in_kubernetes = InKubernetes::new(&settings, &me.id);
+        let kubernetes = in_kubernetes.as_ref().map(|it| it.follow(inbox.tell_objects(), &tell_failure)).transpose()?;
         let (releases, books) = Books::open(folder, analyses_folder, unwritten, in_etcd.as_ref(), &inbox, &snapshots);
-        inbox.take_keys(&mut publisher, &mut sources);
-        let registries = in_etcd.as_ref().map(InEtcd::registries);
-        let asked = registries.as_ref().map(|registries| registries.cluster.clone());
-        let lookups = discovery::run(Arc::clone(&snapshots), told.clone(), inbox.tell(), registries);
+        inbox.take_others(&mut publisher, &mut sources);
+        let clusters = Clusters {
+            etcd: in_etcd.as_ref().map(InEtcd::registries),
+            kubernetes: in_kubernetes.as_ref().map(|kubernetes| Arc::clone(&kubernetes.pods)),
+        };
+        let asked = clusters.etcd.as_ref().map(|registries| registries.cluster.clone());
+        let lookups = discovery::run(Arc::clone(&snapshots), told.clone(), inbox.tell(), clusters);
         let listings = environments::run(Arc::clone(&snapshots), told.clone(), inbox.tell_environments(), asked);
         let lookups = async {
             tokio::join!(lookups, listings);
@@ -284,6 +310,7 @@ impl Server {
             log,
             me,
             etcd: in_etcd,
+            kubernetes: in_kubernetes,
             releases,
             acme: Arc::clone(&acme),
             webhooks,
@@ -325,7 +352,7 @@ impl Server {
             weights,
             probing: [health, discovery, steward, couriers, acme],
             fleet: Membership::new(Arc::clone(&shared), told, ticket_keys),
-            etcd,
+            sources: etcd.into_iter().chain(kubernetes).collect(),
             sockets: held,
             admin,
             inbox,

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use kubernetes_source::Told;
 use routing_rules::limit::Rate;
 use routing_rules::release::ReleaseRecord;
 use routing_rules::rules::Name;
@@ -24,6 +25,7 @@ use crate::control_path::environments;
 use crate::control_path::publish::{Publisher, Status};
 use crate::control_path::release::Records;
 use crate::control_path::source::etcd::KeyTexts;
+use crate::control_path::source::kubernetes::ObjectTexts;
 use crate::control_path::source::{Text, Texts};
 use crate::moment;
 use crate::snapshot::{Snapshot, SnapshotCell, Upstream};
@@ -34,6 +36,8 @@ use crate::thread::{self, Failures};
 pub(super) struct Sources {
     pub(super) files: Vec<Text>,
     pub(super) keys: KeyTexts,
+    /// What Kubernetes says.
+    pub(super) objects: ObjectTexts,
     /// Where releases are that no fleet shares.
     pub(super) records: Records,
     /// Who orders certificates.
@@ -54,7 +58,7 @@ impl Sources {
         if misses.is_none() && !self.keys.is_unheard() {
             self.stored_routes = 0;
         }
-        let mut texts = self.keys.texts();
+        let mut texts = self.keys.texts().and(self.objects.texts());
         texts.put_files(self.files.iter().cloned());
         misses.into_iter().for_each(|note| texts.note(note));
         texts
@@ -77,7 +81,8 @@ impl Sources {
     /// How things are now that they are applied.
     pub(super) fn status(&self, publisher: &Publisher) -> Status {
         let rolled_back_here = self.here.keys().cloned().collect();
-        Status { applied: self.applied, rolled_back_here, ..publisher.status() }
+        let is_kubernetes_applied = !self.objects.is_unheard();
+        Status { applied: self.applied, is_kubernetes_applied, rolled_back_here, ..publisher.status() }
     }
 }
 
@@ -115,6 +120,8 @@ enum News {
     Files(Vec<Text>),
     /// What etcd says.
     Keys(Box<KeyTexts>),
+    /// What Kubernetes says.
+    Objects(Box<Told>),
     /// Lookups for this upstream found something else, or are over for the first time.
     Found(Name),
     /// Templates have other environments.
@@ -156,6 +163,12 @@ impl Inbox {
         move |texts| tell(News::Keys(Box::new(texts)))
     }
 
+    /// The way for who follows Kubernetes.
+    pub(super) fn tell_objects(&self) -> impl Fn(Told) + Send + Sync + 'static {
+        let tell = self.tell_news();
+        move |told| tell(News::Objects(Box::new(told)))
+    }
+
     /// The way for who stores where releases are.
     pub(super) fn tell_records(&self) -> impl Fn(Records) + Send + Sync + 'static {
         let tell = self.tell_news();
@@ -192,10 +205,10 @@ impl Inbox {
         Arc::new(move || tell(News::Environments))
     }
 
-    /// Waits until etcd was heard, but not for long, and takes what it says.
-    pub(super) fn take_keys(&self, publisher: &mut Publisher, sources: &mut Sources) {
+    /// Waits until etcd and Kubernetes were heard, but not for long, and takes what they say.
+    pub(super) fn take_others(&self, publisher: &mut Publisher, sources: &mut Sources) {
         let (began, mut taken) = (Instant::now(), Taken::default());
-        while sources.keys.is_unheard() {
+        while sources.keys.is_unheard() || sources.objects.is_unheard() {
             let Ok(news) = self.receiver.recv_timeout(FIRST_LISTING.saturating_sub(began.elapsed())) else { break };
             taken.hear(news, sources);
         }
@@ -308,7 +321,9 @@ fn run(
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        shared.status.store(Arc::new(sources.status(&publisher)));
+        let status = Arc::new(sources.status(&publisher));
+        shared.kubernetes.iter().for_each(|kubernetes| kubernetes.tell(&status.problems));
+        shared.status.store(status);
         swaps.send_replace(());
     }
 }
@@ -361,6 +376,10 @@ impl Taken {
                 (sources.keys, self.has_texts) = (*keys, true);
                 // Answers are in force before it is told that the keys are.
                 self.has_issued |= !sources.keys.is_unheard() && sources.acme.hear(sources.keys.orders());
+            }
+            News::Objects(told) => {
+                sources.objects.take(*told);
+                self.has_texts = true;
             }
             News::Found(upstream) => self.found.push(upstream),
             News::Environments => self.has_environments = true,
@@ -442,7 +461,7 @@ fn is_unasked(snapshot: &Snapshot) -> bool {
     templates.any(|template| !snapshot.environments.of(template.name()).is_some_and(|known| known.was_asked))
 }
 
-/// How long a start waits for etcd. Rules from files serve without it, and so do those that were stored.
+/// How long a start waits for etcd and Kubernetes. Rules from files serve without it, and so do those that were stored.
 const FIRST_LISTING: Duration = Duration::from_secs(3);
 
 /// How long a start waits for names that are looked up and of which nothing is known. Requests that come before there is an

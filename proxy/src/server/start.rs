@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kubernetes_source::{ObjectName, Options, Pods, Rejected, Source, SourceState, Told};
 use routing_rules::release::{ReleaseContext, Secret};
 use routing_rules::request::GeoDatabase;
+use tokio::sync::watch;
 
 use super::{StartError, join, system};
 use crate::admin::AdminToken;
@@ -25,9 +27,10 @@ use crate::control_path::secret;
 use crate::control_path::source;
 use crate::control_path::source::etcd::{EtcdState, KeyTexts};
 use crate::control_path::source::file::FileSet;
+use crate::control_path::source::kubernetes::ObjectTexts;
 use crate::control_path::state_dir::StateDir;
 use crate::data_path::edge::Passwords;
-use crate::settings::{EtcdSettings, Settings, WebhookSettings};
+use crate::settings::{EtcdSettings, KubernetesSettings, Settings, WebhookSettings};
 use crate::telemetry::access_log::LogSink;
 use crate::thread::{Failures, Following};
 
@@ -152,6 +155,86 @@ pub(super) fn acme(main: &Path, etcd: Option<&InEtcd>, state_dir: Option<StateDi
 pub(super) fn keys(settings: &Settings, records: Records) -> KeyTexts {
     let Some(etcd) = &settings.sources.etcd else { return KeyTexts::default() };
     KeyTexts::unheard(&etcd.endpoints.join(","), "it was just asked").with_records(records)
+}
+
+/// What stands for the objects of Kubernetes until it is heard. Nothing where there is none.
+pub(super) fn objects(settings: &Settings) -> ObjectTexts {
+    match &settings.sources.kubernetes {
+        Some(_) => ObjectTexts::unheard("it was just asked"),
+        None => ObjectTexts::default(),
+    }
+}
+
+/// Rules in Kubernetes, and the pods of its Services.
+#[derive(Clone)]
+pub(crate) struct InKubernetes {
+    settings: KubernetesSettings,
+    identity: String,
+    pub(crate) state: Arc<SourceState>,
+    pub(crate) pods: Arc<Pods>,
+    /// What is not taken of what it says.
+    rejected: watch::Sender<Vec<Rejected>>,
+}
+
+impl InKubernetes {
+    pub(super) fn new(settings: &Settings, id: &str) -> Option<Self> {
+        let settings = settings.sources.kubernetes.clone()?;
+        let (state, pods, rejected) = (Arc::default(), Arc::default(), watch::Sender::default());
+        Some(Self { settings, identity: id.to_owned(), state, pods, rejected })
+    }
+
+    /// Tells what is wrong, so that it can be said on the objects it is about.
+    pub(super) fn tell(&self, problems: &[Problem]) {
+        let rejected = |problem: &Problem| Rejected {
+            document: Arc::clone(&problem.source),
+            path: problem.path.clone(),
+            reason: problem.reason.clone(),
+        };
+        let rejected: Vec<_> = problems.iter().map(rejected).collect();
+        self.rejected.send_if_modified(|before| {
+            let is_new = *before != rejected;
+            *before = rejected;
+            is_new
+        });
+    }
+
+    /// Follows both.
+    pub(super) fn follow(
+        &self,
+        tell: impl Fn(Told) + Send + Sync + 'static,
+        failures: &Failures,
+    ) -> Result<Following, StartError> {
+        let (pods, state, rejected) = (Arc::clone(&self.pods), Arc::clone(&self.state), self.rejected.subscribe());
+        let source = Source::new(self.options(), pods, state, rejected);
+        let following = Following::start_until("kubernetes", failures.clone(), |ended| source.run(tell, ended));
+        following.map_err(system("kubernetes thread"))
+    }
+
+    fn options(&self) -> Options {
+        let settings = self.settings.clone();
+        let name = |name: &String| {
+            let (namespace, name) = name.split_once('/')?;
+            Some(ObjectName::new(namespace, name))
+        };
+        let names = |names: &[String]| names.iter().filter_map(name).collect();
+        Options {
+            config_maps: names(&settings.config_maps),
+            certificates: names(&settings.certificates),
+            addresses: settings.addresses,
+            publish_service: settings.publish_service.as_ref().and_then(name),
+            lease: settings.lease.as_ref().and_then(name),
+            identity: self.identity.clone(),
+            kubeconfig: settings.kubeconfig,
+            context: settings.context,
+            ingress_class: settings.ingress_class,
+            controller: settings.controller,
+            gateway_controller: settings.gateway_controller,
+            gateway_address: settings.gateway_address,
+            gateway_ports: settings.gateway_ports,
+            gateways_share: settings.gateways_share,
+            namespaces: settings.namespaces,
+        }
+    }
 }
 
 /// Rules in etcd, and the fleet that follows them.

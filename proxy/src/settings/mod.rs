@@ -1,7 +1,7 @@
 //! Process settings, read once at start. Everything else an operator writes is rules and changes at run time.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +83,68 @@ pub struct SourceSettings {
     pub files: Vec<String>,
     /// A cluster of etcd. Absent: none.
     pub etcd: Option<EtcdSettings>,
+    /// A cluster of Kubernetes. Absent: none.
+    pub kubernetes: Option<KubernetesSettings>,
+}
+
+/// See [`SourceSettings::kubernetes`]. With `{}`, Ingresses of the class `serin` in all namespaces are served, by the service account of the
+/// pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KubernetesSettings {
+    /// Ingresses of this class are served. Default `serin`.
+    pub ingress_class: String,
+    /// What an IngressClass of this name must call its controller. Default `serin.dev/ingress`.
+    pub controller: String,
+    /// What a GatewayClass must call its controller for its Gateways to be served. Default `serin.dev/gateway`.
+    pub gateway_controller: String,
+    /// The address at which ports of Gateways are opened. Default `::`, which is all.
+    pub gateway_address: IpAddr,
+    /// Ports that are opened in the place of those that Gateways name, as in `{80: 8080, 443: 8443}`: a process without privileges may not
+    /// open those below 1024. Default: the ports themselves.
+    pub gateway_ports: BTreeMap<u16, u16>,
+    /// Whether listeners of several Gateways may have the same port and host: the routes of each are then served by all. Default `false`: the
+    /// oldest Gateway has it.
+    pub gateways_share: bool,
+    /// Only objects in these namespaces are looked at. Default: in all.
+    pub namespaces: Vec<String>,
+    /// ConfigMaps with rules, as `NAMESPACE/NAME`; each of their values is a document like a file of `sources.files`.
+    pub config_maps: Vec<String>,
+    /// Secrets with certificates, as `NAMESPACE/NAME`, besides those that Ingresses name. The certificate is called `NAMESPACE.NAME`, for
+    /// example as `default_certificate` of a listener.
+    pub certificates: Vec<String>,
+    /// Where clients find Serin, as it is said in the status of each Ingress: addresses and names. Default: where `publish_service` says.
+    pub addresses: Vec<String>,
+    /// The Service, as `NAMESPACE/NAME`, that leads clients to Serin. Default: none, and nothing is said, unless there are `addresses`.
+    pub publish_service: Option<String>,
+    /// The Lease, as `NAMESPACE/NAME`, of the one instance that writes on objects what has become of them. Default: `serin` in the namespace
+    /// of the pod.
+    pub lease: Option<String>,
+    /// A kubeconfig, relative to the main file's folder. Default: the service account of the pod, or what `kubectl` would use.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of it. Default: its current one.
+    pub context: Option<String>,
+}
+
+impl Default for KubernetesSettings {
+    fn default() -> Self {
+        Self {
+            ingress_class: "serin".into(),
+            controller: "serin.dev/ingress".into(),
+            gateway_controller: "serin.dev/gateway".into(),
+            gateway_address: Ipv6Addr::UNSPECIFIED.into(),
+            gateway_ports: BTreeMap::new(),
+            gateways_share: false,
+            namespaces: Vec::new(),
+            config_maps: Vec::new(),
+            certificates: Vec::new(),
+            addresses: Vec::new(),
+            publish_service: None,
+            lease: None,
+            kubeconfig: None,
+            context: None,
+        }
+    }
 }
 
 /// See [`SourceSettings::etcd`].
@@ -218,6 +280,9 @@ impl Settings {
         for (field, reason) in self.sources.etcd.iter().flat_map(EtcdSettings::wrong_values) {
             report(format!("sources.etcd.{field}"), reason.into());
         }
+        for (field, reason) in self.sources.kubernetes.iter().flat_map(KubernetesSettings::wrong_values) {
+            report(format!("sources.kubernetes.{field}"), reason.into());
+        }
         if self.webhooks.len() > MOST_WEBHOOKS {
             report("webhooks".into(), format!("there are at most {MOST_WEBHOOKS} webhooks"));
         }
@@ -255,6 +320,8 @@ impl Settings {
             let tls = etcd.tls.iter_mut();
             tls.flat_map(|tls| [&mut tls.ca_file, &mut tls.cert_file, &mut tls.key_file]).flatten().for_each(absolute);
         }
+        let kubernetes = self.sources.kubernetes.iter_mut();
+        kubernetes.flat_map(|kubernetes| &mut kubernetes.kubeconfig).for_each(absolute);
         for webhook in self.webhooks.values_mut() {
             absolute(&mut webhook.secret_file);
             webhook.ca_file.iter_mut().for_each(absolute);
@@ -273,6 +340,33 @@ impl Settings {
     /// How many workers to start.
     pub fn worker_count(&self) -> usize {
         self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
+impl KubernetesSettings {
+    /// What is of the right type and still wrong: which field, and why.
+    fn wrong_values(&self) -> Vec<(String, &'static str)> {
+        let lists = [("config_maps", &self.config_maps), ("certificates", &self.certificates)];
+        let in_list = |(field, names): (&'static str, &'_ Vec<String>)| {
+            let names = names.clone().into_iter().enumerate();
+            names.map(move |(index, name)| (format!("{field}[{index}]"), name))
+        };
+        let alone = [("publish_service", &self.publish_service), ("lease", &self.lease)];
+        let alone = alone.into_iter().filter_map(|(field, name)| Some((field.to_owned(), name.clone()?)));
+        let names = lists.into_iter().flat_map(in_list).chain(alone);
+        let is_name = |name: &str| {
+            let parts = name.split_once('/');
+            parts.is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'))
+        };
+        let wrong = names.filter(|(_, name)| !is_name(name));
+        let mut found: Vec<_> = wrong.map(|(field, _)| (field, "an object is `NAMESPACE/NAME`")).collect();
+        if self.ingress_class.is_empty() {
+            found.push(("ingress_class".into(), "a class has a name"));
+        }
+        if self.namespaces.iter().any(String::is_empty) {
+            found.push(("namespaces".into(), "a namespace has a name"));
+        }
+        found
     }
 }
 

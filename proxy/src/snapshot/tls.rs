@@ -130,6 +130,8 @@ impl HostCertificates {
         let (places, key) = match host {
             HostPattern::Exact(name) => (&mut self.exact, name),
             HostPattern::Wildcard(suffix) => (&mut self.wildcards, suffix),
+            // No certificate is for hosts so deep, which its rules know.
+            HostPattern::Below(_) => return false,
         };
         let is_free = !places.contains_key(key);
         if is_free {
@@ -158,6 +160,7 @@ impl Certificate {
         match pattern {
             HostPattern::Exact(host) => self.covers(host),
             HostPattern::Wildcard(_) => self.covers.contains(pattern),
+            HostPattern::Below(_) => false,
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct Facts<'a> {
     pub log_lines_dropped: u64,
     /// Where etcd is followed.
     pub etcd: Option<EtcdFacts>,
+    /// Where Kubernetes is followed.
+    pub kubernetes: Option<KubernetesFacts>,
     /// Who is told of changes of releases.
     pub webhooks: Vec<WebhookFacts>,
     /// What became of orders of certificates.
@@ -87,6 +89,25 @@ pub struct EtcdFacts {
     pub windows: WindowFacts,
 }
 
+/// How following Kubernetes goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KubernetesFacts {
+    /// Whether all of it is heard.
+    pub is_heard: bool,
+    /// Lists and watches that failed.
+    pub failures: u64,
+    /// Statuses and Events that could not be written.
+    pub write_failures: u64,
+    /// Whether this instance writes them.
+    pub leads: bool,
+    /// Ingresses that are served.
+    pub ingresses: usize,
+    /// Services that are known.
+    pub services: usize,
+    /// Pods behind them that are ready.
+    pub pods: usize,
+}
+
 /// What became of windows that an instance had to report to its fleet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindowFacts {
@@ -120,6 +141,7 @@ pub fn render(workers: &[Arc<WorkerCounters>], facts: &Facts<'_>) -> String {
         publish_environments(facts.snapshot);
         publish_rules(facts);
         facts.etcd.iter().for_each(publish_etcd);
+        facts.kubernetes.iter().for_each(publish_kubernetes);
         facts.webhooks.iter().for_each(publish_webhook);
         publish_orders(&facts.orders);
         facts.headroom.iter().for_each(publish_headroom);
@@ -246,6 +268,16 @@ fn publish_etcd(etcd: &EtcdFacts) {
         counter!(names::ETCD_WINDOWS, "outcome" => outcome).absolute(count);
     }
     counter!(names::ETCD_WINDOWS_LEFT_OUT).absolute(left_out);
+}
+
+fn publish_kubernetes(kubernetes: &KubernetesFacts) {
+    gauge!(names::KUBERNETES_UP).set(u8::from(kubernetes.is_heard));
+    counter!(names::KUBERNETES_FAILURES).absolute(kubernetes.failures);
+    counter!(names::KUBERNETES_WRITE_FAILURES).absolute(kubernetes.write_failures);
+    gauge!(names::KUBERNETES_LEADER).set(u8::from(kubernetes.leads));
+    gauge!(names::KUBERNETES_INGRESSES).set(kubernetes.ingresses as f64);
+    gauge!(names::KUBERNETES_SERVICES).set(kubernetes.services as f64);
+    gauge!(names::KUBERNETES_PODS).set(kubernetes.pods as f64);
 }
 
 fn publish_webhook(webhook: &WebhookFacts) {

@@ -126,4 +126,11 @@ metrics! {
     ETCD_HELD = "serin_etcd_held_objects", Gauge, [], "Objects that stay though their keys have gone, because most routes went at once.";
     ETCD_WINDOWS = "serin_etcd_windows_total", Counter, ["outcome"], "Windows of five seconds that this instance had to report to the fleet for the analysis of releases, by outcome: `written`; `failed`, because etcd did not take it; `passed_over`, because those before were still being written.";
     ETCD_WINDOWS_LEFT_OUT = "serin_etcd_windows_left_out_total", Counter, [], "Releases in such windows, or five minutes of one, that there was no room for.";
+    KUBERNETES_UP = "serin_kubernetes_up", Gauge, [], "1 while the API server is heard, 0 while what was heard last serves on. Only where Kubernetes is followed, as all of these.";
+    KUBERNETES_FAILURES = "serin_kubernetes_failures_total", Counter, [], "Lists and watches of the API server that failed.";
+    KUBERNETES_WRITE_FAILURES = "serin_kubernetes_write_failures_total", Counter, [], "Statuses and Events that could not be written.";
+    KUBERNETES_LEADER = "serin_kubernetes_leader", Gauge, [], "1 while this instance holds the Lease and writes on objects.";
+    KUBERNETES_INGRESSES = "serin_kubernetes_ingresses", Gauge, [], "Ingresses that are served.";
+    KUBERNETES_SERVICES = "serin_kubernetes_services", Gauge, [], "Services that are known.";
+    KUBERNETES_PODS = "serin_kubernetes_pods", Gauge, [], "Pods behind them that are ready; one that is in two Services counts twice.";
 }

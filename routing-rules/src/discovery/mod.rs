@@ -43,6 +43,12 @@ pub fn of_addresses(addresses: impl IntoIterator<Item = IpAddr>, port: u16) -> F
     found(addresses.collect())
 }
 
+/// The endpoints at these addresses and ports, all alike.
+pub fn of_sockets(addresses: impl IntoIterator<Item = SocketAddr>) -> Found {
+    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    found(addresses.into_iter().map(|address| (canonical(address), 1.0)).collect())
+}
+
 /// The endpoints of the first priority that has any.
 ///
 /// ```

@@ -227,6 +227,7 @@ fn host(text: &str) -> Result<HostPattern, String> {
             "`{name}` is an address; a client that connects to one names no host, and gets the listener's \
              `default_certificate`"
         )),
+        HostPattern::Below(_) => Err(format!("`{pattern}` is more than a certificate can be for: `*` is one label")),
         _ => Ok(pattern),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::limit::span_ms;
 use crate::error::Problems;
-use crate::spec::{DiscoverySpec, DnsSpec, RegistrySpec};
+use crate::spec::{DiscoverySpec, DnsSpec, PortSpec, RegistrySpec, ServicePortSpec};
 
 /// What is asked for endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,28 @@ pub enum Discovery {
     Dns(Dns),
     /// Keys of etcd.
     Etcd(Registry),
+    /// Pods of Kubernetes.
+    Kubernetes(ServicePort),
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServicePort {
+    /// The Service's namespace.
+    pub namespace: Box<str>,
+    /// Its name.
+    pub service: Box<str>,
+    /// Which of its ports.
+    pub port: Port,
+}
+
+/// A port, by what it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Port {
+    /// By its number.
+    Number(u16),
+    /// By its name.
+    Name(Box<str>),
 }
 
 /// Keys whose values are endpoints.
@@ -57,6 +79,23 @@ impl fmt::Display for Discovery {
             }
             Self::Dns(Dns { name, records: Records::Services, .. }) => write!(f, "DNS SRV of {name}"),
             Self::Etcd(Registry { prefix }) => write!(f, "etcd keys at {prefix}"),
+            Self::Kubernetes(port) => write!(f, "pods of {port}"),
+        }
+    }
+}
+
+impl fmt::Display for ServicePort {
+    /// `Service shop/web, port http`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Service {}/{}, port {}", self.namespace, self.service, self.port)
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Name(name) => f.write_str(name),
         }
     }
 }
@@ -65,7 +104,35 @@ pub(super) fn discovery(spec: &DiscoverySpec, mut problems: Problems<'_>) -> Opt
     match spec {
         DiscoverySpec::Dns(spec) => dns(spec, problems.at("dns")).map(Discovery::Dns),
         DiscoverySpec::Etcd(spec) => registry(spec, problems.at("etcd")).map(Discovery::Etcd),
+        DiscoverySpec::Kubernetes(spec) => service_port(spec, problems.at("kubernetes")).map(Discovery::Kubernetes),
     }
+}
+
+fn service_port(spec: &ServicePortSpec, mut problems: Problems<'_>) -> Option<ServicePort> {
+    let service = problems.at("service").ok(namespaced(&spec.service));
+    let port = problems.at("port").ok(match &spec.port {
+        PortSpec::Number(0) => Err("a port is between 1 and 65535".into()),
+        PortSpec::Number(number) => Ok(Port::Number(*number)),
+        PortSpec::Name(name) => label(name, "name of a port").map(|name| Port::Name(name.into())),
+    });
+    let ((namespace, service), port) = service.zip(port)?;
+    Some(ServicePort { namespace: namespace.into(), service: service.into(), port })
+}
+
+fn namespaced(text: &str) -> Result<(&str, &str), String> {
+    let shown = text.escape_debug();
+    let parts = text.split_once('/').ok_or_else(|| format!("`{shown}` is not NAMESPACE/NAME, such as shop/web"))?;
+    Ok((label(parts.0, "namespace")?, label(parts.1, "name of a Service")?))
+}
+
+/// Names within Kubernetes that are labels of the domain name system (RFC 1123 §2.1).
+fn label<'t>(text: &'t str, what: &str) -> Result<&'t str, String> {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_label =
+        (1..=63).contains(&text.len()) && text.bytes().all(is_inner) && !text.starts_with('-') && !text.ends_with('-');
+    is_label.then_some(text).ok_or_else(|| {
+        format!("`{}` is not the {what}: up to 63 lower-case letters, digits and `-`", text.escape_debug())
+    })
 }
 
 fn registry(spec: &RegistrySpec, mut problems: Problems<'_>) -> Option<Registry> {

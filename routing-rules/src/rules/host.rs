@@ -13,20 +13,24 @@ pub enum HostPattern {
     /// Exactly one label in front of this suffix, which begins with a dot: `.example.com` stands for
     /// `*.example.com` and matches `a.example.com`, not `example.com` and not `a.b.example.com`.
     Wildcard(Box<str>),
+    /// One label or more in front of this suffix, which begins with a dot: `.example.com` stands for `**.example.com` and matches
+    /// `a.example.com` and `a.b.example.com`, not `example.com`.
+    Below(Box<str>),
 }
 
 impl HostPattern {
-    /// Parses `example.com` or `*.example.com`.
+    /// Parses `example.com`, `*.example.com` or `**.example.com`.
     ///
     /// # Errors
-    /// Not a host name, or a `*` anywhere but as the whole first label.
+    /// Not a host name, or a `*` anywhere but in the first label, of which it is all.
     pub fn new(text: &str) -> Result<Self, String> {
         if text.contains("://") {
             return Err(format!("`{}` is a URL; write the host name alone", text.escape_debug()));
         }
-        let (wildcard, name) = match text.strip_prefix("*.") {
-            Some(rest) => (true, rest),
-            None => (false, text),
+        let (pattern, name): (fn(Box<str>) -> Self, _) = match (text.strip_prefix("*."), text.strip_prefix("**.")) {
+            (Some(rest), _) => (Self::Wildcard, rest),
+            (None, Some(rest)) => (Self::Below, rest),
+            (None, None) => (Self::Exact, text),
         };
         if name.contains('*') {
             return Err(format!(
@@ -46,10 +50,8 @@ impl HostPattern {
         if host.name().is_empty() {
             return Err("a host name is empty".into());
         }
-        Ok(match wildcard {
-            true => Self::Wildcard(format!(".{}", host.name()).into()),
-            false => Self::Exact(host.name().into()),
-        })
+        let dot = if name.len() == text.len() { "" } else { "." };
+        Ok(pattern(format!("{dot}{}", host.name()).into()))
     }
 
     /// Whether a canonical host name matches.
@@ -57,8 +59,14 @@ impl HostPattern {
         match self {
             Self::Exact(name) => **name == *host,
             Self::Wildcard(suffix) => wildcard_suffix(host) == Some(suffix),
+            Self::Below(suffix) => suffixes(host).any(|below| *below == **suffix),
         }
     }
+}
+
+/// Everything from a dot on, for each dot but one at the beginning: the longest first.
+pub(crate) fn suffixes(host: &str) -> impl Iterator<Item = &str> {
+    host.match_indices('.').filter(|&(dot, _)| dot > 0).filter_map(|(dot, _)| host.get(dot..))
 }
 
 /// What would be right in place of a text that is not a host name.
@@ -83,6 +91,7 @@ impl fmt::Display for HostPattern {
         match self {
             Self::Exact(name) => f.write_str(name),
             Self::Wildcard(suffix) => write!(f, "*{suffix}"),
+            Self::Below(suffix) => write!(f, "**{suffix}"),
         }
     }
 }

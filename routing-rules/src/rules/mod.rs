@@ -46,14 +46,14 @@ pub use balance::{Balance, ConsistentHash, Dwrr, HashKey, Measure};
 pub use breaker::{Breaker, GroupBreaker};
 pub use certificate::{CIPHER_SUITES, Certificate, ClientCertificates, ListenerTls, Origin, Pem, TlsProtocol};
 pub use connections::Connections;
-pub use discovery::{Discovery, Dns, Records, Registry};
+pub use discovery::{Discovery, Dns, Port, Records, Registry, ServicePort};
 pub use filter::{
     BasicAuth, Coding, Compress, Cors, Credentials, Edge, Filter, ForwardAuth, HeaderEdit, Hsts, HttpsRedirect,
     Redirect, ReplacePrefix, SecurityHeaders,
 };
 pub use health::{HealthCheck, HttpProbe, Probe};
 pub use host::HostPattern;
-pub(crate) use host::wildcard_suffix;
+pub(crate) use host::{suffixes, wildcard_suffix};
 pub use limit::{InFlightPerKey, LimitKey, Queue, RateLimit, Retry, UpstreamLimits};
 pub use listener::Listener;
 pub use mirror::Mirror;

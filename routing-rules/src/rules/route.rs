@@ -38,6 +38,7 @@ pub struct Route {
     trailers: Box<[HeaderName]>,
     samples: bool,
     keep_encoded_slashes: bool,
+    order: u64,
 }
 
 /// Everything a route asks of a request besides host and path; all must hold.
@@ -149,6 +150,7 @@ impl Route {
             trailers: trailers?.into(),
             samples: spec.sample.unwrap_or(true),
             keep_encoded_slashes: spec.encoded_slashes == EncodedSlashSpec::Keep,
+            order: spec.order,
         })
     }
 
@@ -276,6 +278,11 @@ impl Route {
     /// Trailer fields that are passed on.
     pub fn trailers(&self) -> &[HeaderName] {
         &self.trailers
+    }
+
+    /// Its place among routes that are equally specific.
+    pub fn order(&self) -> u64 {
+        self.order
     }
 
     /// Whether `%2F` and `%5C` in a path are kept rather than refused.

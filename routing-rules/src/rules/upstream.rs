@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::StatusCode;
+
 use super::{
     Balance, Breaker, Connections, Discovery, GroupBreaker, HealthCheck, Name, Retry, UpstreamLimits, UpstreamTls,
     breaker, connections, discovery, health, limit, upstream_tls,
@@ -28,6 +30,7 @@ pub struct Upstream {
     limits: UpstreamLimits,
     health: Option<Arc<HealthCheck>>,
     connections: Connections,
+    empty_status: Option<StatusCode>,
 }
 
 impl Upstream {
@@ -66,6 +69,7 @@ impl Upstream {
         };
         let connections = connections::connections(&spec.connections, problems.at("connections"));
         let announces_clients = announces_clients(spec, &mut problems);
+        let empty_status = problems.at("empty_status").ok(spec.empty_status.map(failure).transpose());
         let name = problems.ok(Name::new(name));
         Some(Self {
             name: name?,
@@ -81,6 +85,7 @@ impl Upstream {
             limits: limits?,
             health: health?.map(Arc::new),
             connections: connections?,
+            empty_status: empty_status?,
         })
     }
 
@@ -112,6 +117,11 @@ impl Upstream {
     /// Whether each connection to them begins with whose it is, by the PROXY protocol, and carries nobody else's requests.
     pub fn announces_clients(&self) -> bool {
         self.announces_clients
+    }
+
+    /// What requests get for want of any endpoint, if it is not the usual.
+    pub fn empty_status(&self) -> Option<StatusCode> {
+        self.empty_status
     }
 
     /// How requests are divided over them.
@@ -152,6 +162,13 @@ impl Upstream {
     /// How connections to its endpoints are kept, ended and watched.
     pub fn connections(&self) -> &Connections {
         &self.connections
+    }
+}
+
+fn failure(status: u16) -> Result<StatusCode, String> {
+    match StatusCode::from_u16(status) {
+        Ok(code) if code.is_client_error() || code.is_server_error() => Ok(code),
+        _ => Err(format!("status {status} is none of a failure; use one from 400 to 599")),
     }
 }
 

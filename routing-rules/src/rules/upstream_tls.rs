@@ -90,6 +90,6 @@ fn server_name(text: &str) -> Result<Box<str>, String> {
 fn looked_up(discovery: Option<&Discovery>) -> Option<Box<str>> {
     match discovery? {
         Discovery::Dns(dns) => Some(dns.name.to_ascii_lowercase().into()),
-        Discovery::Etcd(_) => None,
+        Discovery::Etcd(_) | Discovery::Kubernetes(_) => None,
     }
 }

@@ -12,6 +12,29 @@ pub enum DiscoverySpec {
     Dns(DnsSpec),
     /// Keys of etcd, as instances register themselves. The cluster is that of `sources.etcd`.
     Etcd(RegistrySpec),
+    /// The pods behind a port of a Kubernetes Service. The cluster is that of `sources.kubernetes`.
+    Kubernetes(ServicePortSpec),
+}
+
+/// A port of a Service, whose pods are the endpoints: those that are ready, or if there is none, those that end and still serve. While
+/// the API server is away, the endpoints found last serve on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServicePortSpec {
+    /// `NAMESPACE/NAME` of the Service.
+    pub service: String,
+    /// The number or the name of its port, as the Service has it: `80` or `http`.
+    pub port: PortSpec,
+}
+
+/// A port by its number or its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected the number or the name of a port")]
+pub enum PortSpec {
+    /// Its number, 1 to 65,535.
+    Number(u16),
+    /// Its name.
+    Name(String),
 }
 
 /// Keys that are endpoints. While etcd is away, the endpoints found last serve on.

@@ -31,7 +31,7 @@ pub use certificate::{
     UpstreamTlsSpec,
 };
 pub use connections::ConnectionsSpec;
-pub use discovery::{DiscoverySpec, DnsSpec, RegistrySpec};
+pub use discovery::{DiscoverySpec, DnsSpec, PortSpec, RegistrySpec, ServicePortSpec};
 pub use filter::{
     BasicAuthSpec, CodingSpec, CompressSpec, CorsSpec, ForwardAuthSpec, FramesSpec, HstsSpec, HttpsRedirectSpec,
     SecurityHeadersSpec,

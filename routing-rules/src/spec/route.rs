@@ -18,7 +18,8 @@ use super::scalar::{ByteSize, Span};
 #[serde(deny_unknown_fields, default)]
 pub struct RouteSpec {
     /// Host names: exact (`shop.example.com`) or with one wildcard label in front
-    /// (`*.example.com`, which matches `a.example.com` and neither `example.com` nor `a.b.example.com`).
+    /// (`*.example.com`, which matches `a.example.com` and neither `example.com` nor `a.b.example.com`), or with one and more
+    /// (`**.example.com`, which matches the last one, too).
     /// Empty: any host. With captures, as in `{app}-{branch}.dev.example.com`, the route is a template: there is one like it for
     /// each environment of its upstream, whose prefix has the same captures.
     pub hosts: Vec<String>,
@@ -66,6 +67,10 @@ pub struct RouteSpec {
     pub sample: Option<bool>,
     /// What to do with `%2F` and `%5C` in a path: `reject` (400, default) or `keep` them encoded.
     pub encoded_slashes: EncodedSlashSpec,
+    /// Of routes that are equally specific, the one with the smaller number goes first. Default 0; where it is the same, their
+    /// names say.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub order: u64,
 }
 
 /// How a path must look.
@@ -194,6 +199,10 @@ pub enum FilterSpec {
     StripPrefix(String),
     /// Puts other segments in the place of the first ones.
     ReplacePrefix(ReplacePrefixSpec),
+    /// Puts another path in the place of the whole one.
+    ReplacePath(String),
+    /// Puts another host name in the place of the one that endpoints would be told.
+    ReplaceHost(String),
     /// Sets request header fields; existing ones of the same name are replaced.
     SetRequestHeader(BTreeMap<String, String>),
     /// Adds request header fields beside existing ones.
@@ -254,6 +263,13 @@ pub struct RedirectSpec {
     pub port: Option<u16>,
     /// The whole path.
     pub path: Option<String>,
+    /// Other segments in the place of the first ones, if `path` is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replace_prefix: Option<ReplacePrefixSpec>,
+}
+
+fn is_zero(order: &u64) -> bool {
+    *order == 0
 }
 
 /// `release: a` and `release: [a, b]` both work.

@@ -42,6 +42,9 @@ pub struct UpstreamSpec {
     pub health: Option<HealthSpec>,
     /// How connections to the endpoints are kept, ended and watched.
     pub connections: ConnectionsSpec,
+    /// The status that requests get for want of any endpoint, 400 to 599. Default 503.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub empty_status: Option<u16>,
 }
 
 /// What is spoken with endpoints.

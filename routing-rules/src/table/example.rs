@@ -92,7 +92,7 @@ fn vary<T>(examples: &mut Vec<Example>, choices: &[T], set: impl Fn(&mut Example
 fn hosts(pairs: &[Pair<'_>]) -> Vec<String> {
     let host = |pair: &Pair<'_>| match pair.host {
         Some(HostPattern::Exact(name)) => name.to_string(),
-        Some(HostPattern::Wildcard(suffix)) => format!("any{suffix}"),
+        Some(HostPattern::Wildcard(suffix) | HostPattern::Below(suffix)) => format!("any{suffix}"),
         None => "any.example".to_owned(),
     };
     let holds = |host: &String| pairs.iter().all(|pair| pair.host.is_none_or(|pattern| pattern.matches(host)));

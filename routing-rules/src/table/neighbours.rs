@@ -67,6 +67,6 @@ fn exact_hosts(route: &Route) -> Option<impl Iterator<Item = &str>> {
 fn exact(host: &HostPattern) -> Option<&str> {
     match host {
         HostPattern::Exact(name) => Some(name),
-        HostPattern::Wildcard(_) => None,
+        HostPattern::Wildcard(_) | HostPattern::Below(_) => None,
     }
 }

@@ -5,7 +5,7 @@
 
 use super::Precedence;
 use crate::rules::overlap::{addresses_cover, addresses_meet, is_implied, list_covers, lists_meet, texts_may_meet};
-use crate::rules::{HostPattern, Name, PathPattern, Route, RouteConditions};
+use crate::rules::{HostPattern, Name, PathPattern, Route, RouteConditions, suffixes};
 
 /// A route by one of its hosts and one of its paths: what stands in the order of [`Precedence`] once.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,10 @@ fn host_covers(wide: Option<&HostPattern>, narrow: Option<&HostPattern>) -> bool
         (None, _) => true,
         (Some(_), None) => false,
         (Some(wide), Some(HostPattern::Exact(name))) => wide.matches(name),
+        // Any label will do in place of the one or more that are not said.
+        (Some(HostPattern::Below(wide)), Some(HostPattern::Wildcard(narrow) | HostPattern::Below(narrow))) => {
+            wide == narrow || suffixes(narrow).any(|suffix| *suffix == **wide)
+        }
         (Some(wide), Some(narrow)) => wide == narrow,
     }
 }

@@ -8,7 +8,8 @@ use crate::rules::{HostPattern, PathPattern, Route};
 ///
 /// Compared from the first to the last:
 ///
-/// 1. **host**: an exact name before a wildcard before no host
+/// 1. **host**: an exact name before a wildcard of one label, before one of any number of labels (the longer before the shorter),
+///    before no host
 /// 2. **path**: an exact path before a regular expression before a prefix; the longer expression before the shorter, the
 ///    longer prefix before the shorter. No path counts as the prefix `/`
 /// 3. a condition on the **method** before none
@@ -17,7 +18,8 @@ use crate::rules::{HostPattern, PathPattern, Route};
 /// 6. a condition on the **client address** before none
 /// 7. a condition on the **listener** before none
 /// 8. a route that somebody **wrote** before one that was made of a template
-/// 9. the **name** that comes first in the alphabet
+/// 9. the smaller **order**
+/// 10. the **name** that comes first in the alphabet
 ///
 /// A route with several hosts and paths stands in this order once for each pair of them. No two routes are equal in it,
 /// so the answer never depends on the order in which rules arrive.
@@ -39,6 +41,8 @@ impl<'a> Precedence<'a> {
 enum HostRank {
     Exact,
     Wildcard,
+    /// By how much is said. Suffixes of one host that differ have different lengths.
+    Below(Reverse<usize>),
     Any,
 }
 
@@ -47,6 +51,7 @@ impl HostRank {
         match host {
             Some(HostPattern::Exact(_)) => Self::Exact,
             Some(HostPattern::Wildcard(_)) => Self::Wildcard,
+            Some(HostPattern::Below(suffix)) => Self::Below(Reverse(suffix.len())),
             None => Self::Any,
         }
     }
@@ -80,6 +85,7 @@ pub(super) struct RouteRank<'a> {
     client_ip: Reverse<bool>,
     listeners: Reverse<bool>,
     is_made: bool,
+    order: u64,
     name: &'a str,
 }
 
@@ -93,6 +99,7 @@ impl<'a> RouteRank<'a> {
             client_ip: Reverse(!conditions.client_ip.is_empty()),
             listeners: Reverse(!conditions.listeners.is_empty()),
             is_made: route.is_made(),
+            order: route.order(),
             name: route.name().as_str(),
         }
     }

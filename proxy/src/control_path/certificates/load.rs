@@ -113,7 +113,10 @@ impl Facts {
         let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| unreadable())?;
         let alternative = leaf.subject_alternative_name().map_err(|_| unreadable())?;
         let names = alternative.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
-            GeneralName::DNSName(name) => HostPattern::new(name).ok(),
+            // What rules mean by `**` certificates do not.
+            GeneralName::DNSName(name) => {
+                HostPattern::new(name).ok().filter(|host| !matches!(host, HostPattern::Below(_)))
+            }
             GeneralName::IPAddress(bytes) => HostPattern::new(&address(bytes)?).ok(),
             _ => None,
         });

@@ -6,6 +6,8 @@
 
 mod dns;
 
+mod pods;
+
 mod registry;
 
 pub mod registration;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::Vector;
+use kubernetes_source::Pods;
 use routing_rules::discovery::{Found, lifetime, retry_after};
 use routing_rules::rules::{Discovery, Dns, Name};
 use tokio::sync::{Semaphore, watch};
@@ -31,19 +34,23 @@ use dns::{Answer, Lookups};
 pub type Tell = Arc<dyn Fn(&Name) + Send + Sync>;
 
 /// Looks up what the upstreams of every snapshot want from now on, until nobody is left to tell of swaps.
-pub async fn run(
-    snapshots: Arc<SnapshotCell>,
-    mut swaps: watch::Receiver<()>,
-    tell: Tell,
-    registries: Option<Registries>,
-) {
-    let mut lookups = Tasks::new(snapshots, tell, registries);
+pub async fn run(snapshots: Arc<SnapshotCell>, mut swaps: watch::Receiver<()>, tell: Tell, clusters: Clusters) {
+    let mut lookups = Tasks::new(snapshots, tell, clusters);
     loop {
         lookups.follow();
         if follow::until(&mut lookups.tasks, swaps.changed()).await.is_err() {
             return;
         }
     }
+}
+
+/// The clusters that can be asked.
+#[derive(Clone, Default)]
+pub struct Clusters {
+    /// Of etcd.
+    pub etcd: Option<Registries>,
+    /// Of Kubernetes.
+    pub kubernetes: Option<Arc<Pods>>,
 }
 
 /// Where instances register.
@@ -59,7 +66,7 @@ pub struct Registries {
 struct Tasks {
     snapshots: Arc<SnapshotCell>,
     tell: Tell,
-    registries: Option<Registries>,
+    clusters: Clusters,
     /// The upstreams as they were when the tasks were last looked at.
     followed: Vector<Option<Arc<Upstream>>>,
     /// By the place of what is discovered in memory, which is its own as long as its task holds it.
@@ -69,9 +76,9 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn new(snapshots: Arc<SnapshotCell>, tell: Tell, registries: Option<Registries>) -> Self {
+    fn new(snapshots: Arc<SnapshotCell>, tell: Tell, clusters: Clusters) -> Self {
         let (followed, running, tasks) = (Vector::new(), HashMap::new(), JoinSet::new());
-        Self { snapshots, tell, registries, followed, running, tasks, places: Arc::new(Semaphore::new(MAX_AT_ONCE)) }
+        Self { snapshots, tell, clusters, followed, running, tasks, places: Arc::new(Semaphore::new(MAX_AT_ONCE)) }
     }
 
     /// Begins the lookups of what is new in the snapshot, ends those of what has gone, and leaves the others alone.
@@ -99,7 +106,11 @@ impl Tasks {
                 follow::begin(&mut self.tasks, task)
             }
             Discovery::Etcd(registry) => {
-                let task = registry::follow(name, discovered, registry.clone(), tell, self.registries.clone());
+                let task = registry::follow(name, discovered, registry.clone(), tell, self.clusters.etcd.clone());
+                follow::begin(&mut self.tasks, task)
+            }
+            Discovery::Kubernetes(port) => {
+                let task = pods::follow(name, discovered, port.clone(), tell, self.clusters.kubernetes.clone());
                 follow::begin(&mut self.tasks, task)
             }
         }

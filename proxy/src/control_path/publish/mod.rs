@@ -75,6 +75,8 @@ pub struct Status {
     pub listeners: Vec<(String, SocketAddr)>,
     /// The revision of etcd up to which all has been put in force or refused; 0: none.
     pub applied: i64,
+    /// Whether all that Kubernetes has was put in force once, or refused; also where it is not followed.
+    pub is_kubernetes_applied: bool,
     /// Releases that are rolled back here only.
     pub rolled_back_here: Vec<Name>,
     /// Files of certificates, to be watched.
@@ -270,6 +272,7 @@ impl Publisher {
             stale: self.inputs.stale,
             listeners,
             applied: 0,
+            is_kubernetes_applied: true,
             rolled_back_here: Vec::new(),
             certificate_files: self.inputs.certificates.files(),
         }

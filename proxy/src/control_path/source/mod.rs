@@ -3,6 +3,8 @@
 pub mod etcd;
 pub mod file;
 
+pub mod kubernetes;
+
 mod texts;
 
 use std::sync::Arc;

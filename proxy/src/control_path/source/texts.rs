@@ -40,6 +40,22 @@ pub enum Difference<'t> {
 }
 
 impl Texts {
+    /// Puts in what objects of a cluster say, behind all files and keys.
+    pub fn put_object(&mut self, text: Text) {
+        self.put(OBJECTS, text);
+    }
+
+    /// Takes out what an object said.
+    pub fn remove_object(&mut self, name: &Arc<str>) {
+        self.0.remove(&Place { rank: OBJECTS, name: Arc::clone(name) });
+    }
+
+    /// These, and those of another source. Costs what the smaller one has.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0.union(other.0))
+    }
+
     /// Puts in what the keys of a store say, behind all files.
     pub fn put_key(&mut self, text: Text) {
         self.put(KEYS, text);
@@ -148,7 +164,10 @@ impl From<Vec<Text>> for Texts {
 }
 
 /// Of all keys of a store.
-const KEYS: u32 = u32::MAX - 1;
+const KEYS: u32 = u32::MAX - 2;
+
+/// Of all objects of a cluster.
+const OBJECTS: u32 = u32::MAX - 1;
 
 /// Of what is said about sources.
 const NOTES: u32 = u32::MAX;

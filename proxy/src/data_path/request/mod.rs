@@ -390,8 +390,10 @@ fn rewrite_headers(
         }
     }
     for filter in route.filters() {
-        if let Filter::RequestHeader(edit) = filter {
-            response::apply(edit, fields);
+        match filter {
+            Filter::RequestHeader(edit) => response::apply(edit, fields),
+            Filter::ReplaceHost(host) => drop(fields.insert(header::HOST, host.clone())),
+            Filter::ReplacePrefix(_) | Filter::ReplacePath(_) | Filter::ResponseHeader(_) => {}
         }
     }
 }

@@ -14,9 +14,13 @@ use crate::data_path::response::ResponseBody;
 pub(super) fn rewritten_uri(head: &Head<'_>, route: &Route) -> Result<Option<Uri>, RequestError> {
     let mut path = None;
     for filter in route.filters() {
-        if let Filter::ReplacePrefix(replace) = filter {
-            let current: &str = path.as_deref().unwrap_or(&*head.path);
-            path = canonical::replace_prefix(current, &replace.from, &replace.to).or(path);
+        match filter {
+            Filter::ReplacePrefix(replace) => {
+                let current: &str = path.as_deref().unwrap_or(&*head.path);
+                path = canonical::replace_prefix(current, &replace.from, &replace.to).or(path);
+            }
+            Filter::ReplacePath(replacement) => path = Some(replacement.to_string()),
+            Filter::ReplaceHost(_) | Filter::RequestHeader(_) | Filter::ResponseHeader(_) => {}
         }
     }
     let path = match (path, head.is_as_sent) {
@@ -79,7 +83,9 @@ pub(crate) fn location(redirect: &Redirect, head: &Head<'_>, is_secure: bool, li
     } else {
         format!(":{port}")
     };
-    let path = redirect.path.as_deref().unwrap_or(&head.path);
+    let replaced = redirect.replace_prefix.as_ref();
+    let replaced = replaced.and_then(|replace| canonical::replace_prefix(&head.path, &replace.from, &replace.to));
+    let path = redirect.path.as_deref().or(replaced.as_deref()).unwrap_or(&head.path);
     let query = head.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
     match host {
         // HTTP/1.0 without Host: only the client knows where it is.

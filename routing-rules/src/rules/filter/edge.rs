@@ -99,6 +99,8 @@ impl Edge {
             }
             FilterSpec::StripPrefix(_)
             | FilterSpec::ReplacePrefix(_)
+            | FilterSpec::ReplacePath(_)
+            | FilterSpec::ReplaceHost(_)
             | FilterSpec::SetRequestHeader(_)
             | FilterSpec::AddRequestHeader(_)
             | FilterSpec::RemoveRequestHeader(_)

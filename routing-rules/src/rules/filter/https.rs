@@ -29,7 +29,14 @@ impl HttpsRedirect {
             problems.at("port").report("nobody can connect to port 0");
             return None;
         }
-        Some(Self(Redirect { status: known?, scheme: Some(Scheme::HTTPS), host: None, port: spec.port, path: None }))
+        Some(Self(Redirect {
+            status: known?,
+            scheme: Some(Scheme::HTTPS),
+            host: None,
+            port: spec.port,
+            path: None,
+            replace_prefix: None,
+        }))
     }
 
     /// Where it leads.

@@ -33,6 +33,10 @@ pub use security_headers::SecurityHeaders;
 pub enum Filter {
     /// Puts other segments in the place of the first ones; stripping is replacing by nothing.
     ReplacePrefix(ReplacePrefix),
+    /// Puts a canonical path in the place of the whole one.
+    ReplacePath(Box<str>),
+    /// Puts a host name in the place of the one that endpoints would be told.
+    ReplaceHost(HeaderValue),
     /// Changes request header fields.
     RequestHeader(HeaderEdit),
     /// Changes response header fields.
@@ -72,6 +76,8 @@ pub struct Redirect {
     pub port: Option<u16>,
     /// Path.
     pub path: Option<Box<str>>,
+    /// A change of the path, where there is no other one.
+    pub replace_prefix: Option<ReplacePrefix>,
 }
 
 /// All filters of a route, sorted by what they are.
@@ -94,10 +100,17 @@ pub(super) fn filters(route: &str, specs: &[FilterSpec], mut problems: Problems<
         let problems = &mut problems;
         match spec {
             FilterSpec::StripPrefix(from) => {
-                filters.extend(problems.at("strip_prefix").ok(replace_prefix(from, "/")));
+                filters.extend(problems.at("strip_prefix").ok(replace_prefix(from, "/")).map(Filter::ReplacePrefix));
             }
             FilterSpec::ReplacePrefix(replace) => {
-                filters.extend(problems.at("replace_prefix").ok(replace_prefix(&replace.from, &replace.to)));
+                let replace = problems.at("replace_prefix").ok(replace_prefix(&replace.from, &replace.to));
+                filters.extend(replace.map(Filter::ReplacePrefix));
+            }
+            FilterSpec::ReplacePath(path) => {
+                filters.extend(problems.at("replace_path").ok(canonical_pattern(path)).map(Filter::ReplacePath));
+            }
+            FilterSpec::ReplaceHost(host) => {
+                filters.extend(problems.at("replace_host").ok(one_host(host)).map(Filter::ReplaceHost));
             }
             FilterSpec::SetRequestHeader(fields) => {
                 edits(fields, problems.at("set_request_header"), |name, value| {
@@ -154,9 +167,17 @@ fn edits(
     }
 }
 
-fn replace_prefix(from: &str, to: &str) -> Result<Filter, String> {
+/// A host name as a value of `host`.
+fn one_host(text: &str) -> Result<HeaderValue, String> {
+    match HostPattern::new(text)? {
+        HostPattern::Exact(name) => HeaderValue::try_from(&*name).map_err(|error| error.to_string()),
+        _ => Err("endpoints cannot be told a wildcard".into()),
+    }
+}
+
+fn replace_prefix(from: &str, to: &str) -> Result<ReplacePrefix, String> {
     let segments = |text: &str| canonical_pattern(text).map(|path| path.trim_end_matches('/').into());
-    Ok(Filter::ReplacePrefix(ReplacePrefix { from: segments(from)?, to: segments(to)? }))
+    Ok(ReplacePrefix { from: segments(from)?, to: segments(to)? })
 }
 
 fn redirect(spec: &RedirectSpec) -> Result<Redirect, String> {
@@ -171,15 +192,22 @@ fn redirect(spec: &RedirectSpec) -> Result<Redirect, String> {
         Some(other) => return Err(format!("scheme `{}` is neither http nor https", other.escape_debug())),
     };
     let host = match spec.host.as_deref().map(HostPattern::new).transpose()? {
-        Some(HostPattern::Wildcard(_)) => return Err("the host of a redirect cannot have a wildcard".into()),
+        Some(HostPattern::Wildcard(_) | HostPattern::Below(_)) => {
+            return Err("the host of a redirect cannot have a wildcard".into());
+        }
         Some(HostPattern::Exact(host)) => Some(host),
         None => None,
     };
     let path = spec.path.as_deref().map(canonical_pattern).transpose()?;
-    if (&scheme, &host, spec.port, &path) == (&None, &None, None, &None) {
+    let replace_prefix = match &spec.replace_prefix {
+        Some(_) if path.is_some() => return Err("a redirect has only one of `path` and `replace_prefix`".into()),
+        Some(replace) => Some(replace_prefix(&replace.from, &replace.to)?),
+        None => None,
+    };
+    if (&scheme, &host, spec.port, &path, &replace_prefix) == (&None, &None, None, &None, &None) {
         return Err("a redirect must change scheme, host, port or path, or it leads back to itself".into());
     }
-    Ok(Redirect { status, scheme, host, port: spec.port, path })
+    Ok(Redirect { status, scheme, host, port: spec.port, path, replace_prefix })
 }
 
 /// A header name that a filter may change: framing and connection fields belong to the proxy.

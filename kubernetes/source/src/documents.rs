@@ -1,0 +1,93 @@
+//! Rules as texts, by what they come from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use routing_rules::spec::{CertificateSpec, ListenerSpec, RouteSpec, Spec, UpstreamSpec};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Texts of rules (JSON, or what a ConfigMap has) by the object they come from, for example `rules of Ingress shop/web`. Cheap to clone, and what is
+/// the same as before costs nothing to compare.
+pub type Documents = OrdMap<Arc<str>, Arc<str>>;
+
+/// Rules while they are gathered.
+#[derive(Default)]
+pub(crate) struct Drafts {
+    rules: BTreeMap<String, Spec>,
+    texts: BTreeMap<String, String>,
+}
+
+impl Drafts {
+    /// What comes from an object.
+    pub(crate) fn of(&mut self, object: String) -> &mut Spec {
+        self.rules.entry(object).or_default()
+    }
+
+    /// What an object says itself.
+    pub(crate) fn put_text(&mut self, document: String, text: String) {
+        self.texts.insert(document, text);
+    }
+
+    /// All of it. Texts that are as they were `before` are the same ones.
+    pub(crate) fn finish(self, before: &Documents) -> Documents {
+        let rules = self.rules.into_iter().map(|(object, spec)| (format!("{RULES_OF}{object}"), text_of(&spec)));
+        let kept_or_new = |(document, text): (String, String)| {
+            let document: Arc<str> = document.into();
+            let kept = before.get(&document).filter(|kept| ***kept == *text);
+            let text = kept.cloned().unwrap_or_else(|| text.into());
+            (document, text)
+        };
+        rules.chain(self.texts).map(kept_or_new).collect()
+    }
+}
+
+/// They are called otherwise than the object itself, of which there may be something to say, too.
+pub(crate) const RULES_OF: &str = "rules of ";
+
+/// As somebody would write it: without what is usual.
+fn text_of(spec: &Spec) -> String {
+    let mut maps = Map::new();
+    let mut add = |name: &str, objects: Map<String, Value>| {
+        if !objects.is_empty() {
+            maps.insert(name.into(), Value::Object(objects));
+        }
+    };
+    add("listeners", objects(&spec.listeners, &ListenerSpec::default()));
+    add("routes", objects(&spec.routes, &RouteSpec::default()));
+    add("upstreams", objects(&spec.upstreams, &UpstreamSpec::default()));
+    add("certificates", objects(&spec.certificates, &CertificateSpec::default()));
+    let releases = spec.releases.iter().map(|(name, release)| (name.clone(), value(release)));
+    add("releases", releases.collect());
+    Value::Object(maps).to_string()
+}
+
+fn objects<S: Serialize>(specs: &BTreeMap<String, S>, usual: &S) -> Map<String, Value> {
+    let usual = value(usual);
+    let trimmed = |spec: &S| {
+        let mut value = value(spec);
+        if let Some(fields) = value.as_object_mut() {
+            fields.retain(|name, value| usual.get(name) != Some(value));
+        }
+        value
+    };
+    specs.iter().map(|(name, spec)| (name.clone(), trimmed(spec))).collect()
+}
+
+fn value(spec: &impl Serialize) -> Value {
+    let mut value = serde_json::to_value(spec).unwrap_or_default();
+    drop_nulls(&mut value);
+    value
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(drop_nulls);
+            fields.retain(|_, value| !value.is_null());
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}

@@ -1,0 +1,184 @@
+//! The objects that rules are made of, as they were last heard.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+
+use crate::ObjectName;
+use crate::gateway::kinds::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant};
+
+/// All of them, by kind and name.
+#[derive(Default)]
+pub(crate) struct Objects {
+    pub(crate) ingresses: Kept<Ingress>,
+    pub(crate) classes: Kept<IngressClass>,
+    pub(crate) services: Kept<Service>,
+    pub(crate) secrets: Kept<Secret>,
+    pub(crate) config_maps: Kept<ConfigMap>,
+    pub(crate) namespaces: Kept<Namespace>,
+    pub(crate) gateway_classes: Kept<GatewayClass>,
+    pub(crate) gateways: Kept<Gateway>,
+    pub(crate) http_routes: Kept<HttpRoute>,
+    pub(crate) grpc_routes: Kept<GrpcRoute>,
+    pub(crate) grants: Kept<ReferenceGrant>,
+    pub(crate) tls_policies: Kept<BackendTlsPolicy>,
+}
+
+/// The objects of one kind.
+pub(crate) type Kept<K> = BTreeMap<ObjectName, K>;
+
+/// One that is kept.
+pub(crate) trait Keep: Sized {
+    /// Whether rules can be made without them, where the server does not know them or does not show them.
+    const IS_OPTIONAL: bool = false;
+
+    /// Whether rules made of one are the same as those made of the other. What only says what has become of an object changes nothing.
+    fn says_the_same(&self, other: &Self) -> bool;
+
+    /// Where.
+    fn place(objects: &mut Objects) -> &mut Kept<Self>;
+}
+
+impl Keep for Ingress {
+    fn says_the_same(&self, other: &Self) -> bool {
+        // What others write there is put right.
+        let is_same_status = self.status == other.status;
+        is_same_status && self.spec == other.spec && self.metadata.annotations == other.metadata.annotations
+    }
+
+    fn place(objects: &mut Objects) -> &mut Kept<Self> {
+        &mut objects.ingresses
+    }
+}
+
+impl Keep for IngressClass {
+    /// They belong to no namespace: who may read one namespace only may not read them.
+    const IS_OPTIONAL: bool = true;
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.spec == other.spec && self.metadata.annotations == other.metadata.annotations
+    }
+
+    fn place(objects: &mut Objects) -> &mut Kept<Self> {
+        &mut objects.classes
+    }
+}
+
+impl Keep for Service {
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.spec == other.spec
+            && self.status == other.status
+            && self.metadata.annotations == other.metadata.annotations
+    }
+
+    fn place(objects: &mut Objects) -> &mut Kept<Self> {
+        &mut objects.services
+    }
+}
+
+impl Keep for Secret {
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.data == other.data && self.type_ == other.type_
+    }
+
+    fn place(objects: &mut Objects) -> &mut Kept<Self> {
+        &mut objects.secrets
+    }
+}
+
+impl Keep for ConfigMap {
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.data == other.data
+    }
+
+    fn place(objects: &mut Objects) -> &mut Kept<Self> {
+        &mut objects.config_maps
+    }
+}
+
+impl Keep for Namespace {
+    /// They belong to no namespace, and only listeners that choose by labels look at them.
+    const IS_OPTIONAL: bool = true;
+
+    fn place(objects: &mut Objects) -> &mut Kept<Self> {
+        &mut objects.namespaces
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.metadata.labels == other.metadata.labels
+    }
+}
+
+impl Keep for GatewayClass {
+    /// Of the kinds of Gateway API, many servers know none, or not all.
+    const IS_OPTIONAL: bool = true;
+
+    fn place(objects: &mut Objects) -> &mut Kept<Self> {
+        &mut objects.gateway_classes
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Keep for Gateway {
+    const IS_OPTIONAL: bool = true;
+
+    fn place(objects: &mut Objects) -> &mut Kept<Self> {
+        &mut objects.gateways
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Keep for HttpRoute {
+    const IS_OPTIONAL: bool = true;
+
+    fn place(objects: &mut Objects) -> &mut Kept<Self> {
+        &mut objects.http_routes
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Keep for GrpcRoute {
+    const IS_OPTIONAL: bool = true;
+
+    fn place(objects: &mut Objects) -> &mut Kept<Self> {
+        &mut objects.grpc_routes
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Keep for ReferenceGrant {
+    const IS_OPTIONAL: bool = true;
+
+    fn place(objects: &mut Objects) -> &mut Kept<Self> {
+        &mut objects.grants
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Keep for BackendTlsPolicy {
+    const IS_OPTIONAL: bool = true;
+
+    fn place(objects: &mut Objects) -> &mut Kept<Self> {
+        &mut objects.tls_policies
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        self == other
+    }
+}

@@ -1,0 +1,88 @@
+//! Following all objects of one kind.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Debug};
+
+use futures_util::StreamExt;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use crate::{ObjectName, trouble};
+
+/// What has become of the objects of one kind.
+pub(crate) enum Change<K> {
+    /// These are all there are, in one namespace or in all.
+    All(BTreeMap<ObjectName, K>),
+    /// This one is there, or is otherwise than before.
+    Is(ObjectName, K),
+    /// This one has gone.
+    Gone(ObjectName),
+    /// They are not heard.
+    Lost(Lost),
+}
+
+/// Why objects are not heard. What was heard last stays.
+pub(crate) enum Lost {
+    /// The server knows no such kind.
+    Unknown,
+    /// The server does not show them to us.
+    Forbidden(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl Lost {
+    fn by(error: &watcher::Error) -> Self {
+        use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
+        let (error, may_be_unknown) = match error {
+            InitialListFailed(error) | WatchStartFailed(error) => (error, true),
+            WatchFailed(error) => (error, false),
+            WatchError(status) => return Self::Failed(status.message.clone()),
+            NoResourceVersion => return Self::Failed(error.to_string()),
+        };
+        let reason = trouble::of(error);
+        match error {
+            kube::Error::Api(status) if may_be_unknown && status.code == 404 => Self::Unknown,
+            kube::Error::Api(status) if may_be_unknown && status.code == 403 => Self::Forbidden(reason),
+            _ => Self::Failed(reason),
+        }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("the API server does not know them"),
+            Self::Forbidden(reason) | Self::Failed(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// Follows objects in one namespace, or in all, and tells of every change. What fails is tried again for ever, more and more seldom.
+pub(crate) async fn follow<K>(api: Api<K>, fields: &str, mut tell: impl FnMut(Change<K>))
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let config = watcher::Config::default().fields(fields);
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    let mut listed = BTreeMap::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitApply(object)) => drop(listed.insert(ObjectName::of(&object), slim(object))),
+            Ok(Event::InitDone) => tell(Change::All(std::mem::take(&mut listed))),
+            Ok(Event::Apply(object)) => tell(Change::Is(ObjectName::of(&object), slim(object))),
+            Ok(Event::Delete(object)) => tell(Change::Gone(ObjectName::of(&object))),
+            Err(error) => tell(Change::Lost(Lost::by(&error))),
+        }
+    }
+}
+
+/// What nobody looks at is a third of an object.
+fn slim<K: Resource>(mut object: K) -> K {
+    object.managed_fields_mut().clear();
+    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+    object
+}
