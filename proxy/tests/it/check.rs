@@ -157,7 +157,7 @@ const PROBLEMS: &[&str] = &[
     serin.yaml:4:34: limits.connections_per_client: a client needs at least 1 connection
     serin.yaml:4:37: limits.x: unknown field `x`, expected `connections_per_client`
     serin.yaml:5:30: sources.files[1]: invalid range pattern
-    serin.yaml:5:36: sources.y: unknown field `y`, expected one of `files`, `etcd`
+    serin.yaml:5:36: sources.y: unknown field `y`, expected one of `files`, `etcd`, `kubernetes`
     serin.yaml:6:17: geo.database: DIR/nowhere.mmdb: i/o error: No such file or directory (os error 2)
     serin.yaml:7:14: secret_file: DIR/gone: No such file or directory (os error 2)
     serin.yaml:8:19: shutdown.delay: duration `5 min` has an unknown unit `min`; use ms, s, m or h

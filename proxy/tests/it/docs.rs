@@ -5,6 +5,8 @@
 //! - `yaml` is a whole main file: saved as `serin.yaml`, and without a problem.
 //! - `yaml file=NAME` is saved under that name beside it.
 //! - `yaml fragment` is a part of a main file: what it names may be missing, everything else must be right.
+//! - `yaml kubernetes` has objects of a cluster, and `yaml gateway` of one that has Gateway API: its API server takes them, and Serin what
+//!   they amount to.
 //! - `console` has commands after `$ ` and what they print. `serin run` stays up until the page ends. In what is printed,
 //!   `…` stands for any text within a line.
 //! - `sh file=NAME` is a script: saved, for commands to run.
@@ -15,6 +17,7 @@
 
 mod block;
 mod foreign;
+mod objects;
 mod session;
 
 use std::path::{Path, PathBuf};
@@ -93,6 +96,9 @@ fn follow(page: &str) {
         match info.split_whitespace().collect::<Vec<_>>()[..] {
             ["yaml"] => session.main_file(line, &lines),
             ["yaml", "fragment"] => session.fragment(line, &lines),
+            ["yaml", kind @ ("kubernetes" | "gateway")] => {
+                objects::check(&format!("{page}:{line}"), &lines.join("\n"), kind == "gateway");
+            }
             ["sh" | "groovy" | "json" | "yaml", file] => {
                 session.other_file(line, file, &lines);
                 foreign::check(page, line, info, &lines);
@@ -117,8 +123,12 @@ fn known_commands(page: &str, line: usize, lines: &[&str]) {
         "export ",
         "#",
         "etcdctl put ",
+        "docker build ",
+        "kubectl ",
+        "openssl rand ",
         "curl -X POST ",
         "serin etcd ",
+        "serin import ",
         "serin instances",
         "serin release ",
     ];

@@ -20,6 +20,7 @@ mod geo;
 mod grpc;
 mod http2;
 mod keepalive;
+mod kubernetes;
 mod limits;
 mod mirror;
 mod per_client;

@@ -137,7 +137,10 @@ fn reasons() -> Vec<[String; 3]> {
         let number = code.strip_prefix("StatusCode::from_u16(").and_then(|rest| rest.split(')').next());
         let status = match number {
             Some(number) => number.to_owned(),
-            None => statuses[code.trim_start_matches("StatusCode::")].to_string(),
+            None => match statuses.get(code.trim_start_matches("StatusCode::")) {
+                Some(number) => number.to_string(),
+                None => "what the rules say".to_owned(),
+            },
         };
         [format!("`{token}`"), status, variant.docs]
     });

@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use serin_proxy::server::ConnectionLimits;
 
 pub(crate) use authority::{Authority, Pair};
-use browser::Browser;
+pub(crate) use browser::Browser;
 
 use crate::support::control::replace;
 use crate::support::{Origin, Serin};

@@ -151,8 +151,10 @@ fn value(name: &str) -> &'static str {
     match name {
         "String" => "text",
         "bool" => "`true` or `false`",
+        "BTreeMap<u16, u16>" => "map from numbers to numbers",
         "u16" | "u32" | "u64" | "usize" | "f64" => "number",
         "PathBuf" => "path",
+        "IpAddr" => "IP address",
         "SocketAddr" => "`IP:PORT`",
         "Span" => "duration",
         "ByteSize" => "size",

@@ -7,6 +7,7 @@ pub(crate) mod etcd;
 pub(crate) mod grpc;
 pub(crate) mod http2;
 pub(crate) mod http2_origin;
+pub(crate) mod kubernetes;
 pub(crate) mod link;
 pub(crate) mod mmdb;
 pub(crate) mod names;

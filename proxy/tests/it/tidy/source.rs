@@ -113,6 +113,8 @@ fn module(name: &str, inside: &Path) -> String {
     let first = match name.split('/').next() {
         Some("proxy") if is_program => "serin",
         Some("proxy") => "serin_proxy",
+        Some("kubernetes") if name.starts_with("kubernetes/source/") => "kubernetes_source",
+        Some("kubernetes") => "kubernetes_stand_in",
         Some(other) => &other.replace('-', "_"),
         None => "",
     };

@@ -19,35 +19,35 @@ use crate::support::PATIENCE;
 
 /// A client and what it remembers.
 #[derive(Clone)]
-pub(super) struct Browser(ClientConfig);
+pub(crate) struct Browser(ClientConfig);
 
 /// A connection.
-pub(super) struct Page {
+pub(crate) struct Page {
     stream: StreamOwned<ClientConnection, TcpStream>,
 }
 
 /// An answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) head: String,
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Browser {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(&[&tokio_rustls::rustls::version::TLS13, &tokio_rustls::rustls::version::TLS12], None)
     }
 
-    pub(super) fn with_version(version: &'static SupportedProtocolVersion) -> Self {
+    pub(crate) fn with_version(version: &'static SupportedProtocolVersion) -> Self {
         Self::of(&[version], None)
     }
 
-    pub(super) fn showing(pair: &Pair) -> Self {
+    pub(crate) fn showing(pair: &Pair) -> Self {
         Self::showing_in(&tokio_rustls::rustls::version::TLS13, pair)
     }
 
-    pub(super) fn showing_in(version: &'static SupportedProtocolVersion, pair: &Pair) -> Self {
+    pub(crate) fn showing_in(version: &'static SupportedProtocolVersion, pair: &Pair) -> Self {
         Self::of(&[version], Some(pair))
     }
 
@@ -65,28 +65,28 @@ impl Browser {
     }
 
     /// Offers these protocols.
-    pub(super) fn speaking(mut self, protocols: &[&str]) -> Self {
+    pub(crate) fn speaking(mut self, protocols: &[&str]) -> Self {
         self.0.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         self
     }
 
     /// Names no host.
-    pub(super) fn silent(mut self) -> Self {
+    pub(crate) fn silent(mut self) -> Self {
         self.0.enable_sni = false;
         self
     }
 
-    pub(super) fn config(&self) -> Arc<ClientConfig> {
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
         Arc::new(self.0.clone())
     }
 
     /// Shakes hands. With TLS 1.3 what the other side makes of a certificate shows later.
-    pub(super) fn open(&self, address: SocketAddr, host: &str) -> std::io::Result<Page> {
+    pub(crate) fn open(&self, address: SocketAddr, host: &str) -> std::io::Result<Page> {
         self.open_behind(address, b"", host)
     }
 
     /// The same, with something in front of the handshake.
-    pub(super) fn open_behind(&self, address: SocketAddr, first: &[u8], host: &str) -> std::io::Result<Page> {
+    pub(crate) fn open_behind(&self, address: SocketAddr, first: &[u8], host: &str) -> std::io::Result<Page> {
         let mut socket = TcpStream::connect(address)?;
         socket.write_all(first)?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -99,7 +99,7 @@ impl Browser {
     }
 
     /// What it would begin a handshake with.
-    pub(super) fn hello(&self, host: &str) -> Vec<u8> {
+    pub(crate) fn hello(&self, host: &str) -> Vec<u8> {
         let host = ServerName::try_from(host.to_owned()).expect("it is a name");
         let mut hello = Vec::new();
         let mut connection = ClientConnection::new(self.config(), host).expect("it can begin");
@@ -108,29 +108,29 @@ impl Browser {
     }
 
     /// What it is shown for a host.
-    pub(super) fn is_shown(&self, address: SocketAddr, host: &str) -> Result<CertificateDer<'static>, String> {
+    pub(crate) fn is_shown(&self, address: SocketAddr, host: &str) -> Result<CertificateDer<'static>, String> {
         let page = self.open(address, host).map_err(|error| error.to_string())?;
         Ok(page.stream.conn.peer_certificates().expect("the handshake is over")[0].clone().into_owned())
     }
 
     /// Asks for something on a connection of its own.
-    pub(super) fn get(&self, address: SocketAddr, host: &str) -> std::io::Result<Answer> {
+    pub(crate) fn get(&self, address: SocketAddr, host: &str) -> std::io::Result<Answer> {
         self.open(address, host)?.get(host)
     }
 }
 
 impl Page {
-    pub(super) fn get(&mut self, host: &str) -> std::io::Result<Answer> {
+    pub(crate) fn get(&mut self, host: &str) -> std::io::Result<Answer> {
         self.send(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"))?;
         self.answer()
     }
 
-    pub(super) fn send(&mut self, text: &str) -> std::io::Result<()> {
+    pub(crate) fn send(&mut self, text: &str) -> std::io::Result<()> {
         self.stream.write_all(text.as_bytes())?;
         self.stream.flush()
     }
 
-    pub(super) fn answer(&mut self) -> std::io::Result<Answer> {
+    pub(crate) fn answer(&mut self) -> std::io::Result<Answer> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.extend(self.take(1)?);
@@ -148,27 +148,27 @@ impl Page {
         Ok(Answer { status, head, body })
     }
 
-    pub(super) fn take(&mut self, count: usize) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn take(&mut self, count: usize) -> std::io::Result<Vec<u8>> {
         let mut bytes = vec![0; count];
         self.stream.read_exact(&mut bytes)?;
         Ok(bytes)
     }
 
     /// What comes until the other side has said that nothing more will. Fails if it merely ends.
-    pub(super) fn rest(&mut self) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn rest(&mut self) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.stream.read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
     /// Goes on with new keys, which is nothing to HTTP.
-    pub(super) fn renew_keys(&mut self) -> std::io::Result<()> {
+    pub(crate) fn renew_keys(&mut self) -> std::io::Result<()> {
         self.stream.conn.refresh_traffic_keys().map_err(std::io::Error::other)?;
         self.stream.flush()
     }
 
     /// Whether anything comes, or the end, within some time.
-    pub(super) fn hears_within(&mut self, patience: Duration) -> bool {
+    pub(crate) fn hears_within(&mut self, patience: Duration) -> bool {
         self.stream.sock.set_read_timeout(Some(patience)).expect("a limit");
         let read = self.stream.read(&mut [0; 64]);
         self.stream.sock.set_read_timeout(Some(PATIENCE)).expect("a limit");
@@ -176,11 +176,11 @@ impl Page {
     }
 
     /// Whether the handshake went on with an earlier session.
-    pub(super) fn is_resumed(&self) -> bool {
+    pub(crate) fn is_resumed(&self) -> bool {
         self.stream.conn.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    pub(super) fn protocol(&self) -> Option<&[u8]> {
+    pub(crate) fn protocol(&self) -> Option<&[u8]> {
         self.stream.conn.alpn_protocol()
     }
 }
