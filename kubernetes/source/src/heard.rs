@@ -143,12 +143,11 @@ impl<'s> Heard<'s> {
     }
 
     fn take<K: Keep>(&self, part: &str, scope: &Scope, change: Change<K>) {
-        let lost = if let Change::Lost(lost) = &change { Some(lost) } else { None };
-        match lost {
+        match change.lost() {
             // Without them there is less to say, and nothing wrong.
             Some(Lost::Unknown) if K::IS_OPTIONAL => self.lock().miss(part),
             Some(Lost::Forbidden(reason)) if K::IS_OPTIONAL => self.lock().refuse(part, reason),
-            _ => self.hear(part, lost),
+            lost => self.hear(part, lost),
         }
         let mut known = self.lock();
         let kept = K::place(&mut known.objects);

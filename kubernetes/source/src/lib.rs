@@ -4,6 +4,8 @@
 //! Service, and changes with every EndpointSlice, whatever happens to routes. In between, `ingress` and `gateway` are pure: objects in,
 //! rules out, and of the latter statuses. [`import`] says beforehand what would become of the Ingresses of another controller.
 
+mod addresses;
+
 mod client;
 
 mod documents;

@@ -6,7 +6,9 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
 use crate::ObjectName;
-use crate::gateway::kinds::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant};
+use crate::gateway::kinds::{
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, Kind, Object, ReferenceGrant,
+};
 
 /// All of them, by kind and name.
 #[derive(Default)]
@@ -110,72 +112,12 @@ impl Keep for Namespace {
     }
 }
 
-impl Keep for GatewayClass {
-    /// Of the kinds of Gateway API, many servers know none, or not all.
+/// The kinds of Gateway API, of which many servers know none, or not all.
+impl<S: Kind> Keep for Object<S> {
     const IS_OPTIONAL: bool = true;
 
     fn place(objects: &mut Objects) -> &mut Kept<Self> {
-        &mut objects.gateway_classes
-    }
-
-    fn says_the_same(&self, other: &Self) -> bool {
-        self == other
-    }
-}
-
-impl Keep for Gateway {
-    const IS_OPTIONAL: bool = true;
-
-    fn place(objects: &mut Objects) -> &mut Kept<Self> {
-        &mut objects.gateways
-    }
-
-    fn says_the_same(&self, other: &Self) -> bool {
-        self == other
-    }
-}
-
-impl Keep for HttpRoute {
-    const IS_OPTIONAL: bool = true;
-
-    fn place(objects: &mut Objects) -> &mut Kept<Self> {
-        &mut objects.http_routes
-    }
-
-    fn says_the_same(&self, other: &Self) -> bool {
-        self == other
-    }
-}
-
-impl Keep for GrpcRoute {
-    const IS_OPTIONAL: bool = true;
-
-    fn place(objects: &mut Objects) -> &mut Kept<Self> {
-        &mut objects.grpc_routes
-    }
-
-    fn says_the_same(&self, other: &Self) -> bool {
-        self == other
-    }
-}
-
-impl Keep for ReferenceGrant {
-    const IS_OPTIONAL: bool = true;
-
-    fn place(objects: &mut Objects) -> &mut Kept<Self> {
-        &mut objects.grants
-    }
-
-    fn says_the_same(&self, other: &Self) -> bool {
-        self == other
-    }
-}
-
-impl Keep for BackendTlsPolicy {
-    const IS_OPTIONAL: bool = true;
-
-    fn place(objects: &mut Objects) -> &mut Kept<Self> {
-        &mut objects.tls_policies
+        S::place(objects)
     }
 
     fn says_the_same(&self, other: &Self) -> bool {

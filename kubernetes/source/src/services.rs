@@ -1,6 +1,6 @@
 //! Services as upstreams.
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
 use routing_rules::spec::{DiscoverySpec, DnsSpec, PortSpec, ServicePortSpec};
 
 use crate::ObjectName;
@@ -15,19 +15,13 @@ pub(crate) fn upstream_name(service: &ObjectName, port: &PortSpec) -> String {
 /// # Errors
 /// It is such a name, and the port is called by a name that the Service does not have.
 pub(crate) fn discovery(name: &ObjectName, service: Option<&Service>, port: PortSpec) -> Result<DiscoverySpec, String> {
-    let spec = service.and_then(|service| service.spec.as_ref());
-    let outside = spec.filter(|spec| spec.type_.as_deref() == Some("ExternalName"));
-    let Some(outside) = outside else {
+    let Some(outside) = service.filter(|service| is_outside(service)) else {
         return Ok(DiscoverySpec::Kubernetes(ServicePortSpec { service: name.to_string(), port }));
     };
-    let host = outside.external_name.as_deref().unwrap_or_default();
+    let host = outside.spec.as_ref().and_then(|spec| spec.external_name.as_deref()).unwrap_or_default();
     let number = match &port {
         PortSpec::Number(number) => Some(*number),
-        PortSpec::Name(name) => {
-            let mut ports = outside.ports.iter().flatten();
-            let port = ports.find(|port| port.name.as_ref() == Some(name));
-            port.and_then(|port| u16::try_from(port.port).ok())
-        }
+        PortSpec::Name(_) => find_port(outside, &port).and_then(|port| u16::try_from(port.port).ok()),
     };
     let number = number.ok_or_else(|| format!("Service {name} has no port {}", shown(&port)))?;
     Ok(DiscoverySpec::Dns(DnsSpec {
@@ -39,13 +33,21 @@ pub(crate) fn discovery(name: &ObjectName, service: Option<&Service>, port: Port
 
 /// Whether a Service has a port. One that is another name needs none to be asked for by number.
 pub(crate) fn has_port(service: &Service, wanted: &PortSpec) -> bool {
-    let Some(spec) = &service.spec else { return false };
-    let is_outside = spec.type_.as_deref() == Some("ExternalName");
-    let mut ports = spec.ports.iter().flatten();
-    ports.any(|port| match wanted {
+    find_port(service, wanted).is_some() || (is_outside(service) && matches!(wanted, PortSpec::Number(_)))
+}
+
+/// A port of a Service, by its number or its name.
+pub(crate) fn find_port<'s>(service: &'s Service, wanted: &PortSpec) -> Option<&'s ServicePort> {
+    let mut ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    ports.find(|port| match wanted {
         PortSpec::Number(number) => port.port == i32::from(*number),
         PortSpec::Name(name) => port.name.as_ref() == Some(name),
-    }) || (is_outside && matches!(wanted, PortSpec::Number(_)))
+    })
+}
+
+/// Whether a Service is another name of something outside.
+pub(crate) fn is_outside(service: &Service) -> bool {
+    service.spec.as_ref().is_some_and(|spec| spec.type_.as_deref() == Some("ExternalName"))
 }
 
 /// A port as it is written.

@@ -23,6 +23,16 @@ pub(crate) enum Change<K> {
     Lost(Lost),
 }
 
+impl<K> Change<K> {
+    /// Why they are not heard, if they are not.
+    pub(crate) fn lost(&self) -> Option<&Lost> {
+        match self {
+            Self::Lost(lost) => Some(lost),
+            Self::All(_) | Self::Is(..) | Self::Gone(_) => None,
+        }
+    }
+}
+
 /// Why objects are not heard. What was heard last stays.
 pub(crate) enum Lost {
     /// The server knows no such kind.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::core::v1::ServicePort;
 use routing_rules::spec::{PortSpec, ProtocolSpec, SplitSpec, UpstreamSpec, UpstreamTlsSpec};
 
 use super::conditions::Refusal;
@@ -11,7 +11,7 @@ use super::kinds::BackendRef;
 use super::policies;
 use crate::ObjectName;
 use crate::objects::Objects;
-use crate::services::{discovery, upstream_name};
+use crate::services::{discovery, find_port, is_outside, upstream_name};
 
 /// Who refers to backends.
 #[derive(Clone, Copy)]
@@ -81,7 +81,8 @@ impl Backends {
         let service = objects.services.get(&name).ok_or_else(|| missing(format!("there is no Service {name}")))?;
         let number = reference.port.and_then(|port| u16::try_from(port).ok());
         let number = number.ok_or_else(|| missing(format!("Service {name}: which port is not said")))?;
-        let port = port(service, number);
+        let wanted = PortSpec::Number(number);
+        let port = find_port(service, &wanted);
         if port.is_none() && !is_outside(service) {
             return Err(missing(format!("Service {name} has no port {number}")));
         }
@@ -97,8 +98,8 @@ impl Backends {
                 }
             }
         };
-        let discovery = discovery(&name, Some(service), PortSpec::Number(number)).map_err(missing)?;
-        let upstream = called(&upstream_name(&name, &PortSpec::Number(number)), is_http2, tls.is_some());
+        let upstream = called(&upstream_name(&name, &wanted), is_http2, tls.is_some());
+        let discovery = discovery(&name, Some(service), wanted).map_err(missing)?;
         let protocol = protocol(is_http2, tls.as_ref());
         let spec = UpstreamSpec { discovery: Some(discovery), protocol, tls, ..UpstreamSpec::default() };
         self.upstreams.insert((format!("Service {name}"), upstream.clone()), spec);
@@ -125,15 +126,6 @@ fn protocol(is_http2: bool, tls: Option<&UpstreamTlsSpec>) -> ProtocolSpec {
         (true, None) => ProtocolSpec::H2c,
         (true, Some(_)) => ProtocolSpec::H2,
     }
-}
-
-fn is_outside(service: &Service) -> bool {
-    service.spec.as_ref().is_some_and(|spec| spec.type_.as_deref() == Some("ExternalName"))
-}
-
-fn port(service: &Service, number: u16) -> Option<&ServicePort> {
-    let mut ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    ports.find(|port| port.port == i32::from(number))
 }
 
 /// Whether a port says that it speaks HTTP/2. Of what it may say else, only what would be wrong to take for HTTP is refused.

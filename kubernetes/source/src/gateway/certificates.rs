@@ -9,13 +9,12 @@ use super::grants::permit;
 use super::kinds::{GatewaySpec, Kind, ListenerSpec, ObjectRef};
 use crate::ObjectName;
 use crate::objects::Objects;
-use crate::secrets::certificate;
+use crate::secrets::{Pair, certificate};
 
 /// A certificate that a listener shows.
 pub(super) struct Certificate {
     pub(super) secret: ObjectName,
-    pub(super) cert: String,
-    pub(super) key: String,
+    pair: Pair,
 }
 
 impl Certificate {
@@ -26,12 +25,7 @@ impl Certificate {
 
     /// As rules have it, for these hosts.
     pub(super) fn spec(&self, hosts: BTreeSet<String>) -> CertificateSpec {
-        CertificateSpec {
-            hosts: hosts.into_iter().collect(),
-            cert: Some(self.cert.clone()),
-            key: Some(self.key.clone().into()),
-            ..CertificateSpec::default()
-        }
+        self.pair.spec(hosts.into_iter().collect())
     }
 }
 
@@ -64,13 +58,13 @@ fn resolve(objects: &Objects, gateway: &ObjectName, reference: &ObjectRef) -> Re
     let namespace = reference.namespace.as_deref().unwrap_or(&gateway.namespace);
     let secret = ObjectName::new(namespace, &reference.name);
     permit(objects, (GatewaySpec::KIND, &gateway.namespace), ("Secret", &secret))?;
-    let (cert, key) = certificate(objects, &secret).map_err(|reason| wrong(format!("Secret {secret}: {reason}")))?;
+    let pair = certificate(objects, &secret).map_err(|reason| wrong(format!("Secret {secret}: {reason}")))?;
     // Whether they are a pair is asked where they are used; that they are none at all is told here.
-    if !cert.contains("-----BEGIN CERTIFICATE-----") {
+    if !pair.cert.contains("-----BEGIN CERTIFICATE-----") {
         return Err(wrong(format!("Secret {secret}: tls.crt is no certificate (PEM)")));
     }
-    if !key.contains("PRIVATE KEY-----") {
+    if !pair.key.contains("PRIVATE KEY-----") {
         return Err(wrong(format!("Secret {secret}: tls.key is no key (PEM)")));
     }
-    Ok(Certificate { secret, cert, key })
+    Ok(Certificate { secret, pair })
 }

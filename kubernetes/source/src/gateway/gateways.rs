@@ -12,7 +12,7 @@ use super::conditions::{Condition, Refusal, written};
 use super::kinds::{self, GROUP};
 use super::listeners::{Listener, Places, listener_name, listeners};
 use crate::ObjectName;
-use crate::ingress::addresses;
+use crate::addresses::{Address, addresses};
 
 /// A Gateway of a class of ours.
 pub(super) struct Gateway<'o> {
@@ -86,7 +86,7 @@ impl<'o> Work<'o> {
     /// Where a Gateway is: everywhere that Serin is, or at those of these places that it asks for.
     fn addresses(&self, gateway: &Gateway<'o>) -> Result<Vec<String>, Refusal> {
         let ours = addresses(self.objects, self.options).unwrap_or_default();
-        let ours: Vec<_> = ours.iter().filter_map(|one| one["ip"].as_str().or(one["hostname"].as_str())).collect();
+        let ours: Vec<_> = ours.iter().map(Address::text).collect();
         let wanted = &gateway.object.spec.addresses;
         let kinds = wanted.iter().filter_map(|wanted| wanted.r#type.as_deref());
         if let Some(other) = kinds.into_iter().find(|kind| !matches!(*kind, "IPAddress" | "Hostname")) {

@@ -39,7 +39,7 @@ use served::Ours;
 use tls::Certificates;
 
 pub(crate) use annotations::{Remark, Verdict, known};
-pub(crate) use status::{addresses, updates};
+pub(crate) use status::updates;
 
 /// The Ingresses that are ours.
 pub(crate) struct Served {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::networking::v1::IngressSpec;
-use routing_rules::spec::CertificateSpec;
 
 use super::Work;
 use crate::ObjectName;
@@ -52,16 +51,10 @@ impl<'o> Certificates<'o> {
         let secrets: BTreeSet<_> = self.wanted.keys().chain(besides).collect();
         for secret in secrets {
             match certificate(work.objects, secret) {
-                Ok((cert, key)) => {
+                Ok(pair) => {
                     let hosts = hosts.get(secret).into_iter().flatten().map(|host| (*host).to_owned()).collect();
-                    let spec = CertificateSpec {
-                        hosts,
-                        cert: Some(cert),
-                        key: Some(key.into()),
-                        ..CertificateSpec::default()
-                    };
                     let name = format!("{}.{}", secret.namespace, secret.name);
-                    work.drafts.of(format!("Secret {secret}")).certificates.insert(name, spec);
+                    work.drafts.of(format!("Secret {secret}")).certificates.insert(name, pair.spec(hosts));
                 }
                 Err(reason) => match self.wanted.get(secret) {
                     Some(ingress) => work.warn(ingress, "Certificate", format!("Secret {secret}: {reason}")),

@@ -19,6 +19,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::objects::{Kept, Objects};
+
 pub(crate) use gateway::{GatewayClassSpec, GatewaySpec, ListenerSpec};
 pub(crate) use policy::{BackendTlsPolicySpec, ReferenceGrantSpec, TargetRef};
 pub(crate) use route::{
@@ -43,6 +45,9 @@ pub(crate) trait Kind: Clone + Debug + PartialEq + DeserializeOwned + Send + Syn
     const PLURAL: &'static str;
     const VERSION: &'static str = "v1";
     type Scope;
+
+    /// Where they are kept.
+    fn place(objects: &mut Objects) -> &mut Kept<Object<Self>>;
 }
 
 pub(crate) type GatewayClass = Object<GatewayClassSpec>;
@@ -95,24 +100,40 @@ impl Kind for GatewayClassSpec {
     const KIND: &'static str = "GatewayClass";
     const PLURAL: &'static str = "gatewayclasses";
     type Scope = ClusterResourceScope;
+
+    fn place(objects: &mut Objects) -> &mut Kept<Object<Self>> {
+        &mut objects.gateway_classes
+    }
 }
 
 impl Kind for GatewaySpec {
     const KIND: &'static str = "Gateway";
     const PLURAL: &'static str = "gateways";
     type Scope = NamespaceResourceScope;
+
+    fn place(objects: &mut Objects) -> &mut Kept<Object<Self>> {
+        &mut objects.gateways
+    }
 }
 
 impl Kind for RouteSpec<HttpMatch> {
     const KIND: &'static str = "HTTPRoute";
     const PLURAL: &'static str = "httproutes";
     type Scope = NamespaceResourceScope;
+
+    fn place(objects: &mut Objects) -> &mut Kept<Object<Self>> {
+        &mut objects.http_routes
+    }
 }
 
 impl Kind for RouteSpec<GrpcMatch> {
     const KIND: &'static str = "GRPCRoute";
     const PLURAL: &'static str = "grpcroutes";
     type Scope = NamespaceResourceScope;
+
+    fn place(objects: &mut Objects) -> &mut Kept<Object<Self>> {
+        &mut objects.grpc_routes
+    }
 }
 
 impl Kind for ReferenceGrantSpec {
@@ -121,12 +142,20 @@ impl Kind for ReferenceGrantSpec {
     /// What every server knows that knows them at all.
     const VERSION: &'static str = "v1beta1";
     type Scope = NamespaceResourceScope;
+
+    fn place(objects: &mut Objects) -> &mut Kept<Object<Self>> {
+        &mut objects.grants
+    }
 }
 
 impl Kind for BackendTlsPolicySpec {
     const KIND: &'static str = "BackendTLSPolicy";
     const PLURAL: &'static str = "backendtlspolicies";
     type Scope = NamespaceResourceScope;
+
+    fn place(objects: &mut Objects) -> &mut Kept<Object<Self>> {
+        &mut objects.tls_policies
+    }
 }
 
 /// Another object, of a kind that is usual there.
