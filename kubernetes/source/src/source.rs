@@ -22,7 +22,7 @@ use crate::heard::Heard;
 use crate::options::Options;
 use crate::pods::Pods;
 use crate::rejected::Rejected;
-use crate::report::{self, Report, StatusUpdate};
+use crate::report::{self, Report};
 use crate::scope::Scope;
 use crate::translate::{Translation, translate};
 use crate::watch::{Change, follow};
@@ -103,7 +103,7 @@ impl Source {
             tokio::join!(
                 followed.collect::<()>(),
                 self.translate(&heard, &tell, &report),
-                report::write(&client, &self.options, &heard, reports, is_leader.clone()),
+                report::write(&client, &self.options, &heard, reports, self.rejected.clone(), is_leader.clone()),
                 self.note_leader(is_leader.clone()),
             )
         };
@@ -197,7 +197,7 @@ impl Source {
     async fn follow_slices(&self, slices: Api<EndpointSlice>, scope: Scope, heard: &Heard<'_>) {
         let part = format!("endpointslices of {scope}");
         follow(slices, "", |change| {
-            heard.hear(&part, if let Change::Lost(lost) = &change { Some(lost) } else { None });
+            heard.hear(&part, change.lost());
             self.pods.hear_slices(&scope, change);
         })
         .await;
@@ -205,40 +205,24 @@ impl Source {
 
     /// Makes rules of all objects whenever there are other ones. Storms are one change, and there is always time for others.
     async fn translate(&self, heard: &Heard<'_>, tell: &(impl Fn(Told) + Sync), report: &watch::Sender<Report>) {
-        let (mut documents, mut findings, mut statuses) = (Documents::new(), Vec::new(), Vec::new());
-        let mut rejected = self.rejected.clone();
+        let mut documents = Documents::new();
         loop {
-            let is_changed = tokio::select! {
-                () = heard.changed() => true,
-                Ok(()) = rejected.changed() => false,
-            };
-            let mut pause = Duration::ZERO;
-            if is_changed {
-                sleep(SETTLE).await;
-                let began = Instant::now();
-                let now = now();
-                match heard.look(|objects| translate(objects, &self.options, &now, &documents)) {
-                    Err(reason) => tell(Told::Unheard(reason)),
-                    Ok(translation) => {
-                        (documents, findings, statuses) = self.tell(translation, tell);
-                    }
+            heard.changed().await;
+            sleep(SETTLE).await;
+            let (began, now) = (Instant::now(), now());
+            match heard.look(|objects| translate(objects, &self.options, &now, &documents)) {
+                Err(reason) => tell(Told::Unheard(reason)),
+                Ok(Translation { documents: newer, findings, served, statuses, .. }) => {
+                    let mut seen = self.state.lock();
+                    (seen.is_complete, seen.ingresses) = (true, served.len());
+                    drop(seen);
+                    documents = newer;
+                    tell(Told::Documents(documents.clone(), findings.clone()));
+                    report.send_replace(Report { statuses, findings });
                 }
-                pause = began.elapsed();
             }
-            let besides: Vec<_> = rejected.borrow_and_update().iter().filter_map(Rejected::finding).collect();
-            let findings = findings.iter().cloned().chain(besides).collect();
-            report.send_replace(Report { statuses: statuses.clone(), findings });
-            sleep(pause).await;
+            sleep(began.elapsed()).await;
         }
-    }
-
-    fn tell(&self, translation: Translation, tell: &impl Fn(Told)) -> (Documents, Vec<Finding>, Vec<StatusUpdate>) {
-        let Translation { documents, findings, served, statuses, .. } = translation;
-        let mut seen = self.state.lock();
-        (seen.is_complete, seen.ingresses) = (true, served.len());
-        drop(seen);
-        tell(Told::Documents(documents.clone(), findings.clone()));
-        (documents, findings, statuses)
     }
 }
 

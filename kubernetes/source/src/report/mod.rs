@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::findings::Finding;
 use crate::heard::Heard;
 use crate::options::Options;
+use crate::rejected::Rejected;
 use crate::trouble;
 pub(crate) use lease::hold;
 pub(crate) use status::StatusUpdate;
@@ -34,32 +35,45 @@ pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,
 }
 
-/// Writes what there is to say, as long as this instance leads, until it is dropped.
+/// Writes what there is to say, and what is rejected of it, as long as this instance leads, until it is dropped.
 pub(crate) async fn write(
     client: &Client,
     options: &Options,
     heard: &Heard<'_>,
     mut reports: watch::Receiver<Report>,
+    mut rejected: watch::Receiver<Vec<Rejected>>,
     mut leads: watch::Receiver<bool>,
 ) {
-    let mut told = BTreeSet::new();
+    let (mut told, mut are_statuses_written) = (BTreeSet::new(), true);
     let mut failures = 0_u32;
     loop {
         let pause = RETRY_FIRST.saturating_mul(1 << failures.min(6));
         tokio::select! {
-            changed = reports.changed() => if changed.is_err() { return },
-            changed = leads.changed() => if changed.is_err() { return },
+            changed = reports.changed() => match changed {
+                Ok(()) => are_statuses_written = false,
+                Err(_) => return,
+            },
+            changed = leads.changed() => match changed {
+                Ok(()) => are_statuses_written = false,
+                Err(_) => return,
+            },
+            Ok(()) = rejected.changed() => {}
             () = sleep(pause), if failures > 0 => {}
         }
-        if !*leads.borrow_and_update() {
+        // What changes from here on is seen in the next round.
+        if !*leads.borrow() {
             // Who leads next says all of it again.
             told.clear();
             continue;
         }
-        let Report { statuses, findings } = reports.borrow_and_update().clone();
-        let is_written =
-            write_statuses(client, heard, statuses).await & tell(client, options, heard, findings, &mut told).await;
-        failures = if is_written { 0 } else { failures.saturating_add(1) };
+        let Report { statuses, findings } = reports.borrow().clone();
+        if !are_statuses_written {
+            are_statuses_written = write_statuses(client, heard, statuses).await;
+        }
+        let besides: Vec<_> = rejected.borrow().iter().filter_map(Rejected::finding).collect();
+        let findings = findings.into_iter().chain(besides).collect();
+        let is_told = tell(client, options, heard, findings, &mut told).await;
+        failures = if are_statuses_written && is_told { 0 } else { failures.saturating_add(1) };
     }
 }
 
