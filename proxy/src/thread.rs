@@ -65,6 +65,8 @@ pub(crate) fn start_task(
     task: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // It may be large, and is moved from stack to stack until the thread runs.
+    let task = Box::pin(task);
     start(name, failures, move || {
         runtime.block_on(task);
         // A name server or a disk that does not answer must not keep the process from ending.
