@@ -265,7 +265,8 @@ fn a_canary_that_falls_holds_the_phase_and_the_second_time_ends_the_release() {
     let held = shown(&serin);
     assert_eq!((&held["status"], &held["next_phase_in_seconds"]), (&json!("running"), &Value::Null));
     let clock = held["phase_seconds"].clone();
-    assert_eq!(canary_users(&serin), 0, "stable serves its users");
+    // One of them may try whether it is up again.
+    assert!(canary_users(&serin) <= 1, "stable serves its users");
     set_ill(false);
     until_hold(Value::Null);
     let up = shown(&serin);
