@@ -25,6 +25,22 @@ impl Drafts {
         self.rules.entry(object).or_default()
     }
 
+    /// All upstreams so far, by name.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = (&str, &UpstreamSpec)> {
+        let all = self.rules.values().flat_map(|spec| &spec.upstreams);
+        all.map(|(name, spec)| (name.as_str(), spec))
+    }
+
+    /// The routes that come from objects of a namespace, with these objects.
+    pub(crate) fn routes_of(&mut self, namespace: &str) -> impl Iterator<Item = (&str, &mut RouteSpec)> {
+        let is_of_it = move |object: &str| {
+            let name = object.split_once(' ').and_then(|(_, name)| name.split_once('/'));
+            name.is_some_and(|(of, _)| of == namespace)
+        };
+        let all = self.rules.iter_mut().filter(move |(object, _)| is_of_it(object));
+        all.flat_map(|(object, spec)| spec.routes.values_mut().map(move |route| (object.as_str(), route)))
+    }
+
     /// What an object says itself.
     pub(crate) fn put_text(&mut self, document: String, text: String) {
         self.texts.insert(document, text);

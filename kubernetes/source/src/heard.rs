@@ -69,10 +69,11 @@ impl<'s> Heard<'s> {
     /// What an Event is about.
     pub(crate) fn reference(&self, finding: &Finding) -> ObjectReference {
         let known = self.lock();
-        let Objects { ingresses, services, secrets, config_maps, .. } = &known.objects;
+        let Objects { ingresses, services, secrets, config_maps, releases, .. } = &known.objects;
         let name = &finding.object;
         match finding.kind {
             "Ingress" => reference(name, ingresses.get(name)),
+            "Release" => reference(name, releases.get(name)),
             "Service" => reference(name, services.get(name)),
             "Secret" => reference(name, secrets.get(name)),
             _ => reference(name, config_maps.get(name)),

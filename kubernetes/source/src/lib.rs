@@ -1,12 +1,14 @@
 //! Kubernetes as a source of rules: Ingresses and what Gateway API has become routes, the pods of Services endpoints, and Secrets certificates.
 //!
 //! [`Source`] follows the API server and tells, as one [`Documents`], what its objects amount to. [`Pods`] knows which pods are behind a
-//! Service, and changes with every EndpointSlice, whatever happens to routes. In between, `ingress` and `gateway` are pure: objects in,
-//! rules out, and of the latter statuses. [`import`] says beforehand what would become of the Ingresses of another controller.
+//! Service, and changes with every EndpointSlice, whatever happens to routes; [`Releases`] reads and writes how far canary releases are.
+//! In between, `ingress`, `gateway` and `release` are pure: objects in, rules out, and of the latter two statuses. [`import`] says beforehand what would become of the Ingresses of another controller.
 
 mod addresses;
 
 mod client;
+
+mod conditions;
 
 mod documents;
 
@@ -20,6 +22,8 @@ pub mod import;
 
 mod ingress;
 
+mod kind;
+
 mod name;
 
 mod objects;
@@ -30,6 +34,8 @@ mod pods;
 
 mod rejected;
 
+mod release;
+
 mod report;
 
 mod scope;
@@ -39,6 +45,9 @@ mod secrets;
 mod services;
 
 mod source;
+
+#[cfg(test)]
+mod testing;
 
 mod translate;
 
@@ -53,4 +62,5 @@ pub use name::ObjectName;
 pub use options::Options;
 pub use pods::{Pods, Subscription};
 pub use rejected::Rejected;
-pub use source::{Seen, Source, SourceState, Told};
+pub use release::{LastChange, RegisterError, ReleaseStatus, Releases, StoredRelease, definition};
+pub use source::{Seen, Source, SourceState, Told, Translated};

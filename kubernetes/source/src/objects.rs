@@ -6,9 +6,9 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
 use crate::ObjectName;
-use crate::gateway::kinds::{
-    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, Kind, Object, ReferenceGrant,
-};
+use crate::gateway::kinds::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant};
+use crate::kind::{Kind, Object};
+use crate::release::Release;
 
 /// All of them, by kind and name.
 #[derive(Default)]
@@ -25,6 +25,7 @@ pub(crate) struct Objects {
     pub(crate) grpc_routes: Kept<GrpcRoute>,
     pub(crate) grants: Kept<ReferenceGrant>,
     pub(crate) tls_policies: Kept<BackendTlsPolicy>,
+    pub(crate) releases: Kept<Release>,
 }
 
 /// The objects of one kind.
@@ -112,7 +113,7 @@ impl Keep for Namespace {
     }
 }
 
-/// The kinds of Gateway API, of which many servers know none, or not all.
+/// Kinds that are not built into servers, of which many know none, or not all.
 impl<S: Kind> Keep for Object<S> {
     const IS_OPTIONAL: bool = true;
 

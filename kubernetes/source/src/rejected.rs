@@ -42,7 +42,7 @@ impl Rejected {
 }
 
 /// Kinds of objects that documents come from.
-const KINDS: &[&str] = &["ConfigMap", "Ingress", "Secret", "Service"];
+const KINDS: &[&str] = &["ConfigMap", "Ingress", "Release", "Secret", "Service"];
 
 #[cfg(test)]
 mod tests {

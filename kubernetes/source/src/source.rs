@@ -1,5 +1,6 @@
 //! The source as a whole: what is followed, when it is looked at anew, and what is told.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::jiff::{Timestamp, Unit};
 use kube::{Api, Client};
+use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
@@ -22,15 +24,17 @@ use crate::heard::Heard;
 use crate::options::Options;
 use crate::pods::Pods;
 use crate::rejected::Rejected;
+use crate::release::{Release, Releases};
 use crate::report::{self, Report};
 use crate::scope::Scope;
-use crate::translate::{Translation, translate};
+use crate::translate::{Before, Translation, translate};
 use crate::watch::{Change, follow};
 
 /// Follows a cluster.
 pub struct Source {
     options: Options,
     pods: Arc<Pods>,
+    releases: Arc<Releases>,
     state: Arc<SourceState>,
     rejected: watch::Receiver<Vec<Rejected>>,
 }
@@ -39,8 +43,19 @@ pub struct Source {
 pub enum Told {
     /// Nothing was heard yet, for this reason.
     Unheard(String),
-    /// What all objects amount to, and what is to be said about them.
-    Documents(Documents, Vec<Finding>),
+    /// What all objects amount to.
+    Heard(Translated),
+}
+
+/// What all objects amount to.
+#[derive(Clone, Default)]
+pub struct Translated {
+    /// Rules.
+    pub documents: Documents,
+    /// What is to be said about the objects.
+    pub findings: Vec<Finding>,
+    /// What Releases say of their state, by what they are called in rules. Nothing of those that were not begun.
+    pub records: BTreeMap<String, Value>,
 }
 
 /// How the source is doing, for whoever wants to know.
@@ -80,10 +95,11 @@ impl Source {
     pub fn new(
         options: Options,
         pods: Arc<Pods>,
+        releases: Arc<Releases>,
         state: Arc<SourceState>,
         rejected: watch::Receiver<Vec<Rejected>>,
     ) -> Self {
-        Self { options, pods, state, rejected }
+        Self { options, pods, releases, state, rejected }
     }
 
     /// Follows the cluster until `end` comes.
@@ -93,6 +109,7 @@ impl Source {
             client = self.connect(&tell) => client,
             () = &mut end => return,
         };
+        self.releases.connect(&client);
         let heard = Heard::new(&self.state);
         let wants = Wants::default();
         let (report, reports) = watch::channel(Report::default());
@@ -151,6 +168,7 @@ impl Source {
             let (services, of_services) = (scope.api::<Service>(client), scope.clone());
             let tell = move |change: &Change<Service>| self.pods.hear_services(&of_services, change);
             followed.push(heard.follow(scope.clone(), services, "", tell));
+            followed.push(heard.follow(scope.clone(), scope.api::<Release>(client), "", |_| {}));
             followed.push(self.follow_slices(scope.api(client), scope, heard).boxed());
         }
         let publish_service = self.options.publish_service.as_ref();
@@ -205,19 +223,20 @@ impl Source {
 
     /// Makes rules of all objects whenever there are other ones. Storms are one change, and there is always time for others.
     async fn translate(&self, heard: &Heard<'_>, tell: &(impl Fn(Told) + Sync), report: &watch::Sender<Report>) {
-        let mut documents = Documents::new();
+        let mut before = Before::default();
         loop {
             heard.changed().await;
             sleep(SETTLE).await;
             let (began, now) = (Instant::now(), now());
-            match heard.look(|objects| translate(objects, &self.options, &now, &documents)) {
+            match heard.look(|objects| translate(objects, &self.options, &now, &before)) {
                 Err(reason) => tell(Told::Unheard(reason)),
-                Ok(Translation { documents: newer, findings, served, statuses, .. }) => {
+                Ok(Translation { documents, findings, served, records, releases, statuses, .. }) => {
                     let mut seen = self.state.lock();
                     (seen.is_complete, seen.ingresses) = (true, served.len());
                     drop(seen);
-                    documents = newer;
-                    tell(Told::Documents(documents.clone(), findings.clone()));
+                    before = Before { documents: documents.clone(), releases };
+                    self.releases.hear(records.keys().cloned().collect());
+                    tell(Told::Heard(Translated { documents, findings: findings.clone(), records }));
                     report.send_replace(Report { statuses, findings });
                 }
             }

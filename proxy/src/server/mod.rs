@@ -50,7 +50,7 @@ use crate::worker::{Command, WorkerHandle, WorkerOptions};
 use control::Control;
 use fleet::{Me, Membership};
 use listeners::{HeldSockets, WorkerListeners};
-use releases::{Books, Releases};
+use releases::{Books, Others, Releases};
 use rules::{Here, Inbox, RulesThread, Sources};
 use start::{InEtcd, InKubernetes, Start};
 use weights::WeightsThread;
@@ -268,7 +268,7 @@ impl Server {
         let mut sources = Sources {
             files: files.read(),
             keys: start::keys(&settings, records.clone()),
-            objects: start::objects(&settings),
+            objects: start::objects(&settings, records.clone()),
             records: folder.records(),
             acme: Arc::clone(&acme),
             here,
@@ -284,7 +284,8 @@ impl Server {
         let etcd = in_etcd.as_ref().map(|etcd| etcd.follow(records, inbox.tell_keys(), &tell_failure)).transpose()?;
         let in_kubernetes = InKubernetes::new(&settings, &me.id);
         let kubernetes = in_kubernetes.as_ref().map(|it| it.follow(inbox.tell_objects(), &tell_failure)).transpose()?;
-        let (releases, books) = Books::open(folder, analyses_folder, unwritten, in_etcd.as_ref(), &inbox, &snapshots);
+        let others = Others { etcd: in_etcd.as_ref(), kubernetes: in_kubernetes.as_ref() };
+        let (releases, books) = Books::open(folder, analyses_folder, unwritten, others, &inbox, &snapshots);
         inbox.take_others(&mut publisher, &mut sources);
         let clusters = Clusters {
             etcd: in_etcd.as_ref().map(InEtcd::registries),
@@ -326,9 +327,10 @@ impl Server {
         let couriers = couriers.map_err(system("webhooks thread"))?;
         let steward = books.steward(&shared).run(told.clone());
         let analysis = releases::analyse(Arc::clone(&shared), told.clone());
+        let verdicts = releases::tell_objects(Arc::clone(&shared), told.clone());
         let (loads, swaps_of_loads) = (Arc::clone(&shared.releases.loads), told.clone());
         let steward = async move {
-            tokio::join!(steward, analysis, loads.run(swaps_of_loads));
+            tokio::join!(steward, analysis, verdicts, loads.run(swaps_of_loads));
         };
         let steward = thread::start_task("releases", tell_failure.clone(), steward);
         let steward = steward.map_err(system("releases thread"))?;

@@ -11,11 +11,12 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::rules::Inbox;
-use super::start::InEtcd;
+use super::start::{InEtcd, InKubernetes};
+use crate::control_path::fleet::Fleet;
 use crate::control_path::release::webhooks::{self, CursorStore, FolderCursors};
 use crate::control_path::release::{
-    Desk, EtcdStore, Expected, FleetAnalysis, FolderStore, Loads, Observer, OrderError, Reports, RolledBack, Steward,
-    Store, StoreError, TellWritten, Unwritten,
+    Desk, EtcdStore, Expected, FleetAnalysis, FolderStore, Loads, ObjectStore, Observer, OrderError, Reports,
+    RolledBack, Steward, Store, StoreError, TellWritten, Unwritten, VerdictWriter,
 };
 use crate::control_path::state_dir::StateDir;
 use crate::moment;
@@ -50,21 +51,18 @@ impl Books {
         folder: FolderStore,
         state_dir: Option<StateDir>,
         unwritten: Arc<Unwritten>,
-        etcd: Option<&InEtcd>,
+        others: Others<'_>,
         inbox: &Inbox,
         snapshots: &Arc<SnapshotCell>,
     ) -> (Releases, Self) {
         let folder = Arc::new(folder);
         let reports = Arc::new(Reports::default());
         let cursors = Arc::new(FolderCursors::open(state_dir.clone()));
-        let observer = match etcd {
+        let observer = match others.etcd {
             Some(etcd) => Observer::of_fleet(Arc::clone(&reports), Arc::clone(&etcd.fleet)),
             None => Observer::alone(Arc::clone(&reports), state_dir),
         };
-        let store: Arc<dyn Store> = match etcd {
-            Some(etcd) => Arc::new(EtcdStore::new(etcd.cluster())),
-            None => Arc::clone(&folder) as Arc<dyn Store>,
-        };
+        let store = others.store(&folder);
         let roll_back_here = Box::new(inbox.tell_rolled_back());
         let tell_written = Box::new(inbox.tell_rollback_written());
         let loads = Arc::new(Loads::new(Arc::clone(snapshots)));
@@ -81,44 +79,123 @@ impl Books {
 
     /// What webhooks are told, by a process that began at this time (milliseconds since 1970).
     pub(super) fn source(&self, shared: &Shared, since_ms: u64) -> webhooks::Source {
-        let (store, cursors): (Arc<dyn Store>, Arc<dyn CursorStore>) = match &shared.etcd {
-            Some(etcd) => {
-                let store = Arc::new(EtcdStore::of_leader(etcd.cluster(), etcd.fleet.id()));
-                (Arc::clone(&store) as _, store)
-            }
-            None => (Arc::clone(&self.folder) as _, Arc::clone(&self.cursors) as _),
+        let others = Others::of(shared);
+        let cursors: Arc<dyn CursorStore> = match others.etcd {
+            Some(etcd) => Arc::new(EtcdStore::of_leader(etcd.cluster(), etcd.fleet.id())),
+            None => Arc::clone(&self.cursors) as _,
         };
-        let fleet = shared.etcd.as_ref().map(|etcd| Arc::clone(&etcd.fleet));
+        let charge = others.charge();
         webhooks::Source {
             snapshots: Arc::clone(&shared.snapshots),
-            store,
+            store: others.store_of_leader(&self.folder),
             cursors,
-            is_in_charge: Arc::new(move || fleet.as_ref().is_none_or(|fleet| fleet.leads())),
+            is_in_charge: Arc::new(move || charge.is_taken()),
             since_ms,
         }
     }
 
     /// Who looks after the releases of this process, and hears of rollbacks.
     pub(super) fn steward(self, shared: &Shared) -> Steward {
-        let folder = self.folder as Arc<dyn Store>;
-        let (store, rollbacks): (Arc<dyn Store>, Arc<dyn Store>) = match &shared.etcd {
-            Some(etcd) => {
-                let of_leader = EtcdStore::of_leader(etcd.cluster(), etcd.fleet.id());
-                (Arc::new(of_leader), Arc::new(EtcdStore::new(etcd.cluster())))
-            }
-            None => (Arc::clone(&folder), folder),
-        };
-        let fleet = shared.etcd.as_ref().map(|etcd| Arc::clone(&etcd.fleet));
+        let others = Others::of(shared);
+        let charge = others.charge();
         Steward {
             snapshots: Arc::clone(&shared.snapshots),
-            desk: Desk::new(store).with_loads(Arc::clone(&shared.releases.loads)),
-            rollbacks_desk: Desk::new(rollbacks),
-            is_in_charge: Box::new(move || fleet.as_ref().is_none_or(|fleet| fleet.leads())),
+            desk: Desk::new(others.store_of_leader(&self.folder)).with_loads(Arc::clone(&shared.releases.loads)),
+            rollbacks_desk: Desk::new(others.store(&self.folder)),
+            is_in_charge: Box::new(move |release| charge.is_taken_of(release)),
             observer: self.observer,
             unwritten: self.unwritten,
             tell_written: self.tell_written,
         }
     }
+}
+
+/// Who else has releases than this process.
+#[derive(Clone, Copy)]
+pub(super) struct Others<'a> {
+    /// A fleet, which shares all of them but those of objects.
+    pub(super) etcd: Option<&'a InEtcd>,
+    /// Objects, which have their own.
+    pub(super) kubernetes: Option<&'a InKubernetes>,
+}
+
+impl<'a> Others<'a> {
+    fn of(shared: &'a Shared) -> Self {
+        Self { etcd: shared.etcd.as_ref(), kubernetes: shared.kubernetes.as_ref() }
+    }
+
+    /// Where orders are written, which anybody may give anywhere.
+    fn store(self, folder: &Arc<FolderStore>) -> Arc<dyn Store> {
+        self.with_objects(match self.etcd {
+            Some(etcd) => Arc::new(EtcdStore::new(etcd.cluster())),
+            None => Arc::clone(folder) as _,
+        })
+    }
+
+    /// Where it is written what happens by itself.
+    fn store_of_leader(self, folder: &Arc<FolderStore>) -> Arc<dyn Store> {
+        self.with_objects(match self.etcd {
+            Some(etcd) => Arc::new(EtcdStore::of_leader(etcd.cluster(), etcd.fleet.id())),
+            None => Arc::clone(folder) as _,
+        })
+    }
+
+    fn with_objects(self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        match self.kubernetes {
+            Some(kubernetes) => Arc::new(ObjectStore::new(Arc::clone(&kubernetes.releases), store)),
+            None => store,
+        }
+    }
+
+    fn charge(self) -> Charge {
+        Charge { fleet: self.etcd.map(|etcd| Arc::clone(&etcd.fleet)), kubernetes: self.kubernetes.cloned() }
+    }
+}
+
+/// Who is in charge of what happens by itself.
+struct Charge {
+    fleet: Option<Arc<Fleet>>,
+    kubernetes: Option<InKubernetes>,
+}
+
+impl Charge {
+    /// Whether it is this instance, of a release. Of those of objects it is who holds the Lease; and nobody is in charge of anything
+    /// before it is known which these are.
+    fn is_taken_of(&self, release: &Name) -> bool {
+        match &self.kubernetes {
+            None => self.leads_fleet(),
+            Some(kubernetes) => match kubernetes.releases.has(release.as_str()) {
+                Some(true) => kubernetes.state.seen().leads,
+                Some(false) => self.leads_fleet(),
+                None => false,
+            },
+        }
+    }
+
+    /// Whether it is this instance, of what is about all releases: the leader of the fleet, or where there is none, who holds the Lease.
+    fn is_taken(&self) -> bool {
+        match (&self.fleet, &self.kubernetes) {
+            (None, Some(kubernetes)) => kubernetes.state.seen().leads,
+            _ => self.leads_fleet(),
+        }
+    }
+
+    fn leads_fleet(&self) -> bool {
+        self.fleet.as_ref().is_none_or(|fleet| fleet.leads())
+    }
+}
+
+/// Says on objects what is said of them, until nobody is left to tell of swaps. Without objects there is nothing to do.
+pub(super) async fn tell_objects(shared: Arc<Shared>, swaps: watch::Receiver<()>) {
+    let Some(kubernetes) = &shared.kubernetes else { return };
+    let charge = Others::of(&shared).charge();
+    let writer = VerdictWriter {
+        snapshots: Arc::clone(&shared.snapshots),
+        reports: Arc::clone(&shared.releases.reports),
+        releases: Arc::clone(&kubernetes.releases),
+        is_in_charge: Box::new(move |release| charge.is_taken_of(release)),
+    };
+    writer.run(swaps).await;
 }
 
 /// The part of this process in the analysis of its fleet, until nobody is left to tell of swaps. Without a fleet there is nothing to

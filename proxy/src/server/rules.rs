@@ -66,7 +66,8 @@ impl Sources {
 
     /// Where releases are.
     pub(super) fn records(&mut self) -> Records {
-        let mut records = self.records.clone().union(self.keys.records().clone());
+        let of_others = self.objects.records().clone().union(self.keys.records().clone());
+        let mut records = self.records.clone().union(of_others);
         self.here.retain(|name, here| {
             let stored = records.get(name);
             let number = stored.map_or(0, |stored| stored.number);

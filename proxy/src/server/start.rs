@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kubernetes_source::{ObjectName, Options, Pods, Rejected, Source, SourceState, Told};
+use kubernetes_source::{ObjectName, Options, Pods, Rejected, Releases, Source, SourceState, Told};
 use routing_rules::release::{ReleaseContext, Secret};
 use routing_rules::request::GeoDatabase;
 use tokio::sync::watch;
@@ -108,7 +108,7 @@ pub(super) fn assembler(
     let geo =
         settings.geo.as_ref().map(|geo| CityDatabase::open(&geo.database)).transpose().map_err(StartError::Geo)?;
     let geo = geo.map(|geo| Arc::new(geo) as Arc<dyn GeoDatabase>);
-    let is_shared = settings.sources.etcd.is_some();
+    let is_shared = settings.sources.etcd.is_some() || settings.sources.kubernetes.is_some();
     let context = ReleaseContext { secret: secret(settings, state_dir)?, is_shared, ..ReleaseContext::default() };
     let stored = state_dir.map(StateDir::restore_endpoints).unwrap_or_default();
     Ok(Assembler::new(workers, context, settings.trusted(), geo).with_stored(stored))
@@ -157,10 +157,10 @@ pub(super) fn keys(settings: &Settings, records: Records) -> KeyTexts {
     KeyTexts::unheard(&etcd.endpoints.join(","), "it was just asked").with_records(records)
 }
 
-/// What stands for the objects of Kubernetes until it is heard. Nothing where there is none.
-pub(super) fn objects(settings: &Settings) -> ObjectTexts {
+/// What stands for the objects of Kubernetes, and where releases were, until it is heard. Nothing where there is none.
+pub(super) fn objects(settings: &Settings, records: Records) -> ObjectTexts {
     match &settings.sources.kubernetes {
-        Some(_) => ObjectTexts::unheard("it was just asked"),
+        Some(_) => ObjectTexts::unheard("it was just asked", records),
         None => ObjectTexts::default(),
     }
 }
@@ -172,6 +172,7 @@ pub(crate) struct InKubernetes {
     identity: String,
     pub(crate) state: Arc<SourceState>,
     pub(crate) pods: Arc<Pods>,
+    pub(crate) releases: Arc<Releases>,
     /// What is not taken of what it says.
     rejected: watch::Sender<Vec<Rejected>>,
 }
@@ -179,8 +180,8 @@ pub(crate) struct InKubernetes {
 impl InKubernetes {
     pub(super) fn new(settings: &Settings, id: &str) -> Option<Self> {
         let settings = settings.sources.kubernetes.clone()?;
-        let (state, pods, rejected) = (Arc::default(), Arc::default(), watch::Sender::default());
-        Some(Self { settings, identity: id.to_owned(), state, pods, rejected })
+        let (state, pods, releases) = (Arc::default(), Arc::default(), Arc::default());
+        Some(Self { settings, identity: id.to_owned(), state, pods, releases, rejected: watch::Sender::default() })
     }
 
     /// Tells what is wrong, so that it can be said on the objects it is about.
@@ -204,8 +205,8 @@ impl InKubernetes {
         tell: impl Fn(Told) + Send + Sync + 'static,
         failures: &Failures,
     ) -> Result<Following, StartError> {
-        let (pods, state, rejected) = (Arc::clone(&self.pods), Arc::clone(&self.state), self.rejected.subscribe());
-        let source = Source::new(self.options(), pods, state, rejected);
+        let (pods, releases, state) = (Arc::clone(&self.pods), Arc::clone(&self.releases), Arc::clone(&self.state));
+        let source = Source::new(self.options(), pods, releases, state, self.rejected.subscribe());
         let following = Following::start_until("kubernetes", failures.clone(), |ended| source.run(tell, ended));
         following.map_err(system("kubernetes thread"))
     }

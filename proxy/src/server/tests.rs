@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::control::Control;
 use super::fleet::{Me, Membership};
 use super::listeners::HeldSockets;
-use super::releases::Books;
+use super::releases::{Books, Others};
 use super::rules::{Inbox, RulesThread, Sources};
 use super::weights::WeightsThread;
 use super::{Failure, Order, Server, Shared, StartOptions};
@@ -272,7 +272,8 @@ fn rules_thread(listeners: Slow) -> (Arc<Shared>, RulesThread, UnboundedReceiver
     let publisher = Publisher::new(Settings::default(), assembler, Arc::clone(&snapshots), listeners, None);
     let inbox = Inbox::new();
     let (folder, unwritten) = (FolderStore::open(None, |_| {}), Arc::new(Unwritten::open(None)));
-    let (releases, _) = Books::open(folder, None, unwritten, None, &inbox, &snapshots);
+    let (releases, _) =
+        Books::open(folder, None, unwritten, Others { etcd: None, kubernetes: None }, &inbox, &snapshots);
     let shared = Arc::new(Shared {
         snapshots,
         status: ArcSwap::from_pointee(publisher.status()),

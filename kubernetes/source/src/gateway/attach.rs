@@ -3,11 +3,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use kube::ResourceExt;
 
-use super::conditions::Refusal;
 use super::gateways::Gateways;
 use super::hosts;
-use super::kinds::{GROUP, GatewaySpec, Kind, ListenerSpec, ParentRef};
+use super::kinds::{GROUP, GatewaySpec, ListenerSpec, ParentRef};
 use crate::ObjectName;
+use crate::conditions::Refusal;
+use crate::kind::Kind;
 use crate::objects::Objects;
 
 /// What a route asks of the listeners it names.

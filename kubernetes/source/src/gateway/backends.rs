@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ServicePort;
 use routing_rules::spec::{PortSpec, ProtocolSpec, SplitSpec, UpstreamSpec, UpstreamTlsSpec};
 
-use super::conditions::Refusal;
 use super::grants::permit;
 use super::kinds::BackendRef;
 use super::policies;
 use crate::ObjectName;
+use crate::conditions::Refusal;
 use crate::objects::Objects;
 use crate::services::{discovery, find_port, is_outside, upstream_name};
 

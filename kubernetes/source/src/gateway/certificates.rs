@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use routing_rules::spec::CertificateSpec;
 
-use super::conditions::Refusal;
 use super::grants::permit;
-use super::kinds::{GatewaySpec, Kind, ListenerSpec, ObjectRef};
+use super::kinds::{GatewaySpec, ListenerSpec, ObjectRef};
 use crate::ObjectName;
+use crate::conditions::Refusal;
+use crate::kind::Kind;
 use crate::objects::Objects;
 use crate::secrets::{Pair, certificate};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::Work;
-use super::conditions::{Condition, Refusal, written};
+use crate::conditions::{Condition, Refusal, written};
 
 impl<'o> Work<'o> {
     /// The classes that are ours and can be served.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use routing_rules::spec::{self, FilterSpec as Filter, Percent, ReplacePrefixSpec};
 
-use super::conditions::Refusal;
 use super::kinds::{
     BackendRef, FilterSpec, HeaderChanges, HeaderSpec, MirrorSpec, PathChange, RedirectSpec, RewriteSpec,
 };
+use crate::conditions::Refusal;
 
 /// What the filters of a rule amount to.
 #[derive(Default)]

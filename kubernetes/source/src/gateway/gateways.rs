@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use super::Work;
 use super::certificates::Certificate;
-use super::conditions::{Condition, Refusal, written};
 use super::kinds::{self, GROUP};
 use super::listeners::{Listener, Places, listener_name, listeners};
 use crate::ObjectName;
 use crate::addresses::{Address, addresses};
+use crate::conditions::{Condition, Refusal, written};
 
 /// A Gateway of a class of ours.
 pub(super) struct Gateway<'o> {

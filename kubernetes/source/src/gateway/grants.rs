@@ -1,8 +1,8 @@
 //! Who may refer to objects of other namespaces: whom a ReferenceGrant there lets.
 
-use super::conditions::Refusal;
 use super::kinds::{GROUP, ReferenceGrantSpec};
 use crate::ObjectName;
+use crate::conditions::Refusal;
 use crate::objects::Objects;
 
 /// Whether an object of a kind of Gateway API may refer to one of the core's.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::certificates::{Certificate, certificates};
-use super::conditions::Refusal;
-use super::kinds::{GROUP, Gateway, GrpcMatch, HttpMatch, Kind, ListenerSpec, RouteSpec};
+use super::kinds::{GROUP, Gateway, GrpcMatch, HttpMatch, ListenerSpec, RouteSpec};
 use crate::ObjectName;
+use crate::conditions::Refusal;
+use crate::kind::Kind;
 use crate::objects::Objects;
 
 /// A listener of a Gateway, and what has become of it.

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use routing_rules::rules::RegexPattern;
 use routing_rules::spec::{PathSpec, TextMatchSpec};
 
-use super::conditions::Refusal;
-use super::kinds::{
-    GrpcMatch, GrpcRoute, HttpMatch, HttpRoute, Kind, MethodMatch, PathMatch, Route, RouteSpec, TextMatch,
-};
+use super::kinds::{GrpcMatch, GrpcRoute, HttpMatch, HttpRoute, MethodMatch, PathMatch, Route, RouteSpec, TextMatch};
+use crate::conditions::Refusal;
+use crate::kind::Kind;
 use crate::objects::{Kept, Objects};
 
 /// What a match asks of a request besides its host.

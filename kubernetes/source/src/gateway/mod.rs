@@ -12,8 +12,6 @@ mod certificates;
 
 mod class;
 
-mod conditions;
-
 mod filters;
 
 mod gateways;
@@ -41,15 +39,15 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use kube::api::ApiResource;
 use serde_json::Value;
 
 use crate::ObjectName;
 use crate::documents::Drafts;
+use crate::kind::{Kind, Object};
 use crate::objects::Objects;
 use crate::options::Options;
 use crate::report::StatusUpdate;
-use kinds::{GrpcMatch, HttpMatch, Kind, Object};
+use kinds::{GrpcMatch, HttpMatch};
 use policies::Ancestors;
 
 /// Makes rules of objects, and says which statuses have to be written. `now` is when that is, as RFC 3339 has it.
@@ -80,17 +78,8 @@ struct Work<'o> {
 }
 
 impl Work<'_> {
-    /// Notes what is to be told to an object, if it does not say so already. Fields that are not in `status` are not ours.
+    /// Notes what is to be told to an object, if it does not say so already.
     fn tell<S: Kind>(&mut self, name: &ObjectName, object: &Object<S>, status: Value) {
-        let mut fields = status.as_object().into_iter().flatten();
-        if fields.all(|(field, value)| object.status.get(field).unwrap_or(&Value::Null) == value) {
-            return;
-        }
-        self.updates.push(StatusUpdate {
-            resource: ApiResource::erase::<Object<S>>(&()),
-            object: name.clone(),
-            version: object.metadata.resource_version.clone(),
-            status,
-        });
+        self.updates.extend(StatusUpdate::of(name, object, status));
     }
 }

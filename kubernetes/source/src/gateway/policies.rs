@@ -6,9 +6,10 @@ use routing_rules::spec::UpstreamTlsSpec;
 use serde_json::{Value, json};
 
 use super::Work;
-use super::conditions::{Condition, Refusal, written};
-use super::kinds::{BackendTlsPolicy, GROUP, GatewaySpec, Kind, ObjectRef, TargetRef};
+use super::kinds::{BackendTlsPolicy, GROUP, GatewaySpec, ObjectRef, TargetRef};
 use crate::ObjectName;
+use crate::conditions::{Condition, Refusal, written};
+use crate::kind::Kind;
 use crate::objects::Objects;
 
 /// Policies that routes have come upon, and the Gateways of these.

@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 use super::Work;
 use super::attach::{Asking, Parent, parent};
 use super::backends::{Backends, Referrer};
-use super::conditions::{Condition, Refusal, written};
 use super::gateways::Gateways;
 use super::hosts::pattern;
-use super::kinds::{self, Kind, Route};
+use super::kinds::{self, Route};
 use super::listeners::listener_name;
 use super::matches::Match;
 use super::rule;
 use crate::ObjectName;
+use crate::conditions::{Condition, Refusal, written};
+use crate::kind::Kind;
 
 /// Hosts, none for all, and the listeners of Serin by which each comes.
 type Hosts = BTreeMap<Option<String>, BTreeSet<String>>;

@@ -4,11 +4,12 @@ use routing_rules::rules;
 use routing_rules::spec::{MirrorSpec, PathSpec, RouteSpec};
 
 use super::backends::{Backends, Referrer};
-use super::conditions::Refusal;
 use super::filters::Filters;
-use super::kinds::{self, Kind, RuleSpec};
+use super::kinds::{self, RuleSpec};
 use super::matches::{Conditions, Match};
 use super::timeouts::timeouts;
+use crate::conditions::Refusal;
+use crate::kind::Kind;
 use crate::objects::Objects;
 
 /// The routes of a rule, without hosts and listeners.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use routing_rules::spec::{self, Span};
 
-use super::conditions::Refusal;
 use super::kinds::TimeoutsSpec;
+use crate::conditions::Refusal;
 
 /// As rules have them: `request` is all there is from beginning to end, `backendRequest` what an endpoint has until it answers.
 ///

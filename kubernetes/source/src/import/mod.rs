@@ -15,12 +15,11 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 use crate::ObjectName;
-use crate::documents::Documents;
 use crate::findings::Finding;
 use crate::ingress::{Noted, Verdict, known};
 use crate::objects::Objects;
 use crate::options::Options;
-use crate::translate::{Translation, translate};
+use crate::translate::{Before, Translation, translate};
 
 /// Whose Ingresses are looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +113,7 @@ pub fn report_of(dump: &str, wanted: &Wanted) -> Result<Report, String> {
     let options = Options::default();
     let all = objects.ingresses.len();
     take_over(&mut objects, wanted, &options);
-    let translation = translate(&objects, &options, "", &Documents::new());
+    let translation = translate(&objects, &options, "", &Before::default());
     let (noted, found) = by_ingress(&translation);
     let of = |name| (noted.get(name).map_or(&[][..], Vec::as_slice), found.get(name).map_or(&[][..], Vec::as_slice));
     let reported = objects.ingresses.iter().map(|(name, ingress)| IngressReport::of(name, ingress, &objects, of(name)));

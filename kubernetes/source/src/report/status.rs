@@ -7,6 +7,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::ObjectName;
+use crate::kind::{Kind, Object};
 
 /// A status that an object should have.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,16 @@ pub(crate) struct StatusUpdate {
 }
 
 impl StatusUpdate {
+    /// What is to be told to an object, if it does not say so already. Fields that are not in `status` are not ours.
+    pub(crate) fn of<S: Kind>(name: &ObjectName, object: &Object<S>, status: Value) -> Option<Self> {
+        let mut fields = status.as_object().into_iter().flatten();
+        if fields.all(|(field, value)| object.status.get(field).unwrap_or(&Value::Null) == value) {
+            return None;
+        }
+        let (resource, version) = (ApiResource::erase::<Object<S>>(&()), object.metadata.resource_version.clone());
+        Some(Self { resource, object: name.clone(), version, status })
+    }
+
     /// Writes it.
     pub(super) async fn write(&self, client: &Client) -> Result<(), kube::Error> {
         let api: Api<DynamicObject> = match &*self.object.namespace {

@@ -144,7 +144,9 @@ async fn answer(state: &AdminState, name: &str, wait: &Wait, outcome: RolledBack
         status: record.state.status.as_str(),
         percent: f64::from(record.state.percent.basis_points()) / 100.0,
     };
-    wait.answer(state.shared.etcd.as_ref().map(|etcd| (&*etcd.fleet, revision)), outcome).await
+    // What is not in etcd has no revision, and nobody says when he has it.
+    let fleet = state.shared.etcd.as_ref().filter(|_| revision > 0);
+    wait.answer(fleet.map(|etcd| (&*etcd.fleet, revision)), outcome).await
 }
 
 fn command(order: &str, percent: Option<Percent>) -> Result<Command, Refusal> {

@@ -8,6 +8,7 @@ use routing_rules::release::{Change, Clock, Growth, Hold, ReleaseRecord, Release
 use routing_rules::rules::Name;
 use routing_rules::spec::{Percent, ReleaseSpec};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Records;
@@ -75,6 +76,20 @@ impl Entry {
     /// As it is stored.
     pub fn text(&self) -> String {
         serde_json::to_string(&self.document()).expect("a map of texts and numbers is JSON")
+    }
+
+    /// The same, within something else that is stored.
+    pub fn value(&self) -> Value {
+        serde_json::to_value(self.document()).expect("a map of texts and numbers is JSON")
+    }
+
+    /// What that says.
+    ///
+    /// # Errors
+    /// It was not written by a version like this one; says what is wrong.
+    pub fn of(value: Value) -> Result<Self, String> {
+        let document: Document = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        document.entry()
     }
 
     /// What a text says.

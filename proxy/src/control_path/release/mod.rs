@@ -10,12 +10,15 @@ mod document;
 mod folder;
 mod headroom;
 mod in_etcd;
+mod in_objects;
+mod judgement;
 mod preview;
 mod steward;
 mod store;
 mod then;
 mod told;
 mod unwritten;
+mod verdicts;
 pub mod webhooks;
 mod written;
 
@@ -33,12 +36,15 @@ pub use document::{Entry, StoredHistories, StoredRecords};
 pub use folder::FolderStore;
 pub use headroom::Loads;
 pub use in_etcd::{EtcdStore, RECORDS};
+pub use in_objects::{ObjectStore, records_of_objects};
+pub use judgement::Judgement;
 pub use preview::{TakenBack, as_it_would_be, seen, taken_back};
 pub use steward::{Steward, TellWritten};
 pub use store::{Store, StoreError};
 pub use then::{History, then};
 pub use told::ToldChange;
 pub use unwritten::{Rollback, Unwritten};
+pub use verdicts::VerdictWriter;
 pub use written::written;
 
 /// The newest record of each release.

@@ -1,7 +1,7 @@
 //! Who looks after releases: writes down new ones and edits, ends phases that are over, stops the clock while a canary is
 //! down, does what an analysis is allowed to do, and sees to it that a rollback that could not be written is.
 //!
-//! In a fleet one instance does, the one that leads; while etcd is away nobody does, so nothing goes on then. A rollback is
+//! In a fleet one instance does, the one that leads; while etcd, or Kubernetes, is away nobody does, so nothing goes on then. A rollback is
 //! written by whoever was told of it.
 
 use std::collections::{HashMap, HashSet};
@@ -29,8 +29,8 @@ pub struct Steward {
     pub desk: Desk,
     /// Where rollbacks are.
     pub rollbacks_desk: Desk,
-    /// Whether it is this instance that looks after releases.
-    pub is_in_charge: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Whether it is this instance that looks after a release.
+    pub is_in_charge: Box<dyn Fn(&Name) -> bool + Send + Sync>,
     /// Compares canaries with stable.
     pub observer: Observer,
     /// Rollbacks that hold here only.
@@ -55,12 +55,12 @@ impl Steward {
             next_look = Instant::now() + LOOK_AGAIN;
             self.observer.look(&self.snapshots.load_full(), moment::unix_ms() / 1_000);
             self.write_rollbacks().await;
-            self.look(&mut known, (self.is_in_charge)()).await;
+            self.look(&mut known).await;
         }
     }
 
     /// Who is not in charge looks all the same, and does nothing: one day it may be, and must know what was there before.
-    async fn look(&self, known: &mut Known, is_in_charge: bool) {
+    async fn look(&self, known: &mut Known) {
         let snapshot = self.snapshots.load_full();
         known.forget(&snapshot);
         for (_, release) in snapshot.table.releases() {
@@ -68,7 +68,7 @@ impl Steward {
             let (mark, canary) = (known.mark(rules), known.lasting(release, canary(&snapshot, release)));
             let stored = snapshot.table.context().records.get(rules.name()).map(|record| &**record);
             let may_replace = known.may_replace(rules, stored);
-            if !is_in_charge {
+            if !(self.is_in_charge)(rules.name()) {
                 continue;
             }
             let known_record = release.record.as_deref();

@@ -1,11 +1,14 @@
 //! Rules that objects of Kubernetes amount to, as texts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
-use kubernetes_source::{Documents, Finding, Severity, Told};
+use kubernetes_source::{Documents, Finding, Severity, Told, Translated};
+use serde_json::Value;
 
 use super::{Text, TextKind, Texts};
+use crate::control_path::release::{Records, records_of_objects};
 
 /// What objects say, as texts. Cheap to clone.
 #[derive(Clone, Default)]
@@ -14,16 +17,23 @@ pub struct ObjectTexts {
     texts: Texts,
     /// What is wrong with objects, by their names.
     findings: Vec<Text>,
+    /// Where Releases are.
+    records: Records,
     /// Why there are none yet.
     unheard: Option<Text>,
 }
 
 impl ObjectTexts {
-    /// Stands for all that is in a cluster nothing was heard of yet: what was stored of it stays.
-    pub fn unheard(reason: &str) -> Self {
+    /// Stands for all that is in a cluster nothing was heard of yet: what was stored of it stays, and releases are where they were.
+    pub fn unheard(reason: &str, records: Records) -> Self {
         let content = Err(format!("not heard yet: {reason}"));
         let text = Text { name: CLUSTER.into(), content, kind: TextKind::Unheard };
-        Self { unheard: Some(text), ..Self::default() }
+        Self { unheard: Some(text), records, ..Self::default() }
+    }
+
+    /// Where Releases are.
+    pub fn records(&self) -> &Records {
+        &self.records
     }
 
     /// Whether it stands for what was not heard yet.
@@ -35,9 +45,11 @@ impl ObjectTexts {
     pub fn take(&mut self, told: Told) {
         match told {
             // What was heard once stays.
-            Told::Unheard(reason) if self.is_unheard() => *self = Self::unheard(&reason),
+            Told::Unheard(reason) if self.is_unheard() => {
+                *self = Self::unheard(&reason, std::mem::take(&mut self.records));
+            }
             Told::Unheard(_) => {}
-            Told::Documents(documents, findings) => {
+            Told::Heard(Translated { documents, findings, records }) => {
                 for difference in self.documents.diff(&documents) {
                     match difference {
                         DiffItem::Add(name, content) | DiffItem::Update { new: (name, content), .. } => {
@@ -48,8 +60,19 @@ impl ObjectTexts {
                     }
                 }
                 (self.documents, self.findings, self.unheard) = (documents, notes(&findings), None);
+                self.take_records(&records);
             }
         }
+    }
+
+    fn take_records(&mut self, written: &BTreeMap<String, Value>) {
+        let (records, troubles) = records_of_objects(written, &self.records);
+        self.records = records;
+        self.findings.extend(troubles.into_iter().map(|(release, reason)| Text {
+            name: format!("record of release {release}").into(),
+            content: Err(format!("it cannot be read, and the one before counts: {reason}")),
+            kind: TextKind::Unknown { revision: None },
+        }));
     }
 
     /// All texts, and what is wrong with objects.
@@ -89,7 +112,7 @@ mod tests {
 
     fn told(documents: &[(&str, &str)], findings: Vec<Finding>) -> Told {
         let documents = documents.iter().map(|(name, text)| (Arc::from(*name), Arc::from(*text))).collect();
-        Told::Documents(documents, findings)
+        Told::Heard(Translated { documents, findings, ..Translated::default() })
     }
 
     fn shown(texts: &ObjectTexts) -> Vec<String> {
@@ -102,7 +125,7 @@ mod tests {
 
     #[test]
     fn texts_are_those_that_were_told_last() {
-        let mut texts = ObjectTexts::unheard("it was just asked");
+        let mut texts = ObjectTexts::unheard("it was just asked", Records::new());
         texts.take(Told::Unheard("refused".into()));
         assert_eq!(shown(&texts), ["kubernetes: not heard yet: refused"]);
         assert!(texts.is_unheard() && !texts.texts().is_heard());

@@ -1,7 +1,5 @@
-//! The kinds of Gateway API, as far as rules are made of them.
-//!
-//! Written here, and not generated of their schema, because what a value may be is asked late: an object with a value of tomorrow must
-//! spoil itself alone, and not the list it stands in. So whatever is one of several words is a text.
+//! The kinds of Gateway API, as far as rules are made of them. Whatever is one of several words is a text: another one must not spoil
+//! more than its object.
 
 mod gateway;
 
@@ -9,16 +7,10 @@ mod policy;
 
 mod route;
 
-use std::borrow::Cow;
-use std::fmt::Debug;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
-use kube::Resource;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
+use crate::kind::{Kind, Object};
 use crate::objects::{Kept, Objects};
 
 pub(crate) use gateway::{GatewayClassSpec, GatewaySpec, ListenerSpec};
@@ -27,28 +19,6 @@ pub(crate) use route::{
     BackendRef, FilterSpec, GrpcMatch, HeaderChanges, HeaderSpec, HttpMatch, MethodMatch, MirrorSpec, ParentRef,
     PathChange, PathMatch, RedirectSpec, RewriteSpec, RouteSpec, RuleSpec, TextMatch, TimeoutsSpec,
 };
-
-/// An object of one of these kinds.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(bound(deserialize = "S: DeserializeOwned"))]
-pub(crate) struct Object<S> {
-    pub(crate) metadata: ObjectMeta,
-    pub(crate) spec: S,
-    /// As it is at the server: it may be another controller's in part.
-    #[serde(default)]
-    pub(crate) status: Value,
-}
-
-/// What tells a kind by its spec.
-pub(crate) trait Kind: Clone + Debug + PartialEq + DeserializeOwned + Send + Sync + 'static {
-    const KIND: &'static str;
-    const PLURAL: &'static str;
-    const VERSION: &'static str = "v1";
-    type Scope;
-
-    /// Where they are kept.
-    fn place(objects: &mut Objects) -> &mut Kept<Object<Self>>;
-}
 
 pub(crate) type GatewayClass = Object<GatewayClassSpec>;
 pub(crate) type Gateway = Object<GatewaySpec>;
@@ -61,42 +31,9 @@ pub(crate) type BackendTlsPolicy = Object<BackendTlsPolicySpec>;
 /// The group of all of them.
 pub(crate) const GROUP: &str = "gateway.networking.k8s.io";
 
-impl<S: Kind> Resource for Object<S> {
-    type DynamicType = ();
-    type Scope = S::Scope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        S::KIND.into()
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        GROUP.into()
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        S::VERSION.into()
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        S::PLURAL.into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
-
-impl<S> Object<S> {
-    pub(crate) fn generation(&self) -> i64 {
-        self.metadata.generation.unwrap_or_default()
-    }
-}
-
 impl Kind for GatewayClassSpec {
+    const GROUP: &'static str = GROUP;
+    const VERSION: &'static str = "v1";
     const KIND: &'static str = "GatewayClass";
     const PLURAL: &'static str = "gatewayclasses";
     type Scope = ClusterResourceScope;
@@ -107,6 +44,8 @@ impl Kind for GatewayClassSpec {
 }
 
 impl Kind for GatewaySpec {
+    const GROUP: &'static str = GROUP;
+    const VERSION: &'static str = "v1";
     const KIND: &'static str = "Gateway";
     const PLURAL: &'static str = "gateways";
     type Scope = NamespaceResourceScope;
@@ -117,6 +56,8 @@ impl Kind for GatewaySpec {
 }
 
 impl Kind for RouteSpec<HttpMatch> {
+    const GROUP: &'static str = GROUP;
+    const VERSION: &'static str = "v1";
     const KIND: &'static str = "HTTPRoute";
     const PLURAL: &'static str = "httproutes";
     type Scope = NamespaceResourceScope;
@@ -127,6 +68,8 @@ impl Kind for RouteSpec<HttpMatch> {
 }
 
 impl Kind for RouteSpec<GrpcMatch> {
+    const GROUP: &'static str = GROUP;
+    const VERSION: &'static str = "v1";
     const KIND: &'static str = "GRPCRoute";
     const PLURAL: &'static str = "grpcroutes";
     type Scope = NamespaceResourceScope;
@@ -137,10 +80,11 @@ impl Kind for RouteSpec<GrpcMatch> {
 }
 
 impl Kind for ReferenceGrantSpec {
-    const KIND: &'static str = "ReferenceGrant";
-    const PLURAL: &'static str = "referencegrants";
+    const GROUP: &'static str = GROUP;
     /// What every server knows that knows them at all.
     const VERSION: &'static str = "v1beta1";
+    const KIND: &'static str = "ReferenceGrant";
+    const PLURAL: &'static str = "referencegrants";
     type Scope = NamespaceResourceScope;
 
     fn place(objects: &mut Objects) -> &mut Kept<Object<Self>> {
@@ -149,6 +93,8 @@ impl Kind for ReferenceGrantSpec {
 }
 
 impl Kind for BackendTlsPolicySpec {
+    const GROUP: &'static str = GROUP;
+    const VERSION: &'static str = "v1";
     const KIND: &'static str = "BackendTLSPolicy";
     const PLURAL: &'static str = "backendtlspolicies";
     type Scope = NamespaceResourceScope;

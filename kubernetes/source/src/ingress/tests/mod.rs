@@ -12,80 +12,11 @@ mod redirects;
 
 mod rewrites;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
-use routing_rules::rules::RuleSet;
-use routing_rules::spec::Spec;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::documents::Documents;
-use crate::translate::{Translation, translate};
-
-/// Objects of a cluster.
-#[derive(Default)]
-struct Cluster(Objects);
-
-impl Cluster {
-    fn with(mut self, object: Value) -> Self {
-        fn put<K: crate::objects::Keep + DeserializeOwned + kube::ResourceExt>(objects: &mut Objects, object: Value) {
-            let object: K = serde_json::from_value(object).unwrap();
-            K::place(objects).insert(ObjectName::of(&object), object);
-        }
-        let objects = &mut self.0;
-        match object["kind"].as_str().unwrap() {
-            "Ingress" => put::<Ingress>(objects, object),
-            "IngressClass" => put::<IngressClass>(objects, object),
-            "Service" => put::<Service>(objects, object),
-            "Secret" => put::<Secret>(objects, object),
-            "ConfigMap" => put::<ConfigMap>(objects, object),
-            other => panic!("{other}"),
-        }
-        self
-    }
-
-    fn translated(&self) -> (Value, Vec<String>) {
-        self.translated_with(&Options::default())
-    }
-
-    /// All documents in one, and what is found.
-    fn translated_with(&self, options: &Options) -> (Value, Vec<String>) {
-        let Translation { documents, findings, .. } = translate(&self.0, options, "", &Documents::new());
-        let mut all = json!({});
-        for text in documents.values() {
-            let maps: Value = serde_json::from_str(text).unwrap();
-            for (map, objects) in maps.as_object().unwrap() {
-                for (name, object) in objects.as_object().unwrap() {
-                    all[map][name] = object.clone();
-                }
-            }
-        }
-        let said =
-            |finding: &Finding| format!("{} {}: {}: {}", finding.kind, finding.object, finding.reason, finding.message);
-        (all, findings.iter().map(said).collect())
-    }
-}
-
-fn service(name: &str) -> Value {
-    json!({"kind": "Service", "metadata": {"name": name, "namespace": "shop"},
-        "spec": {"ports": [{"name": "http", "port": 80}, {"name": "admin", "port": 9000}]}})
-}
-
-/// An Ingress of our class with this spec, made at this second.
-fn ingress(name: &str, second: u32, mut spec: Value) -> Value {
-    spec["ingressClassName"] = "serin".into();
-    let at = format!("2026-01-01T00:00:{second:02}Z");
-    json!({"kind": "Ingress", "metadata": {"name": name, "namespace": "shop", "creationTimestamp": at}, "spec": spec})
-}
-
-fn path(kind: &str, path: &str, service: &str) -> Value {
-    json!({"pathType": kind, "path": path, "backend": {"service": {"name": service, "port": {"name": "http"}}}})
-}
-
-fn rule(host: &str, paths: &[Value]) -> Value {
-    json!({"host": host, "http": {"paths": paths}})
-}
+use crate::testing::{Cluster, accepted, ingress, path, rule, service};
+use crate::translate::{Before, translate};
 
 /// An Ingress like this one with annotations: of ingress-nginx, where they have no prefix.
 fn annotated(mut ingress: Value, annotations: &[(&str, &str)]) -> Value {
@@ -102,15 +33,6 @@ fn shop(annotations: &[(&str, &str)]) -> Value {
         ingress("web", 0, json!({"rules": [rule("shop.example.com", &[path("Prefix", "/", "web")])]})),
         annotations,
     )
-}
-
-/// What a cluster amounts to; the rules must accept all of it.
-fn accepted(cluster: &Cluster) -> (Value, Vec<String>) {
-    let (rules, findings) = cluster.translated();
-    let spec: Spec = serde_json::from_value(rules.clone()).unwrap();
-    let (_, problems) = RuleSet::from_spec(&spec);
-    assert!(problems.is_empty(), "{problems:?}");
-    (rules, findings)
 }
 
 /// The route of such an Ingress, and what is found.
@@ -305,8 +227,10 @@ fn what_is_as_before_is_the_same_text() {
         0,
         json!({"rules": [rule("a", &[path("Prefix", "/", "web")])]}),
     ));
-    let first = translate(&cluster.0, &Options::default(), "", &Documents::new()).documents;
-    let second = translate(&cluster.0, &Options::default(), "", &first).documents;
+    let first = translate(&cluster.0, &Options::default(), "", &Before::default()).documents;
+    let second =
+        translate(&cluster.0, &Options::default(), "", &Before { documents: first.clone(), ..Before::default() })
+            .documents;
     assert!(!first.is_empty());
     assert!(first.iter().zip(second.iter()).all(|(before, now)| std::sync::Arc::ptr_eq(before.1, now.1)));
 }

@@ -4,45 +4,45 @@ use serde_json::{Value, json};
 
 /// Something that is so, or is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Condition {
-    pub(super) kind: &'static str,
-    pub(super) holds: bool,
-    pub(super) reason: &'static str,
-    pub(super) message: String,
+pub(crate) struct Condition {
+    pub(crate) kind: &'static str,
+    pub(crate) holds: bool,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
 }
 
 /// Why something is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// In one word, of those that Gateway API has.
-    pub(super) reason: &'static str,
-    pub(super) message: String,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
 }
 
 impl Refusal {
-    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
 
     /// What there is no rule of Serin for.
-    pub(super) fn unsupported(message: impl Into<String>) -> Self {
+    pub(crate) fn unsupported(message: impl Into<String>) -> Self {
         Self::new("UnsupportedValue", message)
     }
 
     /// Says where.
-    pub(super) fn at(self, place: &str) -> Self {
+    pub(crate) fn at(self, place: &str) -> Self {
         Self { message: format!("{place}: {}", self.message), ..self }
     }
 }
 
 impl Condition {
     /// It is so. The reason then is the condition's own name, but for one.
-    pub(super) fn holds(kind: &'static str, message: &str) -> Self {
+    pub(crate) fn holds(kind: &'static str, message: &str) -> Self {
         Self { kind, holds: true, reason: kind, message: message.into() }
     }
 
     /// It is so unless it is refused.
-    pub(super) fn unless(kind: &'static str, refusal: Option<&Refusal>, message: &str) -> Self {
+    pub(crate) fn unless(kind: &'static str, refusal: Option<&Refusal>, message: &str) -> Self {
         match refusal {
             None => Self::holds(kind, message),
             Some(Refusal { reason, message }) => Self { kind, holds: false, reason, message: message.clone() },
@@ -67,6 +67,6 @@ impl Condition {
 }
 
 /// Conditions as the API has them.
-pub(super) fn written(conditions: &[Condition], generation: i64, before: &Value, now: &str) -> Value {
+pub(crate) fn written(conditions: &[Condition], generation: i64, before: &Value, now: &str) -> Value {
     conditions.iter().map(|condition| condition.written(generation, before, now)).collect()
 }

@@ -1,0 +1,118 @@
+//! Where records of Releases are read and written: in the status of the object itself.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::api::{ApiResource, DynamicObject, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{Release, ReleaseStatus, object};
+use crate::{ObjectName, trouble};
+
+/// Releases at the API server, for whoever moves them on.
+#[derive(Default)]
+pub struct Releases(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    client: Option<Client>,
+    /// What they are called in rules; none before they were heard.
+    names: Option<BTreeSet<String>>,
+}
+
+/// A Release as it was read.
+#[derive(Clone, Debug)]
+pub struct StoredRelease {
+    object: ObjectName,
+    /// Of which version of the object that is.
+    version: Option<String>,
+    /// What it says of itself.
+    pub status: ReleaseStatus,
+}
+
+/// Why something was not read or written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    /// The object has become another one since it was read.
+    #[error("the object has changed meanwhile")]
+    Overtaken,
+    /// The API server does not answer, or refuses.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The status is not one that Serin writes.
+    #[error("its status cannot be read: {0}")]
+    Damaged(String),
+}
+
+impl Releases {
+    /// Whether a release is one of these. `None` before they were heard.
+    pub fn has(&self, release: &str) -> Option<bool> {
+        self.lock().names.as_ref().map(|names| names.contains(release))
+    }
+
+    /// A release as it is at this moment.
+    ///
+    /// # Errors
+    /// It cannot be read within some seconds.
+    pub async fn read(&self, release: &str) -> Result<StoredRelease, RegisterError> {
+        let (api, object) = self.at(release)?;
+        let found = answer(api.get(&object.name)).await?;
+        let status = match found.data.get("status") {
+            None | Some(Value::Null) => ReleaseStatus::default(),
+            Some(status) => {
+                let read = serde_json::from_value(status.clone());
+                read.map_err(|error| RegisterError::Damaged(error.to_string()))?
+            }
+        };
+        Ok(StoredRelease { object, version: found.metadata.resource_version, status })
+    }
+
+    /// Writes what a release says of itself, if it is still as it was read.
+    ///
+    /// # Errors
+    /// It is another one, or it cannot be written within some seconds.
+    pub async fn write(&self, release: &str, read: &StoredRelease) -> Result<(), RegisterError> {
+        let (api, _) = self.at(release)?;
+        let ObjectName { namespace, name } = &read.object;
+        let mut object = DynamicObject::new(name, &ApiResource::erase::<Release>(&())).within(namespace);
+        object.metadata.resource_version.clone_from(&read.version);
+        object.data = json!({"status": read.status});
+        answer(api.replace_status(name, &PostParams::default(), &object)).await.map(drop)
+    }
+
+    fn at(&self, release: &str) -> Result<(Api<DynamicObject>, ObjectName), RegisterError> {
+        let unreachable = |reason: &str| RegisterError::Unreachable(reason.to_owned());
+        let client = self.lock().client.clone();
+        let client = client.ok_or_else(|| unreachable("there is no way to the API server of Kubernetes"))?;
+        let object = object(release).ok_or_else(|| unreachable("there is no Release that is called so"))?;
+        let api = Api::namespaced_with(client, &object.namespace, &ApiResource::erase::<Release>(&()));
+        Ok((api, object))
+    }
+
+    pub(crate) fn connect(&self, client: &Client) {
+        self.lock().client = Some(client.clone());
+    }
+
+    pub(crate) fn hear(&self, names: BTreeSet<String>) {
+        self.lock().names = Some(names);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn answer<T>(asked: impl Future<Output = Result<T, kube::Error>>) -> Result<T, RegisterError> {
+    match timeout(PATIENCE, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(RegisterError::Overtaken),
+        Ok(Err(error)) => Err(RegisterError::Unreachable(trouble::of(&error))),
+        Err(_) => Err(RegisterError::Unreachable("the API server of Kubernetes does not answer".into())),
+    }
+}
+
+/// How long the API server has for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
