@@ -5,4 +5,5 @@ mod faults;
 mod gateways;
 mod ingresses;
 mod pods;
+mod releases;
 mod statuses;
