@@ -15,6 +15,8 @@ pub(super) fn read(given: &mut Given<'_>, namespace: Namespace<'_>, tuning: &mut
         false => trial::filter(FilterSpec::SetRequestHeader(one("x-forwarded-prefix", text))),
     });
     tuning.filters.extend(prefix);
+    let host = given.read("upstream-vhost", |host| trial::filter(FilterSpec::ReplaceHost(host.to_owned())));
+    tuning.filters.extend(host);
     let fields = given.read("custom-headers", |text| {
         let name = namespace.own(text)?;
         let config_map = namespace.objects.config_maps.get(&name);

@@ -1,7 +1,8 @@
 //! Paths that are expressions, and what becomes of paths.
 //!
-//! Serin puts other segments in the place of the first ones, and has no captures. So an expression is understood where it says
-//! just that, as people write it: the segments of a prefix, and a capture with all that is behind them.
+//! Serin puts another path in the place of the whole one, or other segments in the place of the first ones, and has no captures. So a
+//! target with captures is understood where it says just that, as people write it: the segments of a prefix, and a capture with all
+//! that is behind them.
 
 use k8s_openapi::api::networking::v1::HTTPIngressPath;
 use routing_rules::rules::RegexPattern;
@@ -49,30 +50,30 @@ impl PathReading {
         if !self.has_expressions || !text.contains(SIGNS) || path.path_type == "Exact" {
             return self.plain(as_written);
         }
-        let expression = Expression::new(text);
-        match (&self.target, expression) {
+        match (&self.target, Expression::new(text)) {
             (None, Some(expression)) if expression.is_of_segments => self.plain(paths::prefix(&expression.prefix)),
             (Some(target), Some(expression)) if expression.kept(target).is_some() => {
                 let path = paths::prefix(&expression.prefix);
                 let change = replaced(&path, expression.kept(target).unwrap_or_default())?;
                 Ok(Reading { path, change, lacks_change: false })
             }
-            (target, _) => {
+            _ => {
                 let text = format!("(?i)^{}", text.trim_start_matches('^'));
                 RegexPattern::new(&text)?;
-                Ok(Reading { path: Path::Regex(text), change: None, lacks_change: target.is_some() })
+                self.plain(Path::Regex(text))
             }
         }
     }
 
+    /// A path whose captures, if it has any, are not known.
     fn plain(&self, path: Path) -> Result<Reading, String> {
-        let Some(target) = &self.target else { return Ok(Reading { path, change: None, lacks_change: false }) };
-        // A capture of nothing.
-        if target.contains('$') {
-            return Ok(Reading { path, change: None, lacks_change: true });
-        }
-        let change = replaced(&path, target)?;
-        Ok(Reading { path, change, lacks_change: false })
+        let (Path::Exact(text) | Path::Prefix(text) | Path::Regex(text)) = &path;
+        let (change, lacks_change) = match &self.target {
+            Some(target) if target.contains('$') => (None, true),
+            Some(target) if target != text => (Some(trial::filter(FilterSpec::ReplacePath(target.clone()))?), false),
+            _ => (None, false),
+        };
+        Ok(Reading { path, change, lacks_change })
     }
 }
 

@@ -21,13 +21,26 @@ fn the_rest_of_a_path_stays_behind_a_target() {
         ("/app(/.*)?", "$1", "/app", "/"),
         ("/app(.*)", "/x$1", "/app", "/x"),
         ("^/a/b(/|$)(.*)$", "/$2", "/a/b", "/"),
-        ("/app", "/", "/app", "/"),
-        ("/app", "/v2", "/app", "/v2"),
     ];
     for (text, target, from, to) in cases {
         let (paths, filters, findings) = rewritten("ImplementationSpecific", text, &[("rewrite-target", target)]);
         assert_eq!(paths, json!([{"prefix": from}]), "{text} {target}");
         assert_eq!(filters, json!([{"replace_prefix": {"from": from, "to": to}}]), "{text} {target}");
+        assert_eq!(findings.len(), 1, "only that it is not quite the same: {findings:?}");
+    }
+}
+
+#[test]
+fn a_target_without_captures_is_the_whole_path() {
+    for (kind, text, target, paths) in [
+        ("Prefix", "/app", "/", json!([{"prefix": "/app"}])),
+        ("ImplementationSpecific", "/app", "/v2", json!([{"prefix": "/app"}])),
+        ("Exact", "/old", "/new", json!([{"exact": "/old"}])),
+        ("ImplementationSpecific", "/item/[0-9]+", "/item", json!([{"regex": "(?i)^/item/[0-9]+"}])),
+        ("ImplementationSpecific", "/app(/|$)(.*)", "/x", json!([{"regex": "(?i)^/app(/|$)(.*)"}])),
+    ] {
+        let (found, filters, findings) = rewritten(kind, text, &[("rewrite-target", target)]);
+        assert_eq!((found, filters), (paths, json!([{"replace_path": target}])), "{text} {target}");
         assert_eq!(findings.len(), 1, "only that it is not quite the same: {findings:?}");
     }
 }
@@ -43,9 +56,6 @@ fn a_target_that_is_the_path_changes_nothing() {
         let (found, filters, _) = rewritten("ImplementationSpecific", text, &[("rewrite-target", target)]);
         assert_eq!((found, filters), (paths, Value::Null), "{text}");
     }
-    let (paths, filters, _) = rewritten("Exact", "/old", &[("rewrite-target", "/new")]);
-    assert_eq!(paths, json!([{"exact": "/old"}]));
-    assert_eq!(filters, json!([{"replace_prefix": {"from": "/old", "to": "/new"}}]));
 }
 
 #[test]
@@ -116,6 +126,13 @@ fn fields_are_set() {
     assert_eq!(route["filters"], json!([{"set_request_header": {"x-forwarded-prefix": "/shop"}}]));
     assert!(findings.is_empty(), "{findings:?}");
     assert_eq!(shop_route(&[("x-forwarded-prefix", "/$1")]).0["filters"], Value::Null);
+    let (route, findings) = shop_route(&[("upstream-vhost", "web.internal")]);
+    assert_eq!((&route["filters"], findings.len()), (&json!([{"replace_host": "web.internal"}]), 0));
+    for host in ["$service_name.shop", "*.internal", "web.internal:8080"] {
+        let (route, findings) = shop_route(&[("upstream-vhost", host)]);
+        assert_eq!(route["filters"], Value::Null, "{host}");
+        assert!(findings[0].contains("upstream-vhost: "), "{findings:?}");
+    }
     let (route, findings) = shop_route(&[("custom-headers", "shop/fields")]);
     assert_eq!(route["filters"], Value::Null);
     assert!(findings[0].contains("ConfigMap shop/fields is not followed"), "{findings:?}");

@@ -6,8 +6,8 @@ use super::access::SNIPPET;
 pub(super) const TABLE: &[Known] = &[
     Known::differently(
         "rewrite-target",
-        "what is behind a prefix stays behind it: with the target /x, /app/a becomes /x/a and not /x; of targets with \
-         captures only those are understood that keep the rest of the path, as /$2 of /app(/|$)(.*); /App is not /app",
+        "of targets with captures only those are understood that keep the rest of the path, as /$2 of /app(/|$)(.*), and an Event names \
+         the others; /App is not /app",
     ),
     Known::differently(
         "use-regex",
@@ -50,7 +50,7 @@ pub(super) const TABLE: &[Known] = &[
         "only of a ConfigMap that is followed for its rules; else set them by the application",
     ),
     Known::same("x-forwarded-prefix"),
-    Known::not("upstream-vhost", "endpoints get the host that the client named; let them accept that"),
+    Known::same("upstream-vhost"),
     Known::needless("connection-proxy-header", "connections to endpoints are kept, and upgraded where the client asks"),
     Known::differently(
         "mirror-target",
