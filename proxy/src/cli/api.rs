@@ -11,7 +11,7 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::Full;
 use serde_json::Value;
 
-use super::http_client::{Connection, PATIENCE};
+use super::http_client::{Connection, PATIENCE, Reply};
 use super::{NO, UNREACHED, USAGE, shown};
 
 /// Where the API is.
@@ -113,18 +113,41 @@ impl Api {
         self.ask(request, body.to_string(), PATIENCE + longer).await
     }
 
+    /// What is at this path, behind nothing.
+    pub(super) async fn get_whole(&self, path: &str) -> Result<Answer, Trouble> {
+        self.ask(Request::get(path), String::new(), PATIENCE).await
+    }
+
+    /// The same, where a good answer is text.
+    pub(super) async fn get_text(&self, path: &str) -> Result<String, Trouble> {
+        let reply = self.send(Request::get(path), String::new(), PATIENCE).await?;
+        match reply.status {
+            StatusCode::OK => Ok(String::from_utf8_lossy(&reply.body).into_owned()),
+            _ => Err(self.read(reply)?.trouble()),
+        }
+    }
+
     async fn ask(&self, request: http::request::Builder, body: String, patience: Duration) -> Result<Answer, Trouble> {
-        let place = &self.place;
-        let unreached = |reason: &dyn fmt::Display| Trouble::Unreached(format!("cannot ask {place}: {reason}"));
-        let (mut connection, address) = self.connect().await.map_err(|error| unreached(&error))?;
+        let reply = self.send(request, body, patience).await?;
+        self.read(reply)
+    }
+
+    async fn send(&self, request: http::request::Builder, body: String, patience: Duration) -> Result<Reply, Trouble> {
+        let (mut connection, address) = self.connect().await.map_err(|error| self.unreached(&error))?;
         // A name could be anybody's, which the API takes from nobody.
         let request = request.header(HOST, SocketAddr::new(address.ip(), address.port()).to_string());
         let request = request.body(Full::new(body.into())).map_err(|error| Trouble::Usage(error.to_string()))?;
-        let reply = connection.send_within(patience, request).await.map_err(|error| unreached(&error))?;
-        match serde_json::from_slice(&reply.body) {
-            Ok(body) => Ok(Answer { status: reply.status, body }),
-            Err(_) => Err(unreached(&format_args!("status {}, and no JSON: is it a Serin?", reply.status.as_u16()))),
-        }
+        connection.send_within(patience, request).await.map_err(|error| self.unreached(&error))
+    }
+
+    fn read(&self, Reply { status, body, .. }: Reply) -> Result<Answer, Trouble> {
+        let no_json = || self.unreached(&format_args!("status {}, and no JSON: is it a Serin?", status.as_u16()));
+        let body = serde_json::from_slice(&body).map_err(|_| no_json())?;
+        Ok(Answer { status, body })
+    }
+
+    fn unreached(&self, reason: &dyn fmt::Display) -> Trouble {
+        Trouble::Unreached(format!("cannot ask {}: {reason}", self.place))
     }
 
     /// To the first of the host's addresses that answers.

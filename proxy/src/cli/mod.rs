@@ -7,6 +7,7 @@ mod diff;
 mod etcd;
 mod etcd_args;
 mod explain;
+mod health;
 mod http_client;
 mod import;
 mod instances;
@@ -55,6 +56,8 @@ enum Command {
     Instances(Box<instances::InstancesArgs>),
     /// Move a release, and see how far it is. Asks the admin API of an instance.
     Release(Box<release::ReleaseCommand>),
+    /// Say whether an instance is ready for requests. Exit code 0: it is, 1: it is not and says why, 3: it does not answer.
+    Health(health::HealthArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -108,6 +111,7 @@ fn run_command(command: Command) -> ExitCode {
         Command::Import(command) => import::import(command),
         Command::Instances(args) => instances::instances(*args),
         Command::Release(command) => release::release(*command),
+        Command::Health(args) => health::health(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "serin", &mut std::io::stdout());
             ExitCode::SUCCESS

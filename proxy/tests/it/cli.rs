@@ -7,8 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::control::{Program, serin};
-use crate::support::{Origin, get};
+use crate::support::control::{Program, serin, serin_asking};
+use crate::support::{Origin, PATIENCE, eventually, get};
 
 fn write(text: &str) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -191,6 +191,45 @@ fn the_ready_line_names_what_is_open() {
 }
 
 #[test]
+fn health_is_an_exit_code() {
+    let (_folder, path) =
+        write(&format!("{GOOD}admin: {{address: \"127.0.0.1:0\"}}\nshutdown: {{delay: 60s, deadline: 0s}}\n"));
+    let program = Program::start(&path);
+    let admin = format!("http://{}", program.address("admin"));
+    let health = |admin: &str, arguments: &[&str]| {
+        let arguments: Vec<String> = ["health"].iter().chain(arguments).map(|&argument| argument.into()).collect();
+        let output = serin_asking(admin, &arguments);
+        (output.status.code(), stdout(&output), stderr(&output))
+    };
+    assert_eq!(health(&admin, &[]), (Some(0), "ready\n".into(), String::new()));
+    assert_eq!(health("http://127.0.0.1:1", &["--admin", &admin, "--alive"]).0, Some(0));
+    let (code, said, _) = health(&admin, &["--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((code, &said["ready"]), (Some(0), &serde_json::json!(true)));
+
+    program.signal("TERM");
+    eventually(PATIENCE, "it is not ready", || health(&admin, &[]).0 == Some(1));
+    assert_eq!(health(&admin, &[]), (Some(1), String::new(), "not ready: draining\n".into()));
+    let refused = serde_json::json!({"error": "not ready: draining"});
+    assert_eq!(health(&admin, &["--json"]), (Some(1), format!("{refused}\n"), String::new()));
+    assert_eq!(health(&admin, &["--alive"]), (Some(0), "it runs\n".into(), String::new()));
+}
+
+#[test]
+fn health_of_nobody_or_of_somebody_else_could_not_be_asked() {
+    let health = |admin: &str, arguments: &[&str]| {
+        let arguments: Vec<String> = ["health"].iter().chain(arguments).map(|&argument| argument.into()).collect();
+        serin_asking(admin, &arguments).status.code()
+    };
+    let origin = Origin::named("app");
+    assert_eq!(health(&format!("http://{}", origin.address()), &[]), Some(3));
+    drop(origin);
+    assert_eq!(health("http://127.0.0.1:1", &[]), Some(3));
+    assert_eq!(health("http://127.0.0.1:1", &["--alive"]), Some(3));
+    assert_eq!(health("127.0.0.1:9900", &[]), Some(2));
+}
+
+#[test]
 fn a_file_that_cannot_be_used_is_no_start_and_all_of_it_is_said() {
     let (_folder, path) = write("wrokers: 1\nroutes: {a: {upstream: gone}}\n");
     let output = run("run", &path, &[]);
@@ -210,7 +249,9 @@ fn completions_are_what_the_shell_understands() {
         let output = serin(&["completions", shell]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let script = stdout(&output);
-        for word in ["run", "check", "explain", "diff", "demo", "release", "completions", "config", "state-dir"] {
+        for word in
+            ["run", "check", "explain", "diff", "demo", "release", "health", "completions", "config", "state-dir"]
+        {
             assert!(script.contains(word), "{shell}: `{word}` is not completed");
         }
         let path = folder.path().join(shell);
