@@ -17,6 +17,8 @@ mod faults;
 
 mod probe;
 
+mod image;
+
 mod simulate;
 
 mod ci;
@@ -40,6 +42,7 @@ cargo xtask COMMAND
   faults etcd [NAME]    everything that may happen to etcd, one fault after the other, at full length
   rollout [NAME]        releases of good and bad canaries that take their way by themselves, with real users
   probe [ARG…]          testssl.sh and slowhttptest against Serin; --serin PATH for one that is built
+  image [--serin PATH]  the container image, made without a registry and tried; --serin for a program that is built
   simulate analysis     how the analysis of canary releases judges hours of traffic, as a table
   ci                    everything a change must pass: .ci/run
 
@@ -72,6 +75,7 @@ fn run(args: &[String]) -> Outcome {
         "faults" => faults::faults(rest),
         "rollout" => faults::rollout(rest),
         "probe" => probe::probe(rest),
+        "image" => image::image(rest),
         "simulate" => simulate::simulate(rest),
         "check" => {
             let parts = rest.iter().take_while(|arg| check::PARTS.iter().any(|(name, _)| name == arg)).count();
