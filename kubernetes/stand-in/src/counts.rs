@@ -18,6 +18,11 @@ impl Counts {
         self.requests.get(&(verb.to_owned(), resource.to_owned())).copied().unwrap_or_default()
     }
 
+    /// Verbs and resources that were asked for.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = &(String, String)> {
+        self.requests.keys()
+    }
+
     pub(crate) fn all_watches(&self) -> u64 {
         self.watches.values().sum()
     }

@@ -1,6 +1,7 @@
 //! What a test counts. Resources are named as in `services`, `releases.serin.example/status`; verbs as permissions
 //! name them: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::StandIn;
@@ -10,6 +11,11 @@ impl StandIn {
     /// How many requests there were, refused ones included.
     pub fn requests(&self, verb: &str, resource: &str) -> u64 {
         self.shared.look().counts.requests(verb, resource)
+    }
+
+    /// Each verb and resource that there were requests of, refused ones included.
+    pub fn all_requests(&self) -> BTreeSet<(String, String)> {
+        self.shared.look().counts.asked().cloned().collect()
     }
 
     /// How many watches are open, of all kinds.
