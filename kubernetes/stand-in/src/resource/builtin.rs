@@ -12,12 +12,20 @@ pub(super) fn always() -> Vec<Resource> {
         core("nodes", "Node", &["no"]).with_status().for_all(),
         core("pods", "Pod", &["po"]).with_status(),
         core("secrets", "Secret", &[]),
+        core("serviceaccounts", "ServiceAccount", &["sa"]),
         core("services", "Service", &["svc"]).with_status().creating(),
+        kind("apps", "daemonsets", "DaemonSet", &["ds"]).with_status().counted(),
+        kind("apps", "deployments", "Deployment", &["deploy"]).with_status().counted(),
         kind("coordination.k8s.io", "leases", "Lease", &[]).creating().conditional(),
         kind("discovery.k8s.io", "endpointslices", "EndpointSlice", &[]).counted(),
         kind("events.k8s.io", "events", "Event", &["ev"]).creating(),
         kind("networking.k8s.io", "ingresses", "Ingress", &["ing"]).with_status().counted(),
         kind("networking.k8s.io", "ingressclasses", "IngressClass", &[]).for_all().counted(),
+        kind("policy", "poddisruptionbudgets", "PodDisruptionBudget", &["pdb"]).with_status().counted(),
+        kind(RBAC, "clusterrolebindings", "ClusterRoleBinding", &[]).for_all(),
+        kind(RBAC, "clusterroles", "ClusterRole", &[]).for_all(),
+        kind(RBAC, "rolebindings", "RoleBinding", &[]),
+        kind(RBAC, "roles", "Role", &[]),
         kind("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", &["crd", "crds"])
             .with_status()
             .for_all()
@@ -31,6 +39,9 @@ pub(super) fn always() -> Vec<Resource> {
     }
     kinds
 }
+
+/// Its rules are kept, and rule nothing.
+const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// The group that is there only where somebody has installed it. Its definitions set defaults and check more; a test
 /// that needs them creates the definitions themselves instead.
