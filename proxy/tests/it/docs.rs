@@ -111,7 +111,8 @@ fn follow(page: &str) {
     }
 }
 
-/// Commands that are not run here, because they build, install or signal, or write to an etcd, which the tests of etcd do.
+/// Commands that are not run here, because they build, install or signal, or write to an etcd, which the tests of etcd do; those of Helm
+/// and Compose are tested with the chart and the compose file.
 fn known_commands(page: &str, line: usize, lines: &[&str]) {
     let known = [
         "cargo xtask ",
@@ -124,6 +125,9 @@ fn known_commands(page: &str, line: usize, lines: &[&str]) {
         "#",
         "etcdctl put ",
         "docker build ",
+        "docker compose ",
+        "curl -H 'cookie: uid=eve' http://127.0.0.1:8080/ ",
+        "helm upgrade ",
         "kubectl ",
         "openssl rand ",
         "curl -X POST ",

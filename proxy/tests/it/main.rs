@@ -38,6 +38,7 @@ mod wire_cases;
 mod tidy;
 mod transfer;
 
+mod docker;
 mod docs;
 
 mod reference;
