@@ -1,5 +1,7 @@
 //! A Release as it is written: as in a file, but that each thing has one form, which the API server can check.
 
+#![expect(clippy::duplicated_attributes, reason = "each column of a table has a name, a type and a path")]
+
 use std::collections::BTreeMap;
 
 use kube::CustomResource;

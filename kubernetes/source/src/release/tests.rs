@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::*;
 use crate::options::Options;
 use crate::testing::{Cluster, accepted, ingress, path, rule, said, service, together};
 use crate::translate::{Before, Translation};
