@@ -32,12 +32,14 @@ impl Drafts {
     }
 
     /// The routes that come from objects of a namespace, with these objects.
-    pub(crate) fn routes_of(&mut self, namespace: &str) -> impl Iterator<Item = (&str, &mut RouteSpec)> {
-        let is_of_it = move |object: &str| {
-            let name = object.split_once(' ').and_then(|(_, name)| name.split_once('/'));
-            name.is_some_and(|(of, _)| of == namespace)
-        };
-        let all = self.rules.iter_mut().filter(move |(object, _)| is_of_it(object));
+    pub(crate) fn routes_of(&self, namespace: &str) -> impl Iterator<Item = (&str, &RouteSpec)> {
+        let all = self.rules.iter().filter(move |(object, _)| is_in(object, namespace));
+        all.flat_map(|(object, spec)| spec.routes.values().map(move |route| (object.as_str(), route)))
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn routes_of_mut(&mut self, namespace: &str) -> impl Iterator<Item = (&str, &mut RouteSpec)> {
+        let all = self.rules.iter_mut().filter(move |(object, _)| is_in(object, namespace));
         all.flat_map(|(object, spec)| spec.routes.values_mut().map(move |route| (object.as_str(), route)))
     }
 
@@ -57,6 +59,12 @@ impl Drafts {
         };
         rules.chain(self.texts).map(kept_or_new).collect()
     }
+}
+
+/// Whether an object, as in `Ingress shop/web`, is in a namespace.
+fn is_in(object: &str, namespace: &str) -> bool {
+    let name = object.split_once(' ').and_then(|(_, name)| name.split_once('/'));
+    name.is_some_and(|(of, _)| of == namespace)
 }
 
 /// They are called otherwise than the object itself, of which there may be something to say, too.

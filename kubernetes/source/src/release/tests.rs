@@ -193,6 +193,24 @@ fn the_canary_is_spoken_to_as_stable_is() {
 }
 
 #[test]
+fn routes_of_gateway_api_are_its_too_and_a_port_may_have_a_number_there_and_a_name_here() {
+    let class =
+        json!({"kind": "GatewayClass", "metadata": {"name": "serin"}, "spec": {"controllerName": "serin.dev/gateway"}});
+    let gateway = json!({"kind": "Gateway", "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"gatewayClassName": "serin", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}});
+    let route = json!({"kind": "HTTPRoute", "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"parentRefs": [{"name": "web"}], "rules": [{"backendRefs": [{"name": "web", "port": 80}]}]}});
+    let cluster = cluster().with(class).with(gateway).with(route).with(release("v2", 1, of_web(json!({}))));
+    let (rules, findings) = accepted(&cluster);
+    assert_eq!(findings, [""; 0]);
+    for (name, route) in rules["routes"].as_object().unwrap() {
+        assert_eq!((&route["release"], &route["upstream"]), (&json!(["shop.v2"]), &json!("shop.web.http")), "{name}");
+    }
+    let attached = &conditions(&translated(&cluster, &Before::default()), "v2")[1];
+    assert_eq!(attached, "Attached=True Attached: it moves users of HTTPRoute shop/web, Ingress shop/web");
+}
+
+#[test]
 fn the_oldest_of_several_is_asked_first() {
     let cluster = cluster().with(service("third"));
     let cluster = cluster.with(release("b", 1, of_web(json!({})))).with(release(

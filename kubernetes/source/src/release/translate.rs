@@ -39,8 +39,12 @@ pub(crate) fn translate(
     if objects.releases.is_empty() {
         return released;
     }
-    let places = drafts.upstreams().filter_map(|(name, spec)| Some((name.to_owned(), Place::of(spec)?))).collect();
-    let mut work = Work { objects, drafts, findings, places };
+    let leads = drafts.upstreams().filter_map(|(name, spec)| {
+        let way = UpstreamSpec { discovery: None, ..spec.clone() };
+        Some((name.to_owned(), (Place::of(spec)?, way)))
+    });
+    let leads = leads.collect();
+    let mut work = Work { objects, drafts, findings, leads };
     let mut all: Vec<_> = objects.releases.iter().collect();
     // The first whose audience takes a user has it, and who came first goes first.
     all.sort_by_cached_key(|(name, release)| (release.metadata.creation_timestamp.clone(), (*name).clone()));
@@ -62,8 +66,18 @@ struct Work<'w> {
     objects: &'w Objects,
     drafts: &'w mut Drafts,
     findings: &'w mut Vec<Finding>,
-    /// The ports that upstreams lead to.
-    places: BTreeMap<String, Place>,
+    /// The ports that upstreams lead to, and all else about these.
+    leads: BTreeMap<String, (Place, UpstreamSpec)>,
+}
+
+/// How routes of a namespace speak to a port.
+struct Ways {
+    /// The upstream that a release of it moves users from.
+    upstream: String,
+    /// Others that are the same, because the port has a number and a name.
+    same: BTreeSet<String>,
+    /// Others that are not, with the objects whose routes have them.
+    others: BTreeSet<(String, String)>,
 }
 
 /// A port of a Service.
@@ -136,7 +150,7 @@ impl Work<'_> {
         for place in [&stable, &canary] {
             self.warn_of_missing(name, place);
         }
-        let (upstream, others) = self.stable_upstream(name, &stable);
+        let Ways { upstream, same, others } = self.ways(name, &stable);
         for (object, other) in others {
             let message = format!(
                 "{object} speaks to Service {} in another way (upstream {other}, and not {upstream}): its users are not moved",
@@ -149,8 +163,9 @@ impl Work<'_> {
         let spec = form.clone().spec(upstream.clone(), twin);
         self.drafts.of(document).releases.insert(release.clone(), spec);
         let mut routes = Routes::new();
-        for (object, route) in self.drafts.routes_of(&name.namespace) {
-            if route.upstream.as_ref() == Some(&upstream) {
+        for (object, route) in self.drafts.routes_of_mut(&name.namespace) {
+            if route.upstream.as_ref().is_some_and(|leads| *leads == upstream || same.contains(leads)) {
+                route.upstream = Some(upstream.clone());
                 route.release.push(release.clone());
                 routes.insert(object.to_owned());
             }
@@ -168,27 +183,33 @@ impl Work<'_> {
         }
     }
 
-    /// The upstream of the stable port that routes of the namespace have: the usual one if there are several. The others come with the
-    /// objects that have them.
-    fn stable_upstream(&mut self, name: &ObjectName, stable: &Place) -> (String, BTreeSet<(String, String)>) {
-        let mut found = BTreeMap::<String, BTreeSet<String>>::new();
-        let (places, objects) = (&self.places, self.objects);
+    /// The upstreams of the stable port that routes of the namespace have: first of all the usual one, if it is among them.
+    fn ways(&self, name: &ObjectName, stable: &Place) -> Ways {
+        let mut found = BTreeMap::<&str, BTreeSet<&str>>::new();
         for (object, route) in self.drafts.routes_of(&name.namespace) {
-            let upstream = route.upstream.as_ref();
-            let leads = |upstream: &&String| places.get(*upstream).is_some_and(|place| is_same(objects, place, stable));
+            let upstream = route.upstream.as_deref();
+            let leads =
+                |upstream: &&str| self.leads.get(*upstream).is_some_and(|(place, _)| self.is_same(place, stable));
             if let Some(upstream) = upstream.filter(leads) {
-                found.entry(upstream.clone()).or_default().insert(object.to_owned());
+                found.entry(upstream).or_default().insert(object);
             }
         }
         let usual = stable.upstream();
-        let chosen = match found.first_key_value() {
-            Some((first, _)) if !found.contains_key(&usual) => first.clone(),
+        let upstream = match found.first_key_value() {
+            Some((first, _)) if !found.contains_key(&*usual) => (*first).to_owned(),
             _ => usual,
         };
-        found.remove(&chosen);
-        let others =
-            found.into_iter().flat_map(|(upstream, objects)| objects.into_iter().map(move |it| (it, upstream.clone())));
-        (chosen, others.collect())
+        let way = self.leads.get(&upstream).map(|(_, way)| way);
+        let is_same = |other: &str| self.leads.get(other).map(|(_, way)| way) == way;
+        let (mut same, mut others) = (BTreeSet::new(), BTreeSet::new());
+        for (other, objects) in found.into_iter().filter(|(other, _)| *other != upstream) {
+            match is_same(other) {
+                // The same port by another name.
+                true => drop(same.insert(other.to_owned())),
+                false => others.extend(objects.into_iter().map(|object| (object.to_owned(), other.to_owned()))),
+            }
+        }
+        Ways { upstream, same, others }
     }
 
     /// The upstream of the canary: as that of stable, but for where it leads. Both are in the drafts from then on.
@@ -218,8 +239,14 @@ impl Work<'_> {
         Ok(called)
     }
 
+    /// Whether two places are one, whether they are called by number or by name.
     fn is_same(&self, one: &Place, other: &Place) -> bool {
-        is_same(self.objects, one, other)
+        let port = |place: &Place| {
+            let object = self.objects.services.get(&place.service)?;
+            find_port(object, &place.port).map(|port| port.port)
+        };
+        one.service == other.service
+            && (one.port == other.port || port(one).is_some_and(|number| port(other) == Some(number)))
     }
 
     fn warn(&mut self, release: &ObjectName, reason: &'static str, message: String) {
@@ -250,16 +277,6 @@ impl Place {
     fn server_name(&self) -> String {
         format!("{}.{}.svc", self.service.name, self.service.namespace)
     }
-}
-
-/// Whether two places are one, whether they are called by number or by name.
-fn is_same(objects: &Objects, one: &Place, other: &Place) -> bool {
-    let port = |place: &Place| {
-        let object = objects.services.get(&place.service)?;
-        find_port(object, &place.port).map(|port| port.port)
-    };
-    one.service == other.service
-        && (one.port == other.port || port(one).is_some_and(|number| port(other) == Some(number)))
 }
 
 fn only_port(service: &Service) -> Option<PortSpec> {
