@@ -327,6 +327,24 @@ pub(crate) fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
+/// Three digits that mean something are enough.
+pub(crate) fn number(ms: f64) -> String {
+    if ms < 100.0 { format!("{ms:.1}") } else { format!("{ms:.0}") }
+}
+
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let begins = digits.len() % 3;
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && place % 3 == begins {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,5 +378,10 @@ mod tests {
             "{page}"
         );
         assert!(page.contains("| envoy | skipped: not installed |"), "{page}");
+    }
+
+    #[test]
+    fn digits_are_grouped() {
+        assert_eq!([0, 999, 1_000, 100_000, 1_234_567].map(thousands), ["0", "999", "1,000", "100,000", "1,234,567"]);
     }
 }

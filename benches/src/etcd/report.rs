@@ -9,7 +9,7 @@ use super::outcome::{Measured, Times};
 use super::{Change, Contender};
 use crate::peers::{Installed, Proxy};
 use crate::plot::spans::{self, Span};
-use crate::report::{bold_unless, cell};
+use crate::report::{bold_unless, cell, number, thousands};
 
 /// What the page is made of.
 #[derive(Debug)]
@@ -230,24 +230,6 @@ fn mib(measured: &Measured, kib: impl Fn(&super::outcome::Visit) -> u64) -> Stri
     measured.spread(|visit| kib(visit) as f64 / 1024.0).map_or("–".to_owned(), |[median, ..]| format!("{median:.0}"))
 }
 
-/// Three digits that mean something are enough.
-fn number(ms: f64) -> String {
-    if ms < 100.0 { format!("{ms:.1}") } else { format!("{ms:.0}") }
-}
-
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let begins = digits.len() % 3;
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && place % 3 == begins {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,10 +262,5 @@ mod tests {
             bad.contains("| 25.1 ms of 200 changes | **missed** |") && bad.contains("| 1 of 1,000 | **missed** |"),
             "{bad}"
         );
-    }
-
-    #[test]
-    fn digits_are_grouped() {
-        assert_eq!([0, 999, 1_000, 100_000, 1_234_567].map(thousands), ["0", "999", "1,000", "100,000", "1,234,567"]);
     }
 }
