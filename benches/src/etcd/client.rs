@@ -42,11 +42,17 @@ impl Client {
     /// # Errors
     /// When nobody takes the connection, or there is no answer to the request.
     pub fn ask(&mut self, host: &str) -> io::Result<Answer> {
+        self.ask_for(host, "/")
+    }
+
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn ask_for(&mut self, host: &str, path: &str) -> io::Result<Answer> {
         let mut stream = match self.stream.take().filter(is_open) {
             Some(stream) => stream,
             None => connect(self.target)?,
         };
-        stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
         let (answer, stays) = read_answer(&mut stream)?;
         self.stream = stays.then_some(stream);
         Ok(answer)
