@@ -30,9 +30,22 @@ pub fn counters(metrics: &str) -> BTreeMap<String, u64> {
     metrics.lines().filter_map(counter).collect()
 }
 
+/// A number without labels, by its whole name.
+#[must_use]
+pub fn gauge(metrics: &str, name: &str) -> Option<u64> {
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::counters;
+    use super::{counters, gauge};
+
+    #[test]
+    fn gauges_are_found_by_their_whole_names() {
+        let metrics = "# TYPE serin_a gauge\nserin_ab 1\nserin_a{of=\"b\"} 2\nserin_a 3\n";
+        assert_eq!(gauge(metrics, "serin_a"), Some(3));
+        assert_eq!(gauge(metrics, "serin_b"), None);
+    }
 
     #[test]
     fn counters_have_their_labels() {

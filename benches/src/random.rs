@@ -19,6 +19,12 @@ impl Random {
         ((self.draw() >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 
+    /// One of so many, from 0 on.
+    #[expect(clippy::cast_possible_truncation, reason = "it is below a number of 32 bits")]
+    pub fn below(&mut self, count: u32) -> u32 {
+        ((u128::from(self.draw()) * u128::from(count)) >> 64) as u32
+    }
+
     /// The time to the next of independent events.
     pub fn exponential(&mut self, mean: f64) -> f64 {
         -mean * self.unit().ln()
@@ -35,6 +41,14 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_of_three_is_each_of_them_as_often() {
+        let mut random = Random(1);
+        let mut counts = [0; 3];
+        (0..30_000).for_each(|_| counts[random.below(3) as usize] += 1);
+        assert!(counts.iter().all(|count| (9_700..10_300).contains(count)), "{counts:?}");
+    }
 
     #[test]
     fn means_are_the_ones_asked_for() {
