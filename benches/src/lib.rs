@@ -5,7 +5,8 @@
 //! perhaps given other rules meanwhile (`reload`), watched (`usage`); `measure` does one of these, `cases` says which there are,
 //! and what came out is compared (`compare`) and written down (`report`, `plot`). `scenario` uses the same for another
 //! question: what users see while an endpoint misbehaves (`faulty`); `overload` for a third: while they ask for too much;
-//! `etcd` for a fourth: how soon a key that changes is served; `attacks` for a fifth: while others mean harm.
+//! `etcd` for a fourth: how soon a key that changes is served; `attacks` for a fifth: while others mean harm; `kubernetes` for a
+//! sixth: what a cluster of thousands of objects takes.
 //!
 //! Nothing here speaks to anything but 127.0.0.0/8, and everything started is ended by its process id.
 
@@ -29,6 +30,8 @@ pub mod overload;
 pub mod attacks;
 
 pub mod etcd;
+
+pub mod kubernetes;
 
 pub mod compare;
 pub mod plot;
