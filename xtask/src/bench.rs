@@ -14,10 +14,12 @@ const SIDE_BY_SIDE: [Needed; 3] = [PEERS[0], PEERS[1], ("h2load", "nghttp2-clien
 /// Who takes part where keys change, besides Traefik: etcd itself, and what makes Traefik's certificate.
 const FOLLOWERS: [Needed; 3] = [("nginx", "nginx-light"), ("etcd", "etcd-server"), ("openssl", "openssl")];
 
-/// What each proxy costs, and how fast it is; how soon a change in etcd is served; or how Serin stands attacks.
+/// What each proxy costs, and how fast it is; how soon a change in etcd is served; what a cluster of Kubernetes takes; or how Serin stands
+/// attacks.
 pub(crate) fn bench(args: &[String]) -> Outcome {
     match args.split_first() {
         Some((name, rest)) if name == "etcd" => measure("etcd", &FOLLOWERS, rest),
+        Some((name, rest)) if name == "kubernetes" => measure("kubernetes", &[], rest),
         Some((name, rest)) if name == "attacks" => measure("attacks", &[], rest),
         _ => measure("side-by-side", &SIDE_BY_SIDE, args),
     }

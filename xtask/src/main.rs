@@ -37,6 +37,7 @@ cargo xtask COMMAND
   check [PART…]         format, clippy, docs, dependencies; all of them, or the parts named
   fuzz [SECONDS] [TARGET…]   fuzz each target for that long; default 10, all targets
   bench [ARG…]          Serin and other proxies side by side; --help shows its arguments
+  bench NAME [ARG…]     etcd: how soon its keys are served; kubernetes: thousands of Ingresses, changes, a storm; attacks: who notices
   scenario [NAME…]      what users see while endpoints are slow, fail or go, behind Serin and others; --help shows more
   scenario overload     what they see while they ask for up to five times of what the endpoints can do
   faults etcd [NAME]    everything that may happen to etcd, one fault after the other, at full length
