@@ -23,8 +23,8 @@ pub struct Options {
     pub gateway_address: IpAddr,
     /// Ports that are opened in the place of those that Gateways name: who may not open 80 opens 8080 for it.
     pub gateway_ports: BTreeMap<u16, u16>,
-    /// Whether listeners of several Gateways may have the same port and host. All their routes are then served by each. Default: the oldest
-    /// Gateway has it, and the others are told of the conflict.
+    /// Whether listeners of several Gateways may have the same port and host: all their routes are then served by each (default). Else the
+    /// oldest Gateway has it, and the others are told of the conflict.
     pub gateways_share: bool,
     /// Only objects in these namespaces; none stands for all.
     pub namespaces: Vec<String>,
@@ -52,7 +52,7 @@ impl Default for Options {
             gateway_controller: "serin.dev/gateway".into(),
             gateway_address: Ipv6Addr::UNSPECIFIED.into(),
             gateway_ports: BTreeMap::new(),
-            gateways_share: false,
+            gateways_share: true,
             namespaces: Vec::new(),
             config_maps: Vec::new(),
             certificates: Vec::new(),

@@ -103,8 +103,8 @@ pub struct KubernetesSettings {
     /// Ports that are opened in the place of those that Gateways name, as in `{80: 8080, 443: 8443}`: a process without privileges may not
     /// open those below 1024. Default: the ports themselves.
     pub gateway_ports: BTreeMap<u16, u16>,
-    /// Whether listeners of several Gateways may have the same port and host: the routes of each are then served by all. Default `false`: the
-    /// oldest Gateway has it.
+    /// Whether listeners of several Gateways may have the same port and host: the routes of each are then served by all. Default `true`; with
+    /// `false`, the oldest Gateway has it.
     pub gateways_share: bool,
     /// Only objects in these namespaces are looked at. Default: in all.
     pub namespaces: Vec<String>,
@@ -134,7 +134,7 @@ impl Default for KubernetesSettings {
             gateway_controller: "serin.dev/gateway".into(),
             gateway_address: Ipv6Addr::UNSPECIFIED.into(),
             gateway_ports: BTreeMap::new(),
-            gateways_share: false,
+            gateways_share: true,
             namespaces: Vec::new(),
             config_maps: Vec::new(),
             certificates: Vec::new(),

@@ -201,7 +201,7 @@ fn secrets_of_other_namespaces_need_a_grant() {
 #[test]
 fn the_oldest_gateway_has_a_place_that_several_want() {
     let clear_443 = json!({"name": "clear", "port": 443, "protocol": "HTTP"});
-    let cluster = Cluster::new()
+    let mut cluster = Cluster::new()
         .with(secret("shop", "one"))
         .with(gateway("z-old", 1, json!([http("all"), clear_443])))
         .with(gateway(
@@ -210,6 +210,7 @@ fn the_oldest_gateway_has_a_place_that_several_want() {
             json!([http("all"), and(http("a"), json!({"hostname": "a.test"})), https(json!([{"name": "one"}]))]),
         ))
         .with(with_spec(route("a", 0, json!([prefix("/", "one")])), "parentRefs", json!([{"name": "new"}])));
+    cluster.options.gateways_share = false;
     let outcome = cluster.translated();
     assert_eq!(outcome.listener("shop/z-old", "all").1, SERVED);
     assert_eq!(outcome.listener("shop/new", "a").1, SERVED);
@@ -232,11 +233,10 @@ fn the_oldest_gateway_has_a_place_that_several_want() {
 
 #[test]
 fn gateways_that_share_serve_the_routes_of_each_other() {
-    let mut cluster = Cluster::with_gateway()
+    let cluster = Cluster::with_gateway()
         .with(gateway("other", 1, json!([http("all")])))
         .with(with_spec(route("a", 0, json!([prefix("/a", "one")])), "parentRefs", json!([{"name": "other"}])))
         .with(route("b", 0, json!([prefix("/b", "two")])));
-    cluster.options.gateways_share = true;
     let outcome = cluster.translated();
     outcome.check(&[("GET /a", "shop.one.80"), ("GET /b", "shop.two.80")]);
     assert_eq!(outcome.listener("shop/other", "all"), (1, SERVED.map(str::to_owned).to_vec()));
