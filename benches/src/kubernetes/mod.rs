@@ -33,6 +33,8 @@ use crate::peers::Proxy;
 pub enum Contender {
     /// Serin
     Serin,
+    /// Traefik's provider of Ingresses with `providersThrottleDuration: 0s`; its default is 2 s
+    Traefik,
 }
 
 impl Contender {
@@ -40,6 +42,7 @@ impl Contender {
     pub fn proxy(self) -> Proxy {
         match self {
             Self::Serin => Proxy::Serin,
+            Self::Traefik => Proxy::Traefik,
         }
     }
 
@@ -48,11 +51,21 @@ impl Contender {
         self.proxy().name()
     }
 
+    /// Where it says whether it is ready.
+    #[must_use]
+    pub fn ready_path(self) -> &'static str {
+        match self {
+            Self::Serin => "/readyz",
+            Self::Traefik => "/ping",
+        }
+    }
+
     /// What an IngressClass calls it.
     #[must_use]
     pub fn controller(self) -> &'static str {
         match self {
             Self::Serin => "serin.dev/ingress",
+            Self::Traefik => "traefik.io/ingress-controller",
         }
     }
 }

@@ -13,6 +13,7 @@ use super::outcome::Start;
 use crate::etcd::client::Client;
 use crate::peers::local;
 use crate::process::{Interrupt, Running, free_port};
+use crate::tls::Certificate;
 use crate::usage::{self, CpuReading, Memory};
 
 /// What a start needs to know.
@@ -55,7 +56,9 @@ impl Ground<'_> {
             if let Some(why) = running.ended() {
                 return Err(io::Error::other(why));
             }
-            note(&mut ready, began, || asks.ask_for("localhost", "/readyz").is_ok_and(|answer| answer.status == 200));
+            note(&mut ready, began, || {
+                asks.ask_for("localhost", contender.ready_path()).is_ok_and(|answer| answer.status == 200)
+            });
             note(&mut served, began, || is_from_pod(&mut client, cluster, &host(last), "/", last));
             if let (Some(ready), Some(served)) = (ready, served) {
                 break [ready, served];
@@ -87,18 +90,33 @@ impl Ground<'_> {
         match contender {
             Contender::Serin => {
                 let template = include_str!("../../peers/kubernetes/serin.yaml");
-                command.args(["run", "--config"]).arg(self.write("serin.yaml", template, [target, admin])?);
+                command.args(["run", "--config"]).arg(self.write("serin.yaml", template, cluster, [target, admin])?);
+            }
+            Contender::Traefik => {
+                Certificate::make(self.folder)?;
+                let certificate = include_str!("../../peers/kubernetes/traefik-certificate.yaml");
+                self.write("traefik-certificate.yaml", certificate, cluster, [target, admin])?;
+                let template = include_str!("../../peers/kubernetes/traefik.yaml");
+                let file = self.write("traefik.yaml", template, cluster, [target, admin])?;
+                command.env("GOMAXPROCS", "1").arg(format!("--configFile={}", file.display()));
             }
         }
         command.current_dir(self.folder);
         Ok(command)
     }
 
-    fn write(&self, name: &str, template: &str, [target, admin]: [SocketAddrV4; 2]) -> io::Result<PathBuf> {
+    fn write(
+        &self,
+        name: &str,
+        template: &str,
+        cluster: &Cluster,
+        [target, admin]: [SocketAddrV4; 2],
+    ) -> io::Result<PathBuf> {
         let blanks = [
             ("{{folder}}", self.folder.display().to_string()),
             ("{{listen}}", target.to_string()),
             ("{{admin}}", admin.to_string()),
+            ("{{api}}", cluster.address().to_string()),
         ];
         let text = blanks.iter().fold(template.to_owned(), |text, (blank, value)| text.replace(blank, value));
         let path = self.folder.join(name);

@@ -149,6 +149,7 @@ fn wrong(cluster: &Cluster, client: &mut Client, interrupt: &Interrupt) -> io::R
 fn swaps(contender: Contender, started: &Started) -> Option<u64> {
     match contender {
         Contender::Serin => admin::gauge(&admin::metrics(started.admin).ok()?, "serin_rules_generation"),
+        Contender::Traefik => None,
     }
 }
 
