@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::control_path::{breakers, limits, weights};
 use crate::moment;
+use crate::random::Draws;
 use crate::snapshot::SnapshotCell;
 use crate::thread::{self, Failures};
 
@@ -40,14 +41,14 @@ fn run(snapshots: &SnapshotCell, ended: &Receiver<()>) {
     // Many processes that are started together must not all shift their load at the same moment.
     let mut due_us = moment::now_us() + crate::random::seed() % weights::PERIOD_US;
     let mut weights_due_us = due_us;
-    let draw = || (crate::random::seed() >> 11) as f64 / (1u64 << 53) as f64;
+    let draws = Draws::new();
     loop {
         let wait = Duration::from_micros(due_us.saturating_sub(moment::now_us()));
         if ended.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
             return;
         }
         let (now_us, snapshot) = (moment::now_us(), snapshots.load());
-        breakers::tick(&snapshot, now_us, draw);
+        breakers::tick(&snapshot, now_us, || draws.unit());
         limits::tick(&snapshot);
         // A tick that was missed is not made up for: its slot is longer, and the next one is as long as any other.
         due_us = now_us.max(due_us) + TICK_US;
