@@ -70,8 +70,7 @@ fn stored_rules_give_way_as_soon_as_the_files_are_right() {
     assert_eq!(answer(&server), "one");
     replace(&folder.path().join("rules.d/app.yaml"), &rules(&two));
     replace(&main, SETTINGS);
-    eventually(PATIENCE, "the files", || answer(&server) == "two");
-    assert!(server.problems().is_empty(), "{:?}", server.problems());
+    eventually(PATIENCE, "the files", || answer(&server) == "two" && server.problems().is_empty());
 }
 
 #[test]
