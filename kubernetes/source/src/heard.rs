@@ -151,6 +151,8 @@ impl<'s> Heard<'s> {
             lost => self.hear(part, lost),
         }
         let mut known = self.lock();
+        // What is lost later is as it was.
+        let is_news = change.lost().is_none() || known.awaited.contains(part);
         let kept = K::place(&mut known.objects);
         match change {
             Change::All(mut all) => {
@@ -172,7 +174,9 @@ impl<'s> Heard<'s> {
             Change::Lost(_) if known.dispensable.contains(part) => drop(known.awaited.remove(part)),
             Change::Lost(lost) => drop(known.troubles.insert(part.to_owned(), lost.to_string())),
         }
-        self.changed.notify_one();
+        if is_news {
+            self.changed.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
