@@ -48,17 +48,31 @@ impl Drafts {
         self.texts.insert(document, text);
     }
 
-    /// All of it. Texts that are as they were `before` are the same ones.
-    pub(crate) fn finish(self, before: &Documents) -> Documents {
-        let rules = self.rules.into_iter().map(|(object, spec)| (format!("{RULES_OF}{object}"), text_of(&spec)));
-        let kept_or_new = |(document, text): (String, String)| {
-            let document: Arc<str> = document.into();
-            let kept = before.get(&document).filter(|kept| ***kept == *text);
+    /// All of it. Texts that are as they were `before` are the same ones: to write them is most of the work.
+    pub(crate) fn finish(self, before: &Made) -> Made {
+        let mut made = Made::default();
+        for (object, spec) in self.rules {
+            let name = format!("{RULES_OF}{object}");
+            let same = before.rules.get_key_value(&*name).filter(|(_, known)| **known == spec);
+            let kept = same.and_then(|(name, _)| Some((Arc::clone(name), Arc::clone(before.documents.get(name)?))));
+            let (name, text) = kept.unwrap_or_else(|| (name.into(), text_of(&spec).into()));
+            made.documents.insert(Arc::clone(&name), text);
+            made.rules.insert(name, spec);
+        }
+        for (name, text) in self.texts {
+            let kept = before.documents.get(&*name).filter(|kept| ***kept == *text);
             let text = kept.cloned().unwrap_or_else(|| text.into());
-            (document, text)
-        };
-        rules.chain(self.texts).map(kept_or_new).collect()
+            made.documents.insert(name.into(), text);
+        }
+        made
     }
+}
+
+/// Rules as texts, and what those were written of that are not the object's own.
+#[derive(Default)]
+pub(crate) struct Made {
+    pub(crate) documents: Documents,
+    rules: BTreeMap<Arc<str>, Spec>,
 }
 
 /// Whether an object, as in `Ingress shop/web`, is in a namespace.

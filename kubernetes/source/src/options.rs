@@ -26,6 +26,8 @@ pub struct Options {
     /// Whether listeners of several Gateways may have the same port and host: all their routes are then served by each (default). Else the
     /// oldest Gateway has it, and the others are told of the conflict.
     pub gateways_share: bool,
+    /// Whether Releases that name no class are served here.
+    pub classless_releases: bool,
     /// Only objects in these namespaces; none stands for all.
     pub namespaces: Vec<String>,
     /// ConfigMaps whose values are rules.
@@ -53,6 +55,7 @@ impl Default for Options {
             gateway_address: Ipv6Addr::UNSPECIFIED.into(),
             gateway_ports: BTreeMap::new(),
             gateways_share: true,
+            classless_releases: true,
             namespaces: Vec::new(),
             config_maps: Vec::new(),
             certificates: Vec::new(),

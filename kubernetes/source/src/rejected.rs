@@ -1,5 +1,6 @@
 //! What Serin does not take of the rules it was told, and which objects these came from.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ObjectName;
@@ -39,6 +40,18 @@ impl Rejected {
             severity: Severity::Warning,
         })
     }
+}
+
+/// Why Releases are refused, by these.
+pub(crate) fn of_releases(rejected: &[Rejected]) -> BTreeMap<ObjectName, String> {
+    let mut all = BTreeMap::<ObjectName, String>::new();
+    for finding in rejected.iter().filter_map(Rejected::finding).filter(|finding| finding.kind == "Release") {
+        let reasons = all.entry(finding.object).or_default();
+        let end = if reasons.is_empty() { "" } else { "; " };
+        reasons.push_str(end);
+        reasons.push_str(&finding.message);
+    }
+    all
 }
 
 /// Kinds of objects that documents come from.

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
+use crate::ObjectName;
 use crate::client::client;
 use crate::documents::Documents;
 use crate::findings::Finding;
@@ -23,7 +24,7 @@ use crate::gateway::kinds::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, 
 use crate::heard::Heard;
 use crate::options::Options;
 use crate::pods::Pods;
-use crate::rejected::Rejected;
+use crate::rejected::{self, Rejected};
 use crate::release::{Release, Releases};
 use crate::report::{self, Report};
 use crate::scope::Scope;
@@ -221,20 +222,37 @@ impl Source {
         .await;
     }
 
+    /// Waits until rules refuse other Releases than these.
+    async fn refused(rejected: &mut watch::Receiver<Vec<Rejected>>, refused: &mut BTreeMap<ObjectName, String>) {
+        while rejected.changed().await.is_ok() {
+            let newer = rejected::of_releases(&rejected.borrow_and_update());
+            if newer != *refused {
+                *refused = newer;
+                return;
+            }
+        }
+        // Nobody is left to refuse anything.
+        std::future::pending().await
+    }
+
     /// Makes rules of all objects whenever there are other ones. Storms are one change, and there is always time for others.
     async fn translate(&self, heard: &Heard<'_>, tell: &(impl Fn(Told) + Sync), report: &watch::Sender<Report>) {
-        let mut before = Before::default();
+        let (mut before, mut rejected) = (Before::default(), self.rejected.clone());
         loop {
-            heard.changed().await;
+            tokio::select! {
+                () = heard.changed() => {}
+                () = Self::refused(&mut rejected, &mut before.releases.refused) => {}
+            }
             sleep(SETTLE).await;
             let (began, now) = (Instant::now(), now());
             match heard.look(|objects| translate(objects, &self.options, &now, &before)) {
                 Err(reason) => tell(Told::Unheard(reason)),
-                Ok(Translation { documents, findings, served, records, releases, statuses, .. }) => {
+                Ok(Translation { made, findings, served, records, accepted, statuses, .. }) => {
                     let mut seen = self.state.lock();
                     (seen.is_complete, seen.ingresses) = (true, served.len());
                     drop(seen);
-                    before = Before { documents: documents.clone(), releases };
+                    let documents = made.documents.clone();
+                    (before.made, before.releases.accepted) = (made, accepted);
                     self.releases.hear(records.keys().cloned().collect());
                     tell(Told::Heard(Translated { documents, findings: findings.clone(), records }));
                     report.send_replace(Report { statuses, findings });

@@ -49,8 +49,8 @@ impl Cluster {
 
     /// All documents in one, and what is found.
     pub(crate) fn translated_with(&self, options: &Options) -> (Value, Vec<String>) {
-        let Translation { documents, findings, .. } = translate(&self.0, options, "", &Before::default());
-        (together(&documents), findings.iter().map(said).collect())
+        let Translation { made, findings, .. } = translate(&self.0, options, "", &Before::default());
+        (together(&made.documents), findings.iter().map(said).collect())
     }
 }
 

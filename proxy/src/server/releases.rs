@@ -159,15 +159,15 @@ struct Charge {
 }
 
 impl Charge {
-    /// Whether it is this instance, of a release. Of those of objects it is who holds the Lease; and nobody is in charge of anything
-    /// before it is known which these are.
+    /// Whether it is this instance, of a release. Of those of objects it is who holds the Lease; before it is known which these are,
+    /// nobody is in charge of any that might be one.
     fn is_taken_of(&self, release: &Name) -> bool {
         match &self.kubernetes {
             None => self.leads_fleet(),
             Some(kubernetes) => match kubernetes.releases.has(release.as_str()) {
                 Some(true) => kubernetes.state.seen().leads,
                 Some(false) => self.leads_fleet(),
-                None => false,
+                None => !kubernetes_source::Releases::may_have(release.as_str()) && self.leads_fleet(),
             },
         }
     }

@@ -66,8 +66,12 @@ impl Sources {
 
     /// Where releases are.
     pub(super) fn records(&mut self) -> Records {
-        let of_others = self.objects.records().clone().union(self.keys.records().clone());
-        let mut records = self.records.clone().union(of_others);
+        let (own, keys, objects) = (self.records.clone(), self.keys.records().clone(), self.objects.records().clone());
+        // Objects know best of their own. Before they are heard there is only what was stored of all, which may be old.
+        let mut records = match self.objects.is_unheard() {
+            true => own.union(keys).union(objects),
+            false => objects.union(own).union(keys),
+        };
         self.here.retain(|name, here| {
             let stored = records.get(name);
             let number = stored.map_or(0, |stored| stored.number);

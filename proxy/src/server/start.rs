@@ -233,6 +233,7 @@ impl InKubernetes {
             gateway_address: settings.gateway_address,
             gateway_ports: settings.gateway_ports,
             gateways_share: settings.gateways_share,
+            classless_releases: settings.classless_releases,
             namespaces: settings.namespaces,
         }
     }

@@ -106,6 +106,8 @@ pub struct KubernetesSettings {
     /// Whether listeners of several Gateways may have the same port and host: the routes of each are then served by all. Default `true`; with
     /// `false`, the oldest Gateway has it.
     pub gateways_share: bool,
+    /// Whether Releases that name no `class` are served, too. Default `true`; of several installations in one cluster, one should.
+    pub classless_releases: bool,
     /// Only objects in these namespaces are looked at. Default: in all.
     pub namespaces: Vec<String>,
     /// ConfigMaps with rules, as `NAMESPACE/NAME`; each of their values is a document like a file of `sources.files`.
@@ -135,6 +137,7 @@ impl Default for KubernetesSettings {
             gateway_address: Ipv6Addr::UNSPECIFIED.into(),
             gateway_ports: BTreeMap::new(),
             gateways_share: true,
+            classless_releases: true,
             namespaces: Vec::new(),
             config_maps: Vec::new(),
             certificates: Vec::new(),

@@ -39,7 +39,11 @@ use super::status::ReleaseStatus;
     printcolumn(name = "By", type_ = "string", json_path = ".status.last.by", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-pub(crate) struct ReleaseForm {
+pub(super) struct ReleaseForm {
+    /// Which installation of Serin it is for: its `ingress_class`. Default: each that takes releases without a class, as most do.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub(super) class: Option<String>,
     /// Who serves everybody who is not in the canary group. The release is one of all routes of its namespace that lead there.
     pub(super) stable: PortOfService,
     /// Who has the new version. It is spoken to in the same way as `stable`.
@@ -236,7 +240,8 @@ pub(super) struct Analysis {
 impl ReleaseForm {
     /// As rules have it, between these upstreams.
     pub(super) fn spec(self, stable: String, canary: String) -> ReleaseSpec {
-        let Self { stable: _, canary: _, audience, phases, sticky, override_, expose, analysis, force } = self;
+        let Self { class: _, stable: _, canary: _, audience, phases, sticky, override_, expose, analysis, force } =
+            self;
         ReleaseSpec {
             stable,
             canary,

@@ -25,10 +25,10 @@ use crate::kind::{Kind, Object};
 use crate::objects::{Kept, Objects};
 
 pub use definition::definition;
-pub(crate) use form::ReleaseForm;
+use form::ReleaseForm;
 pub use register::{RegisterError, Releases, StoredRelease};
 pub use status::{LastChange, ReleaseStatus};
-pub(crate) use translate::{Released, translate};
+pub(crate) use translate::{Accepted, Released, ReleasesBefore, translate};
 
 /// What is written of a release, as it came.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -39,6 +39,9 @@ pub enum RegisterError {
     /// The object has become another one since it was read.
     #[error("the object has changed meanwhile")]
     Overtaken,
+    /// There is no such object.
+    #[error("there is no such Release")]
+    Gone,
     /// The API server does not answer, or refuses.
     #[error("{0}")]
     Unreachable(String),
@@ -51,6 +54,11 @@ impl Releases {
     /// Whether a release is one of these. `None` before they were heard.
     pub fn has(&self, release: &str) -> Option<bool> {
         self.lock().names.as_ref().map(|names| names.contains(release))
+    }
+
+    /// Whether a release that is called so could be one of these: they have a namespace.
+    pub fn may_have(release: &str) -> bool {
+        object(release).is_some()
     }
 
     /// A release as it is at this moment.
@@ -84,10 +92,9 @@ impl Releases {
     }
 
     fn at(&self, release: &str) -> Result<(Api<DynamicObject>, ObjectName), RegisterError> {
-        let unreachable = |reason: &str| RegisterError::Unreachable(reason.to_owned());
         let client = self.lock().client.clone();
-        let client = client.ok_or_else(|| unreachable("there is no way to the API server of Kubernetes"))?;
-        let object = object(release).ok_or_else(|| unreachable("there is no Release that is called so"))?;
+        let no_way = || RegisterError::Unreachable("there is no way to the API server of Kubernetes".into());
+        let (client, object) = (client.ok_or_else(no_way)?, object(release).ok_or(RegisterError::Gone)?);
         let api = Api::namespaced_with(client, &object.namespace, &ApiResource::erase::<Release>(&()));
         Ok((api, object))
     }
@@ -109,6 +116,7 @@ async fn answer<T>(asked: impl Future<Output = Result<T, kube::Error>>) -> Resul
     match timeout(PATIENCE, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(RegisterError::Overtaken),
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(RegisterError::Gone),
         Ok(Err(error)) => Err(RegisterError::Unreachable(trouble::of(&error))),
         Err(_) => Err(RegisterError::Unreachable("the API server of Kubernetes does not answer".into())),
     }

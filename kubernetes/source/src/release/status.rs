@@ -14,7 +14,7 @@ pub struct ReleaseStatus {
     /// Which of the phases it is in, for example `2/5`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// The share of the users who follow the phases.
+    /// The share of the users who follow the phases that is in the canary group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percent: Option<f64>,
     /// What the analysis says: `promote`, `rolled_back`, `hold`, `observing` or `inconclusive`.

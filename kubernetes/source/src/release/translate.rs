@@ -1,4 +1,7 @@
 //! Releases as rules: between the upstreams of two ports, and on all routes of the namespace that lead to the stable one.
+//!
+//! A release is known by its two upstreams, so what these are called depends on the ports alone: not on who has routes there, nor on what
+//! Ingresses say of the way in which it is spoken to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +17,7 @@ use crate::conditions::{Condition, Refusal, written};
 use crate::documents::Drafts;
 use crate::findings::{Finding, Severity};
 use crate::objects::Objects;
+use crate::options::Options;
 use crate::report::StatusUpdate;
 use crate::services::{discovery, find_port, shown, upstream_name};
 
@@ -24,19 +28,39 @@ pub(crate) struct Released {
     /// What each says of its state, by what it is called in rules.
     pub(crate) records: BTreeMap<String, Value>,
     /// What is in force of each.
-    pub(crate) accepted: BTreeMap<ObjectName, ReleaseForm>,
+    pub(crate) accepted: BTreeMap<ObjectName, Accepted>,
+}
+
+/// What is known of Releases from before.
+#[derive(Default)]
+pub(crate) struct ReleasesBefore {
+    /// As they were accepted last.
+    pub(crate) accepted: BTreeMap<ObjectName, Accepted>,
+    /// Why rules refuse what they have become since.
+    pub(crate) refused: BTreeMap<ObjectName, String>,
+}
+
+/// A release that makes sense.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Accepted {
+    stable: Place,
+    canary: Place,
+    spec: ReleaseSpec,
 }
 
 /// Adds Releases to the rules, whose routes must all be there. One that is wrong stays what it was `before`.
 pub(crate) fn translate(
     objects: &Objects,
+    options: &Options,
     now: &str,
-    before: &BTreeMap<ObjectName, ReleaseForm>,
+    before: &ReleasesBefore,
     drafts: &mut Drafts,
     findings: &mut Vec<Finding>,
 ) -> Released {
     let mut released = Released::default();
-    if objects.releases.is_empty() {
+    let ours = objects.releases.iter().filter(|(_, release)| is_ours(options, release));
+    let mut all: Vec<_> = ours.collect();
+    if all.is_empty() {
         return released;
     }
     let leads = drafts.upstreams().filter_map(|(name, spec)| {
@@ -45,20 +69,41 @@ pub(crate) fn translate(
     });
     let leads = leads.collect();
     let mut work = Work { objects, drafts, findings, leads };
-    let mut all: Vec<_> = objects.releases.iter().collect();
     // The first whose audience takes a user has it, and who came first goes first.
     all.sort_by_cached_key(|(name, release)| (release.metadata.creation_timestamp.clone(), (*name).clone()));
     for (name, release) in all {
-        let outcome = work.take(name, release, before.get(name), &mut released.accepted);
-        if let Some(refusal) = outcome.as_ref().err() {
+        let record = &release.status["record"];
+        let read = work.read(name, release);
+        let last = || before.accepted.get(name).cloned().or_else(|| Accepted::of_record(name, record));
+        let in_force = read.as_ref().ok().cloned().or_else(last);
+        let stays = if in_force.is_some() { "; what was accepted before stays in force" } else { "" };
+        let mut refusal = read.err();
+        let put = in_force.as_ref().map(|accepted| work.put(name, accepted)).transpose();
+        let routes = put.unwrap_or_else(|trouble| {
+            refusal.get_or_insert(trouble);
+            None
+        });
+        if let Some(refusal) = &mut refusal {
+            refusal.message.push_str(if routes.is_some() { stays } else { "" });
             work.warn(name, "Rejected", refusal.message.clone());
         }
-        released.records.insert(called(name), release.status["record"].clone());
-        let conditions = conditions(name, &outcome);
+        // What rules refuse they have told themselves.
+        let refused = before.refused.get(name).map(|reason| Refusal::new("Refused", reason.clone()));
+        let conditions = conditions(name, refusal.or(refused).as_ref(), routes.as_ref());
         let conditions = written(&conditions, release.generation(), &release.status["conditions"], now);
         released.statuses.extend(StatusUpdate::of(name, release, json!({"conditions": conditions})));
+        released.records.insert(called(name), record.clone());
+        released.accepted.extend(in_force.map(|accepted| (name.clone(), accepted)));
     }
     released
+}
+
+/// Whether a Release is for this installation.
+fn is_ours(options: &Options, release: &Release) -> bool {
+    match &release.spec.0["class"] {
+        Value::Null => options.classless_releases,
+        class => *class == *options.ingress_class,
+    }
 }
 
 /// What is under way.
@@ -71,16 +116,17 @@ struct Work<'w> {
 }
 
 /// How routes of a namespace speak to a port.
+#[derive(Default)]
 struct Ways {
-    /// The upstream that a release of it moves users from.
-    upstream: String,
-    /// Others that are the same, because the port has a number and a name.
-    same: BTreeSet<String>,
-    /// Others that are not, with the objects whose routes have them.
+    /// All about the upstream that has most right to be meant, but for where it leads.
+    way: UpstreamSpec,
+    /// The upstreams that are so.
+    upstreams: BTreeSet<String>,
+    /// What is otherwise, with the objects whose routes have it.
     others: BTreeSet<(String, String)>,
 }
 
-/// A port of a Service.
+/// A port of a Service: by its number, as far as that is known.
 #[derive(Clone, Debug, PartialEq)]
 struct Place {
     service: ObjectName,
@@ -91,86 +137,99 @@ struct Place {
 type Routes = BTreeSet<String>;
 
 impl Work<'_> {
-    /// Adds one to the rules.
+    /// What a Release says.
     ///
     /// # Errors
-    /// It is wrong. What is in force instead is noted nonetheless.
-    fn take(
-        &mut self,
-        name: &ObjectName,
-        release: &Release,
-        before: Option<&ReleaseForm>,
-        accepted: &mut BTreeMap<ObjectName, ReleaseForm>,
-    ) -> Result<Routes, Refusal> {
-        let read = ReleaseForm::read(&release.spec.0).and_then(|form| {
-            self.check(name, &form)?;
-            Ok(form)
-        });
-        let routes = match read.as_ref().ok().or(before) {
-            None => Ok(Routes::new()),
-            Some(form) => {
-                accepted.insert(name.clone(), form.clone());
-                self.put(name, form)
-            }
-        };
-        let stays = |Refusal { reason, message }| match before {
-            None => Refusal { reason, message },
-            Some(_) => Refusal { reason, message: format!("{message}; what was accepted before stays in force") },
-        };
-        read.map_err(stays).and(routes)
-    }
-
-    fn check(&self, name: &ObjectName, form: &ReleaseForm) -> Result<(), Refusal> {
-        let (stable, canary) = (self.place(name, "stable", &form.stable)?, self.place(name, "canary", &form.canary)?);
-        if self.is_same(&stable, &canary) {
+    /// It makes no sense.
+    fn read(&self, name: &ObjectName, release: &Release) -> Result<Accepted, Refusal> {
+        let form: ReleaseForm = serde_json::from_value(release.spec.0.clone())
+            .map_err(|error| Refusal::new("Invalid", format!("spec: {error}")))?;
+        let record = &release.status["record"];
+        let stable = self.place(name, "stable", &form.stable, record)?;
+        let canary = self.place(name, "canary", &form.canary, record)?;
+        if stable == canary {
             return Err(Refusal::new("Invalid", "spec.canary: it is the same port as that of spec.stable"));
         }
-        let spec = form.clone().spec(stable.upstream(), canary.upstream());
-        accepted(&called(name), &spec).map_err(|message| Refusal::new("Invalid", message))
+        let spec = form.spec(stable.upstream(), canary.upstream());
+        check(&called(name), &spec).map_err(|message| Refusal::new("Invalid", message))?;
+        Ok(Accepted { stable, canary, spec })
     }
 
-    fn place(&self, release: &ObjectName, field: &str, port: &PortOfService) -> Result<Place, Refusal> {
-        let service = ObjectName::new(&release.namespace, &port.service);
-        let missing = |message| Refusal::new("ServiceNotFound", format!("spec.{field}: {message}"));
+    /// The port that is meant. Where the Service has gone, or has more ports than before, it is the one that the record is about.
+    fn place(
+        &self,
+        release: &ObjectName,
+        field: &str,
+        written: &PortOfService,
+        record: &Value,
+    ) -> Result<Place, Refusal> {
+        let service = ObjectName::new(&release.namespace, &written.service);
         let object = self.objects.services.get(&service);
-        let port = match (&port.port, object) {
-            (Some(port), _) => port.clone(),
-            (None, None) => {
-                return Err(missing(format!("there is no Service {service}, so its port has to be named")));
-            }
-            (None, Some(object)) => only_port(object)
-                .ok_or_else(|| missing(format!("Service {service} has not one port, so which one has to be named")))?,
+        let found = match (&written.port, object) {
+            (Some(port), Some(object)) => find_port(object, port),
+            (None, Some(object)) => only_port(object),
+            (_, None) => None,
         };
+        let number = found.and_then(|port| u16::try_from(port.port).ok()).map(PortSpec::Number);
+        let recorded = || {
+            let recorded = record[field].as_str().and_then(|upstream| Place::called(&release.namespace, upstream));
+            recorded.filter(|place| place.service == service).map(|place| place.port)
+        };
+        let given = || match &written.port {
+            Some(number @ PortSpec::Number(_)) => Some(number.clone()),
+            Some(name @ PortSpec::Name(_)) => recorded().or_else(|| Some(name.clone())),
+            None => recorded(),
+        };
+        let port = number.or_else(given).ok_or_else(|| {
+            let message = match object {
+                None => format!("there is no Service {service}, so its port has to be named"),
+                Some(_) => format!("Service {service} has not one port, so which one has to be named"),
+            };
+            Refusal::new("ServiceNotFound", format!("spec.{field}: {message}"))
+        })?;
         Ok(Place { service, port })
     }
 
-    /// Puts a release down that has been checked.
-    fn put(&mut self, name: &ObjectName, form: &ReleaseForm) -> Result<Routes, Refusal> {
-        let (stable, canary) = (self.place(name, "stable", &form.stable)?, self.place(name, "canary", &form.canary)?);
-        for place in [&stable, &canary] {
+    /// Puts a release down, and gives it to all routes that are meant.
+    ///
+    /// # Errors
+    /// A Service is another name of something outside, and has no such port.
+    fn put(&mut self, name: &ObjectName, accepted: &Accepted) -> Result<Routes, Refusal> {
+        let Accepted { stable, canary, spec } = accepted;
+        for place in [stable, canary] {
             self.warn_of_missing(name, place);
         }
-        let Ways { upstream, same, others } = self.ways(name, &stable);
+        let Ways { way, upstreams, others } = self.ways(name, stable);
         for (object, other) in others {
+            let service = &stable.service;
             let message = format!(
-                "{object} speaks to Service {} in another way (upstream {other}, and not {upstream}): its users are not moved",
-                stable.service
+                "{object} speaks to Service {service} in another way ({other}): the release does not move its users"
             );
             self.warn(name, "NotMoved", message);
         }
-        let twin = self.canary_upstream(&stable, &upstream, &canary)?;
-        let (release, document) = (called(name), format!("Release {name}"));
-        let spec = form.clone().spec(upstream.clone(), twin);
-        self.drafts.of(document).releases.insert(release.clone(), spec);
-        let mut routes = Routes::new();
+        self.open(stable, way.clone())?;
+        self.open(canary, twin(way, stable, canary))?;
+        let release = called(name);
+        self.drafts.of(format!("Release {name}")).releases.insert(release.clone(), spec.clone());
+        let (upstream, mut routes) = (stable.upstream(), Routes::new());
         for (object, route) in self.drafts.routes_of_mut(&name.namespace) {
-            if route.upstream.as_ref().is_some_and(|leads| *leads == upstream || same.contains(leads)) {
+            if route.upstream.as_ref().is_some_and(|leads| *leads == upstream || upstreams.contains(leads)) {
                 route.upstream = Some(upstream.clone());
                 route.release.push(release.clone());
                 routes.insert(object.to_owned());
             }
         }
         Ok(routes)
+    }
+
+    /// Puts down the upstream of a port.
+    fn open(&mut self, place: &Place, way: UpstreamSpec) -> Result<(), Refusal> {
+        let object = self.objects.services.get(&place.service);
+        let found = discovery(&place.service, object, place.port.clone());
+        let found = found.map_err(|message| Refusal::new("ServiceNotFound", message))?;
+        let upstreams = &mut self.drafts.of(format!("Service {}", place.service)).upstreams;
+        upstreams.insert(place.upstream(), UpstreamSpec { discovery: Some(found), ..way });
+        Ok(())
     }
 
     fn warn_of_missing(&mut self, release: &ObjectName, Place { service, port }: &Place) {
@@ -183,70 +242,47 @@ impl Work<'_> {
         }
     }
 
-    /// The upstreams of the stable port that routes of the namespace have: first of all the usual one, if it is among them.
+    /// How routes of the namespace speak to a port: as is usual, if one does; else as the first in the order of the alphabet.
     fn ways(&self, name: &ObjectName, stable: &Place) -> Ways {
         let mut found = BTreeMap::<&str, BTreeSet<&str>>::new();
+        let mut ways = Ways::default();
         for (object, route) in self.drafts.routes_of(&name.namespace) {
-            let upstream = route.upstream.as_deref();
-            let leads =
-                |upstream: &&str| self.leads.get(*upstream).is_some_and(|(place, _)| self.is_same(place, stable));
-            if let Some(upstream) = upstream.filter(leads) {
-                found.entry(upstream).or_default().insert(object);
+            let parts = route.split.iter().map(|part| part.upstream.as_str());
+            for upstream in route.upstream.as_deref().into_iter().chain(parts) {
+                let leads = self.leads.get(upstream).is_some_and(|(place, _)| self.is_same(place, stable));
+                match leads {
+                    true if route.upstream.is_none() => {
+                        ways.others.insert((object.to_owned(), "as a part of several".into()));
+                    }
+                    true => drop(found.entry(upstream).or_default().insert(object)),
+                    false => {}
+                }
             }
         }
-        let usual = stable.upstream();
-        let upstream = match found.first_key_value() {
-            Some((first, _)) if !found.contains_key(&*usual) => (*first).to_owned(),
-            _ => usual,
-        };
-        let way = self.leads.get(&upstream).map(|(_, way)| way);
-        let is_same = |other: &str| self.leads.get(other).map(|(_, way)| way) == way;
-        let (mut same, mut others) = (BTreeSet::new(), BTreeSet::new());
-        for (other, objects) in found.into_iter().filter(|(other, _)| *other != upstream) {
-            match is_same(other) {
-                // The same port by another name.
-                true => drop(same.insert(other.to_owned())),
-                false => others.extend(objects.into_iter().map(|object| (object.to_owned(), other.to_owned()))),
+        let way = |upstream: &str| self.leads.get(upstream).map(|(_, way)| way);
+        let usual = UpstreamSpec::default();
+        let first = found.keys().find(|upstream| way(upstream) == Some(&usual)).or_else(|| found.keys().next());
+        ways.way = first.and_then(|upstream| way(upstream)).unwrap_or(&usual).clone();
+        for (upstream, objects) in found {
+            match way(upstream) == Some(&ways.way) {
+                true => drop(ways.upstreams.insert(upstream.to_owned())),
+                false => {
+                    let other = |object: &str| (object.to_owned(), format!("upstream {upstream}"));
+                    ways.others.extend(objects.into_iter().map(other));
+                }
             }
         }
-        Ways { upstream, same, others }
+        ways
     }
 
-    /// The upstream of the canary: as that of stable, but for where it leads. Both are in the drafts from then on.
-    fn canary_upstream(&mut self, stable: &Place, upstream: &str, canary: &Place) -> Result<String, Refusal> {
-        let discover = |place: &Place| {
-            let object = self.objects.services.get(&place.service);
-            let found = discovery(&place.service, object, place.port.clone());
-            found.map_err(|message| Refusal::new("ServiceNotFound", message))
-        };
-        let (of_stable, of_canary) = (discover(stable)?, discover(canary)?);
-        let known = self.drafts.upstreams().find(|(name, _)| *name == upstream).map(|(_, spec)| spec.clone());
-        let is_new = known.is_none();
-        let spec = known.unwrap_or_else(|| UpstreamSpec { discovery: Some(of_stable), ..UpstreamSpec::default() });
-        let mut twin = UpstreamSpec { discovery: Some(of_canary), ..spec.clone() };
-        if let Some(server_name) = twin.tls.as_mut().and_then(|tls| tls.server_name.as_mut())
-            && *server_name == stable.server_name()
-        {
-            *server_name = canary.server_name();
-        }
-        // Whoever speaks to the port in some way has a name for that way behind the usual one.
-        let way = upstream.strip_prefix(&*stable.upstream()).unwrap_or_default();
-        let called = format!("{}{way}", canary.upstream());
-        if is_new {
-            self.drafts.of(format!("Service {}", stable.service)).upstreams.insert(upstream.to_owned(), spec);
-        }
-        self.drafts.of(format!("Service {}", canary.service)).upstreams.entry(called.clone()).or_insert(twin);
-        Ok(called)
-    }
-
-    /// Whether two places are one, whether they are called by number or by name.
+    /// Whether a place, whose port may be called by its name, is one with a number.
     fn is_same(&self, one: &Place, other: &Place) -> bool {
-        let port = |place: &Place| {
+        let number = |place: &Place| {
             let object = self.objects.services.get(&place.service)?;
             find_port(object, &place.port).map(|port| port.port)
         };
         one.service == other.service
-            && (one.port == other.port || port(one).is_some_and(|number| port(other) == Some(number)))
+            && (one.port == other.port || number(one).is_some_and(|port| number(other) == Some(port)))
     }
 
     fn warn(&mut self, release: &ObjectName, reason: &'static str, message: String) {
@@ -255,9 +291,13 @@ impl Work<'_> {
     }
 }
 
-impl ReleaseForm {
-    fn read(written: &Value) -> Result<Self, Refusal> {
-        serde_json::from_value(written.clone()).map_err(|error| Refusal::new("Invalid", format!("spec: {error}")))
+impl Accepted {
+    /// What the record of a release says was accepted last.
+    fn of_record(name: &ObjectName, record: &Value) -> Option<Self> {
+        let spec: ReleaseSpec = serde_json::from_value(record["rules"].clone()).ok()?;
+        let place = |upstream: &str| Place::called(&name.namespace, upstream);
+        let (stable, canary) = (place(&spec.stable)?, place(&spec.canary)?);
+        check(&called(name), &spec).is_ok().then_some(Self { stable, canary, spec })
     }
 }
 
@@ -269,9 +309,17 @@ impl Place {
         Some(Self { service: ObjectName::new(namespace, name), port: port.clone() })
     }
 
-    /// What its usual upstream is called.
+    /// What its upstream is called that releases have. Nobody else's has an underscore.
     fn upstream(&self) -> String {
-        upstream_name(&self.service, &self.port)
+        format!("{}{RELEASED}", upstream_name(&self.service, &self.port))
+    }
+
+    /// The port in a namespace whose upstream is called so.
+    fn called(namespace: &str, upstream: &str) -> Option<Self> {
+        let (service, port) =
+            upstream.strip_suffix(RELEASED)?.strip_prefix(namespace)?.strip_prefix('.')?.rsplit_once('.')?;
+        let port = port.parse().map_or_else(|_| PortSpec::Name(port.to_owned()), PortSpec::Number);
+        Some(Self { service: ObjectName::new(namespace, service), port })
     }
 
     fn server_name(&self) -> String {
@@ -279,15 +327,25 @@ impl Place {
     }
 }
 
-fn only_port(service: &Service) -> Option<PortSpec> {
+/// The canary is spoken to as stable is, but that the Service it belongs to has another name.
+fn twin(mut way: UpstreamSpec, stable: &Place, canary: &Place) -> UpstreamSpec {
+    if let Some(server_name) = way.tls.as_mut().and_then(|tls| tls.server_name.as_mut())
+        && *server_name == stable.server_name()
+    {
+        *server_name = canary.server_name();
+    }
+    way
+}
+
+fn only_port(service: &Service) -> Option<&k8s_openapi::api::core::v1::ServicePort> {
     match service.spec.as_ref()?.ports.as_deref()? {
-        [only] => u16::try_from(only.port).ok().map(PortSpec::Number),
+        [only] => Some(only),
         _ => None,
     }
 }
 
 /// Whether rules take it; else what is wrong, and where.
-fn accepted(name: &str, spec: &ReleaseSpec) -> Result<(), String> {
+fn check(name: &str, spec: &ReleaseSpec) -> Result<(), String> {
     let mut problems = Vec::new();
     rules::Release::new(name, spec, &mut problems);
     match problems.first() {
@@ -299,12 +357,13 @@ fn accepted(name: &str, spec: &ReleaseSpec) -> Result<(), String> {
     }
 }
 
-fn conditions(name: &ObjectName, outcome: &Result<Routes, Refusal>) -> Vec<Condition> {
-    let mut conditions = vec![Condition::unless("Accepted", outcome.as_ref().err(), "it is in force")];
-    if let Ok(routes) = outcome {
+/// What is told of a release. `routes`: of which objects' routes it is one, if it is in force at all.
+fn conditions(name: &ObjectName, refusal: Option<&Refusal>, routes: Option<&Routes>) -> Vec<Condition> {
+    let mut conditions = vec![Condition::unless("Accepted", refusal, "it is in force")];
+    if let Some(routes) = routes {
         let none = routes.is_empty().then(|| {
-            let message =
-                format!("no Ingress, HTTPRoute or GRPCRoute of namespace {} leads to spec.stable", name.namespace);
+            let namespace = &name.namespace;
+            let message = format!("no Ingress, HTTPRoute or GRPCRoute of namespace {namespace} leads to spec.stable");
             Refusal::new("NoRoute", message)
         });
         let objects = routes.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -312,3 +371,6 @@ fn conditions(name: &ObjectName, outcome: &Result<Routes, Refusal>) -> Vec<Condi
     }
     conditions
 }
+
+/// Behind the name of a port's usual upstream.
+const RELEASED: &str = "_released";

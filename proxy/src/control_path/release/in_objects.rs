@@ -88,6 +88,7 @@ impl From<RegisterError> for StoreError {
     fn from(error: RegisterError) -> Self {
         match error {
             RegisterError::Overtaken => Self::Overtaken,
+            gone @ RegisterError::Gone => Self::Unreachable(gone.to_string()),
             RegisterError::Unreachable(reason) => Self::Unreachable(reason),
             RegisterError::Damaged(reason) => Self::Damaged(reason),
         }
@@ -122,7 +123,8 @@ fn entry(record: &Value) -> Result<Option<Entry>, String> {
 fn show(status: &mut ReleaseStatus, entry: &Entry) {
     let record = &*entry.record;
     status.status = Some(record.state.status.to_string());
-    status.percent = Some(f64::from(record.state.percent.basis_points()) / 100.0);
+    // Of a release that is rolled back that is nobody.
+    status.percent = Some(f64::from(record.state.share().basis_points()) / 100.0);
     status.phase = phase(record);
     // What was said is about the release as it was.
     status.verdict = None;
@@ -188,7 +190,7 @@ mod tests {
         );
         assert_eq!(
             shown["last"],
-            json!({"action": "begin", "by": "serin", "reason": "", "at": "1970-01-01T00:00:01.000Z"})
+            json!({"action": "begin", "by": "serin", "reason": "b takes over from a", "at": "1970-01-01T00:00:01.000Z"})
         );
         assert_eq!(super::entry(&status.record).unwrap().unwrap().record, entry.record);
         assert_eq!(super::entry(&status.history[0]).unwrap().unwrap(), entry);

@@ -40,7 +40,7 @@ impl VerdictWriter {
         let mut known = BTreeMap::new();
         loop {
             let next_look = Instant::now() + LOOK_AGAIN;
-            if let Err(trouble) = self.look(&mut known).await {
+            if let Some(trouble) = self.look(&mut known).await {
                 tracing::warn!(%trouble, "what is said of releases cannot be written on them; it is tried again");
                 sleep(PAUSE).await;
             }
@@ -52,7 +52,9 @@ impl VerdictWriter {
         }
     }
 
-    async fn look(&self, known: &mut BTreeMap<Name, Said>) -> Result<(), RegisterError> {
+    /// What is wrong with one keeps no other from being told. Returns what was wrong last.
+    async fn look(&self, known: &mut BTreeMap<Name, Said>) -> Option<RegisterError> {
+        let mut trouble = None;
         let (snapshot, reports) = (self.snapshots.load_full(), self.reports.load_full());
         known.retain(|name, _| snapshot.table.release_id(name.as_str()).is_some() && (self.is_in_charge)(name));
         for (_, release) in snapshot.table.releases() {
@@ -66,11 +68,14 @@ impl VerdictWriter {
             if known.get(name).is_some_and(|known| known.is_as_good_as(&said)) {
                 continue;
             }
-            if self.write(name, &said).await? {
-                known.insert(name.clone(), said);
+            match self.write(name, &said).await {
+                Ok(true) => drop(known.insert(name.clone(), said)),
+                // It is heard of soon what the object is now.
+                Ok(false) | Err(RegisterError::Overtaken | RegisterError::Gone) => {}
+                Err(error) => trouble = Some(error),
             }
         }
-        Ok(())
+        trouble
     }
 
     /// Writes what is said, unless the object is ahead, which is heard of soon. Returns whether the object says so now.
@@ -86,10 +91,7 @@ impl VerdictWriter {
         }
         status.verdict = said.verdict.map(str::to_owned);
         status.reason = Some(said.reason.clone());
-        match self.releases.write(release.as_str(), &stored).await {
-            Err(RegisterError::Overtaken) => Ok(false),
-            written => written.map(|()| true),
-        }
+        self.releases.write(release.as_str(), &stored).await.map(|()| true)
     }
 }
 
@@ -98,7 +100,10 @@ impl Said {
         let (number, at) = (record.number, Instant::now());
         match judgement {
             Some(Judgement { verdict, reason, .. }) => Self { number, verdict: Some(verdict), reason, at },
-            None => Self { number, verdict: None, reason: by(record), at },
+            None => {
+                let hold = record.hold.map(|hold| format!("{}, though nobody has paused it", hold.as_str()));
+                Self { number, verdict: None, reason: hold.unwrap_or_else(|| by(record)), at }
+            }
         }
     }
 

@@ -94,7 +94,7 @@ fn a_version_is_taken_to_everybody_and_the_object_tells_the_story() {
     says(&serin, "shop.example.com", "/", "web");
     cluster.0.apply(release(&percents(&[0.0, 50.0, 100.0]), &json!({})));
     is(&cluster, "phase", &json!("1/3"));
-    let begun = "begin by serin: shop.next.80 takes over from shop.web.http";
+    let begun = "begin by serin: shop.next.80_released takes over from shop.web.80_released";
     assert_eq!(row(&cluster), ["v2", "web", "next", "running", "1/3", "0.0", "null", begun]);
     assert_eq!(canary_users(&serin), 0);
     told(&serin, "promote");
@@ -105,7 +105,7 @@ fn a_version_is_taken_to_everybody_and_the_object_tells_the_story() {
     assert_eq!(canary_users(&serin), 0);
     let object = is(&cluster, "verdict", &json!("rolled_back"));
     let row = row(&cluster);
-    assert_eq!(row[1..], ["web", "next", "rolled_back", "2/3", "50.0", "rolled_back", "rollback by anna: why not"]);
+    assert_eq!(row[1..], ["web", "next", "rolled_back", "2/3", "0.0", "rolled_back", "rollback by anna: why not"]);
     let status = &object["status"];
     assert_eq!(status["last"]["action"], "rollback");
     let conditions = status["conditions"].as_array().expect("conditions");
@@ -209,10 +209,34 @@ fn an_edit_that_would_throw_users_back_is_refused_and_said_on_the_object() {
     };
     let event = cluster.0.wait_for_event(is_told, PATIENCE);
     assert_eq!(event["regarding"]["name"], "v2");
+    let is_refused = |release: &Value| release["status"]["conditions"][0]["reason"] == "Refused";
+    cluster.0.wait_for("Release", "shop", "v2", is_refused, PATIENCE);
     assert!(canary_users(&serin) > 0);
     let forced = json!({"audience": [{"name": "everyone", "percent": 0}], "force": 0});
     cluster.0.apply(release(&phases, &forced));
     eventually(PATIENCE, "nobody is on the canary", || canary_users(&serin) == 0);
+    let is_accepted = |release: &Value| release["status"]["conditions"][0]["status"] == "True";
+    cluster.0.wait_for("Release", "shop", "v2", is_accepted, PATIENCE);
+}
+
+#[test]
+fn a_rollback_outlasts_what_happens_to_ingresses_and_names_of_ports() {
+    let (web, next) = origins();
+    let cluster = cluster(&web, &next);
+    let phases = percents(&[50.0, 100.0]);
+    cluster.0.apply(release(&phases, &json!({})));
+    let serin = cluster.followed(LEASE);
+    is(&cluster, "phase", &json!("1/2"));
+    told(&serin, "rollback");
+    let mut tuned = cluster.0.get("Ingress", "shop", "web").expect("an Ingress");
+    tuned["metadata"]["annotations"]["nginx.ingress.kubernetes.io/load-balance"] = "ewma".into();
+    tuned["metadata"]["annotations"]["nginx.ingress.kubernetes.io/upstream-hash-by"] = "$remote_addr".into();
+    cluster.0.apply(tuned);
+    cluster.0.apply(release(&phases, &json!({"stable": {"service": "web", "port": "http"}})));
+    cluster.ingress_of("later", "later.example.com", "web");
+    says(&serin, "later.example.com", "/", "web");
+    let shown = serin.admin_json("/api/v1/releases/shop.v2");
+    assert_eq!((&shown["status"], canary_users(&serin)), (&json!("rolled_back"), 0));
 }
 
 #[test]

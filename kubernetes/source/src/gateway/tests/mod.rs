@@ -33,8 +33,9 @@ use serde_json::{Value, json};
 
 use super::kinds::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant};
 use super::*;
-use crate::documents::Documents;
+use crate::documents::Made;
 use crate::objects::Keep;
+use crate::testing::together;
 
 /// Objects of a cluster.
 #[derive(Default)]
@@ -87,15 +88,7 @@ impl Cluster {
     fn translated_at(&self, now: &str) -> Outcome {
         let mut drafts = Drafts::default();
         let updates = translate(&self.objects, &self.options, now, &mut drafts);
-        let mut rules = json!({});
-        for text in drafts.finish(&Documents::new()).values() {
-            let maps: Value = serde_json::from_str(text).unwrap();
-            for (map, objects) in maps.as_object().unwrap() {
-                for (name, object) in objects.as_object().unwrap() {
-                    rules[map][name] = object.clone();
-                }
-            }
-        }
+        let rules = together(&drafts.finish(&Made::default()).documents);
         let spec: Spec = serde_json::from_value(rules.clone()).unwrap();
         let (set, problems) = RuleSet::from_spec(&spec);
         assert!(problems.is_empty(), "{problems:?}");
