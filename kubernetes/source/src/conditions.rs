@@ -1,5 +1,6 @@
 //! Conditions: what is so of an object, why, and since when.
 
+use routing_rules::RuleError;
 use serde_json::{Value, json};
 
 /// Something that is so, or is not.
@@ -14,7 +15,7 @@ pub(crate) struct Condition {
 /// Why something is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// In one word, of those that Gateway API has.
+    /// In one word: where there is one that Gateway API has, in that.
     pub(crate) reason: &'static str,
     pub(crate) message: String,
 }
@@ -64,6 +65,12 @@ impl Condition {
             "lastTransitionTime": since,
         })
     }
+}
+
+/// What is wrong first of all with an object of the rules, such as `routes.a`: where in it, and why.
+pub(crate) fn first<'p>(problems: &'p [RuleError], object: &str) -> Option<(&'p str, &'p str)> {
+    let RuleError { at, reason, .. } = problems.first()?;
+    Some((at.strip_prefix(object).unwrap_or(at), reason))
 }
 
 /// Conditions as the API has them.

@@ -28,7 +28,7 @@ pub(crate) struct Object<S> {
 /// What tells a kind by its spec.
 pub(crate) trait Kind: Clone + Debug + PartialEq + DeserializeOwned + Send + Sync + 'static {
     const GROUP: &'static str;
-    const VERSION: &'static str;
+    const VERSION: &'static str = "v1";
     const KIND: &'static str;
     const PLURAL: &'static str;
     type Scope;

@@ -2,7 +2,8 @@
 //!
 //! [`Source`] follows the API server and tells, as one [`Documents`], what its objects amount to. [`Pods`] knows which pods are behind a
 //! Service, and changes with every EndpointSlice, whatever happens to routes; [`Releases`] reads and writes how far canary releases are.
-//! In between, `ingress`, `gateway` and `release` are pure: objects in, rules out, and of the latter two statuses. [`import`] says beforehand what would become of the Ingresses of another controller.
+//! In between, `ingress`, `gateway` and `release` are pure: objects in, rules out, and of the latter two statuses. [`import`]
+//! says beforehand what would become of the Ingresses of another controller.
 
 mod addresses;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use kube::Resource;
 
 use crate::ObjectName;
 use crate::gateway::kinds::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant};
@@ -30,6 +31,15 @@ pub(crate) struct Objects {
 
 /// The objects of one kind.
 pub(crate) type Kept<K> = BTreeMap<ObjectName, K>;
+
+/// The oldest first: who came first keeps what later ones also want.
+pub(crate) fn by_age<'o, K: Resource>(
+    objects: impl Iterator<Item = (&'o ObjectName, &'o K)>,
+) -> Vec<(&'o ObjectName, &'o K)> {
+    let mut objects: Vec<_> = objects.collect();
+    objects.sort_by_cached_key(|(name, object)| (object.meta().creation_timestamp.clone(), *name));
+    objects
+}
 
 /// One that is kept.
 pub(crate) trait Keep: Sized {

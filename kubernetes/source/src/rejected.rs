@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::ObjectName;
 use crate::documents::RULES_OF;
 use crate::findings::{Finding, Severity};
+use crate::report::together;
 
 /// Something in a document that has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,14 +45,8 @@ impl Rejected {
 
 /// Why Releases are refused, by these.
 pub(crate) fn of_releases(rejected: &[Rejected]) -> BTreeMap<ObjectName, String> {
-    let mut all = BTreeMap::<ObjectName, String>::new();
-    for finding in rejected.iter().filter_map(Rejected::finding).filter(|finding| finding.kind == "Release") {
-        let reasons = all.entry(finding.object).or_default();
-        let end = if reasons.is_empty() { "" } else { "; " };
-        reasons.push_str(end);
-        reasons.push_str(&finding.message);
-    }
-    all
+    let findings = rejected.iter().filter_map(Rejected::finding).filter(|finding| finding.kind == "Release");
+    together(findings).into_iter().map(|Finding { object, message, .. }| (object, message)).collect()
 }
 
 /// Kinds of objects that documents come from.

@@ -32,8 +32,22 @@ pub(crate) fn discovery(name: &ObjectName, service: Option<&Service>, port: Port
 }
 
 /// Whether a Service has a port. One that is another name needs none to be asked for by number.
-pub(crate) fn has_port(service: &Service, wanted: &PortSpec) -> bool {
+fn has_port(service: &Service, wanted: &PortSpec) -> bool {
     find_port(service, wanted).is_some() || (is_outside(service) && matches!(wanted, PortSpec::Number(_)))
+}
+
+/// What is missing of a port that somebody names, if anything is.
+pub(crate) fn lack(name: &ObjectName, service: Option<&Service>, wanted: &PortSpec) -> Option<String> {
+    match service {
+        None => Some(format!("there is no Service {name}")),
+        Some(service) if !has_port(service, wanted) => Some(format!("Service {name} has no port {}", shown(wanted))),
+        Some(_) => None,
+    }
+}
+
+/// What certificates of a Service's pods are for: pods have no names.
+pub(crate) fn server_name(service: &ObjectName) -> String {
+    format!("{}.{}.svc", service.name, service.namespace)
 }
 
 /// A port of a Service, by its number or its name.

@@ -1,6 +1,6 @@
 //! Objects of a cluster as people write them, for tests of what they amount to.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use kube::ResourceExt;
 use routing_rules::rules::RuleSet;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::ObjectName;
 use crate::documents::Documents;
 use crate::findings::Finding;
-use crate::gateway::kinds::{Gateway, GatewayClass, HttpRoute};
+use crate::gateway::kinds::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant};
 use crate::objects::{Keep, Objects};
 use crate::options::Options;
 use crate::release::Release;
@@ -23,23 +23,7 @@ pub(crate) struct Cluster(pub(crate) Objects);
 
 impl Cluster {
     pub(crate) fn with(mut self, object: Value) -> Self {
-        fn put<K: Keep + DeserializeOwned + ResourceExt>(objects: &mut Objects, object: Value) {
-            let object: K = serde_json::from_value(object).unwrap();
-            K::place(objects).insert(ObjectName::of(&object), object);
-        }
-        let objects = &mut self.0;
-        match object["kind"].as_str().unwrap() {
-            "Ingress" => put::<Ingress>(objects, object),
-            "HTTPRoute" => put::<HttpRoute>(objects, object),
-            "Gateway" => put::<Gateway>(objects, object),
-            "GatewayClass" => put::<GatewayClass>(objects, object),
-            "Release" => put::<Release>(objects, object),
-            "IngressClass" => put::<IngressClass>(objects, object),
-            "Service" => put::<Service>(objects, object),
-            "Secret" => put::<Secret>(objects, object),
-            "ConfigMap" => put::<ConfigMap>(objects, object),
-            other => panic!("{other}"),
-        }
+        put(&mut self.0, object);
         self
     }
 
@@ -51,6 +35,30 @@ impl Cluster {
     pub(crate) fn translated_with(&self, options: &Options) -> (Value, Vec<String>) {
         let Translation { made, findings, .. } = translate(&self.0, options, "", &Before::default());
         (together(&made.documents), findings.iter().map(said).collect())
+    }
+}
+
+/// Puts an object of any kind among the others.
+pub(crate) fn put(objects: &mut Objects, object: Value) {
+    fn put<K: Keep + DeserializeOwned + ResourceExt>(objects: &mut Objects, object: Value) {
+        let object: K = serde_json::from_value(object).unwrap();
+        K::place(objects).insert(ObjectName::of(&object), object);
+    }
+    match object["kind"].as_str().unwrap() {
+        "BackendTLSPolicy" => put::<BackendTlsPolicy>(objects, object),
+        "ConfigMap" => put::<ConfigMap>(objects, object),
+        "Gateway" => put::<Gateway>(objects, object),
+        "GatewayClass" => put::<GatewayClass>(objects, object),
+        "GRPCRoute" => put::<GrpcRoute>(objects, object),
+        "HTTPRoute" => put::<HttpRoute>(objects, object),
+        "Ingress" => put::<Ingress>(objects, object),
+        "IngressClass" => put::<IngressClass>(objects, object),
+        "Namespace" => put::<Namespace>(objects, object),
+        "ReferenceGrant" => put::<ReferenceGrant>(objects, object),
+        "Release" => put::<Release>(objects, object),
+        "Secret" => put::<Secret>(objects, object),
+        "Service" => put::<Service>(objects, object),
+        other => panic!("{other}"),
     }
 }
 

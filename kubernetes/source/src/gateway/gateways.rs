@@ -13,6 +13,7 @@ use super::listeners::{Listener, Places, listener_name, listeners};
 use crate::ObjectName;
 use crate::addresses::{Address, addresses};
 use crate::conditions::{Condition, Refusal, written};
+use crate::objects::by_age;
 
 /// A Gateway of a class of ours.
 pub(super) struct Gateway<'o> {
@@ -27,15 +28,13 @@ impl<'o> Work<'o> {
     /// Those of these classes. Who came first keeps what later ones also want.
     pub(super) fn gateways(&self, classes: &BTreeSet<&str>) -> Gateways<'o> {
         let ours = self.objects.gateways.iter();
-        let mut ours: Vec<_> =
-            ours.filter(|(_, gateway)| classes.contains(gateway.spec.gateway_class_name.as_str())).collect();
-        ours.sort_by_cached_key(|(name, gateway)| (gateway.metadata.creation_timestamp.clone(), (*name).clone()));
+        let ours = ours.filter(|(_, gateway)| classes.contains(gateway.spec.gateway_class_name.as_str()));
         let mut places = Places::new(self.options.gateways_share);
         let gateway = |(name, object)| {
             let listeners = listeners(self.objects, name, object, &mut places);
             (name, Gateway { object, listeners })
         };
-        ours.into_iter().map(gateway).collect()
+        by_age(ours).into_iter().map(gateway).collect()
     }
 
     /// Puts down what listeners there are, one for each port, and their certificates.

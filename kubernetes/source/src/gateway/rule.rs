@@ -8,7 +8,7 @@ use super::filters::Filters;
 use super::kinds::{self, RuleSpec};
 use super::matches::{Conditions, Match};
 use super::timeouts::timeouts;
-use crate::conditions::Refusal;
+use crate::conditions::{Refusal, first};
 use crate::kind::Kind;
 use crate::objects::Objects;
 
@@ -74,12 +74,11 @@ fn prefix(conditions: &Conditions) -> Option<&str> {
 fn check(prefix: &str, spec: &RouteSpec) -> Result<(), Refusal> {
     let (mut problems, name) = (Vec::new(), format!("{prefix}.00.00.00"));
     rules::Route::new(&name, spec, &mut problems);
-    match problems.first() {
+    match first(&problems, &format!("routes.{name}")) {
         None => Ok(()),
-        Some(problem) => {
-            let place = problem.at.strip_prefix(&format!("routes.{name}")).unwrap_or(&problem.at);
+        Some((place, reason)) => {
             let place = if place.is_empty() { "name" } else { place.trim_start_matches('.') };
-            Err(Refusal::unsupported(format!("{place}: {}", problem.reason)))
+            Err(Refusal::unsupported(format!("{place}: {reason}")))
         }
     }
 }

@@ -8,7 +8,7 @@ use super::Work;
 use super::annotations::Url;
 use super::served::Served;
 use crate::ObjectName;
-use crate::services::{discovery, has_port, shown, upstream_name};
+use crate::services::{discovery, lack, server_name, upstream_name};
 
 impl Work<'_> {
     /// The upstream for a backend, which is in the drafts from then on: with what is `tuned` of it. One that is not as usual is the
@@ -24,21 +24,15 @@ impl Work<'_> {
     ) -> Result<String, String> {
         let (service, port) = service_port(&ingress.namespace, backend)?;
         let object = self.objects.services.get(&service);
-        match object {
-            None => self.warn(ingress, "Missing", format!("there is no Service {service}: its requests get 503")),
-            Some(object) if !has_port(object, &port) => {
-                let port = shown(&port);
-                self.warn(ingress, "Missing", format!("Service {service} has no port {port}: its requests get 503"));
-            }
-            Some(_) => {}
+        if let Some(lack) = lack(&service, object, &port) {
+            self.warn(ingress, "Missing", format!("{lack}: its requests get 503"));
         }
         let usual = upstream_name(&service, &port);
         let is_usual = *tuned == UpstreamSpec::default();
         let upstream = if is_usual { usual } else { format!("{usual}.{}", ingress.name) };
         let mut spec = UpstreamSpec { discovery: Some(discovery(&service, object, port)?), ..tuned.clone() };
         if let (Some(tls), Some(DiscoverySpec::Kubernetes(_))) = (&mut spec.tls, &spec.discovery) {
-            // Certificates are for names, and pods have none.
-            tls.server_name.get_or_insert_with(|| format!("{}.{}.svc", service.name, service.namespace));
+            tls.server_name.get_or_insert_with(|| server_name(&service));
         }
         self.drafts.of(format!("Service {service}")).upstreams.insert(upstream.clone(), spec);
         Ok(upstream)

@@ -10,7 +10,7 @@ use super::class::Class;
 use super::tuning::Tuning;
 use crate::ObjectName;
 use crate::findings::{Finding, Severity};
-use crate::objects::Objects;
+use crate::objects::{Objects, by_age};
 use crate::options::Options;
 
 /// An Ingress that is ours.
@@ -58,8 +58,7 @@ impl<'o> Ours<'o> {
                 }),
             }
         }
-        ingresses.sort_by_cached_key(|(name, ingress)| (ingress.metadata.creation_timestamp.clone(), (*name).clone()));
-        for (name, ingress) in ingresses {
+        for (name, ingress) in by_age(ingresses.into_iter()) {
             ours.take(objects, name, ingress);
         }
         ours

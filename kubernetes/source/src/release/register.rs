@@ -51,14 +51,12 @@ pub enum RegisterError {
 }
 
 impl Releases {
-    /// Whether a release is one of these. `None` before they were heard.
+    /// Whether a release is one of these. `None` before they were heard, of one whose name has a namespace, as theirs have.
     pub fn has(&self, release: &str) -> Option<bool> {
-        self.lock().names.as_ref().map(|names| names.contains(release))
-    }
-
-    /// Whether a release that is called so could be one of these: they have a namespace.
-    pub fn may_have(release: &str) -> bool {
-        object(release).is_some()
+        match &self.lock().names {
+            Some(names) => Some(names.contains(release)),
+            None => object(release).is_none().then_some(false),
+        }
     }
 
     /// A release as it is at this moment.

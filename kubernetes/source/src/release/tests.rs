@@ -30,6 +30,15 @@ fn cluster() -> Cluster {
     Cluster::default().with(service("web")).with(service("next")).with(ingress("web", 0, rules))
 }
 
+/// The same, with a Gateway `shop/web`.
+fn with_gateway() -> Cluster {
+    let class =
+        json!({"kind": "GatewayClass", "metadata": {"name": "serin"}, "spec": {"controllerName": "serin.dev/gateway"}});
+    let gateway = json!({"kind": "Gateway", "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"gatewayClassName": "serin", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}});
+    cluster().with(class).with(gateway)
+}
+
 /// The conditions of a release, each in a line.
 fn conditions(translation: &Translation, name: &str) -> Vec<String> {
     let told = translation.statuses.iter().find(|status| &*status.object.name == name).expect("something is told");
@@ -207,13 +216,9 @@ fn the_canary_is_spoken_to_as_stable_is() {
 
 #[test]
 fn routes_of_gateway_api_are_its_too_and_a_port_may_have_a_number_there_and_a_name_here() {
-    let class =
-        json!({"kind": "GatewayClass", "metadata": {"name": "serin"}, "spec": {"controllerName": "serin.dev/gateway"}});
-    let gateway = json!({"kind": "Gateway", "metadata": {"name": "web", "namespace": "shop"},
-        "spec": {"gatewayClassName": "serin", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}});
     let route = json!({"kind": "HTTPRoute", "metadata": {"name": "web", "namespace": "shop"},
         "spec": {"parentRefs": [{"name": "web"}], "rules": [{"backendRefs": [{"name": "web", "port": 80}]}]}});
-    let cluster = cluster().with(class).with(gateway).with(route).with(release("v2", 1, of_web(json!({}))));
+    let cluster = with_gateway().with(route).with(release("v2", 1, of_web(json!({}))));
     let (rules, findings) = accepted(&cluster);
     assert_eq!(findings, [""; 0]);
     for (name, route) in rules["routes"].as_object().unwrap() {
@@ -320,15 +325,10 @@ fn a_release_of_another_class_is_none_of_ours() {
 
 #[test]
 fn users_of_routes_to_several_services_are_not_moved_and_that_is_told() {
-    let class =
-        json!({"kind": "GatewayClass", "metadata": {"name": "serin"}, "spec": {"controllerName": "serin.dev/gateway"}});
-    let gateway = json!({"kind": "Gateway", "metadata": {"name": "web", "namespace": "shop"},
-        "spec": {"gatewayClassName": "serin", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}});
     let refs = json!([{"name": "web", "port": 80, "weight": 9}, {"name": "next", "port": 80, "weight": 1}]);
     let route = json!({"kind": "HTTPRoute", "metadata": {"name": "split", "namespace": "shop"},
         "spec": {"parentRefs": [{"name": "web"}], "rules": [{"backendRefs": refs}]}});
-    let (_, findings) =
-        accepted(&cluster().with(class).with(gateway).with(route).with(release("v2", 1, of_web(json!({})))));
+    let (_, findings) = accepted(&with_gateway().with(route).with(release("v2", 1, of_web(json!({})))));
     let told = "Release shop/v2: NotMoved: HTTPRoute shop/split speaks to Service shop/web in another way (as a part of several): the release \
                 does not move its users";
     assert_eq!(findings, [told]);

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
 use routing_rules::rules;
 use routing_rules::spec::{DiscoverySpec, PortSpec, ReleaseSpec, ServicePortSpec, UpstreamSpec};
 use serde_json::{Value, json};
@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use super::form::PortOfService;
 use super::{Release, ReleaseForm, called};
 use crate::ObjectName;
-use crate::conditions::{Condition, Refusal, written};
+use crate::conditions::{Condition, Refusal, first, written};
 use crate::documents::Drafts;
 use crate::findings::{Finding, Severity};
-use crate::objects::Objects;
+use crate::objects::{Objects, by_age};
 use crate::options::Options;
 use crate::report::StatusUpdate;
-use crate::services::{discovery, find_port, shown, upstream_name};
+use crate::services::{discovery, find_port, lack, server_name, upstream_name};
 
 /// What is to be said of Releases, and what is known of them.
 #[derive(Default)]
@@ -58,9 +58,8 @@ pub(crate) fn translate(
     findings: &mut Vec<Finding>,
 ) -> Released {
     let mut released = Released::default();
-    let ours = objects.releases.iter().filter(|(_, release)| is_ours(options, release));
-    let mut all: Vec<_> = ours.collect();
-    if all.is_empty() {
+    let ours = by_age(objects.releases.iter().filter(|(_, release)| is_ours(options, release)));
+    if ours.is_empty() {
         return released;
     }
     let leads = drafts.upstreams().filter_map(|(name, spec)| {
@@ -69,30 +68,18 @@ pub(crate) fn translate(
     });
     let leads = leads.collect();
     let mut work = Work { objects, drafts, findings, leads };
-    // The first whose audience takes a user has it, and who came first goes first.
-    all.sort_by_cached_key(|(name, release)| (release.metadata.creation_timestamp.clone(), (*name).clone()));
-    for (name, release) in all {
-        let record = &release.status["record"];
-        let read = work.read(name, release);
-        let last = || before.accepted.get(name).cloned().or_else(|| Accepted::of_record(name, record));
-        let in_force = read.as_ref().ok().cloned().or_else(last);
-        let stays = if in_force.is_some() { "; what was accepted before stays in force" } else { "" };
-        let mut refusal = read.err();
-        let put = in_force.as_ref().map(|accepted| work.put(name, accepted)).transpose();
-        let routes = put.unwrap_or_else(|trouble| {
-            refusal.get_or_insert(trouble);
-            None
-        });
-        if let Some(refusal) = &mut refusal {
-            refusal.message.push_str(if routes.is_some() { stays } else { "" });
-            work.warn(name, "Rejected", refusal.message.clone());
+    // The first whose audience takes a user has it.
+    for (name, release) in ours {
+        let Taken { in_force, routes, refusal } = work.take(name, release, before.accepted.get(name));
+        if let Some(Refusal { message, .. }) = &refusal {
+            work.warn(name, "Rejected", message.clone());
         }
         // What rules refuse they have told themselves.
         let refused = before.refused.get(name).map(|reason| Refusal::new("Refused", reason.clone()));
         let conditions = conditions(name, refusal.or(refused).as_ref(), routes.as_ref());
         let conditions = written(&conditions, release.generation(), &release.status["conditions"], now);
         released.statuses.extend(StatusUpdate::of(name, release, json!({"conditions": conditions})));
-        released.records.insert(called(name), record.clone());
+        released.records.insert(called(name), release.status["record"].clone());
         released.accepted.extend(in_force.map(|accepted| (name.clone(), accepted)));
     }
     released
@@ -136,7 +123,41 @@ struct Place {
 /// The objects whose routes a release is one of.
 type Routes = BTreeSet<String>;
 
+/// What has become of a Release.
+struct Taken {
+    in_force: Option<Accepted>,
+    /// None if nothing of it is among the rules.
+    routes: Option<Routes>,
+    /// What is wrong with it as it is written.
+    refusal: Option<Refusal>,
+}
+
 impl Work<'_> {
+    /// Adds a Release to the rules: as it is written, or if that makes no sense, as it was accepted `before`, or as its record says.
+    fn take(&mut self, name: &ObjectName, release: &Release, before: Option<&Accepted>) -> Taken {
+        let (in_force, mut refusal) = match self.read(name, release) {
+            Ok(accepted) => (Some(accepted), None),
+            Err(refusal) => {
+                let recorded = || Accepted::of_record(name, &release.status["record"]);
+                (before.cloned().or_else(recorded), Some(refusal))
+            }
+        };
+        let routes = match in_force.as_ref().map(|accepted| self.put(name, accepted)) {
+            None => None,
+            Some(Ok(routes)) => {
+                if let Some(Refusal { message, .. }) = &mut refusal {
+                    message.push_str("; what was accepted before stays in force");
+                }
+                Some(routes)
+            }
+            Some(Err(trouble)) => {
+                refusal.get_or_insert(trouble);
+                None
+            }
+        };
+        Taken { in_force, routes, refusal }
+    }
+
     /// What a Release says.
     ///
     /// # Errors
@@ -196,8 +217,10 @@ impl Work<'_> {
     /// A Service is another name of something outside, and has no such port.
     fn put(&mut self, name: &ObjectName, accepted: &Accepted) -> Result<Routes, Refusal> {
         let Accepted { stable, canary, spec } = accepted;
-        for place in [stable, canary] {
-            self.warn_of_missing(name, place);
+        for Place { service, port } in [stable, canary] {
+            if let Some(lack) = lack(service, self.objects.services.get(service), port) {
+                self.warn(name, "Missing", lack);
+            }
         }
         let Ways { way, upstreams, others } = self.ways(name, stable);
         for (object, other) in others {
@@ -230,16 +253,6 @@ impl Work<'_> {
         let upstreams = &mut self.drafts.of(format!("Service {}", place.service)).upstreams;
         upstreams.insert(place.upstream(), UpstreamSpec { discovery: Some(found), ..way });
         Ok(())
-    }
-
-    fn warn_of_missing(&mut self, release: &ObjectName, Place { service, port }: &Place) {
-        match self.objects.services.get(service) {
-            None => self.warn(release, "Missing", format!("there is no Service {service}")),
-            Some(object) if find_port(object, port).is_none() => {
-                self.warn(release, "Missing", format!("Service {service} has no port {}", shown(port)));
-            }
-            Some(_) => {}
-        }
     }
 
     /// How routes of the namespace speak to a port: as is usual, if one does; else as the first in the order of the alphabet.
@@ -321,23 +334,19 @@ impl Place {
         let port = port.parse().map_or_else(|_| PortSpec::Name(port.to_owned()), PortSpec::Number);
         Some(Self { service: ObjectName::new(namespace, service), port })
     }
-
-    fn server_name(&self) -> String {
-        format!("{}.{}.svc", self.service.name, self.service.namespace)
-    }
 }
 
 /// The canary is spoken to as stable is, but that the Service it belongs to has another name.
 fn twin(mut way: UpstreamSpec, stable: &Place, canary: &Place) -> UpstreamSpec {
-    if let Some(server_name) = way.tls.as_mut().and_then(|tls| tls.server_name.as_mut())
-        && *server_name == stable.server_name()
+    if let Some(name) = way.tls.as_mut().and_then(|tls| tls.server_name.as_mut())
+        && *name == server_name(&stable.service)
     {
-        *server_name = canary.server_name();
+        *name = server_name(&canary.service);
     }
     way
 }
 
-fn only_port(service: &Service) -> Option<&k8s_openapi::api::core::v1::ServicePort> {
+fn only_port(service: &Service) -> Option<&ServicePort> {
     match service.spec.as_ref()?.ports.as_deref()? {
         [only] => Some(only),
         _ => None,
@@ -348,12 +357,9 @@ fn only_port(service: &Service) -> Option<&k8s_openapi::api::core::v1::ServicePo
 fn check(name: &str, spec: &ReleaseSpec) -> Result<(), String> {
     let mut problems = Vec::new();
     rules::Release::new(name, spec, &mut problems);
-    match problems.first() {
+    match first(&problems, &format!("releases.{name}")) {
         None => Ok(()),
-        Some(problem) => {
-            let place = problem.at.strip_prefix(&format!("releases.{name}")).unwrap_or(&problem.at);
-            Err(format!("spec{place}: {}", problem.reason))
-        }
+        Some((place, reason)) => Err(format!("spec{place}: {reason}")),
     }
 }
 

@@ -115,7 +115,7 @@ async fn tell(
 }
 
 /// What is to be said of one object for one reason, in one go: an Event for each annotation of thousands of Ingresses would be a flood.
-fn together(findings: Vec<Finding>) -> BTreeSet<Finding> {
+pub(crate) fn together(findings: impl IntoIterator<Item = Finding>) -> BTreeSet<Finding> {
     let mut all: BTreeMap<Finding, Vec<String>> = BTreeMap::new();
     for mut finding in findings {
         let message = std::mem::take(&mut finding.message);

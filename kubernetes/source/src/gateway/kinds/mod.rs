@@ -33,7 +33,6 @@ pub(crate) const GROUP: &str = "gateway.networking.k8s.io";
 
 impl Kind for GatewayClassSpec {
     const GROUP: &'static str = GROUP;
-    const VERSION: &'static str = "v1";
     const KIND: &'static str = "GatewayClass";
     const PLURAL: &'static str = "gatewayclasses";
     type Scope = ClusterResourceScope;
@@ -45,7 +44,6 @@ impl Kind for GatewayClassSpec {
 
 impl Kind for GatewaySpec {
     const GROUP: &'static str = GROUP;
-    const VERSION: &'static str = "v1";
     const KIND: &'static str = "Gateway";
     const PLURAL: &'static str = "gateways";
     type Scope = NamespaceResourceScope;
@@ -57,7 +55,6 @@ impl Kind for GatewaySpec {
 
 impl Kind for RouteSpec<HttpMatch> {
     const GROUP: &'static str = GROUP;
-    const VERSION: &'static str = "v1";
     const KIND: &'static str = "HTTPRoute";
     const PLURAL: &'static str = "httproutes";
     type Scope = NamespaceResourceScope;
@@ -69,7 +66,6 @@ impl Kind for RouteSpec<HttpMatch> {
 
 impl Kind for RouteSpec<GrpcMatch> {
     const GROUP: &'static str = GROUP;
-    const VERSION: &'static str = "v1";
     const KIND: &'static str = "GRPCRoute";
     const PLURAL: &'static str = "grpcroutes";
     type Scope = NamespaceResourceScope;
@@ -94,7 +90,6 @@ impl Kind for ReferenceGrantSpec {
 
 impl Kind for BackendTlsPolicySpec {
     const GROUP: &'static str = GROUP;
-    const VERSION: &'static str = "v1";
     const KIND: &'static str = "BackendTLSPolicy";
     const PLURAL: &'static str = "backendtlspolicies";
     type Scope = NamespaceResourceScope;

@@ -21,21 +21,16 @@ mod policies;
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
-use kube::ResourceExt;
 use routing_rules::release::ReleaseContext;
 use routing_rules::request::RequestView;
 use routing_rules::rules::{RuleSet, Target};
 use routing_rules::spec::Spec;
 use routing_rules::table::RouteTable;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::kinds::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant};
 use super::*;
 use crate::documents::Made;
-use crate::objects::Keep;
-use crate::testing::together;
+use crate::testing::{put, together};
 
 /// Objects of a cluster.
 #[derive(Default)]
@@ -60,24 +55,7 @@ impl Cluster {
     }
 
     fn with(mut self, object: Value) -> Self {
-        fn put<K: Keep + DeserializeOwned + ResourceExt>(objects: &mut Objects, object: Value) {
-            let object: K = serde_json::from_value(object).unwrap();
-            K::place(objects).insert(ObjectName::of(&object), object);
-        }
-        let objects = &mut self.objects;
-        match object["kind"].as_str().unwrap() {
-            "GatewayClass" => put::<GatewayClass>(objects, object),
-            "Gateway" => put::<Gateway>(objects, object),
-            "HTTPRoute" => put::<HttpRoute>(objects, object),
-            "GRPCRoute" => put::<GrpcRoute>(objects, object),
-            "ReferenceGrant" => put::<ReferenceGrant>(objects, object),
-            "BackendTLSPolicy" => put::<BackendTlsPolicy>(objects, object),
-            "Service" => put::<Service>(objects, object),
-            "Secret" => put::<Secret>(objects, object),
-            "ConfigMap" => put::<ConfigMap>(objects, object),
-            "Namespace" => put::<Namespace>(objects, object),
-            other => panic!("{other}"),
-        }
+        put(&mut self.objects, object);
         self
     }
 
