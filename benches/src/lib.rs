@@ -1,8 +1,8 @@
 //! Serin side by side with other reverse proxies: one machine, one run, the same endpoint and the same load.
 //!
 //! The programs are in `src/bin`; `side-by-side` runs the others. Modules in the order a measurement meets them:
-//! a proxy is found and configured (`peers`), started on its core (`process`), loaded (`load`), perhaps over TLS (`tls`), and
-//! perhaps given other rules meanwhile (`reload`), watched (`usage`); `measure` does one of these, `cases` says which there are,
+//! a proxy is found and configured (`peers`), started on its core (`process`), loaded (`load`) or asked one thing after the
+//! other (`client`), perhaps over TLS (`tls`), and perhaps given other rules meanwhile (`reload`), watched (`usage`); `measure` does one of these, `cases` says which there are,
 //! and what came out is compared (`compare`) and written down (`report`, `plot`). `scenario` uses the same for another
 //! question: what users see while an endpoint misbehaves (`faulty`); `overload` for a third: while they ask for too much;
 //! `etcd` for a fourth: how soon a key that changes is served; `attacks` for a fifth: while others mean harm; `kubernetes` for a
@@ -17,6 +17,7 @@ pub mod peers;
 pub mod process;
 
 pub mod admin;
+pub mod client;
 pub mod faulty;
 pub mod load;
 pub mod reload;

@@ -13,6 +13,23 @@ use crate::compare::{Against, BARS, Results, Verdict};
 use crate::peers::{Installed, Proxy};
 use crate::plot::{self, Row};
 
+/// Where a page goes: if nobody has said so, beside the others; one that measures nothing, beside what was built.
+#[must_use]
+pub fn folder(out: Option<&Path>, quick: bool, name: &str) -> PathBuf {
+    let built = || Some(std::env::current_exe().ok()?.parent()?.parent()?.join(name));
+    match out {
+        Some(out) => out.to_owned(),
+        None if quick => built().unwrap_or_else(|| name.into()),
+        None => concat!(env!("CARGO_MANIFEST_DIR"), "/results").into(),
+    }
+}
+
+/// The part of a page about what could not be measured; nothing, where all could.
+pub(crate) fn not_measured(reasons: impl IntoIterator<Item = String>) -> String {
+    let lines: String = reasons.into_iter().map(|reason| format!("- {reason}\n")).collect();
+    if lines.is_empty() { lines } else { format!("\n## Not measured\n\n{lines}") }
+}
+
 /// What the page is made of.
 #[derive(Debug)]
 pub struct Report<'r> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use serin_bench::etcd::{Contender, endpoint};
 use serin_bench::machine;
 use serin_bench::peers::{self, Installed, Proxy};
 use serin_bench::process::{Folder, Interrupt, pin, raise_open_files};
+use serin_bench::report::folder;
 
 fn main() -> ExitCode {
     match run(&Args::parse().resolved()) {
@@ -35,9 +36,7 @@ fn run(args: &Args) -> io::Result<ExitCode> {
     let mut wanted: Vec<Proxy> = args.only.iter().map(|contender| contender.proxy()).collect();
     wanted.dedup();
     if args.fetch {
-        for problem in peers::fetch(&wanted) {
-            eprintln!("{problem}");
-        }
+        peers::fetch(&wanted);
     }
     let (proxies, skipped) = peers::find(&wanted, args.serin.as_deref());
     let _limit = raise_open_files();
@@ -55,7 +54,7 @@ fn run(args: &Args) -> io::Result<ExitCode> {
         quick: args.quick,
         date: machine::today(),
     };
-    let page = report.save(&out(args))?;
+    let page = report.save(&folder(args.out.as_deref(), args.quick, "etcd"))?;
     println!("{}", report.page(None));
     eprintln!("written to {}", page.display());
     // That others do not get so far is a result. That Serin does not is a failure.
@@ -145,14 +144,4 @@ fn method(args: &Args) -> String {
          How to read this: `benches/README.md`.",
         args.rounds, args.samples, args.seconds, args.start_within, args.serve_within
     )
-}
-
-fn out(args: &Args) -> PathBuf {
-    let results = concat!(env!("CARGO_MANIFEST_DIR"), "/results");
-    let built = || Some(std::env::current_exe().ok()?.parent()?.parent()?.join("etcd"));
-    match &args.out {
-        Some(out) => out.clone(),
-        None if args.quick => built().unwrap_or_else(|| "etcd".into()),
-        None => results.into(),
-    }
 }

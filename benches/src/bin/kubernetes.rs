@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use serin_bench::kubernetes::{Contender, pods};
 use serin_bench::machine;
 use serin_bench::peers::{self, Installed, Proxy};
 use serin_bench::process::{Folder, Interrupt, pin, raise_open_files};
+use serin_bench::report::folder;
 
 fn main() -> ExitCode {
     match run(&Args::parse().resolved()) {
@@ -34,9 +35,7 @@ fn run(args: &Args) -> io::Result<ExitCode> {
     let mut machine = machine::describe();
     let wanted: Vec<Proxy> = args.only.iter().map(|contender| contender.proxy()).collect();
     if args.fetch {
-        for problem in peers::fetch(&wanted) {
-            eprintln!("{problem}");
-        }
+        peers::fetch(&wanted);
     }
     let (proxies, skipped) = peers::find(&wanted, args.serin.as_deref());
     let _limit = raise_open_files();
@@ -55,7 +54,7 @@ fn run(args: &Args) -> io::Result<ExitCode> {
         quick: args.quick,
         date: machine::today(),
     };
-    let page = report.save(&out(args))?;
+    let page = report.save(&folder(args.out.as_deref(), args.quick, "kubernetes"))?;
     println!("{}", report.page());
     eprintln!("written to {}", page.display());
     // That others do not get so far is a result. That Serin does not is a failure.
@@ -135,14 +134,4 @@ fn method(args: &Args) -> String {
          Service that changed last. How to read this: `benches/README.md`.",
         args.endpoints_per_service, args.rounds, args.samples, args.events, args.seconds, args.requests
     )
-}
-
-fn out(args: &Args) -> PathBuf {
-    let results = concat!(env!("CARGO_MANIFEST_DIR"), "/results");
-    let built = || Some(std::env::current_exe().ok()?.parent()?.parent()?.join("kubernetes"));
-    match &args.out {
-        Some(out) => out.clone(),
-        None if args.quick => built().unwrap_or_else(|| "kubernetes".into()),
-        None => results.into(),
-    }
 }

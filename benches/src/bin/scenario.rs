@@ -28,9 +28,7 @@ fn run(args: &Args) -> io::Result<ExitCode> {
     let interrupt = Interrupt::on_signals()?;
     let machine = machine::describe();
     if args.fetch {
-        for problem in peers::fetch(&args.only) {
-            eprintln!("{problem}");
-        }
+        peers::fetch(&args.only);
     }
     let (able, mut skipped): (Vec<Proxy>, Vec<Proxy>) =
         args.only.iter().partition(|proxy| !matches!(proxy, Proxy::Relay | Proxy::Pingora));

@@ -32,9 +32,7 @@ fn run(args: &Args) -> io::Result<ExitCode> {
     let interrupt = Interrupt::on_signals()?;
     let machine = machine::describe();
     if args.fetch {
-        for problem in peers::fetch(&args.only) {
-            eprintln!("{problem}");
-        }
+        peers::fetch(&args.only);
     }
     let (proxies, skipped) = peers::find(&args.only, args.serin.as_deref());
     if proxies.is_empty() {

@@ -1,7 +1,7 @@
 //! How soon a change in etcd is served, by Serin and by others, among few routes and many.
 //!
 //! Modules in the order a run meets them: contenders and what they have in etcd (here, `layout`), etcd itself (`store`), who is
-//! behind and in front of the proxies (`endpoint`, `client`, `steady`), the template daemon that nginx comes with (`daemon`),
+//! behind and in front of the proxies (`endpoint`, `steady`), the template daemon that nginx comes with (`daemon`),
 //! a proxy's start (`start`), one visit to it (`visit`), what came out (`outcome`) and the page (`report`).
 
 pub mod args;
@@ -11,8 +11,6 @@ pub mod layout;
 pub mod store;
 
 pub mod endpoint;
-
-pub mod client;
 
 pub mod steady;
 

@@ -9,7 +9,7 @@ use super::outcome::{Measured, Times};
 use super::{Change, Contender};
 use crate::peers::{Installed, Proxy};
 use crate::plot::spans::{self, Span};
-use crate::report::{bold_unless, cell, number, thousands};
+use crate::report::{bold_unless, cell, not_measured, number, thousands};
 
 /// What the page is made of.
 #[derive(Debug)]
@@ -148,17 +148,11 @@ impl Report<'_> {
     }
 
     fn broken(&self) -> String {
-        let mut text = String::new();
-        for measured in self.results {
-            if let Some(why) = &measured.broken {
-                if text.is_empty() {
-                    text += "\n## Not measured\n\n";
-                }
-                let (name, routes) = (measured.contender.name(), thousands(measured.routes.into()));
-                let _ = writeln!(text, "- {name} at {routes} routes, round {}: {why}", measured.visits.len() + 1);
-            }
-        }
-        text
+        not_measured(self.results.iter().filter_map(|measured| {
+            let (name, routes) = (measured.contender.name(), thousands(measured.routes.into()));
+            let why = measured.broken.as_ref()?;
+            Some(format!("{name} at {routes} routes, round {}: {why}", measured.visits.len() + 1))
+        }))
     }
 
     fn plot(&self, change: Change) -> String {

@@ -8,9 +8,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::Contender;
-use super::client::Client;
 use super::daemon::Daemon;
 use super::layout::{MOVING, last_host};
+use crate::client::Client;
 use crate::peers::{beside, local};
 use crate::process::{Interrupt, Running, free_port};
 use crate::usage::{self, Memory};

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::client::Client;
 use super::layout::{MOVING, first_host};
+use crate::client::Client;
 
 /// So 250 requests a second.
 const EVERY: Duration = Duration::from_millis(4);

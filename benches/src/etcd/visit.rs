@@ -6,13 +6,13 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::client::Client;
 use super::layout::{MOVING, Write};
 use super::outcome::{Changes, Visit};
 use super::start::{Ground, Started};
 use super::steady::Asking;
 use super::store::{Store, wait};
 use super::{Change, Contender};
+use crate::client::Client;
 use crate::process::Interrupt;
 use crate::random::Random;
 

@@ -8,7 +8,7 @@ use super::Change;
 use super::cluster::{Cluster, host};
 use super::outcome::Changes;
 use super::start::{Started, is_from_pod};
-use crate::etcd::client::Client;
+use crate::client::Client;
 use crate::process::Interrupt;
 use crate::random::Random;
 

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::cluster::host;
-use crate::etcd::client::{Answer, Client};
+use crate::client::{Answer, Client};
 use crate::random::Random;
 
 /// A request that was answered with 200.

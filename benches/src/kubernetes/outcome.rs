@@ -105,11 +105,11 @@ impl Measured {
     /// None when no change was served.
     #[must_use]
     pub fn times(&self, change: Change) -> Option<Times> {
-        let changes = |visit: &'_ Visit| match change {
-            Change::Slice => visit.slice.clone(),
-            Change::Ingress => visit.ingress.clone(),
-        };
-        let changes: Vec<Changes> = self.visits.iter().map(changes).collect();
+        let changes = self.visits.iter().map(|visit| match change {
+            Change::Slice => &visit.slice,
+            Change::Ingress => &visit.ingress,
+        });
+        let changes: Vec<&Changes> = changes.collect();
         let served = ascending(changes.iter().flat_map(|changes| changes.served_ms.iter().copied()));
         let stored = ascending(changes.iter().flat_map(|changes| changes.stored_ms.iter().copied()));
         Some(Times {

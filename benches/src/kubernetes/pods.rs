@@ -94,7 +94,7 @@ mod tests {
     use std::net::SocketAddrV4;
 
     use super::*;
-    use crate::etcd::client::Client;
+    use crate::client::Client;
 
     #[test]
     fn each_pod_says_who_it_is() {

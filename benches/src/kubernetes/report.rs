@@ -9,7 +9,7 @@ use super::outcome::{Measured, Stormed, ascending};
 use super::{Change, Contender};
 use crate::compare::Spread;
 use crate::peers::{Installed, Proxy};
-use crate::report::{bold_unless, cell, mib, number, thousands};
+use crate::report::{bold_unless, cell, mib, not_measured, number, thousands};
 use crate::scenario::outcome::percentile;
 
 /// What the page is made of.
@@ -137,17 +137,11 @@ impl Report<'_> {
     }
 
     fn broken(&self) -> String {
-        let mut text = String::new();
-        for measured in self.results {
-            if let Some(why) = &measured.broken {
-                if text.is_empty() {
-                    text += "\n## Not measured\n\n";
-                }
-                let (name, ingresses) = (measured.contender.name(), thousands(measured.ingresses.into()));
-                let _ = writeln!(text, "- {name}, {ingresses} Ingresses, round {}: {why}", measured.visits.len() + 1);
-            }
-        }
-        text
+        not_measured(self.results.iter().filter_map(|measured| {
+            let (name, ingresses) = (measured.contender.name(), thousands(measured.ingresses.into()));
+            let why = measured.broken.as_ref()?;
+            Some(format!("{name}, {ingresses} Ingresses, round {}: {why}", measured.visits.len() + 1))
+        }))
     }
 }
 

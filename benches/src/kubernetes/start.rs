@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Contender;
 use super::cluster::{Cluster, host};
 use super::outcome::Start;
-use crate::etcd::client::Client;
+use crate::client::Client;
 use crate::peers::local;
 use crate::process::{Interrupt, Running, free_port};
 use crate::tls::Certificate;

@@ -19,7 +19,7 @@ use super::outcome::{Stormed, Window, ms};
 use super::start::{Started, is_from_pod};
 use super::{Change, Contender};
 use crate::admin;
-use crate::etcd::client::Client;
+use crate::client::Client;
 use crate::process::Interrupt;
 use crate::random::Random;
 use crate::usage::{self, CpuReading, Memory};

