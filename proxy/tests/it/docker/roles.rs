@@ -38,7 +38,7 @@ fn asked() -> Requests {
     let web = Origin::named("web");
     let cluster = Cluster::with_web(&web);
     cluster.0.install("gateway.networking.k8s.io");
-    cluster.0.apply_all(include_str!("../../../../docker/kubernetes/crds.yaml"));
+    cluster.define_releases();
     cluster.0.apply(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "serin", "namespace": "serin"},
         "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}, "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.5"}]}}}));
     cluster.ingress_of("shop", "shop.example.com", "web");

@@ -6,7 +6,7 @@ use crate::support::kubernetes::Cluster;
 /// The API server takes them, and Serin what they amount to. Services and Secrets that they name may be missing.
 pub(super) fn check(place: &str, text: &str, has_gateways: bool) {
     let cluster = Cluster::start();
-    cluster.0.apply_all(include_str!("../../../../docker/kubernetes/crds.yaml"));
+    cluster.define_releases();
     if has_gateways {
         cluster.0.install("gateway.networking.k8s.io");
     }

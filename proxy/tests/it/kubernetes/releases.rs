@@ -9,8 +9,14 @@ use crate::support::{Client, Origin, PATIENCE, Reply, Serin, eventually};
 
 /// A cluster that knows Releases, with an Ingress that leads to the Service `web`, and a Service `next`.
 fn cluster(web: &Origin, next: &Origin) -> Cluster {
+    let cluster = undefined(web, next);
+    cluster.define_releases();
+    cluster
+}
+
+/// The same before it knows Releases.
+fn undefined(web: &Origin, next: &Origin) -> Cluster {
     let cluster = Cluster::with_web(web);
-    cluster.0.apply_all(include_str!("../../../../docker/kubernetes/crds.yaml"));
     cluster.0.apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "serin"}}));
     cluster.service("next");
     cluster.slice("next", "next-1", &[(next.address(), Pod::Ready)]);
@@ -51,6 +57,17 @@ fn told(serin: &Serin, order: &str) -> Value {
 /// Waits until the object says so.
 fn is(cluster: &Cluster, field: &str, value: &Value) -> Value {
     cluster.0.wait_for("Release", "shop", "v2", |release| &release["status"][field] == value, PATIENCE)
+}
+
+const HALF: &[f64] = &[50.0, 100.0];
+
+/// An instance that moves a release with half of the users.
+fn at_half(cluster: &Cluster) -> Serin {
+    cluster.0.apply(release(&percents(HALF), &json!({})));
+    let serin = cluster.followed(LEASE);
+    is(cluster, "phase", &json!("1/2"));
+    eventually(PATIENCE, "half of them are on the canary", || canary_users(&serin) > 0);
+    serin
 }
 
 /// How many of 200 users are served by the canary.
@@ -157,9 +174,7 @@ fn several_instances_are_where_the_object_is_and_one_goes_on_when_the_other_ends
 fn an_instance_that_starts_goes_on_from_the_object() {
     let (web, next) = origins();
     let cluster = cluster(&web, &next);
-    cluster.0.apply(release(&percents(&[50.0, 100.0]), &json!({})));
-    let serin = cluster.followed(LEASE);
-    is(&cluster, "phase", &json!("1/2"));
+    let serin = at_half(&cluster);
     told(&serin, "rollback");
     let before = is(&cluster, "verdict", &json!("rolled_back"));
     drop(serin);
@@ -173,10 +188,7 @@ fn an_instance_that_starts_goes_on_from_the_object() {
 fn a_rollback_that_cannot_be_written_holds_here_and_is_written_later() {
     let (web, next) = origins();
     let cluster = cluster(&web, &next);
-    cluster.0.apply(release(&percents(&[50.0, 100.0]), &json!({})));
-    let serin = cluster.followed(LEASE);
-    is(&cluster, "phase", &json!("1/2"));
-    eventually(PATIENCE, "half of them are on the canary", || canary_users(&serin) > 0);
+    let serin = at_half(&cluster);
     cluster.0.forbid("update", "releases.serin.dev");
     cluster.0.forbid("update", "releases.serin.dev/status");
     let (status, answer) = post(&serin, "rollback", "*", &json!({"by": "anna"}));
@@ -196,11 +208,7 @@ fn a_rollback_that_cannot_be_written_holds_here_and_is_written_later() {
 fn an_edit_that_would_throw_users_back_is_refused_and_said_on_the_object() {
     let (web, next) = origins();
     let cluster = cluster(&web, &next);
-    let phases = percents(&[50.0, 100.0]);
-    cluster.0.apply(release(&phases, &json!({})));
-    let serin = cluster.followed(LEASE);
-    is(&cluster, "phase", &json!("1/2"));
-    eventually(PATIENCE, "half of them are on the canary", || canary_users(&serin) > 0);
+    let (serin, phases) = (at_half(&cluster), percents(HALF));
     let nobody = json!({"audience": [{"name": "everyone", "percent": 0}]});
     cluster.0.apply(release(&phases, &nobody));
     let is_told = |event: &Value| {
@@ -223,10 +231,7 @@ fn an_edit_that_would_throw_users_back_is_refused_and_said_on_the_object() {
 fn a_rollback_outlasts_what_happens_to_ingresses_and_names_of_ports() {
     let (web, next) = origins();
     let cluster = cluster(&web, &next);
-    let phases = percents(&[50.0, 100.0]);
-    cluster.0.apply(release(&phases, &json!({})));
-    let serin = cluster.followed(LEASE);
-    is(&cluster, "phase", &json!("1/2"));
+    let (serin, phases) = (at_half(&cluster), percents(HALF));
     told(&serin, "rollback");
     let mut tuned = cluster.0.get("Ingress", "shop", "web").expect("an Ingress");
     tuned["metadata"]["annotations"]["nginx.ingress.kubernetes.io/load-balance"] = "ewma".into();
@@ -274,13 +279,9 @@ fn the_api_server_refuses_what_is_no_release_and_one_that_makes_no_sense_is_told
 #[test]
 fn a_cluster_that_knows_no_releases_yet_learns_of_them() {
     let (web, next) = origins();
-    let cluster = Cluster::with_web(&web);
-    cluster.0.apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "serin"}}));
-    cluster.service("next");
-    cluster.slice("next", "next-1", &[(next.address(), Pod::Ready)]);
-    cluster.ingress_of("web", "shop.example.com", "web");
+    let cluster = undefined(&web, &next);
     let serin = cluster.followed(LEASE);
-    cluster.0.apply_all(include_str!("../../../../docker/kubernetes/crds.yaml"));
+    cluster.define_releases();
     cluster.0.apply(release(&percents(&[100.0]), &json!({})));
     cluster.0.wait_for("Release", "shop", "v2", |it| it["status"]["phase"] == "1/1", Duration::from_secs(60));
     eventually(PATIENCE, "all are on the canary", || canary_users(&serin) == 200);

@@ -33,6 +33,11 @@ impl Cluster {
         cluster
     }
 
+    /// Makes the API server know Releases.
+    pub(crate) fn define_releases(&self) {
+        self.0.apply_all(include_str!("../../../../docker/kubernetes/crds.yaml"));
+    }
+
     /// A Service of the namespace `shop` with the port 80, `http`.
     pub(crate) fn service(&self, name: &str) {
         self.0.apply(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"},
