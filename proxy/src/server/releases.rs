@@ -167,7 +167,7 @@ impl Charge {
             Some(kubernetes) => match kubernetes.releases.has(release.as_str()) {
                 Some(true) => kubernetes.state.seen().leads,
                 Some(false) => self.leads_fleet(),
-                None => !kubernetes_source::Releases::may_have(release.as_str()) && self.leads_fleet(),
+                None => false,
             },
         }
     }

@@ -122,3 +122,19 @@ async fn answer<T>(asked: impl Future<Output = Result<T, kube::Error>>) -> Resul
 
 /// How long the API server has for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_releases_are_objects_is_known_when_they_are_heard_but_for_names_without_a_namespace() {
+        let releases = Releases::default();
+        assert_eq!((releases.has("shop.v2"), releases.has("v2")), (None, Some(false)));
+        releases.hear(["shop.v2".to_owned()].into());
+        assert_eq!(
+            (releases.has("shop.v2"), releases.has("shop.v3"), releases.has("v2")),
+            (Some(true), Some(false), Some(false))
+        );
+    }
+}

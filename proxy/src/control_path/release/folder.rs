@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use routing_rules::rules::Name;
 use rustix::fs::{FlockOperation, flock};
 
-use super::store::{Answer, MOST_ENTRIES};
+use super::store::{Answer, MOST_ENTRIES, follows};
 use super::{Entry, Records, Store, StoreError, StoredHistories};
 use crate::control_path::state_dir::StateDir;
 
@@ -112,11 +112,10 @@ impl Shared {
         };
         // What the file has lost is not lost as long as it is known here.
         next.catch_up(&self.histories());
-        let newest_number = next.number(&release);
-        if newest_number != 0 && entry.record.number != newest_number + 1 {
+        if let Err(overtaken) = follows(next.number(&release), &entry) {
             // Another process has written; from now on that is known here, too.
             self.take(next);
-            return Err(StoreError::Overtaken);
+            return Err(overtaken);
         }
         next.stored.add(&release, &entry, MOST_ENTRIES);
         next.newest.insert(release, entry);

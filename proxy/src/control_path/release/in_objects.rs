@@ -11,7 +11,7 @@ use routing_rules::rules::Name;
 use serde_json::Value;
 
 use super::judgement::by;
-use super::store::Answer;
+use super::store::{Answer, follows};
 use super::{Entry, Records, Store, StoreError, time};
 
 /// Keeps records in objects, those of other releases elsewhere.
@@ -42,10 +42,7 @@ impl ObjectStore {
 
     async fn write(&self, release: &Name, entry: &Entry) -> Result<i64, StoreError> {
         let (mut stored, newest) = self.read(release).await?;
-        let newest_number = newest.map_or(0, |newest| newest.record.number);
-        if newest_number != 0 && entry.record.number != newest_number + 1 {
-            return Err(StoreError::Overtaken);
-        }
+        follows(newest.map_or(0, |newest| newest.record.number), entry)?;
         show(&mut stored.status, entry);
         self.releases.write(release.as_str(), &stored).await?;
         Ok(0)
@@ -138,11 +135,21 @@ fn show(status: &mut ReleaseStatus, entry: &Entry) {
     });
     status.record = Entry { record: Arc::clone(&entry.record), rules: record.accepted.clone() }.value();
     status.history.push(entry.value());
-    let too_many = status.history.len().saturating_sub(MOST_ENTRIES);
-    status.history.drain(..too_many);
-    while status.history.len() > 1 && bytes(&status.history) > MOST_BYTES {
-        status.history.remove(0);
-    }
+    forget(&mut status.history);
+}
+
+/// Leaves the last entries that there is room for, and the last one in any case.
+fn forget(history: &mut Vec<Value>) {
+    let mut left = MOST_BYTES;
+    let has_room = |entry: &&Value| match left.checked_sub(entry.to_string().len()) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    };
+    let kept = history.iter().rev().take(MOST_ENTRIES).take_while(has_room).count().max(1);
+    history.drain(..history.len().saturating_sub(kept));
 }
 
 /// `2/5`: the last phase it has reached, of so many.
@@ -150,10 +157,6 @@ fn phase(record: &ReleaseRecord) -> Option<String> {
     let phases = record.accepted.as_ref().map(|rules| &rules.phases).filter(|phases| !phases.is_empty())?;
     let reached = phases.iter().rposition(|phase| phase.percent <= record.state.percent);
     Some(format!("{}/{}", reached.map_or(0, |index| index + 1), phases.len()))
-}
-
-fn bytes(values: &[Value]) -> usize {
-    values.iter().map(|value| value.to_string().len()).sum()
 }
 
 /// Entries that an object has. It is read as a whole by everybody who follows it.
@@ -204,7 +207,8 @@ mod tests {
         assert_eq!(status.history.len(), MOST_ENTRIES);
         let large = begun(4_000);
         (0..MOST_ENTRIES).for_each(|_| show(&mut status, &large));
-        assert!(bytes(&status.history) <= MOST_BYTES && status.history.len() > 1, "{}", status.history.len());
+        let bytes: usize = status.history.iter().map(|entry| entry.to_string().len()).sum();
+        assert!(bytes <= MOST_BYTES && status.history.len() > 1, "{}", status.history.len());
     }
 
     #[test]

@@ -7,6 +7,17 @@ use routing_rules::rules::Name;
 
 use super::Entry;
 
+/// Whether an entry may be written where the newest has this number, or 0 if there is none.
+///
+/// # Errors
+/// Somebody else has written a newer one.
+pub(super) fn follows(newest: u64, entry: &Entry) -> Result<(), StoreError> {
+    match newest == 0 || entry.record.number == newest + 1 {
+        true => Ok(()),
+        false => Err(StoreError::Overtaken),
+    }
+}
+
 /// An answer that takes a while.
 pub(super) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
