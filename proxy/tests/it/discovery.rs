@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::support::control::{admin, replace};
 use crate::support::names::{Mood, NameServer};
-use crate::support::{Origin, PATIENCE, Serin, eventually};
+use crate::support::{Origin, PATIENCE, Serin, eventually, port_at_every_address};
 
 const COMMON: &str = "listeners: {web: {address: \"127.0.0.1:0\"}}\nadmin: {address: \"127.0.0.1:0\"}\nworkers: 1\nroutes: {all: {upstream: app}}\n";
 
@@ -70,16 +70,9 @@ fn wait_for_addresses(serin: &Serin, expected: &[SocketAddr]) {
 
 /// Endpoints with their names at these addresses, all with the same port.
 fn same_port<const N: usize>(places: [(&str, &'static str); N]) -> ([Origin; N], u16) {
-    for _ in 0..100 {
-        let any = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = any.local_addr().expect("it is bound").port();
-        drop(any);
-        let listeners = places.map(|(ip, name)| (TcpListener::bind(format!("{ip}:{port}")), name));
-        if listeners.iter().all(|(listener, _)| listener.is_ok()) {
-            return (listeners.map(|(listener, name)| Origin::named_on(listener.expect("it is bound"), name)), port);
-        }
-    }
-    panic!("no port is free at all of these addresses");
+    let port = port_at_every_address();
+    let bound = |ip| TcpListener::bind(format!("{ip}:{port}")).expect("the port is free at every address");
+    (places.map(|(ip, name)| Origin::named_on(bound(ip), name)), port)
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use crate::support::client::request;
 use crate::support::control::replace;
-use crate::support::{Client, Origin, PATIENCE, Serin, Then, eventually, get};
+use crate::support::{Client, Origin, PATIENCE, Serin, Then, eventually, get, port_at_every_address};
 
 fn rules(listeners: &str, origin: &Origin) -> String {
     format!(
@@ -78,9 +78,10 @@ impl Drop for Over<'_> {
 #[test]
 fn a_listener_moves_to_an_address_that_covers_its_old_one_and_back() {
     let origin = keeping("app");
-    let serin = Serin::start(&rules(&at("web", "127.0.0.1:0"), &origin));
+    let port = port_at_every_address();
+    let (narrow, wide) = (format!("127.0.0.1:{port}"), format!("0.0.0.0:{port}"));
+    let serin = Serin::start(&rules(&at("web", &narrow), &origin));
     let address = serin.address();
-    let (narrow, wide) = (address.to_string(), format!("0.0.0.0:{}", address.port()));
     under_load(address, || {
         for _ in 0..3 {
             for place in [&wide, &narrow] {
@@ -94,8 +95,8 @@ fn a_listener_moves_to_an_address_that_covers_its_old_one_and_back() {
 #[test]
 fn a_listener_moves_between_the_internet_protocols_on_one_port() {
     let origin = keeping("app");
-    let serin = Serin::start(&rules(&at("web", "127.0.0.1:0"), &origin));
-    let port = serin.address().port();
+    let port = port_at_every_address();
+    let serin = Serin::start(&rules(&at("web", &format!("127.0.0.1:{port}")), &origin));
     for place in [format!("[::]:{port}"), format!("[::1]:{port}"), format!("0.0.0.0:{port}")] {
         edit(&serin, &rules(&at("web", &place), &origin), &[("web", &place)]);
         let reachable = if place.starts_with('[') { format!("[::1]:{port}") } else { format!("127.0.0.1:{port}") };
@@ -163,11 +164,12 @@ fn requests_of_a_socket_that_changed_hands_meet_the_routes_of_its_new_listener()
 #[test]
 fn an_address_that_somebody_else_has_leaves_the_listener_where_it_is() {
     let origin = keeping("app");
-    let serin = Serin::start(&rules(&at("web", "127.0.0.1:0"), &origin));
+    let port = port_at_every_address();
+    let serin = Serin::start(&rules(&at("web", &format!("127.0.0.1:{port}")), &origin));
     let address = serin.address();
     // Covers the wildcard, but not the listener's own address.
-    let other = TcpListener::bind(("127.0.0.2", address.port())).expect("nobody else has this port there");
-    let wide = format!("0.0.0.0:{}", address.port());
+    let other = TcpListener::bind(("127.0.0.2", port)).expect("nobody else has this port there");
+    let wide = format!("0.0.0.0:{port}");
     let text = rules(&at("web", &wide), &origin);
     replace(&serin.config(), &text);
     eventually(PATIENCE, "a problem", || !serin.server().problems().is_empty());

@@ -16,10 +16,11 @@ pub(crate) mod pebble;
 pub(crate) mod wire;
 pub(crate) mod witness;
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -280,6 +281,17 @@ pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 }
 
 /// How long a test waits for what must come; long enough for a machine with more to do.
+/// A port that is free at every address and stays so: the system gives nobody ports below its range, so that no other test has it at an
+/// address where this one did not look.
+pub(crate) fn port_at_every_address() -> u16 {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("the system tells its range");
+    let first: u16 = range.split_whitespace().next().and_then(|first| first.parse().ok()).expect("two numbers");
+    std::iter::repeat_with(|| first - 1 - TAKEN.fetch_add(1, Relaxed))
+        .find(|port| TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).is_ok())
+        .expect("a free port")
+}
+
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two looks at something that has no event.
