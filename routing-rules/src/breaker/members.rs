@@ -55,11 +55,15 @@ pub fn tick(
     let must_stay = members.len().div_ceil(2).max(1);
     let mut available = members.iter().filter(|member| member.available && !member.breaker.is_out()).count();
     let change = |member: &mut Member<'_>| {
-        let peers = Peers::of(member, &everybody, condition);
         let counted = member.available && !member.breaker.is_out();
         let too_few = (counted && available <= must_stay).then_some(Hold::TooFewLeft);
+        let others_fail = others_fail_too(member.window.total(), &everybody);
         let cause = cause(member, condition);
-        let hold = too_few.or_else(|| peers.hold(cause?, condition));
+        let by_peers = |cause| match cause {
+            Cause::Streak => others_fail.then_some(Hold::PeersFailToo),
+            Cause::Condition => others_alike(member, &everybody, condition).then_some(Hold::PeersAlike),
+        };
+        let hold = too_few.or_else(|| by_peers(cause?));
         let check_fails = member.check_fails;
         let transition =
             member.breaker.step(&Signs { now_ms, draw: draw(), gate: member.gate, cause, hold, check_fails });
@@ -67,7 +71,7 @@ pub fn tick(
             member.window.clear();
         }
         available -= usize::from(counted && member.breaker.is_out());
-        let may_trip = too_few.or_else(|| peers.hold(Cause::Streak, condition)).is_none();
+        let may_trip = too_few.is_none() && !others_fail;
         Change { gate: member.breaker.gate(now_ms, member.gate, may_trip), transition }
     };
     let changes = members.iter_mut().map(change).collect();
@@ -84,45 +88,22 @@ fn cause(member: &Member<'_>, condition: Option<&Condition>) -> Option<Cause> {
     condition.is_some_and(holds).then_some(Cause::Condition)
 }
 
-/// One endpoint against all others.
-struct Peers {
-    own_results: u64,
-    own_failures: u64,
-    others: Vec<u64>,
-    min_requests: u32,
+/// Whether the share of failures of the others exceeds half of the own one. The own one counts a failure more, so that an endpoint
+/// without results is not held by the first failure of another.
+fn others_fail_too(own: &[u64], everybody: &[u64]) -> bool {
+    let others = |count: fn(&[u64]) -> u64| count(everybody).saturating_sub(count(own));
+    let (failures, results) = (others(Layout::failures), others(Layout::results));
+    let own_share = (Layout::failures(own) as f64 + 1.0) / (Layout::results(own) as f64 + 1.0);
+    results > 0 && failures as f64 / results as f64 > own_share / 2.0
 }
 
-impl Peers {
-    fn of(member: &Member<'_>, everybody: &[u64], condition: Option<&Condition>) -> Self {
-        let own = member.window.total();
-        // Without a condition nobody asks for more than the first counters.
-        let cells = Layout::of(condition).cells().min(everybody.len());
-        let others = everybody[..cells].iter().enumerate();
-        Self {
-            own_results: Layout::results(own),
-            own_failures: Layout::failures(own),
-            others: others.map(|(cell, all)| all.saturating_sub(own.get(cell).copied().unwrap_or(0))).collect(),
-            min_requests: member.breaker.settings().min_requests,
-        }
-    }
-
-    fn hold(&self, cause: Cause, condition: Option<&Condition>) -> Option<Hold> {
-        match cause {
-            Cause::Condition => {
-                let alike = condition.is_some_and(|condition| condition.holds_with(self.min_requests, &self.others));
-                alike.then_some(Hold::PeersAlike)
-            }
-            Cause::Streak => self.fail_too().then_some(Hold::PeersFailToo),
-        }
-    }
-
-    /// Whether the share of failures of the others exceeds half of the own one. The own one counts a failure more, so that
-    /// an endpoint without results is not held by the first failure of another.
-    fn fail_too(&self) -> bool {
-        let (failures, results) = (Layout::failures(&self.others), Layout::results(&self.others));
-        let own = (self.own_failures as f64 + 1.0) / (self.own_results as f64 + 1.0);
-        results > 0 && failures as f64 / results as f64 > own / 2.0
-    }
+/// Whether the condition holds for the others together as well.
+fn others_alike(member: &Member<'_>, everybody: &[u64], condition: Option<&Condition>) -> bool {
+    let Some(condition) = condition else { return false };
+    let own = member.window.total();
+    let others = everybody.iter().take(condition.layout().cells()).enumerate();
+    let others: Vec<u64> = others.map(|(cell, all)| all.saturating_sub(own.get(cell).copied().unwrap_or(0))).collect();
+    condition.holds_with(member.breaker.settings().min_requests, &others)
 }
 
 fn sum(members: &[Member<'_>]) -> Vec<u64> {
