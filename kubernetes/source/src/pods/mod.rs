@@ -42,14 +42,20 @@ enum Kind {
 
 /// What is behind one Service.
 struct Behind {
-    /// Its ports, if there is such a Service.
-    ports: Option<Ports>,
+    /// What the Service says, if there is one.
+    front: Option<Front>,
     slices: BTreeMap<ObjectName, Slice>,
     changed: watch::Sender<()>,
 }
 
-/// The ports of a Service: number and name.
-type Ports = Vec<(u16, Box<str>)>;
+/// What there is to know of a Service.
+#[derive(PartialEq)]
+struct Front {
+    /// Number and name.
+    ports: Vec<(u16, Box<str>)>,
+    /// Whether addresses of version 6 come first, where its pods have some of both.
+    is_v6_first: bool,
+}
 
 /// What there is to know of an EndpointSlice.
 #[derive(PartialEq)]
@@ -80,7 +86,7 @@ impl Pods {
     /// How many Services there are, and how many pods behind them.
     pub fn count(&self) -> (usize, usize) {
         let known = self.lock();
-        let services = known.services.values().filter(|behind| behind.ports.is_some());
+        let services = known.services.values().filter(|behind| behind.front.is_some());
         let slices = known.services.values().flat_map(|behind| behind.slices.values());
         (services.count(), slices.map(|slice| slice.ready.len()).sum())
     }
@@ -101,15 +107,15 @@ impl Pods {
         match change {
             Change::All(services) => {
                 let is_gone = |(name, behind): &(&ObjectName, &Behind)| {
-                    behind.ports.is_some() && scope.covers(name) && !services.contains_key(name)
+                    behind.front.is_some() && scope.covers(name) && !services.contains_key(name)
                 };
                 let gone: Vec<_> = known.services.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
-                gone.iter().for_each(|name| known.set_ports(name, None));
-                services.iter().for_each(|(name, service)| known.set_ports(name, Some(ports(service))));
+                gone.iter().for_each(|name| known.set_front(name, None));
+                services.iter().for_each(|(name, service)| known.set_front(name, Some(Front::of(service))));
                 known.has_heard(Kind::Services, scope);
             }
-            Change::Is(name, service) => known.set_ports(name, Some(ports(service))),
-            Change::Gone(name) => known.set_ports(name, None),
+            Change::Is(name, service) => known.set_front(name, Some(Front::of(service))),
+            Change::Gone(name) => known.set_front(name, None),
             Change::Lost(lost) => known.lose(&lost.to_string()),
         }
     }
@@ -137,14 +143,14 @@ impl Pods {
 
 impl Known {
     fn behind(&mut self, service: &ObjectName) -> &mut Behind {
-        let new = || Behind { ports: None, slices: BTreeMap::new(), changed: watch::Sender::new(()) };
+        let new = || Behind { front: None, slices: BTreeMap::new(), changed: watch::Sender::new(()) };
         self.services.entry(service.clone()).or_insert_with(new)
     }
 
-    fn set_ports(&mut self, service: &ObjectName, ports: Option<Ports>) {
+    fn set_front(&mut self, service: &ObjectName, front: Option<Front>) {
         let behind = self.behind(service);
-        if behind.ports != ports {
-            behind.ports = ports;
+        if behind.front != front {
+            behind.front = front;
             behind.changed.send_replace(());
         }
         self.forget_if_unused(service);
@@ -176,7 +182,7 @@ impl Known {
     /// Services come and go for years.
     fn forget_if_unused(&mut self, service: &ObjectName) {
         let is_unused = |behind: &Behind| {
-            behind.ports.is_none() && behind.slices.is_empty() && behind.changed.receiver_count() == 0
+            behind.front.is_none() && behind.slices.is_empty() && behind.changed.receiver_count() == 0
         };
         if self.services.get(service).is_some_and(is_unused) {
             self.services.remove(service);
@@ -217,7 +223,8 @@ impl Subscription {
         }
     }
 
-    /// The addresses of the pods that serve: those that are ready; if there is none, those that end and still serve.
+    /// The addresses of the pods that serve: those that are ready; if there is none, those that end and still serve. A pod with an
+    /// address of each version has one here.
     ///
     /// # Errors
     /// Nothing was heard yet; or there is no such Service, or none with this port.
@@ -230,20 +237,18 @@ impl Subscription {
         let Self { service, port, .. } = self;
         let nothing = || format!("there is no Service {service}");
         let behind = known.services.get(service).ok_or_else(nothing)?;
-        let ports = behind.ports.as_ref().ok_or_else(nothing)?;
+        let front = behind.front.as_ref().ok_or_else(nothing)?;
         let called = |(number, name): &&(u16, Box<str>)| match port {
             Port::Number(wanted) => wanted == number,
             Port::Name(wanted) => wanted == name,
         };
-        let (_, name) = ports
-            .iter()
-            .find(called)
-            .ok_or_else(|| format!("Service {service} has no port {port}{}", instead(ports)))?;
+        let none = || format!("Service {service} has no port {port}{}", front.instead());
+        let (_, name) = front.ports.iter().find(called).ok_or_else(none)?;
         let at = |of: fn(&Slice) -> &[IpAddr]| -> BTreeSet<SocketAddr> {
             behind.slices.values().flat_map(|slice| slice.at(name, of(slice))).collect()
         };
         let ready = at(|slice| &slice.ready);
-        Ok(if ready.is_empty() { at(|slice| &slice.ending) } else { ready })
+        Ok(front.one_of_each(if ready.is_empty() { at(|slice| &slice.ending) } else { ready }))
     }
 }
 
@@ -281,23 +286,37 @@ impl Slice {
     }
 }
 
-fn ports(service: &Service) -> Ports {
-    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    let port = |port: &k8s_openapi::api::core::v1::ServicePort| {
-        Some((u16::try_from(port.port).ok()?, port.name.as_deref().unwrap_or_default().into()))
-    };
-    ports.filter_map(port).collect()
-}
+impl Front {
+    fn of(service: &Service) -> Self {
+        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+        let port = |port: &k8s_openapi::api::core::v1::ServicePort| {
+            Some((u16::try_from(port.port).ok()?, port.name.as_deref().unwrap_or_default().into()))
+        };
+        let families = service.spec.as_ref().and_then(|spec| spec.ip_families.as_ref());
+        let first = families.and_then(|families| families.first());
+        Self { ports: ports.filter_map(port).collect(), is_v6_first: first.is_some_and(|first| first == "IPv6") }
+    }
 
-/// What whoever names a port that is none may have meant.
-fn instead(ports: &Ports) -> String {
-    let shown = |(number, name): &(u16, Box<str>)| match &**name {
-        "" => number.to_string(),
-        name => format!("{number} ({name})"),
-    };
-    match ports.is_empty() {
-        true => String::new(),
-        false => format!("; it has {}", ports.iter().map(shown).collect::<Vec<_>>().join(", ")),
+    /// Slices have addresses of one version, so that a pod with both is in two of them: the first version of the Service is every pod's,
+    /// or nobody's yet.
+    fn one_of_each(&self, pods: BTreeSet<SocketAddr>) -> BTreeSet<SocketAddr> {
+        let is_first = |pod: &SocketAddr| pod.is_ipv6() == self.is_v6_first;
+        match pods.iter().any(is_first) {
+            true => pods.into_iter().filter(is_first).collect(),
+            false => pods,
+        }
+    }
+
+    /// What whoever names a port that is none may have meant.
+    fn instead(&self) -> String {
+        let shown = |(number, name): &(u16, Box<str>)| match &**name {
+            "" => number.to_string(),
+            name => format!("{number} ({name})"),
+        };
+        match self.ports.is_empty() {
+            true => String::new(),
+            false => format!("; it has {}", self.ports.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        }
     }
 }
 

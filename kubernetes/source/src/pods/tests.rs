@@ -88,6 +88,29 @@ fn pods_that_end_serve_only_where_there_is_no_other() {
 }
 
 #[test]
+fn a_pod_with_an_address_of_each_version_is_one() {
+    let pods = pods(&[ready("10.0.0.1"), ready("10.0.0.2")]);
+    let (name, slice) = slice("web-6", &[ready("fd00::1"), ready("fd00::2")]);
+    pods.hear_slices(&Scope::All, Change::Is(name, slice));
+    let subscription = pods.subscribe(&http());
+    let families = |families: &[&str]| {
+        let mut service = service();
+        let spec = service.spec.as_mut().unwrap();
+        spec.ip_families = Some(families.iter().map(|family| (*family).to_owned()).collect());
+        pods.hear_services(&Scope::All, &Change::Is(ObjectName::new("shop", "web"), service));
+        shown(&subscription).unwrap()
+    };
+    assert_eq!(families(&["IPv4", "IPv6"]), ["10.0.0.1:8080", "10.0.0.2:8080"]);
+    assert_eq!(families(&["IPv6", "IPv4"]), ["[fd00::1]:8080", "[fd00::2]:8080"]);
+    pods.hear_slices(&Scope::All, Change::Gone(ObjectName::new("shop", "web-6")));
+    assert_eq!(
+        shown(&subscription).unwrap(),
+        ["10.0.0.1:8080", "10.0.0.2:8080"],
+        "the second version is better than none"
+    );
+}
+
+#[test]
 fn whoever_follows_a_service_is_told_of_its_changes_alone() {
     let pods = pods(&[ready("10.0.0.1")]);
     let mut subscription = pods.subscribe(&http());
