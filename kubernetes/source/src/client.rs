@@ -1,5 +1,7 @@
 //! The way to the API server.
 
+use std::time::Duration;
+
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -19,20 +21,29 @@ pub enum ClientError {
     Unusable(kube::Error),
 }
 
-/// As the options say; else as the service account of the pod, or the environment of whoever started the process.
+/// For watches, which are silent for as long as nothing happens.
 pub(crate) async fn client(options: &Options) -> Result<Client, ClientError> {
-    let mut config = match &options.kubeconfig {
-        Some(path) => {
-            let wrong = |error| ClientError::File(path.display().to_string(), error);
-            let file = Kubeconfig::read_from(path).map_err(wrong)?;
-            let context = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
-            Config::from_custom_kubeconfig(file, &context).await.map_err(wrong)?
-        }
-        None => Config::infer().await.map_err(ClientError::Nowhere)?,
-    };
-    // A watch is silent for as long as nothing happens; what it must not be is longer than its own time.
+    let mut config = config(options).await?;
     config.connect_timeout = Some(CONNECT);
     Client::try_from(config).map_err(ClientError::Unusable)
 }
 
-const CONNECT: std::time::Duration = std::time::Duration::from_secs(5);
+/// For whoever must know soon that there is no answer.
+pub(crate) async fn impatient(options: &Options, patience: Duration) -> Result<Client, ClientError> {
+    let mut config = config(options).await?;
+    (config.connect_timeout, config.read_timeout) = (Some(patience), Some(patience));
+    Client::try_from(config).map_err(ClientError::Unusable)
+}
+
+/// As the options say; else as the service account of the pod, or the environment of whoever started the process.
+async fn config(options: &Options) -> Result<Config, ClientError> {
+    let Some(path) = &options.kubeconfig else {
+        return Config::infer().await.map_err(ClientError::Nowhere);
+    };
+    let wrong = |error| ClientError::File(path.display().to_string(), error);
+    let file = Kubeconfig::read_from(path).map_err(wrong)?;
+    let context = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
+    Config::from_custom_kubeconfig(file, &context).await.map_err(wrong)
+}
+
+const CONNECT: Duration = Duration::from_secs(5);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
+use kube::Client;
+
 use crate::ObjectName;
 
 /// Which cluster is followed, and what of it.
@@ -64,5 +66,11 @@ impl Default for Options {
             lease: None,
             identity: "serin".into(),
         }
+    }
+}
+
+impl Options {
+    pub(crate) fn lease(&self, client: &Client) -> ObjectName {
+        self.lease.clone().unwrap_or_else(|| ObjectName::new(client.default_namespace(), "serin"))
     }
 }

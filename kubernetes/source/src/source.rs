@@ -127,7 +127,7 @@ impl Source {
         };
         tokio::select! {
             _ = work => {}
-            () = report::hold(&client, &self.options, &leads, end) => {}
+            () = report::hold(&self.options, &leads, end) => {}
         }
     }
 

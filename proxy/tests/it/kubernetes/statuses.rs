@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::kubernetes::Cluster;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use crate::support::kubernetes::{Cluster, leads};
 use crate::support::{Origin, PATIENCE, eventually};
 
 fn addresses(ingress: &Value) -> Value {
@@ -60,7 +63,6 @@ fn of_two_instances_one_writes_and_the_other_goes_on_when_it_ends() {
     cluster.0.apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "serin"}}));
     let settings = "addresses: [192.0.2.7], lease: serin/serin";
     let (first, second) = (cluster.followed(settings), cluster.followed(settings));
-    let leads = |serin: &crate::support::Serin| serin.metric("serin_kubernetes_leader") == 1.0;
     eventually(PATIENCE, "one leads", || leads(&first) != leads(&second));
     let (leader, other) = if leads(&first) { (first, second) } else { (second, first) };
     cluster.ingress_of("shop", "shop.example.com", "web");
@@ -74,6 +76,35 @@ fn of_two_instances_one_writes_and_the_other_goes_on_when_it_ends() {
     cluster.ingress_of("later", "later.example.com", "web");
     cluster.0.wait_for("Ingress", "shop", "later", |ingress| addresses(ingress).is_array(), PATIENCE);
 }
+
+/// Another one takes the Lease 15 seconds after it was renewed last.
+#[test]
+fn who_cannot_renew_the_lease_stops_in_time_and_leads_again_when_it_can() {
+    let cluster = Cluster::start();
+    cluster.0.apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "serin"}}));
+    let serin = cluster.followed("lease: serin/serin");
+    let renewed = |cluster: &Cluster| cluster.0.get("Lease", "serin", "serin").unwrap()["spec"]["renewTime"].clone();
+    let faults: [(fn(&Cluster), fn(&Cluster)); 2] = [
+        (|cluster| cluster.0.forbid("patch", LEASES), |cluster| cluster.0.allow("patch", LEASES)),
+        (|cluster| cluster.0.hang(), |cluster| cluster.0.go_on()),
+    ];
+    for (begin, end) in faults {
+        eventually(PATIENCE, "it leads", || leads(&serin));
+        let (before, renewed_at) = (renewed(&cluster), Cell::new(Instant::now()));
+        eventually(PATIENCE, "it renews", || {
+            renewed_at.set(Instant::now());
+            renewed(&cluster) != before
+        });
+        begin(&cluster);
+        eventually(2 * PATIENCE, "it leads no longer", || !leads(&serin));
+        let took = renewed_at.get().elapsed();
+        assert!(took < Duration::from_secs(15), "{took:?}");
+        end(&cluster);
+    }
+    eventually(PATIENCE, "it leads", || leads(&serin));
+}
+
+const LEASES: &str = "leases.coordination.k8s.io";
 
 #[test]
 fn who_may_not_write_serves_and_counts() {

@@ -90,6 +90,11 @@ impl Cluster {
     }
 }
 
+/// Whether an instance holds the Lease.
+pub(crate) fn leads(serin: &Serin) -> bool {
+    serin.metric("serin_kubernetes_leader") == 1.0
+}
+
 pub(crate) fn ingress(name: &str, mut spec: Value) -> Value {
     spec["ingressClassName"] = "serin".into();
     json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": name, "namespace": "shop"}, "spec": spec})
