@@ -1,7 +1,8 @@
 //! Kubernetes as a source of rules: Ingresses and what Gateway API has become routes, the pods of Services endpoints, and Secrets certificates.
 //!
 //! [`Source`] follows the API server and tells, as one [`Documents`], what its objects amount to. [`Pods`] knows which pods are behind a
-//! Service, and changes with every EndpointSlice, whatever happens to routes; [`Releases`] reads and writes how far canary releases are.
+//! Service, and changes with every EndpointSlice, whatever happens to routes; [`Releases`] reads and writes how far canary releases are,
+//! and who was told of it.
 //! In between, `ingress`, `gateway` and `release` are pure: objects in, rules out, and of the latter two statuses. [`import`]
 //! says beforehand what would become of the Ingresses of another controller.
 

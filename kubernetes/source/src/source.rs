@@ -110,7 +110,7 @@ impl Source {
             client = self.connect(&tell) => client,
             () = &mut end => return,
         };
-        self.releases.connect(&client);
+        self.releases.connect(&client, self.options.lease(&client));
         let heard = Heard::new(&self.state);
         let wants = Wants::default();
         let (report, reports) = watch::channel(Report::default());

@@ -15,8 +15,8 @@ use super::start::{InEtcd, InKubernetes};
 use crate::control_path::fleet::Fleet;
 use crate::control_path::release::webhooks::{self, CursorStore, FolderCursors};
 use crate::control_path::release::{
-    Desk, EtcdStore, Expected, FleetAnalysis, FolderStore, Loads, ObjectStore, Observer, OrderError, Reports,
-    RolledBack, Steward, Store, StoreError, TellWritten, Unwritten, VerdictWriter,
+    Desk, EtcdStore, Expected, FleetAnalysis, FolderStore, Loads, ObjectCursors, ObjectStore, Observer, OrderError,
+    Reports, RolledBack, Steward, Store, StoreError, TellWritten, Unwritten, VerdictWriter,
 };
 use crate::control_path::state_dir::StateDir;
 use crate::moment;
@@ -80,9 +80,10 @@ impl Books {
     /// What webhooks are told, by a process that began at this time (milliseconds since 1970).
     pub(super) fn source(&self, shared: &Shared, since_ms: u64) -> webhooks::Source {
         let others = Others::of(shared);
-        let cursors: Arc<dyn CursorStore> = match others.etcd {
-            Some(etcd) => Arc::new(EtcdStore::of_leader(etcd.cluster(), etcd.fleet.id())),
-            None => Arc::clone(&self.cursors) as _,
+        let cursors: Arc<dyn CursorStore> = match others {
+            Others { etcd: Some(etcd), .. } => Arc::new(EtcdStore::of_leader(etcd.cluster(), etcd.fleet.id())),
+            Others { kubernetes: Some(kubernetes), .. } => Arc::new(ObjectCursors(Arc::clone(&kubernetes.releases))),
+            Others { .. } => Arc::clone(&self.cursors) as _,
         };
         let charge = others.charge();
         webhooks::Source {

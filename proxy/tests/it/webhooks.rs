@@ -1,7 +1,7 @@
 //! Webhooks: real receivers, which verify what they get with their own library, fail, hang, and are away; restarts and a leader
 //! that is killed in between.
 
-mod receiver;
+pub(crate) mod receiver;
 
 use std::fs;
 use std::path::Path;

@@ -1,11 +1,13 @@
 //! Releases as objects of Kubernetes: between Services instead of upstreams, and with their state in their status.
 //!
-//! `form` is what people write, `definition` what the API server is told of it, `translate` what it amounts to, and `register` where
-//! records are read and written.
+//! `form` is what people write, `definition` what the API server is told of it, `translate` what it amounts to, `register` where
+//! records are read and written, and `notes` what else is to be known by who leads next.
 
 mod form;
 
 mod definition;
+
+mod notes;
 
 mod register;
 

@@ -18,7 +18,8 @@ pub struct Releases(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
-    client: Option<Client>,
+    /// To the API server, and the Lease of whoever leads.
+    way: Option<(Client, ObjectName)>,
     /// What they are called in rules; none before they were heard.
     names: Option<BTreeSet<String>>,
 }
@@ -40,7 +41,7 @@ pub enum RegisterError {
     #[error("the object has changed meanwhile")]
     Overtaken,
     /// There is no such object.
-    #[error("there is no such Release")]
+    #[error("there is no such object")]
     Gone,
     /// The API server does not answer, or refuses.
     #[error("{0}")]
@@ -90,15 +91,19 @@ impl Releases {
     }
 
     fn at(&self, release: &str) -> Result<(Api<DynamicObject>, ObjectName), RegisterError> {
-        let client = self.lock().client.clone();
-        let no_way = || RegisterError::Unreachable("there is no way to the API server of Kubernetes".into());
-        let (client, object) = (client.ok_or_else(no_way)?, object(release).ok_or(RegisterError::Gone)?);
+        let (client, _) = self.way()?;
+        let object = object(release).ok_or(RegisterError::Gone)?;
         let api = Api::namespaced_with(client, &object.namespace, &ApiResource::erase::<Release>(&()));
         Ok((api, object))
     }
 
-    pub(crate) fn connect(&self, client: &Client) {
-        self.lock().client = Some(client.clone());
+    pub(super) fn way(&self) -> Result<(Client, ObjectName), RegisterError> {
+        let way = self.lock().way.clone();
+        way.ok_or_else(|| RegisterError::Unreachable("there is no way to the API server of Kubernetes".into()))
+    }
+
+    pub(crate) fn connect(&self, client: &Client, lease: ObjectName) {
+        self.lock().way = Some((client.clone(), lease));
     }
 
     pub(crate) fn hear(&self, names: BTreeSet<String>) {
@@ -110,7 +115,7 @@ impl Releases {
     }
 }
 
-async fn answer<T>(asked: impl Future<Output = Result<T, kube::Error>>) -> Result<T, RegisterError> {
+pub(super) async fn answer<T>(asked: impl Future<Output = Result<T, kube::Error>>) -> Result<T, RegisterError> {
     match timeout(PATIENCE, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(RegisterError::Overtaken),

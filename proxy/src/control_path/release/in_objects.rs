@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::judgement::by;
 use super::store::{Answer, follows};
+use super::webhooks::{CursorStore, Cursors};
 use super::{Entry, Records, Store, StoreError, time};
 
 /// Keeps records in objects, those of other releases elsewhere.
@@ -77,6 +78,27 @@ impl Store for ObjectStore {
             // Those of another version that cannot be read here are left out.
             let readable = stored.status.history.iter().rev().filter_map(|value| entry(value).ok().flatten());
             Ok(readable.take(most).collect())
+        })
+    }
+}
+
+/// Keeps how far receivers have been told, for whoever holds the Lease.
+pub struct ObjectCursors(pub Arc<Releases>);
+
+/// Without revisions: two that hold the Lease for a moment may tell something twice, as those may that follow one another.
+impl CursorStore for ObjectCursors {
+    fn load<'a>(&'a self, webhook: &'a Name) -> Answer<'a, (Option<Cursors>, i64)> {
+        Box::pin(async move {
+            let stored = self.0.note(webhook.as_str()).await?;
+            let cursors = stored.map(|text| Cursors::parse(text.as_bytes())).transpose();
+            Ok((cursors.map_err(StoreError::Damaged)?, 0))
+        })
+    }
+
+    fn save<'a>(&'a self, webhook: &'a Name, cursors: &'a Cursors, _behind: i64) -> Answer<'a, i64> {
+        Box::pin(async move {
+            self.0.write_note(webhook.as_str(), &cursors.text()).await?;
+            Ok(0)
         })
     }
 }

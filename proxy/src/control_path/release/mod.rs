@@ -36,7 +36,7 @@ pub use document::{Entry, StoredHistories, StoredRecords};
 pub use folder::FolderStore;
 pub use headroom::Loads;
 pub use in_etcd::{EtcdStore, RECORDS};
-pub use in_objects::{ObjectStore, records_of_objects};
+pub use in_objects::{ObjectCursors, ObjectStore, records_of_objects};
 pub use judgement::Judgement;
 pub use preview::{TakenBack, as_it_would_be, seen, taken_back};
 pub use steward::{Steward, TellWritten};

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::kubernetes::{Cluster, Pod, says};
+use crate::support::kubernetes::{Cluster, Pod, leads, says};
 use crate::support::{Client, Origin, PATIENCE, Reply, Serin, eventually};
+use crate::webhooks::receiver::{Receiver, write_secret};
 
 /// A cluster that knows Releases, with an Ingress that leads to the Service `web`, and a Service `next`.
 fn cluster(web: &Origin, next: &Origin) -> Cluster {
@@ -158,7 +159,6 @@ fn several_instances_are_where_the_object_is_and_one_goes_on_when_the_other_ends
     told(&a, "resume");
     told(&a, "rollback");
     eventually(PATIENCE, "nobody is on the canary", || canary_users(&b) == 0 && number(&b) == 4);
-    let leads = |serin: &Serin| serin.metric("serin_kubernetes_leader") == 1.0;
     eventually(PATIENCE, "one leads", || leads(&a) != leads(&b));
     let (leader, other) = if leads(&a) { (a, b) } else { (b, a) };
     told(&other, "resume");
@@ -168,6 +168,29 @@ fn several_instances_are_where_the_object_is_and_one_goes_on_when_the_other_ends
     let done = |release: &Value| release["status"]["percent"] == 100.0;
     cluster.0.wait_for("Release", "shop", "v2", done, 4 * PATIENCE);
     eventually(PATIENCE, "all are on the canary", || canary_users(&other) == 200);
+}
+
+#[test]
+fn webhooks_are_told_once_whoever_leads() {
+    let (web, next) = origins();
+    let cluster = cluster(&web, &next);
+    let (folder, receiver) = (tempfile::tempdir().expect("a folder"), Receiver::start());
+    write_secret(folder.path());
+    let secret = folder.path().join("secret");
+    let webhooks = format!("webhooks: {{chat: {{url: {:?}, secret_file: {secret:?}}}}}\n", receiver.url());
+    let (a, b) = (cluster.begun_with(LEASE, &webhooks), cluster.begun_with(LEASE, &webhooks));
+    eventually(PATIENCE, "one leads", || leads(&a) != leads(&b));
+    let (leader, other) = if leads(&a) { (a, b) } else { (b, a) };
+    cluster.0.apply(release(&percents(HALF), &json!({})));
+    receiver.wait_for(&["begin"]);
+    told(&other, "pause");
+    receiver.wait_for(&["begin", "pause"]);
+    let is_noted = |notes: &Value| notes["data"]["chat"].as_str().is_some_and(|told| told.contains("\"number\":2"));
+    cluster.0.wait_for("ConfigMap", "serin", "serin-webhooks", is_noted, PATIENCE);
+    drop(leader);
+    told(&other, "resume");
+    receiver.wait_within(4 * PATIENCE, &["begin", "pause", "resume"]);
+    assert_eq!(receiver.calls(), 3);
 }
 
 #[test]

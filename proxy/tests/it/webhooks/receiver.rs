@@ -17,15 +17,15 @@ use tokio_rustls::rustls::{ServerConfig, crypto};
 
 use crate::support::{Origin, PATIENCE, Then, Visit, eventually};
 
-pub(super) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-pub(super) fn write_secret(folder: &Path) {
+pub(crate) fn write_secret(folder: &Path) {
     std::fs::write(folder.join("secret"), format!("{SECRET}\n")).expect("a file");
 }
 
 /// What becomes of one call.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// Not taken, with this status.
     Status(u16),
     /// The connection ends.
@@ -34,7 +34,7 @@ pub(super) enum Answer {
     Nothing,
 }
 
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     origin: Origin,
     seen: Arc<Mutex<Seen>>,
 }
@@ -49,49 +49,49 @@ struct Seen {
 
 impl Receiver {
     /// One that takes everything.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let shared = Arc::clone(&seen);
         let origin = Origin::start(move |visit| receive(visit, &shared));
         Self { origin, seen }
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.origin.address()
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/hook", self.address())
     }
 
     /// What the next calls get. After that, everything is taken.
-    pub(super) fn answer(&self, answers: impl IntoIterator<Item = Answer>) {
+    pub(crate) fn answer(&self, answers: impl IntoIterator<Item = Answer>) {
         self.seen.lock().expect("nothing panics").answers = answers.into_iter().collect();
     }
 
-    pub(super) fn messages(&self) -> Vec<Value> {
+    pub(crate) fn messages(&self) -> Vec<Value> {
         self.seen.lock().expect("nothing panics").taken.clone()
     }
 
-    pub(super) fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.seen.lock().expect("nothing panics").calls
     }
 
     /// All ids of messages, taken or not.
-    pub(super) fn ids(&self) -> BTreeSet<String> {
+    pub(crate) fn ids(&self) -> BTreeSet<String> {
         self.seen.lock().expect("nothing panics").ids.clone()
     }
 
-    pub(super) fn wait_for_calls(&self, count: usize) {
+    pub(crate) fn wait_for_calls(&self, count: usize) {
         eventually(PATIENCE, &format!("{count} calls"), || self.calls() >= count);
     }
 
     /// Waits until these actions, and no others, were told.
-    pub(super) fn wait_for(&self, actions: &[&str]) {
+    pub(crate) fn wait_for(&self, actions: &[&str]) {
         self.wait_within(PATIENCE, actions);
     }
 
-    pub(super) fn wait_within(&self, patience: Duration, actions: &[&str]) {
+    pub(crate) fn wait_within(&self, patience: Duration, actions: &[&str]) {
         let told = || -> Vec<String> {
             let messages = self.messages();
             messages.iter().map(|message| message["data"]["action"].as_str().unwrap_or_default().to_owned()).collect()
@@ -133,21 +133,21 @@ fn receive(visit: &mut Visit<'_>, seen: &Mutex<Seen>) -> std::io::Result<Then> {
 }
 
 /// Somebody who signs certificates.
-pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate"))
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
     /// For the loopback address.
-    pub(super) fn sign(&self) -> ServerConfig {
+    pub(crate) fn sign(&self) -> ServerConfig {
         let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address is a name");
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
@@ -160,7 +160,7 @@ impl Authority {
 }
 
 /// Takes TLS connections and passes on what comes. Returns the port. Ends with the process.
-pub(super) fn encrypted(to: SocketAddr, config: ServerConfig) -> u16 {
+pub(crate) fn encrypted(to: SocketAddr, config: ServerConfig) -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
     let port = listener.local_addr().expect("a bound listener has an address").port();
     std::thread::spawn(move || {
