@@ -1,6 +1,6 @@
 //! What was heard of the API server, and whether that is all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,11 +8,13 @@ use futures_util::future::BoxFuture;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::ObjectName;
 use crate::findings::Finding;
 use crate::objects::{Keep, Objects};
+use crate::report::StatusUpdate;
 use crate::scope::Scope;
 use crate::source::SourceState;
 use crate::watch::{Change, Lost, follow};
@@ -37,6 +39,8 @@ struct Known {
     troubles: BTreeMap<String, String>,
     /// What the server does not know, and rules can be made without.
     unknown: BTreeSet<String>,
+    /// Which statuses objects are to have that have others, by kind and name.
+    wanted: HashMap<(String, ObjectName), Value>,
 }
 
 impl<'s> Heard<'s> {
@@ -143,17 +147,25 @@ impl<'s> Heard<'s> {
         }
     }
 
-    fn take<K: Keep>(&self, part: &str, scope: &Scope, change: Change<K>) {
+    /// From now on these statuses are no news.
+    pub(crate) fn want(&self, statuses: &[StatusUpdate]) {
+        let wanted = statuses
+            .iter()
+            .map(|update| ((update.resource.plural.clone(), update.object.clone()), update.status.clone()));
+        self.lock().wanted = wanted.collect();
+    }
+
+    fn take<K: Keep + Resource<DynamicType = ()>>(&self, part: &str, scope: &Scope, change: Change<K>) {
         match change.lost() {
             // Without them there is less to say, and nothing wrong.
             Some(Lost::Unknown) if K::IS_OPTIONAL => self.lock().miss(part),
             Some(Lost::Forbidden(reason)) if K::IS_OPTIONAL => self.lock().refuse(part, reason),
             lost => self.hear(part, lost),
         }
-        let mut known = self.lock();
+        let known = &mut *self.lock();
         // What is lost later is as it was.
         let is_news = change.lost().is_none() || known.awaited.contains(part);
-        let kept = K::place(&mut known.objects);
+        let (kept, wanted) = (K::place(&mut known.objects), &known.wanted);
         match change {
             Change::All(mut all) => {
                 kept.retain(|name, _| !scope.covers(name));
@@ -162,9 +174,12 @@ impl<'s> Heard<'s> {
             }
             Change::Is(name, object) => {
                 let before = kept.insert(name.clone(), object);
+                let (before, now) = (before.as_ref(), kept.get(&name));
                 // Without this, everything that is written on objects would be a reason to look at all of them.
-                let is_same =
-                    before.is_some_and(|before| kept.get(&name).is_some_and(|now| now.says_the_same(&before)));
+                let is_same = before.zip(now).is_some_and(|(before, now)| {
+                    let wanted = wanted.get(&(K::plural(&()).into(), name));
+                    now.says_the_same(before) && now.has_status(before, wanted)
+                });
                 if is_same {
                     return;
                 }
@@ -224,7 +239,11 @@ impl Known {
 mod tests {
     use std::collections::BTreeMap;
 
+    use futures_util::FutureExt;
     use k8s_openapi::api::core::v1::{ConfigMap, Service};
+    use k8s_openapi::api::networking::v1::Ingress;
+    use kube::api::ApiResource;
+    use serde_json::{from_value, json};
 
     use super::*;
     use crate::gateway::kinds::{GrpcRoute, HttpRoute};
@@ -241,6 +260,40 @@ mod tests {
         assert!(heard.look(|_| ()).is_err(), "those that are needed are waited for");
         heard.take::<Service>("services", &Scope::All, Change::All(BTreeMap::new()));
         assert_eq!(heard.look(|_| ()), Ok(()));
+    }
+
+    #[test]
+    fn a_status_that_is_as_it_should_be_is_no_news() {
+        let state = SourceState::default();
+        let heard = Heard::new(&state);
+        let name = ObjectName::new("shop", "web");
+        let is_news = |heard: &Heard<'_>| heard.changed().now_or_never().is_some();
+        // Of an HTTPRoute, and of an Ingress.
+        let hear = |generation: u64, rules: Value, status: Value| {
+            let object = json!({"metadata": {"generation": generation}, "spec": {"rules": rules}, "status": status});
+            let (route, ingress) = (from_value(object.clone()).unwrap(), from_value(object).unwrap());
+            heard.take::<HttpRoute>("routes", &Scope::All, Change::Is(name.clone(), route));
+            let of_route = is_news(&heard);
+            heard.take::<Ingress>("ingresses", &Scope::All, Change::Is(name.clone(), ingress));
+            [of_route, is_news(&heard)]
+        };
+        let status = |ip: &str| json!({"loadBalancer": {"ingress": [{"ip": ip}]}});
+        assert_eq!(hear(1, json!([]), json!({})), [true; 2]);
+        assert_eq!(hear(1, json!([]), json!({})), [false; 2], "nothing has changed");
+        let of_both = |plural: &str| StatusUpdate {
+            resource: ApiResource { plural: plural.into(), ..ApiResource::erase::<Ingress>(&()) },
+            object: name.clone(),
+            version: None,
+            status: status("192.0.2.7"),
+        };
+        heard.want(&["ingresses", "httproutes"].map(of_both));
+        assert_eq!(hear(1, json!([]), status("192.0.2.7")), [false; 2]);
+        assert_eq!(hear(1, json!([]), status("192.0.2.8")), [true; 2], "somebody else has written it");
+        assert_eq!(hear(1, json!([]), status("192.0.2.7")), [false; 2]);
+        assert_eq!(hear(2, json!([{}]), status("192.0.2.7")), [true; 2]);
+        heard.want(&[]);
+        assert_eq!(hear(2, json!([{}]), json!({})), [true; 2]);
+        assert_eq!(hear(2, json!([{}]), status("192.0.2.7")), [true; 2], "it is not to be so any longer");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The objects that rules are made of, as they were last heard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
+use serde_json::{Value, json};
 
 use crate::ObjectName;
 use crate::gateway::kinds::{BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant};
@@ -49,15 +51,22 @@ pub(crate) trait Keep: Sized {
     /// Whether rules made of one are the same as those made of the other. What only says what has become of an object changes nothing.
     fn says_the_same(&self, other: &Self) -> bool;
 
+    /// Whether its status is the one it had, or what it was to become. What others write there is put right.
+    fn has_status(&self, _before: &Self, _wanted: Option<&Value>) -> bool {
+        true
+    }
+
     /// Where.
     fn place(objects: &mut Objects) -> &mut Kept<Self>;
 }
 
 impl Keep for Ingress {
     fn says_the_same(&self, other: &Self) -> bool {
-        // What others write there is put right.
-        let is_same_status = self.status == other.status;
-        is_same_status && self.spec == other.spec && self.metadata.annotations == other.metadata.annotations
+        self.spec == other.spec && self.metadata.annotations == other.metadata.annotations
+    }
+
+    fn has_status(&self, before: &Self, wanted: Option<&Value>) -> bool {
+        self.status == before.status || wanted.is_some_and(|wanted| json!(self.status) == *wanted)
     }
 
     fn place(objects: &mut Objects) -> &mut Kept<Self> {
@@ -132,6 +141,17 @@ impl<S: Kind> Keep for Object<S> {
     }
 
     fn says_the_same(&self, other: &Self) -> bool {
-        self == other
+        let of = |metadata: &ObjectMeta| (metadata.uid.clone(), metadata.generation, metadata.annotations.clone());
+        self.spec == other.spec && of(&self.metadata) == of(&other.metadata)
+    }
+
+    fn has_status(&self, before: &Self, wanted: Option<&Value>) -> bool {
+        let fields = |status: &Value| -> BTreeSet<String> {
+            status.as_object().into_iter().flatten().map(|(field, _)| field.clone()).collect()
+        };
+        fields(&self.status).union(&fields(&before.status)).all(|field| {
+            let is = self.status.get(field);
+            is == before.status.get(field) || is == wanted.and_then(|wanted| wanted.get(field))
+        })
     }
 }

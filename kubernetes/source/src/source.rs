@@ -14,7 +14,7 @@ use k8s_openapi::jiff::{Timestamp, Unit};
 use kube::{Api, Client};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::ObjectName;
 use crate::client::client;
@@ -243,7 +243,7 @@ impl Source {
                 () = heard.changed() => {}
                 () = Self::refused(&mut rejected, &mut before.releases.refused) => {}
             }
-            sleep(SETTLE).await;
+            Self::settle(heard).await;
             let (began, now) = (Instant::now(), now());
             match heard.look(|objects| translate(objects, &self.options, &now, &before)) {
                 Err(reason) => tell(Told::Unheard(reason)),
@@ -254,12 +254,20 @@ impl Source {
                     let documents = made.documents.clone();
                     (before.made, before.releases.accepted) = (made, accepted);
                     self.releases.hear(records.keys().cloned().collect());
+                    heard.want(&statuses);
                     tell(Told::Heard(Translated { documents, findings: findings.clone(), records }));
                     report.send_replace(Report { statuses, findings });
                 }
             }
             sleep(began.elapsed()).await;
         }
+    }
+
+    /// Waits for more of what changes at once, so that a hundred changes are one.
+    async fn settle(heard: &Heard<'_>) {
+        let end = Instant::now() + LONGEST_STORM;
+        let more = async || timeout_at(end.min(Instant::now() + QUIET), heard.changed()).await.is_ok();
+        while more().await && Instant::now() < end {}
     }
 }
 
@@ -293,7 +301,10 @@ type Followed<'f> = FuturesUnordered<BoxFuture<'f, ()>>;
 const SECRETS: &str =
     "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=kubernetes.io/dockerconfigjson";
 
-/// How long storms are waited for to be over, so that a hundred changes are one.
-const SETTLE: Duration = Duration::from_millis(20);
+/// A storm is over when nothing has changed for so long. Objects that are written together are heard within a fraction of it.
+const QUIET: Duration = Duration::from_millis(3);
+
+/// But for so long at most it is waited for.
+const LONGEST_STORM: Duration = Duration::from_millis(20);
 
 const TRY_AGAIN: Duration = Duration::from_secs(5);
