@@ -181,7 +181,7 @@ fn an_address_that_somebody_else_has_leaves_the_listener_where_it_is() {
     drop(other);
     replace(&serin.config(), &format!("# tried again\n{text}"));
     eventually(PATIENCE, "the move", || serin.server().listeners()[0].1.to_string() == wide);
-    assert!(serin.server().problems().is_empty(), "{:?}", serin.server().problems());
+    eventually(PATIENCE, "nothing is wrong any longer", || serin.server().problems().is_empty());
     assert_eq!(get(address, "/").text(), "app");
 }
 

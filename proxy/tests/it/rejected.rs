@@ -97,7 +97,7 @@ fn a_port_that_is_taken_is_said_and_had_as_soon_as_it_is_free() {
     drop(taken);
     eventually(PATIENCE, "the listener", || serin.server().listeners().len() == 2);
     assert_eq!(get(address, "/").text(), "app");
-    assert!(serin.server().problems().is_empty());
+    eventually(PATIENCE, "nothing is wrong any longer", || serin.server().problems().is_empty());
     let answer = admin(serin.server().admin().expect("admin"), "/api/v1/rejected");
     assert_eq!(answer.text(), "{\"count\":0,\"problems\":[],\"stale\":false}");
 }

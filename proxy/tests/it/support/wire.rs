@@ -62,9 +62,11 @@ pub(crate) fn exchange(address: SocketAddr, bytes: &[u8], listening: &Listening)
     ear.outcome
 }
 
+/// What follows the head of a 101 has no end of its own.
 fn finals(seen: &[u8], to_head: bool) -> Vec<Answer> {
     let answers = parse_answers(seen, to_head, false).unwrap_or_default();
-    answers.into_iter().filter(|answer| answer.complete && !answer.is_interim()).collect()
+    let is_final = |answer: &Answer| !answer.is_interim() && (answer.complete || answer.status == 101);
+    answers.into_iter().filter(is_final).collect()
 }
 
 /// One connection and what was heard on it.

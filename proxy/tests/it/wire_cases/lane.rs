@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::Serin;
 use crate::support::wire::{
-    Answer, Assertion, EndpointCase, EndpointOutcome, Listening, RawOutcome, RequestCase, exchange, parse_answers,
+    Answer, Assertion, EndpointCase, Listening, RawOutcome, RequestCase, exchange, parse_answers,
 };
 use crate::support::witness::{After, ScriptedEndpoint, SeenRequest, Witness, echo_body, escape};
 use crate::tls;
@@ -96,9 +96,7 @@ impl EndpointLane {
         let plain = format!("{method} /scripted/{} HTTP/1.1\r\nHost: a.test\r\n\r\n", case.id).into_bytes();
         let request = case.request.as_ref().unwrap_or(&plain);
         let to_head = request.starts_with(b"HEAD ");
-        let tunnel = case.outcomes.contains(&EndpointOutcome::Tunnel);
-        let patience = if tunnel { SHORT_PATIENCE } else { PATIENCE };
-        let listening = Listening { answers: 1, to_head, patience, quiet: QUIET };
+        let listening = Listening { answers: 1, to_head, patience: PATIENCE, quiet: QUIET };
         let outcome = exchange(self.address, request, &listening);
         let mut failures = Vec::new();
         if !self.endpoint.wait_for_late_bytes() {
