@@ -151,7 +151,7 @@ impl<S: Kind> Keep for Object<S> {
         };
         fields(&self.status).union(&fields(&before.status)).all(|field| {
             let is = self.status.get(field);
-            is == before.status.get(field) || is == wanted.and_then(|wanted| wanted.get(field))
+            is == before.status.get(field) || is.is_some() && is == wanted.and_then(|wanted| wanted.get(field))
         })
     }
 }
