@@ -67,6 +67,11 @@ impl<S: Kind> Resource for Object<S> {
 }
 
 impl<S> Object<S> {
+    /// Whether its status has this value in a field. None is null.
+    pub(crate) fn shows(&self, field: &str, value: &Value) -> bool {
+        self.status.get(field).unwrap_or(&Value::Null) == value
+    }
+
     pub(crate) fn generation(&self) -> i64 {
         self.metadata.generation.unwrap_or_default()
     }

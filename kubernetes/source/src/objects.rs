@@ -1,10 +1,9 @@
 //! The objects that rules are made of, as they were last heard.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde_json::{Value, json};
 
@@ -141,17 +140,17 @@ impl<S: Kind> Keep for Object<S> {
     }
 
     fn says_the_same(&self, other: &Self) -> bool {
-        let of = |metadata: &ObjectMeta| (metadata.uid.clone(), metadata.generation, metadata.annotations.clone());
-        self.spec == other.spec && of(&self.metadata) == of(&other.metadata)
+        let (is, was) = (&self.metadata, &other.metadata);
+        let is_same_object = is.uid == was.uid && is.generation == was.generation;
+        is_same_object && is.annotations == was.annotations && self.spec == other.spec
     }
 
     fn has_status(&self, before: &Self, wanted: Option<&Value>) -> bool {
-        let fields = |status: &Value| -> BTreeSet<String> {
-            status.as_object().into_iter().flatten().map(|(field, _)| field.clone()).collect()
-        };
-        fields(&self.status).union(&fields(&before.status)).all(|field| {
-            let is = self.status.get(field);
-            is == before.status.get(field) || is.is_some() && is == wanted.and_then(|wanted| wanted.get(field))
+        let statuses = [&self.status, &before.status].into_iter().filter_map(Value::as_object);
+        statuses.flat_map(|status| status.keys()).all(|field| {
+            let is_as_wanted = |value| self.shows(field, value);
+            self.status.get(field) == before.status.get(field)
+                || wanted.and_then(|wanted| wanted.get(field)).is_some_and(is_as_wanted)
         })
     }
 }

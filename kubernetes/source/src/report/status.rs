@@ -26,7 +26,7 @@ impl StatusUpdate {
     /// What is to be told to an object, if it does not say so already. Fields that are not in `status` are not ours.
     pub(crate) fn of<S: Kind>(name: &ObjectName, object: &Object<S>, status: Value) -> Option<Self> {
         let mut fields = status.as_object().into_iter().flatten();
-        if fields.all(|(field, value)| object.status.get(field).unwrap_or(&Value::Null) == value) {
+        if fields.all(|(field, value)| object.shows(field, value)) {
             return None;
         }
         let (resource, version) = (ApiResource::erase::<Object<S>>(&()), object.metadata.resource_version.clone());
