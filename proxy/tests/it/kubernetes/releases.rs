@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::kubernetes::{Cluster, Pod, leads, says};
+use crate::support::kubernetes::{Cluster, Pod, leader_first, says};
 use crate::support::{Client, Origin, PATIENCE, Reply, Serin, eventually};
 use crate::webhooks::receiver::{Receiver, write_secret};
 
@@ -159,8 +159,7 @@ fn several_instances_are_where_the_object_is_and_one_goes_on_when_the_other_ends
     told(&a, "resume");
     told(&a, "rollback");
     eventually(PATIENCE, "nobody is on the canary", || canary_users(&b) == 0 && number(&b) == 4);
-    eventually(PATIENCE, "one leads", || leads(&a) != leads(&b));
-    let (leader, other) = if leads(&a) { (a, b) } else { (b, a) };
+    let (leader, other) = leader_first(a, b);
     told(&other, "resume");
     drop(leader);
     // The phase lasts a second, and ends when there is somebody who sees to it.
@@ -178,9 +177,8 @@ fn webhooks_are_told_once_whoever_leads() {
     write_secret(folder.path());
     let secret = folder.path().join("secret");
     let webhooks = format!("webhooks: {{chat: {{url: {:?}, secret_file: {secret:?}}}}}\n", receiver.url());
-    let (a, b) = (cluster.begun_with(LEASE, &webhooks), cluster.begun_with(LEASE, &webhooks));
-    eventually(PATIENCE, "one leads", || leads(&a) != leads(&b));
-    let (leader, other) = if leads(&a) { (a, b) } else { (b, a) };
+    let begun = || cluster.begun_with(LEASE, &webhooks);
+    let (leader, other) = leader_first(begun(), begun());
     cluster.0.apply(release(&percents(HALF), &json!({})));
     receiver.wait_for(&["begin"]);
     told(&other, "pause");

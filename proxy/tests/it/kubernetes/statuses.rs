@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use crate::support::kubernetes::{Cluster, leads};
+use crate::support::kubernetes::{Cluster, leader_first, leads};
 use crate::support::{Origin, PATIENCE, eventually};
 
 fn addresses(ingress: &Value) -> Value {
@@ -62,9 +62,7 @@ fn of_two_instances_one_writes_and_the_other_goes_on_when_it_ends() {
     let cluster = Cluster::with_web(&web);
     cluster.0.apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "serin"}}));
     let settings = "addresses: [192.0.2.7], lease: serin/serin";
-    let (first, second) = (cluster.followed(settings), cluster.followed(settings));
-    eventually(PATIENCE, "one leads", || leads(&first) != leads(&second));
-    let (leader, other) = if leads(&first) { (first, second) } else { (second, first) };
+    let (leader, other) = leader_first(cluster.followed(settings), cluster.followed(settings));
     cluster.ingress_of("shop", "shop.example.com", "web");
     cluster.0.wait_for("Ingress", "shop", "shop", |ingress| addresses(ingress).is_array(), PATIENCE);
     let holder =

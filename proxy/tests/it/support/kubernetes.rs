@@ -95,6 +95,12 @@ pub(crate) fn leads(serin: &Serin) -> bool {
     serin.metric("serin_kubernetes_leader") == 1.0
 }
 
+/// The one of two instances that leads, as soon as one does, and the other one.
+pub(crate) fn leader_first(a: Serin, b: Serin) -> (Serin, Serin) {
+    eventually(PATIENCE, "one leads", || leads(&a) != leads(&b));
+    if leads(&a) { (a, b) } else { (b, a) }
+}
+
 pub(crate) fn ingress(name: &str, mut spec: Value) -> Value {
     spec["ingressClassName"] = "serin".into();
     json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": name, "namespace": "shop"}, "spec": spec})

@@ -281,7 +281,6 @@ pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-/// How long a test waits for what must come; long enough for a machine with more to do.
 /// A port that is free at every address and stays so: the system gives nobody ports below its range, so that no other test has it at an
 /// address where this one did not look.
 pub(crate) fn port_at_every_address() -> u16 {
@@ -293,6 +292,7 @@ pub(crate) fn port_at_every_address() -> u16 {
         .expect("a free port")
 }
 
+/// How long a test waits for what must come; long enough for a machine with more to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two looks at something that has no event.
